@@ -1,0 +1,72 @@
+//! What the log holds, and what a node must remember beside it.
+
+use bytes::Bytes;
+
+use crate::{ClusterTime, Index, Membership, NodeId, Term};
+
+/// One slot of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// Its position; entries are contiguous.
+    pub index: Index,
+    /// The term (or ballot) of the leader that proposed it.
+    pub term: Term,
+    /// The leader's cluster time when it was appended. Never smaller than that of the entry before.
+    pub stamp: ClusterTime,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+impl Entry {
+    /// The bytes that count against the engine's limits: the payload and a fixed share for the header.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        const HEADER_BYTES: usize = 32;
+        let payload = match &self.payload {
+            Payload::Blank => 0,
+            Payload::Command(bytes) => bytes.len(),
+            Payload::Membership(membership) => 16 * membership.len(),
+        };
+        HEADER_BYTES + payload
+    }
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Payload {
+    /// Nothing but the stamp: a leader's first entry, or a mark that time has passed.
+    Blank,
+    /// A batch of commands, opaque to the engine. Never empty.
+    Command(Bytes),
+    /// A configuration, in force from the moment it is appended.
+    Membership(Membership),
+}
+
+/// What a node must not forget across a crash, beside the log itself. Written as one record.
+///
+/// Term and vote are promises and must be durable before the message that makes them leaves. `commit` is a
+/// hint: it may lag behind what was known, and never exceeds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HardState {
+    /// The greatest term seen (Multi-Paxos: the greatest ballot promised).
+    pub term: Term,
+    /// The candidate that got this node's vote in `term`, if any.
+    pub vote: Option<NodeId>,
+    /// An index known to be committed.
+    pub commit: Index,
+}
+
+/// What a snapshot stands for: the state after applying all entries up to and including `index`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotMeta {
+    /// The last entry that the snapshot includes.
+    pub index: Index,
+    /// That entry's term.
+    pub term: Term,
+    /// That entry's stamp.
+    pub stamp: ClusterTime,
+    /// The configuration in force at `index`.
+    pub membership: Membership,
+    /// The size of the machine's data in bytes, without headers and checksums of the file.
+    pub bytes: u64,
+}

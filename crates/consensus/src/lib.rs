@@ -1,0 +1,20 @@
+//! Consensus engines behind one sans-I/O contract.
+//!
+//! An engine is a pure state machine: [`engine::Input`]s go in, [`engine::Effects`] come out. It owns no
+//! socket, file, clock, thread or source of randomness, and it never looks into a command. The driver, the
+//! simulator and the model checker are its three callers; [`engine::Engine`] says what each may rely on.
+//!
+//! Start reading at [`engine`], then [`raft`].
+
+pub mod engine;
+pub mod entry;
+pub mod identifiers;
+pub mod membership;
+pub mod raft;
+pub mod time;
+
+pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
+pub use entry::{Entry, HardState, Payload, SnapshotMeta};
+pub use identifiers::{Index, NodeId, PersistId, ProposalId, ReadId, Term};
+pub use membership::Membership;
+pub use time::{BootTime, ClusterTime};

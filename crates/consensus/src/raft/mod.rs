@@ -1,0 +1,1 @@
+//! Raft on the [`crate::engine`] contract.
