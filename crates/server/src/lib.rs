@@ -1,1 +1,4 @@
-//! See ARCHITECTURE.md.
+//! The package `quorate`: the binary's parts as a library. See ARCHITECTURE.md.
+
+pub mod handle;
+pub mod status;

@@ -1,0 +1,223 @@
+//! The seam between the front doors (tokio tasks, many) and the shard (one synchronous thread).
+//!
+//! A front door never touches the driver or the machine. It holds a [`ShardHandle`], over which requests go
+//! one way as [`ShardInput`]s on a channel, and answers come back the other way on a channel of the
+//! connection's own. What the node looks like from outside is published as a [`NodeStatus`], a value that
+//! the shard's side replaces and everybody else reads.
+//!
+//! Invariants:
+//! * Each request is answered exactly once, in the order in which its connection submitted it.
+//! * Nothing here blocks: the channels are unbounded, and what bounds them is that a connection stops
+//!   reading from its socket at `limits.pipeline_max` unanswered requests, times `limits.clients_max`.
+//! * When the shard thread is gone, each connection's answers end, and the connection closes: for the client
+//!   that is *outcome unknown*, which is the truth.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use tokio::sync::{mpsc, watch};
+
+use crate::status::NodeStatus;
+
+/// One client connection of this process. Never reused while the process lives; the first is 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// One thing that a connection wants from the keyspace, in the database that it had selected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The selected database, 0 to 15.
+    pub db: u32,
+    /// What is wanted.
+    pub action: Action,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// A command that changes nothing; linearizable. Name and arguments.
+    Read(Vec<Bytes>),
+    /// A command that may change the keyspace, and so travels in the log. Name and arguments.
+    Write(Vec<Bytes>),
+    /// EXEC: the commands, each in its database, are applied as one, if each watched key is what it was.
+    Transaction {
+        /// The preconditions, as [`Answer::Watched`] gave them.
+        watched: Vec<Watched>,
+        /// Database, name and arguments of each queued command.
+        commands: Vec<(u32, Vec<Bytes>)>,
+    },
+    /// WATCH: asks for the present versions of these keys.
+    Watch(Vec<Bytes>),
+}
+
+/// The state in which WATCH saw a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watched {
+    /// The database of the key.
+    pub db: u32,
+    /// The key.
+    pub key: Bytes,
+    /// Its modification version; 0 if it did not exist.
+    pub version: u64,
+}
+
+/// What became of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The reply for the client.
+    Reply(Reply),
+    /// The versions that [`Action::Watch`] asked for, in its order.
+    Watched(Vec<Watched>),
+    /// The outcome is unknown and stays so: the connection is to be closed. The reason is for the log.
+    Close(String),
+}
+
+/// A protocol-neutral reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Nothing: RESP2's null bulk string.
+    Null,
+    /// Nothing where an array was due: RESP2's null array.
+    NullArray,
+    /// A short status such as `OK`.
+    Status(Bytes),
+    /// An error, with its code: `ERR syntax error`.
+    Error(Bytes),
+    /// A whole number.
+    Integer(i64),
+    /// Bytes.
+    Bulk(Bytes),
+    /// Replies in order.
+    Array(Vec<Reply>),
+    /// Pairs, in the order given.
+    Map(Vec<(Reply, Reply)>),
+    /// A set, in the order given.
+    Set(Vec<Reply>),
+    /// A floating-point number.
+    Double(f64),
+    /// True or false.
+    Boolean(bool),
+    /// A whole number of any size, in decimal digits.
+    BigNumber(Bytes),
+    /// Plain text that is to be shown as it is.
+    Verbatim(Bytes),
+    /// Out-of-band data.
+    Push(Vec<Reply>),
+}
+
+/// What front doors send to the shard thread, in the order of each connection.
+#[derive(Debug)]
+pub enum ShardInput {
+    /// A connection begins; its answers go to `answers`, exactly one for each request, in order.
+    Connected {
+        /// The new connection.
+        conn: ConnId,
+        /// Where its answers go. Dropping it closes the connection.
+        answers: mpsc::UnboundedSender<Answer>,
+    },
+    /// Requests that arrived together; never empty. Taking them as one batch is what makes pipelines cheap.
+    Requests {
+        /// The connection that asks.
+        conn: ConnId,
+        /// Its requests, in order.
+        requests: Vec<Request>,
+    },
+    /// The connection is gone: its answers are wanted no more, though its writes may still take effect.
+    Disconnected {
+        /// The connection that ended.
+        conn: ConnId,
+    },
+}
+
+/// A front door's way to the shard. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ShardHandle {
+    inputs: Sender<ShardInput>,
+    status: watch::Receiver<Arc<NodeStatus>>,
+    last_connection: Arc<AtomicU64>,
+}
+
+impl ShardHandle {
+    /// A handle whose inputs go to `inputs` and whose status is what `status` last held.
+    #[must_use]
+    pub fn new(inputs: Sender<ShardInput>, status: watch::Receiver<Arc<NodeStatus>>) -> Self {
+        Self { inputs, status, last_connection: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// Opens a connection: its id, and where its answers will arrive. They end if the shard closes it or stops.
+    #[must_use]
+    pub fn connect(&self) -> (ConnId, mpsc::UnboundedReceiver<Answer>) {
+        let conn = ConnId(self.last_connection.fetch_add(1, Ordering::Relaxed) + 1);
+        let (answers, receiver) = mpsc::unbounded_channel();
+        self.send(ShardInput::Connected { conn, answers });
+        (conn, receiver)
+    }
+
+    /// Hands over requests, in order. Nothing is sent for none.
+    pub fn submit(&self, conn: ConnId, requests: Vec<Request>) {
+        if !requests.is_empty() {
+            self.send(ShardInput::Requests { conn, requests });
+        }
+    }
+
+    /// Says that the connection is gone.
+    pub fn disconnect(&self, conn: ConnId) {
+        self.send(ShardInput::Disconnected { conn });
+    }
+
+    /// The node as it last described itself.
+    #[must_use]
+    pub fn status(&self) -> Arc<NodeStatus> {
+        self.status.borrow().clone()
+    }
+
+    /// A receiver that is woken whenever the status was replaced, for those who wait for a condition.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Arc<NodeStatus>> {
+        self.status.clone()
+    }
+
+    /// A shard that is gone has dropped every connection's answers, which is how its connections learn of it:
+    /// so a failed send needs no second report.
+    fn send(&self, input: ShardInput) {
+        drop(self.inputs.send(input));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle() -> (ShardHandle, crossbeam_channel::Receiver<ShardInput>) {
+        let (inputs, received) = crossbeam_channel::unbounded();
+        let (_, status) = watch::channel(Arc::new(NodeStatus::default()));
+        (ShardHandle::new(inputs, status), received)
+    }
+
+    #[test]
+    fn connections_get_growing_ids_across_clones() {
+        let (handle, _received) = handle();
+        assert_eq!(handle.connect().0, ConnId(1));
+        assert_eq!(handle.clone().connect().0, ConnId(2));
+    }
+
+    #[test]
+    fn an_empty_submission_sends_nothing() {
+        let (handle, received) = handle();
+        handle.submit(ConnId(1), Vec::new());
+        assert!(received.try_recv().is_err());
+    }
+
+    #[test]
+    fn answers_end_when_the_shard_is_gone() {
+        let (handle, received) = handle();
+        let (conn, mut answers) = handle.connect();
+        drop(received);
+        handle.submit(conn, vec![Request { db: 0, action: Action::Watch(Vec::new()) }]);
+        assert_eq!(answers.blocking_recv(), None);
+    }
+}

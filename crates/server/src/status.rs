@@ -1,0 +1,130 @@
+//! What a node says about itself, as a value: the source of INFO, ROLE, WAIT and `quorate status`.
+//!
+//! The shard's side fills it and replaces it as a whole; front doors only read. Figures that concern the
+//! whole cluster (`connected_slaves`, the leader's offset) are the leader's on every node, as far as the node
+//! has heard of them, so that a client gets the same picture wherever it is connected.
+
+use serde::{Deserialize, Serialize};
+
+/// One node's view of itself and its cluster at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeStatus {
+    /// This node's id.
+    pub node_id: u64,
+    /// How many times this node has been started on its data.
+    pub incarnation: u64,
+    /// The cluster's id, 32 hexadecimal digits; none before its birth was logged.
+    pub cluster_id: Option<String>,
+    /// 40 hexadecimal digits, new with each start of the process: INFO's `run_id`.
+    pub run_id: String,
+    /// The consensus engine: `raft`.
+    pub engine: String,
+    /// The version of the program.
+    pub version: String,
+    /// The version of the state machine that the cluster runs.
+    pub machine_version: u32,
+    /// What the node is in the present term.
+    pub role: Role,
+    /// The present term.
+    pub term: u64,
+    /// The leader of that term, if the node knows it.
+    pub leader: Option<Leader>,
+    /// True until the node has applied what was committed when it started.
+    pub loading: bool,
+    /// Positions in the log.
+    pub log: Positions,
+    /// The other members.
+    pub peers: Vec<Peer>,
+    /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.
+    pub connected_slaves: u64,
+    /// The databases that hold keys.
+    pub databases: Vec<Database>,
+    /// Bytes that the data takes by the machine's own account.
+    pub memory_bytes: u64,
+    /// The replicated limit of `memory_bytes`; 0 for none.
+    pub memory_bytes_max: u64,
+    /// Scripts in the replicated cache.
+    pub scripts: u64,
+    /// Sessions of nodes that the machine remembers.
+    pub sessions: u64,
+    /// Seconds since the process started.
+    pub uptime_s: u64,
+    /// The calendar, milliseconds since 1970, as TIME answers it.
+    pub calendar_ms: u64,
+    /// What is wrong with this node, in words for its operator.
+    pub faults: Vec<String>,
+}
+
+/// What a node is in a term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Proposes entries; Redis's word is master.
+    Leader,
+    /// Follows the leader, or waits for one.
+    #[default]
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Receives entries without a vote.
+    Learner,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Its id.
+    pub node_id: u64,
+    /// The host of its RESP listener.
+    pub host: String,
+    /// The port of its RESP listener.
+    pub port: u16,
+    /// Whether this node is in touch with it: it is the leader itself, or heard it within an election time-out.
+    pub connected: bool,
+}
+
+/// Positions in the log; each an index, 0 for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Positions {
+    /// The first entry still in the log.
+    pub first: u64,
+    /// The last entry in the log.
+    pub last: u64,
+    /// The last entry that is on this node's disk.
+    pub durable: u64,
+    /// The last entry known to be committed.
+    pub committed: u64,
+    /// The last entry that the machine has applied.
+    pub applied: u64,
+    /// The last entry that the newest snapshot covers.
+    pub snapshot: u64,
+}
+
+/// Another member, as this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub node_id: u64,
+    /// The host of its RESP listener; empty while unknown.
+    pub host: String,
+    /// The port of its RESP listener; 0 while unknown.
+    pub port: u16,
+    /// Whether the transport has a connection to it.
+    pub connected: bool,
+    /// How far it has acknowledged the log; known to the leader only, 0 elsewhere.
+    pub matched: u64,
+    /// Milliseconds since it was last heard; none if never.
+    pub heard_ms_ago: Option<u64>,
+}
+
+/// How full a database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Its number, 0 to 15.
+    pub number: u32,
+    /// Its keys.
+    pub keys: u64,
+    /// Those of them that have a TTL.
+    pub expires: u64,
+}
