@@ -1,0 +1,209 @@
+//! Replies on the wire, as Redis 7 writes them.
+//!
+//! RESP3 has a type for each kind of reply. RESP2 has five, so there the others are told as the nearest of
+//! them: a map as an array of twice its length, a double as a string, a boolean as 0 or 1. The two null kinds
+//! differ in RESP2 only.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::handle::Reply;
+
+/// The version of the protocol that a connection speaks; HELLO changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// What every connection begins with.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+impl Protocol {
+    /// 2 or 3.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Resp2 => 2,
+            Self::Resp3 => 3,
+        }
+    }
+}
+
+/// Appends the reply to `out`. The depth of its recursion is that of the reply, which the machine bounds.
+pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
+    let resp3 = protocol == Protocol::Resp3;
+    match reply {
+        Reply::Null if resp3 => out.put_slice(b"_\r\n"),
+        Reply::NullArray if resp3 => out.put_slice(b"_\r\n"),
+        Reply::Null => out.put_slice(b"$-1\r\n"),
+        Reply::NullArray => out.put_slice(b"*-1\r\n"),
+        Reply::Status(text) => line(b'+', text, out),
+        Reply::Error(text) => line(b'-', text, out),
+        Reply::Integer(value) => number(b':', *value, out),
+        Reply::Bulk(bytes) => bulk(bytes, out),
+        Reply::Array(items) => sequence(b'*', items, protocol, out),
+        Reply::Set(items) => sequence(if resp3 { b'~' } else { b'*' }, items, protocol, out),
+        Reply::Push(items) => sequence(if resp3 { b'>' } else { b'*' }, items, protocol, out),
+        Reply::Map(pairs) => map(pairs, protocol, out),
+        Reply::Double(value) if resp3 => raw_line(b',', double(*value).as_bytes(), out),
+        Reply::Double(value) => bulk(double(*value).as_bytes(), out),
+        Reply::Boolean(value) if resp3 => raw_line(b'#', if *value { b"t" } else { b"f" }, out),
+        Reply::Boolean(value) => number(b':', i64::from(*value), out),
+        Reply::BigNumber(digits) if resp3 => raw_line(b'(', digits, out),
+        Reply::BigNumber(digits) => bulk(digits, out),
+        Reply::Verbatim(text) if resp3 => verbatim(text, out),
+        Reply::Verbatim(text) => bulk(text, out),
+    }
+}
+
+/// A line of text. A line break inside of it would end the reply too early, so it becomes a space, as in Redis.
+fn line(kind: u8, text: &Bytes, out: &mut BytesMut) {
+    if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        let text: Vec<u8> =
+            text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+        raw_line(kind, &text, out);
+    } else {
+        raw_line(kind, text, out);
+    }
+}
+
+fn raw_line(kind: u8, text: &[u8], out: &mut BytesMut) {
+    out.reserve(text.len() + 3);
+    out.put_u8(kind);
+    out.put_slice(text);
+    out.put_slice(b"\r\n");
+}
+
+fn number(kind: u8, value: i64, out: &mut BytesMut) {
+    raw_line(kind, itoa::Buffer::new().format(value).as_bytes(), out);
+}
+
+fn length(kind: u8, length: usize, out: &mut BytesMut) {
+    raw_line(kind, itoa::Buffer::new().format(length).as_bytes(), out);
+}
+
+fn bulk(bytes: &[u8], out: &mut BytesMut) {
+    length(b'$', bytes.len(), out);
+    out.reserve(bytes.len() + 2);
+    out.put_slice(bytes);
+    out.put_slice(b"\r\n");
+}
+
+fn verbatim(text: &[u8], out: &mut BytesMut) {
+    length(b'=', text.len() + 4, out);
+    out.put_slice(b"txt:");
+    out.put_slice(text);
+    out.put_slice(b"\r\n");
+}
+
+fn sequence(kind: u8, items: &[Reply], protocol: Protocol, out: &mut BytesMut) {
+    length(kind, items.len(), out);
+    for item in items {
+        encode(item, protocol, out);
+    }
+}
+
+fn map(pairs: &[(Reply, Reply)], protocol: Protocol, out: &mut BytesMut) {
+    match protocol {
+        Protocol::Resp2 => length(b'*', pairs.len() * 2, out),
+        Protocol::Resp3 => length(b'%', pairs.len(), out),
+    }
+    for (key, value) in pairs {
+        encode(key, protocol, out);
+        encode(value, protocol, out);
+    }
+}
+
+/// A double in the fewest digits that give it back, laid out as Redis 7.2 does: whole numbers as such, an
+/// exponent only where zeros would be many.
+fn double(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf".into() } else { "-inf".into() };
+    }
+    // Within this range each whole double is a whole i64.
+    const WHOLE_MAX: f64 = (i64::MAX / 2) as f64;
+    if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
+        let sign = if value == 0.0 && value.is_sign_negative() { "-" } else { "" };
+        return format!("{sign}{}", value as i64);
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count() as i32;
+    let trailing = exponent - digits + 1;
+    let plain = match trailing >= 0 {
+        true => exponent < digits + 7,
+        false => trailing > -7 || exponent.abs() < 4,
+    };
+    if plain { format!("{value}") } else { format!("{mantissa}e{exponent:+}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(reply: &Reply) -> (String, String) {
+        let text = |protocol| {
+            let mut out = BytesMut::new();
+            encode(reply, protocol, &mut out);
+            out.escape_ascii().to_string().replace("\\r\\n", " ")
+        };
+        (text(Protocol::Resp2), text(Protocol::Resp3))
+    }
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn each_kind_of_reply_is_written_as_redis_writes_it() {
+        let one = || Reply::Integer(1);
+        let golden = [
+            (Reply::Null, "$-1 ", "_ "),
+            (Reply::NullArray, "*-1 ", "_ "),
+            (Reply::Status(bytes("OK")), "+OK ", "+OK "),
+            (Reply::Error(bytes("ERR x\r\ny")), "-ERR x  y ", "-ERR x  y "),
+            (Reply::Integer(i64::MIN), ":-9223372036854775808 ", ":-9223372036854775808 "),
+            (Reply::Bulk(bytes("a\0")), "$2 a\\x00 ", "$2 a\\x00 "),
+            (Reply::Bulk(Bytes::new()), "$0  ", "$0  "),
+            (Reply::Array(vec![]), "*0 ", "*0 "),
+            (Reply::Array(vec![one(), Reply::Null]), "*2 :1 $-1 ", "*2 :1 _ "),
+            (Reply::Map(vec![(one(), Reply::Boolean(true))]), "*2 :1 :1 ", "%1 :1 #t "),
+            (Reply::Set(vec![one()]), "*1 :1 ", "~1 :1 "),
+            (Reply::Push(vec![one()]), "*1 :1 ", ">1 :1 "),
+            (Reply::Double(1.5), "$3 1.5 ", ",1.5 "),
+            (Reply::Boolean(false), ":0 ", "#f "),
+            (Reply::BigNumber(bytes("123")), "$3 123 ", "(123 "),
+            (Reply::Verbatim(bytes("hey")), "$3 hey ", "=7 txt:hey "),
+        ];
+        for (reply, resp2, resp3) in golden {
+            assert_eq!(wire(&reply), (resp2.to_owned(), resp3.to_owned()), "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn doubles_take_the_fewest_digits() {
+        let golden = [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (-2.5, "-2.5"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000"),
+            (1e20, "1e+20"),
+            (1.5e300, "1.5e+300"),
+            (0.0001, "0.0001"),
+            (1e-7, "1e-7"),
+            (1.25e-10, "1.25e-10"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ];
+        for (value, expected) in golden {
+            assert_eq!(double(value), expected);
+        }
+    }
+}
