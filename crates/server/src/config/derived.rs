@@ -1,0 +1,58 @@
+//! Settings that follow from others while their text is [`AUTO`].
+
+use super::{
+    given::Given,
+    table::AUTO,
+    value::{Address, HostPort, Members, Peers, Value},
+};
+
+/// What is added to the RESP port for the peer listener.
+pub const PEER_PORT_OFFSET: u16 = 10_000;
+/// What is added to the RESP port for the HTTP listener.
+pub const HTTP_PORT_OFFSET: u16 = 11_000;
+
+impl Given {
+    /// The same with a text in the place of each [`AUTO`] that can be derived. One that cannot is left, and
+    /// refused later with the others.
+    #[must_use]
+    pub fn derived(mut self) -> Self {
+        let listen = Address::read(self.text("listen").0, &HostPort);
+        let peers = Peers::read(self.text("peers").0, &Members).unwrap_or_default();
+        let own_peer = self.text("node-id").0.parse().ok().and_then(|id: u64| peers.0.get(&id).cloned());
+
+        let beside = |offset| listen.as_ref().and_then(|listen| beside(listen, offset));
+        let advertise = listen.as_ref().and_then(|listen| reachable(listen, own_peer.as_ref()));
+        let data_dir = if peers.0.is_empty() {
+            "quorate-data/single".to_owned()
+        } else {
+            format!("quorate-data/node-{}", self.text("node-id").0)
+        };
+        let derivations = [
+            ("peer-listen", beside(PEER_PORT_OFFSET).map(|address| address.show())),
+            ("http-listen", beside(HTTP_PORT_OFFSET).map(|address| address.show())),
+            ("advertise", advertise.map(|address| address.show())),
+            ("data-dir", Some(data_dir)),
+        ];
+        for (name, text) in derivations {
+            if let (AUTO, Some(text)) = (self.text(name).0, text) {
+                self.replace(name, text);
+            }
+        }
+        self
+    }
+}
+
+/// The port `offset` above that of `listen`; a port that the system chooses stays one.
+fn beside(listen: &Address, offset: u16) -> Option<Address> {
+    let port = if listen.port == 0 { 0 } else { listen.port.checked_add(offset)? };
+    Some(Address { host: listen.host.clone(), port })
+}
+
+/// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.
+fn reachable(listen: &Address, own_peer: Option<&Address>) -> Option<Address> {
+    if !listen.is_unspecified() {
+        return Some(listen.clone());
+    }
+    let host = own_peer.map_or("127.0.0.1", |peer| peer.host.as_str());
+    Some(Address::new(host, listen.port))
+}

@@ -1,0 +1,187 @@
+//! The one table of settings: name, type, default, range and help of each.
+//!
+//! A row here is everything: the field of [`Config`], the flag with its help, the environment variable, the
+//! key in the file, the check and the text of the refusal all come from it. A row whose default is
+//! [`AUTO`] takes its value from other settings; `derived.rs` says how.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    given::{Given, Refusal},
+    value::{
+        Address, Bytes, Folder, HostPort, LOG_FORMATS, LOG_LEVELS, LogFormat, Members, Peers, Size, Span,
+        TRUE_OR_FALSE, Value, Whole,
+    },
+};
+
+/// The text of a value that is derived from other settings.
+pub const AUTO: &str = "auto";
+
+/// What is known of a setting without a value for it.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name: the flag without dashes, the key in the file. [`Setting::variable`] gives the third form.
+    pub name: &'static str,
+    /// The text of its value when nobody gives one.
+    pub default: &'static str,
+    /// What it does, for `--help`.
+    pub help: &'static str,
+    /// What is allowed, in words.
+    pub allowed: fn() -> String,
+    /// Whether the flag may stand alone and then means `true`.
+    pub switch: bool,
+}
+
+impl Setting {
+    /// The environment variable that sets it: `QUORATE_NODE_ID` for `node-id`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("QUORATE_{}", self.name.replace('-', "_").to_ascii_uppercase())
+    }
+
+    /// The setting called `name`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+}
+
+macro_rules! settings {
+    ($(
+        $(#[doc = $help:literal])+
+        $field:ident $name:literal: $type:ty = $default:expr, $allowed:expr;
+    )+) => {
+        /// The settings of a node, each checked.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Config {
+            $( $(#[doc = $help])+ pub $field: $type, )+
+        }
+
+        /// All settings, in the order in which they are listed.
+        pub static SETTINGS: &[Setting] = &[
+            $( Setting {
+                name: $name,
+                default: $default,
+                help: concat!($($help),+),
+                allowed: || $allowed.to_string(),
+                switch: matches!($default.as_bytes(), b"true" | b"false"),
+            }, )+
+        ];
+
+        impl Config {
+            /// Reads each value that was given, or the default where none was.
+            ///
+            /// # Errors
+            /// All values that are not allowed.
+            pub(super) fn read(given: &Given) -> Result<Self, Vec<Refusal>> {
+                let mut refusals = Vec::new();
+                $( let $field = given.read::<$type>($name, &$allowed).map_err(|refusal| refusals.push(refusal)); )+
+                if let ($( Ok($field), )+) = ($( $field, )+) {
+                    return Ok(Self { $( $field, )+ });
+                }
+                Err(refusals)
+            }
+
+            /// Each setting with its value as text.
+            #[must_use]
+            pub fn shown(&self) -> Vec<(&'static Setting, String)> {
+                let values = [$( Value::show(&self.$field), )+];
+                SETTINGS.iter().zip(values).collect()
+            }
+        }
+    };
+}
+
+const fn bytes(min: usize, max: usize) -> Size {
+    Size { min: Bytes(min), max: Bytes(max) }
+}
+
+const fn millis(min: u64, max: u64) -> Span {
+    Span { min: Duration::from_millis(min), max: Duration::from_millis(max) }
+}
+
+const KB: usize = 1 << 10;
+const MB: usize = 1 << 20;
+const GB: usize = 1 << 30;
+
+settings! {
+    /// The number of this node: unique in its cluster, and never given to another disk.
+    node_id "node-id": u64 = "1", Whole { min: 1, max: 65_535 };
+    /// Where clients connect (RESP, as Redis speaks it).
+    listen "listen": Address = "127.0.0.1:7379", HostPort;
+    /// Where clients are told to connect; auto is the host and port that it listens on.
+    advertise "advertise": Address = AUTO, HostPort;
+    /// Where the other nodes connect; auto is the port of listen + 10000.
+    peer_listen "peer-listen": Address = AUTO, HostPort;
+    /// Where /healthz, /readyz and /metrics are served; auto is the port of listen + 11000.
+    http_listen "http-listen": Address = AUTO, HostPort;
+    /// All members with their peer addresses, this node too. Empty for a node that is a cluster of its own.
+    peers "peers": Peers = "", Members;
+    /// Form a new cluster of the peers if the data folder is empty. Without effect on a folder that is not.
+    bootstrap "bootstrap": bool = "false", TRUE_OR_FALSE;
+    /// The folder that holds all data of this node; auto is quorate-data/single without peers, else quorate-data/node-ID.
+    data_dir "data-dir": PathBuf = AUTO, Folder;
+
+    /// A follower that hears no leader for one to two of these starts an election.
+    election_timeout "election-timeout": Duration = "300ms", millis(50, 60_000);
+    /// How often the leader speaks to each peer; at most a third of election-timeout.
+    heartbeat_interval "heartbeat-interval": Duration = "50ms", millis(5, 20_000);
+    /// A command that is not answered by then closes its connection: its outcome is unknown.
+    command_timeout "command-timeout": Duration = "15s", millis(100, 600_000);
+    /// How long a stopping node waits for commands in flight and for a successor.
+    shutdown_timeout "shutdown-timeout": Duration = "3s", millis(0, 60_000);
+    /// A write to the disk that takes longer makes a leader give its leadership up.
+    disk_stall_timeout "disk-stall-timeout": Duration = "2s", millis(100, 600_000);
+
+    /// The most client connections; more are refused with an error.
+    clients_max "max-clients": usize = "10000", Whole { min: 1, max: 1_000_000 };
+    /// The largest request of a client, all its arguments together.
+    request_bytes_max "max-request-bytes": Bytes = "16mb", bytes(KB, 512 * MB);
+    /// The most arguments of one request.
+    arguments_max "max-arguments": usize = "65536", Whole { min: 16, max: 1 << 20 };
+    /// The most bytes of replies that wait for a client; a client that reads too slowly is cut off.
+    output_bytes_max "max-output-bytes": Bytes = "64mb", bytes(64 * KB, 4 * GB);
+    /// The most unanswered requests of a client; beyond, its socket is not read.
+    pipeline_max "max-pipeline": usize = "1024", Whole { min: 1, max: 1 << 20 };
+
+    /// The most bytes of entries in one message between nodes; a larger entry travels alone.
+    message_bytes_max "max-message-bytes": Bytes = "1mb", bytes(64 * KB, 64 * MB);
+    /// The most append messages on their way to a peer.
+    inflight_messages_max "max-inflight-messages": usize = "256", Whole { min: 1, max: 65_536 };
+    /// The most bytes of entries on their way to a peer.
+    inflight_bytes_max "max-inflight-bytes": Bytes = "16mb", bytes(MB, GB);
+    /// The most bytes that a leader holds uncommitted; beyond, writes are refused.
+    uncommitted_bytes_max "max-uncommitted-bytes": Bytes = "64mb", bytes(MB, 4 * GB);
+    /// The most bytes that wait to be sent to a peer; beyond, they are dropped and sent again later.
+    peer_queue_bytes_max "max-peer-queue-bytes": Bytes = "64mb", bytes(MB, 4 * GB);
+    /// The bytes of one piece of a snapshot on its way to a peer.
+    snapshot_chunk_bytes "snapshot-chunk-bytes": Bytes = "256kb", bytes(4 * KB, 4 * MB);
+    /// A snapshot is made when the log has grown by this much since the last one.
+    snapshot_log_bytes "snapshot-log-bytes": Bytes = "64mb", bytes(64 * KB, 16 * GB);
+    /// The size of a log file.
+    segment_bytes "segment-bytes": Bytes = "32mb", bytes(64 * KB, GB);
+
+    /// How log lines are written: text for people, json for programs.
+    log_format "log-format": LogFormat = "text", LOG_FORMATS;
+    /// The least important log lines that are written.
+    log_level "log-level": tracing::Level = "info", LOG_LEVELS;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_default_is_allowed_and_each_name_is_taken_once() {
+        let config = Config::read(&Given::default().derived()).unwrap();
+        assert_eq!(config.shown().len(), SETTINGS.len());
+        let names: std::collections::BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        assert_eq!(names.len(), SETTINGS.len());
+    }
+
+    #[test]
+    fn only_settings_of_yes_or_no_are_switches() {
+        let switches: Vec<_> = SETTINGS.iter().filter(|s| s.switch).map(|s| s.name).collect();
+        assert_eq!(switches, ["bootstrap"]);
+    }
+}
