@@ -1,1 +1,52 @@
-//! See ARCHITECTURE.md.
+//! Quorate's replicated state machine: log entries in, replies out, and the same on every node.
+//!
+//! The machine has no clock, no randomness, no socket and no disk. An entry brings a stamp of cluster time and a
+//! batch of commands; applying it changes the state and answers a [`Reply`] for each command. What is not in an
+//! entry cannot influence it, and no order of iteration depends on memory layout: replicas that applied the same
+//! entries are equal, byte for byte of their snapshots.
+//!
+//! Where to read on:
+//! * [`machine`] has the front; [`entry`] what an entry carries; [`session`] how a command is applied once;
+//! * [`command`] is the table that everybody asks, the private module `commands` has a file for each family;
+//! * [`snapshot`] is how a state travels.
+//!
+//! What it promises:
+//! * **never early**: a key exists for at least its time to live of cluster time; it is gone for every command as
+//!   soon as an entry's stamp lies beyond, and freed in bounded steps later;
+//! * **fenced**: every write that creates or changes a string takes a greater token than all before it;
+//! * **exactly once**: a command has one effect and one reply however often it is in the log;
+//! * **bounded**: every limit is a replicated setting, and reaching it is an error reply, the same everywhere.
+
+#![expect(dead_code, reason = "most commands land next")]
+
+pub mod command;
+mod commands;
+mod context;
+mod database;
+pub mod entry;
+mod error;
+pub mod flags;
+pub mod identifiers;
+pub mod integer;
+mod keyspace;
+pub mod machine;
+pub mod reply;
+mod script_cache;
+pub mod session;
+pub mod settings;
+pub mod snapshot;
+mod state;
+mod value;
+mod wire;
+
+pub use command::{Class, KeySpec, Spec, all, check, lookup};
+pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Watched};
+pub use error::Error;
+pub use flags::Flags;
+pub use identifiers::{FencingToken, SessionId, Stamp, Version};
+pub use keyspace::DATABASES;
+pub use machine::{Applied, DatabaseStats, Machine, Outcome, Stats};
+pub use reply::Reply;
+pub use session::Refusal;
+pub use settings::Limits;
+pub use snapshot::Snapshot;

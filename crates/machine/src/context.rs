@@ -1,0 +1,169 @@
+//! What a running command sees: the state, the time, and how far it may go.
+
+use std::hash::Hasher;
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use crate::command::{self, Class, Spec};
+use crate::database::Slot;
+use crate::flags::Flags;
+use crate::identifiers::Stamp;
+use crate::keyspace::DATABASES;
+use crate::reply::Reply;
+use crate::state::State;
+use crate::value::Value;
+
+/// On whose behalf a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A client's single command, or one of a transaction.
+    Client { in_transaction: bool },
+    /// A running script.
+    Script,
+}
+
+/// Whether changes are possible at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Outside the log, or from a read-only script: nothing may change.
+    Read,
+    /// At a place in the log.
+    Write,
+}
+
+/// The surroundings of one command.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) state: &'a mut State,
+    /// The selected database.
+    pub(crate) db: usize,
+    /// What has expired: the stamp of the entry being applied, or of the last one applied.
+    pub(crate) now: Stamp,
+    /// What PTTL and TIME show: for a read the leader's present cluster time, else `now`.
+    pub(crate) present: Stamp,
+    pub(crate) access: Access,
+    pub(crate) caller: Caller,
+    /// Differs for each command of the log, and is the same on every replica.
+    pub(crate) seed: u64,
+    /// How often [`Context::random`] was asked.
+    pub(crate) draws: u64,
+}
+
+/// Runs a command by its arguments, after every check that the table asks for.
+pub(crate) fn execute(context: &mut Context<'_>, args: &[Bytes]) -> Reply {
+    let spec = match (command::check(args), context.caller) {
+        (Ok(spec), _) => spec,
+        (Err(reply), Caller::Client { .. }) => return reply,
+        (Err(_), Caller::Script) => return not_for_scripts(args),
+    };
+    match refuse(context, spec) {
+        Some(refusal) => refusal,
+        None => run(context, spec, args),
+    }
+}
+
+fn run(context: &mut Context<'_>, spec: &'static Spec, args: &[Bytes]) -> Reply {
+    match spec.run {
+        Some(run) => run(context, args).unwrap_or_else(|error| error),
+        None => Reply::error_text(format!("ERR '{}' is not a command of the replicated state", spec.name)),
+    }
+}
+
+/// Redis tells a script less than a client about what is wrong with its command.
+fn not_for_scripts(args: &[Bytes]) -> Reply {
+    match args.first().and_then(|name| command::lookup(name)) {
+        None => Reply::error("ERR Unknown Redis command called from script"),
+        Some(spec) if !spec.subcommands.is_empty() && args.len() > 1 => {
+            Reply::error("ERR Unknown Redis command called from script")
+        }
+        Some(_) => Reply::error("ERR Wrong number of args calling Redis command from script"),
+    }
+}
+
+fn refuse(context: &Context<'_>, spec: &Spec) -> Option<Reply> {
+    let from_script = context.caller == Caller::Script;
+    if from_script && (spec.flags.contains(Flags::NOSCRIPT) || spec.run.is_none()) {
+        return Some(Reply::error("ERR This Redis command is not allowed from script"));
+    }
+    if context.access == Access::Read && !spec.is_readonly() && spec.class != Class::Connection {
+        return Some(if from_script {
+            Reply::error("ERR Write commands are not allowed from read-only scripts.")
+        } else {
+            Reply::error_text(format!("ERR '{}' is not a read and must go through the log", spec.name))
+        });
+    }
+    let limit = context.state.settings.data_bytes_max;
+    if spec.flags.contains(Flags::DENYOOM) && limit > 0 && context.state.keyspace.bytes() > limit {
+        return Some(Reply::error("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    None
+}
+
+impl Context<'_> {
+    /// The slot of a key that exists.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Slot> {
+        self.state.keyspace.get(self.db, key, self.now)
+    }
+
+    pub(crate) fn exists(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The string at a key, `None` if there is no such key, an error reply if it holds something else.
+    pub(crate) fn string(&self, key: &[u8]) -> Result<Option<&Bytes>, Reply> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(slot) => slot.value.as_string().map(Some).ok_or(Reply::wrong_type()),
+        }
+    }
+
+    /// The deadline of a key that exists and has one.
+    pub(crate) fn deadline(&self, key: &[u8]) -> Option<Stamp> {
+        self.get(key)?.deadline
+    }
+
+    /// Sets a key to a string. The bytes are copied, since they may be a slice of a whole batch.
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8], deadline: Option<Stamp>) {
+        self.writable();
+        let value = Value::String(Bytes::copy_from_slice(value));
+        self.state.keyspace.write(self.db, key, value, deadline, self.now);
+    }
+
+    pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: Option<Stamp>) -> bool {
+        self.writable();
+        self.state.keyspace.set_deadline(self.db, key, deadline, self.now)
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Slot> {
+        self.writable();
+        self.state.keyspace.remove(self.db, key, self.now)
+    }
+
+    /// Every change passes here: a read that changes something would make replicas differ.
+    pub(crate) fn writable(&self) {
+        assert!(self.access == Access::Write, "a read must not change the state");
+    }
+
+    /// The calendar's time in milliseconds since 1970.
+    pub(crate) fn calendar_ms(&self) -> i64 {
+        self.state.calendar_of(self.present)
+    }
+
+    /// The next number of a sequence that looks random and is the same on every replica.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.draws += 1;
+        let mut hasher = SipHasher13::new_with_keys(self.seed, self.draws);
+        hasher.write_u64(self.seed);
+        hasher.finish()
+    }
+
+    /// The database that an argument names.
+    pub(crate) fn parse_database(argument: &[u8]) -> Result<usize, Reply> {
+        let index = crate::integer::parse(argument).ok_or(Reply::not_an_integer())?;
+        match usize::try_from(index) {
+            Ok(index) if index < DATABASES => Ok(index),
+            Ok(_) | Err(_) => Err(Reply::error("ERR DB index is out of range")),
+        }
+    }
+}

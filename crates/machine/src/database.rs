@@ -1,0 +1,213 @@
+//! One database: its keys in pages, and an index of their deadlines.
+//!
+//! A key lives in one of 16,384 pages, chosen by a hash with a fixed key, and each page is an ordered map behind an
+//! [`Arc`]. That gives three things at once:
+//!
+//! * a snapshot is a clone of the page pointers; a write copies only the page that it changes (copy on write);
+//! * a SCAN cursor is the number of a page: it holds on any replica, and across restarts and snapshots;
+//! * every iteration has one order, the same everywhere: by page, then by key.
+//!
+//! A slot whose deadline has passed stays where it is until it is reclaimed, and does not exist for any command
+//! until then: whoever reads says at which [`Stamp`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use siphasher::sip::SipHasher13;
+
+use crate::identifiers::{FencingToken, Stamp, Version};
+use crate::value::Value;
+
+/// Pages in a database that was ever written: as many as Redis Cluster has hash slots. With a million keys a page
+/// has about 60, so that the first write to it after a snapshot copies a few KiB.
+pub(crate) const PAGES: usize = 16_384;
+
+/// What a key costs beside its own bytes and its value's: the slot, its share of tree nodes, and allocations.
+const SLOT_BYTES: usize = 160;
+
+/// What a deadline costs: its node in the index.
+const DEADLINE_BYTES: usize = 64;
+
+pub(crate) type Page = BTreeMap<Bytes, Slot>;
+
+/// What a key has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) value: Value,
+    /// The last millisecond of cluster time at which the key exists.
+    pub(crate) deadline: Option<Stamp>,
+    pub(crate) token: FencingToken,
+    pub(crate) version: Version,
+}
+
+impl Slot {
+    /// Stamps are cut to milliseconds: a key set within millisecond `s` for `t` milliseconds has lived that long
+    /// for certain only after millisecond `s + t` is over. Hence its deadline itself still belongs to it.
+    pub(crate) fn is_live(&self, now: Stamp) -> bool {
+        self.deadline.is_none_or(|deadline| now <= deadline)
+    }
+
+    fn bytes(&self, key: &[u8]) -> u64 {
+        let deadline = if self.deadline.is_some() { DEADLINE_BYTES } else { 0 };
+        (SLOT_BYTES + key.len() + self.value.bytes() + deadline) as u64
+    }
+}
+
+/// One of the databases that SELECT chooses from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Database {
+    /// Empty until the first write, then [`PAGES`] of them.
+    pages: Vec<Arc<Page>>,
+    /// Every slot with a deadline, soonest first.
+    deadlines: BTreeSet<(Stamp, Bytes)>,
+    keys: usize,
+    bytes: u64,
+}
+
+impl Database {
+    /// Slots, the expired ones included.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Slots with a deadline, the expired ones included.
+    pub(crate) fn deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn pages(&self) -> &[Arc<Page>] {
+        &self.pages
+    }
+
+    /// The keys that exist. Costs a step for each that has expired and is not yet reclaimed.
+    pub(crate) fn live_keys(&self, now: Stamp) -> usize {
+        self.keys - self.expired(now).count()
+    }
+
+    pub(crate) fn live_deadlines(&self, now: Stamp) -> usize {
+        self.deadlines.len() - self.expired(now).count()
+    }
+
+    fn expired(&self, now: Stamp) -> impl Iterator<Item = &(Stamp, Bytes)> {
+        self.deadlines.iter().take_while(move |(deadline, _)| *deadline < now)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Stamp> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// A key that has expired by `now`, to be removed.
+    pub(crate) fn first_expired(&self, now: Stamp) -> Option<Bytes> {
+        self.expired(now).next().map(|(_, key)| key.clone())
+    }
+
+    /// The slot of a key, expired or not.
+    pub(crate) fn slot(&self, key: &[u8]) -> Option<&Slot> {
+        self.pages.get(page_of(key))?.get(key)
+    }
+
+    /// Puts a slot in place of the present one, which is returned. A new key is copied: what it was read from may
+    /// be a slice of a whole batch.
+    pub(crate) fn put(&mut self, key: &[u8], slot: Slot) -> Option<Slot> {
+        if self.pages.is_empty() {
+            self.pages = vec![Arc::default(); PAGES];
+        }
+        let page = Arc::make_mut(&mut self.pages[page_of(key)]);
+        let (bytes, deadline) = (slot.bytes(key), slot.deadline);
+        let (owned, previous) = match page.get_key_value(key) {
+            Some((owned, _)) => {
+                let owned = owned.clone();
+                (owned.clone(), page.insert(owned, slot))
+            }
+            None => {
+                let owned = Bytes::copy_from_slice(key);
+                (owned.clone(), page.insert(owned, slot))
+            }
+        };
+        self.bytes += bytes;
+        match &previous {
+            None => self.keys += 1,
+            Some(previous) => self.bytes -= previous.bytes(key),
+        }
+        self.index(owned, previous.as_ref().and_then(|previous| previous.deadline), deadline);
+        previous
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Slot> {
+        let page = self.pages.get_mut(page_of(key))?;
+        if !page.contains_key(key) {
+            return None;
+        }
+        let (owned, slot) = Arc::make_mut(page).remove_entry(key)?;
+        self.keys -= 1;
+        self.bytes -= slot.bytes(key);
+        self.index(owned, slot.deadline, None);
+        Some(slot)
+    }
+
+    /// Keeps the index of deadlines equal to the slots'.
+    fn index(&mut self, key: Bytes, before: Option<Stamp>, after: Option<Stamp>) {
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, key.clone()));
+        }
+        if let Some(after) = after {
+            self.deadlines.insert((after, key));
+        }
+    }
+
+    /// Takes the database apart for [`Rubbish`].
+    fn into_parts(self) -> (Vec<Arc<Page>>, BTreeSet<(Stamp, Bytes)>) {
+        (self.pages, self.deadlines)
+    }
+}
+
+/// The page that a key lives in. Part of the format: a snapshot and a SCAN cursor mean the same everywhere.
+pub(crate) fn page_of(key: &[u8]) -> usize {
+    let mut hasher = SipHasher13::new_with_keys(0x7175_6f72_6174_6501, 0x7061_6765_7300_0001);
+    hasher.write(key);
+    (hasher.finish() % PAGES as u64) as usize
+}
+
+/// Flushed databases on their way out. Freeing millions of keys at once would stop the shard for seconds, so that
+/// each later call frees a few.
+#[derive(Debug, Default)]
+pub(crate) struct Rubbish {
+    pages: Vec<Arc<Page>>,
+    deadlines: Vec<BTreeSet<(Stamp, Bytes)>>,
+}
+
+impl Rubbish {
+    pub(crate) fn add(&mut self, database: Database) {
+        let (pages, deadlines) = database.into_parts();
+        self.pages.extend(pages.into_iter().filter(|page| !page.is_empty()));
+        if !deadlines.is_empty() {
+            self.deadlines.push(deadlines);
+        }
+    }
+
+    /// Frees a few pages and deadlines.
+    pub(crate) fn sweep(&mut self) {
+        /// Together some thousand keys of a database with ten million: about a millisecond.
+        const PAGES_A_STEP: usize = 8;
+        const DEADLINES_A_STEP: usize = 4096;
+
+        self.pages.truncate(self.pages.len().saturating_sub(PAGES_A_STEP));
+        if let Some(deadlines) = self.deadlines.last_mut() {
+            for _ in 0..DEADLINES_A_STEP {
+                if deadlines.pop_first().is_none() {
+                    break;
+                }
+            }
+        }
+        self.deadlines.pop_if(|deadlines| deadlines.is_empty());
+    }
+}

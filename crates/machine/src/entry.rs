@@ -1,0 +1,329 @@
+//! The payload of a log entry: a batch of operations, grouped by the session on whose behalf they run.
+//!
+//! The driver encodes a [`Batch`] once, the log and the peers carry its bytes, and every replica decodes it in
+//! [`crate::Machine::apply`]. All of it is input from elsewhere: decoding is strict, bounded by the bytes that are
+//! there, and never panics. Arguments share the payload's memory; the keyspace copies what it keeps.
+//!
+//! ```text
+//! batch      := version:u16le  groups:list
+//! group      := node  incarnation  stream  acked  first_sequence  operations:list
+//! operation  := 0                                       Nothing
+//!             | 1 db user arguments:list                Command
+//!             | 2 watched:list commands:list            Transaction
+//!             | 3                                       OpenSession
+//!             | 4 cluster_id:16 bytes le fence_base calendar_ms:signed     Birth
+//!             | 5 offset_ms:signed                      Calendar
+//! watched    := db key version
+//! command    := db arguments:list
+//! list       := count element*         Every other integer is a varint, a key or argument is length and bytes.
+//! ```
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::identifiers::{SessionId, Version};
+use crate::wire::{Decoder, Encoder};
+
+/// The version of the machine's behaviour and formats, of entries as of snapshots. An entry or snapshot of a
+/// greater one is refused. It grows when a command, the Luau VM or a format changes what a replica computes.
+pub const MACHINE_VERSION: u16 = 1;
+
+/// What one log entry carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The machine version that the leader asks replicas to apply it with, at most [`MACHINE_VERSION`].
+    pub version: u16,
+    /// Applied in order.
+    pub groups: Vec<Group>,
+}
+
+/// Operations of one session with consecutive sequence numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Whose numbers these are.
+    pub session: SessionId,
+    /// The connection stream in the session; 0, since a session has one stream today.
+    pub stream: u64,
+    /// The session has the replies up to and including this sequence: they need not be retained.
+    pub acked: u64,
+    /// The sequence of the first operation; operation `i` has `first_sequence + i`. 0 is the place of
+    /// [`Operation::OpenSession`], [`Operation::Birth`] and [`Operation::Calendar`], which need no open session
+    /// and may be applied twice; all else is numbered from 1.
+    pub first_sequence: u64,
+    /// Applied in order.
+    pub operations: Vec<Operation>,
+}
+
+/// One thing to do, with one reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Uses up a sequence number.
+    Nothing,
+    /// A client's command.
+    Command {
+        /// The database that the connection had selected.
+        db: u32,
+        /// On whose authority; 0 is the default user.
+        user: u32,
+        /// The command's name and its arguments.
+        args: Vec<Bytes>,
+    },
+    /// MULTI to EXEC: all of it or, if a watched key changed, nothing.
+    Transaction {
+        /// What WATCH saw.
+        watched: Vec<Watched>,
+        /// Each with the database that was selected when it was queued.
+        commands: Vec<(u32, Vec<Bytes>)>,
+    },
+    /// Opens the group's session and supersedes those of lesser incarnations of its node.
+    OpenSession,
+    /// The first leader's word on what the cluster is. The first one counts, later ones change nothing.
+    Birth {
+        /// Random; not 0.
+        cluster_id: u128,
+        /// The fencing counter's start: unix seconds x 2^20.
+        fence_base: u64,
+        /// The calendar's time at this entry's stamp, in milliseconds since 1970.
+        calendar_ms: i64,
+    },
+    /// Sets the calendar: it shows cluster time plus `offset_ms` from now on.
+    Calendar {
+        /// Milliseconds.
+        offset_ms: i64,
+    },
+}
+
+/// A precondition of a transaction: the key is as WATCH saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Bytes,
+    /// Its modification version; 0: it did not exist.
+    pub version: Version,
+}
+
+impl Batch {
+    /// The payload's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut to = Encoder::default();
+        to.fixed(&self.version.to_le_bytes());
+        to.count(self.groups.len());
+        self.groups.iter().for_each(|group| group.encode(&mut to));
+        Bytes::from(to.0)
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// [`Error::Newer`] for a greater version, [`Error::Malformed`] for all that [`Batch::encode`] cannot write.
+    pub fn decode(payload: &Bytes) -> Result<Self, Error> {
+        let mut from = Decoder::new(payload.clone(), "entry");
+        let version = u16::from_le_bytes(from.array()?);
+        if version > MACHINE_VERSION {
+            return Err(Error::Newer { found: version, known: MACHINE_VERSION });
+        }
+        if version == 0 {
+            return Err(from.malformed());
+        }
+        let groups = from.list(Group::decode)?;
+        from.finish()?;
+        Ok(Self { version, groups })
+    }
+}
+
+impl Group {
+    fn encode(&self, to: &mut Encoder) {
+        to.varint(self.session.node);
+        to.varint(self.session.incarnation);
+        to.varint(self.stream);
+        to.varint(self.acked);
+        to.varint(self.first_sequence);
+        to.count(self.operations.len());
+        self.operations.iter().for_each(|operation| operation.encode(to));
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        let session = SessionId { node: from.varint()?, incarnation: from.varint()? };
+        let (stream, acked, first_sequence) = (from.varint()?, from.varint()?, from.varint()?);
+        let operations = from.list(Operation::decode)?;
+        if first_sequence.checked_add(operations.len() as u64).is_none() {
+            return Err(from.malformed());
+        }
+        Ok(Self { session, stream, acked, first_sequence, operations })
+    }
+}
+
+impl Operation {
+    fn encode(&self, to: &mut Encoder) {
+        match self {
+            Self::Nothing => to.u8(0),
+            Self::Command { db, user, args } => {
+                to.u8(1);
+                to.varint(u64::from(*db));
+                to.varint(u64::from(*user));
+                encode_args(args, to);
+            }
+            Self::Transaction { watched, commands } => {
+                to.u8(2);
+                to.count(watched.len());
+                watched.iter().for_each(|watched| watched.encode(to));
+                to.count(commands.len());
+                for (db, args) in commands {
+                    to.varint(u64::from(*db));
+                    encode_args(args, to);
+                }
+            }
+            Self::OpenSession => to.u8(3),
+            Self::Birth { cluster_id, fence_base, calendar_ms } => {
+                to.u8(4);
+                to.fixed(&cluster_id.to_le_bytes());
+                to.varint(*fence_base);
+                to.signed(*calendar_ms);
+            }
+            Self::Calendar { offset_ms } => {
+                to.u8(5);
+                to.signed(*offset_ms);
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        Ok(match from.u8()? {
+            0 => Self::Nothing,
+            1 => Self::Command { db: from.u32()?, user: from.u32()?, args: from.list(Decoder::bytes)? },
+            2 => Self::Transaction {
+                watched: from.list(Watched::decode)?,
+                commands: from.list(|from| Ok((from.u32()?, from.list(Decoder::bytes)?)))?,
+            },
+            3 => Self::OpenSession,
+            4 => Self::Birth {
+                cluster_id: u128::from_le_bytes(from.array()?),
+                fence_base: from.varint()?,
+                calendar_ms: from.signed()?,
+            },
+            5 => Self::Calendar { offset_ms: from.signed()? },
+            6..=u8::MAX => return Err(from.malformed()),
+        })
+    }
+}
+
+impl Watched {
+    fn encode(&self, to: &mut Encoder) {
+        to.varint(u64::from(self.db));
+        to.bytes(&self.key);
+        to.varint(self.version.0);
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        Ok(Self { db: from.u32()?, key: from.bytes()?, version: Version(from.varint()?) })
+    }
+}
+
+fn encode_args(args: &[Bytes], to: &mut Encoder) {
+    to.count(args.len());
+    args.iter().for_each(|argument| to.bytes(argument));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every operation once, in the first version of the format.
+    fn sample() -> Batch {
+        let args =
+            |words: &[&'static str]| words.iter().map(|word| Bytes::from_static(word.as_bytes())).collect();
+        let watched = Watched { db: 1, key: Bytes::from_static(b"w"), version: Version(300) };
+        let operations = vec![
+            Operation::OpenSession,
+            Operation::Command { db: 0, user: 0, args: args(&["SET", "k", "v"]) },
+            Operation::Transaction { watched: vec![watched], commands: vec![(2, args(&["GET", "k"]))] },
+            Operation::Birth { cluster_id: 0x0102, fence_base: 1 << 20, calendar_ms: -1 },
+            Operation::Calendar { offset_ms: 64 },
+            Operation::Nothing,
+        ];
+        let session = SessionId { node: 3, incarnation: 200 };
+        Batch {
+            version: 1,
+            groups: vec![Group { session, stream: 0, acked: 5, first_sequence: 0, operations }],
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        let golden = concat!(
+            "0100",
+            "01",
+            "03",
+            "c801",
+            "00",
+            "05",
+            "00",
+            "06", // version, groups, group header, operations
+            "03", // OpenSession
+            "01",
+            "00",
+            "00",
+            "03",
+            "03534554",
+            "016b",
+            "0176", // Command
+            "02",
+            "01",
+            "01",
+            "0177",
+            "ac02",
+            "01",
+            "02",
+            "02",
+            "03474554",
+            "016b", // Transaction
+            "04",
+            "02010000000000000000000000000000",
+            "808040",
+            "01", // Birth
+            "05",
+            "8001", // Calendar
+            "00",   // Nothing
+        );
+        let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
+        assert_eq!(Batch::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_garbage() {
+        let newer = Batch { version: MACHINE_VERSION + 1, groups: vec![] }.encode();
+        assert!(matches!(Batch::decode(&newer), Err(Error::Newer { .. })));
+        assert!(matches!(Batch::decode(&Bytes::from_static(&[0, 0, 0])), Err(Error::Malformed(_))));
+    }
+
+    #[test]
+    fn bytes_after_the_last_group_are_refused() {
+        let mut payload = sample().encode().to_vec();
+        payload.push(0);
+        assert!(Batch::decode(&Bytes::from(payload)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused_without_a_panic(garbage in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut payload = vec![1, 0];
+            payload.extend(garbage);
+            if let Ok(batch) = Batch::decode(&Bytes::from(payload.clone())) {
+                prop_assert_eq!(&batch.encode()[..], &payload[..], "decoding is the inverse of encoding");
+            }
+        }
+
+        #[test]
+        fn a_damaged_entry_is_refused_or_read_without_a_panic(at in 0usize..80, with in any::<u8>()) {
+            let mut payload = sample().encode().to_vec();
+            let at = at % payload.len();
+            payload[at] = with;
+            let _either_way = Batch::decode(&Bytes::from(payload));
+        }
+    }
+}

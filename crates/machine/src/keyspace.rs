@@ -1,0 +1,221 @@
+//! All databases, the fencing counter, and a journal that can take changes back.
+//!
+//! Every change of a key goes through [`Keyspace::write`], [`Keyspace::create`], [`Keyspace::set_deadline`],
+//! [`Keyspace::remove`] or [`Keyspace::flush`]: they alone give out fencing tokens and modification versions, and
+//! record what was before while a journal is open.
+//!
+//! * A string's token is greater than every token given out before, whatever the name.
+//! * An overwrite with an equal value, and a change of the deadline, keep the token: the holder is the same.
+//! * The version changes with every modification, a change of the deadline included.
+
+use bytes::Bytes;
+
+use crate::database::{Database, Rubbish, Slot};
+use crate::identifiers::{FencingToken, Stamp, Version};
+use crate::value::Value;
+
+/// As many databases as Redis has by default; SELECT takes 0 to 15.
+pub const DATABASES: usize = 16;
+
+/// Tokens stay exact as doubles, which is what scripts and many clients make of integers.
+const TOKEN_MAX: u64 = (1 << 53) - 1;
+
+#[derive(Debug)]
+pub(crate) struct Keyspace {
+    databases: Vec<Database>,
+    /// The greatest token given out.
+    pub(crate) fence: FencingToken,
+    /// The greatest version given out.
+    pub(crate) version: Version,
+    journal: Option<Journal>,
+    rubbish: Rubbish,
+}
+
+/// What it takes to go back to a checkpoint.
+#[derive(Debug)]
+struct Journal {
+    fence: FencingToken,
+    version: Version,
+    changes: Vec<Change>,
+}
+
+/// The state before one change.
+#[derive(Debug)]
+enum Change {
+    Slot { db: usize, key: Bytes, previous: Option<Slot> },
+    Database { db: usize, previous: Database },
+}
+
+impl Keyspace {
+    pub(crate) fn new() -> Self {
+        Self {
+            databases: vec![Database::default(); DATABASES],
+            fence: FencingToken(0),
+            version: Version(0),
+            journal: None,
+            rubbish: Rubbish::default(),
+        }
+    }
+
+    pub(crate) fn database(&self, db: usize) -> &Database {
+        &self.databases[db]
+    }
+
+    pub(crate) fn databases(&self) -> &[Database] {
+        &self.databases
+    }
+
+    /// The slot of a key that exists.
+    pub(crate) fn get(&self, db: usize, key: &[u8], now: Stamp) -> Option<&Slot> {
+        self.databases[db].slot(key).filter(|slot| slot.is_live(now))
+    }
+
+    /// The data of all databases in bytes, that of expired keys not yet reclaimed included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.databases.iter().map(Database::bytes).sum()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Stamp> {
+        self.databases.iter().filter_map(Database::next_deadline).min()
+    }
+
+    /// Sets a key; it keeps its token if it exists with an equal value.
+    pub(crate) fn write(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, now: Stamp) {
+        let token = match self.get(db, key, now) {
+            Some(present) if present.value == value => present.token,
+            Some(_) | None => self.next_token(),
+        };
+        self.put(db, key, value, deadline, token);
+    }
+
+    /// Sets a key as a new acquisition, whatever it held.
+    pub(crate) fn create(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>) {
+        let token = self.next_token();
+        self.put(db, key, value, deadline, token);
+    }
+
+    fn put(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
+        let version = self.next_version();
+        let previous = self.databases[db].put(key, Slot { value, deadline, token, version });
+        self.record(db, key, previous);
+    }
+
+    /// Changes the deadline of a key. Returns whether it exists.
+    pub(crate) fn set_deadline(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        deadline: Option<Stamp>,
+        now: Stamp,
+    ) -> bool {
+        let Some(present) = self.get(db, key, now) else { return false };
+        let (value, token) = (present.value.clone(), present.token);
+        self.put(db, key, value, deadline, token);
+        true
+    }
+
+    /// Removes a key. Returns its slot, if it existed.
+    pub(crate) fn remove(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Slot> {
+        let slot = self.databases[db].remove(key)?;
+        if self.journal.is_some() {
+            self.record(db, key, Some(slot.clone()));
+        }
+        slot.is_live(now).then_some(slot)
+    }
+
+    /// Removes every key of a database.
+    pub(crate) fn flush(&mut self, db: usize) {
+        let previous = std::mem::take(&mut self.databases[db]);
+        match &mut self.journal {
+            Some(journal) => journal.changes.push(Change::Database { db, previous }),
+            None => self.rubbish.add(previous),
+        }
+    }
+
+    /// Removes up to `keys_max` expired keys, and frees a little of what was flushed.
+    pub(crate) fn reclaim(&mut self, now: Stamp, keys_max: u64) {
+        assert!(self.journal.is_none(), "reclaiming is not part of a command");
+        self.sweep();
+        let mut left = keys_max;
+        for database in &mut self.databases {
+            while left > 0
+                && let Some(key) = database.first_expired(now)
+            {
+                let removed = database.remove(&key);
+                assert!(removed.is_some(), "an indexed deadline belongs to a key");
+                left -= 1;
+            }
+        }
+    }
+
+    /// Frees a little of what was flushed. Changes no state.
+    pub(crate) fn sweep(&mut self) {
+        self.rubbish.sweep();
+    }
+
+    /// Raises the counter from which tokens are taken; never lowers it.
+    pub(crate) fn raise_fence(&mut self, base: u64) {
+        self.fence = self.fence.max(FencingToken(base.min(TOKEN_MAX)));
+    }
+
+    fn next_token(&mut self) -> FencingToken {
+        // At a million acquisitions a second this takes 285 years. To go on would break what tokens are for.
+        assert!(self.fence.0 < TOKEN_MAX, "the fencing counter is used up");
+        self.fence.0 += 1;
+        self.fence
+    }
+
+    fn next_version(&mut self) -> Version {
+        self.version.0 += 1;
+        self.version
+    }
+
+    /// Puts back a slot as it was, without a new token or version: from a snapshot.
+    pub(crate) fn restore_slot(&mut self, db: usize, key: &[u8], slot: Slot) -> Option<Slot> {
+        self.databases[db].put(key, slot)
+    }
+
+    /// Begins to record changes, so that [`Keyspace::rollback`] can take them back.
+    pub(crate) fn checkpoint(&mut self) {
+        assert!(self.journal.is_none(), "checkpoints do not nest");
+        self.journal = Some(Journal { fence: self.fence, version: self.version, changes: Vec::new() });
+    }
+
+    /// Takes back every change since the checkpoint, counters included, and stops recording.
+    pub(crate) fn rollback(&mut self) {
+        let journal = self.journal.take().expect("a rollback follows a checkpoint");
+        for change in journal.changes.into_iter().rev() {
+            match change {
+                Change::Slot { db, key, previous: Some(slot) } => {
+                    self.databases[db].put(&key, slot);
+                }
+                Change::Slot { db, key, previous: None } => {
+                    self.databases[db].remove(&key);
+                }
+                Change::Database { db, previous } => {
+                    let since = std::mem::replace(&mut self.databases[db], previous);
+                    self.rubbish.add(since);
+                }
+            }
+        }
+        self.fence = journal.fence;
+        self.version = journal.version;
+    }
+
+    /// Keeps every change since the checkpoint and stops recording.
+    pub(crate) fn commit(&mut self) {
+        let journal = self.journal.take().expect("a commit follows a checkpoint");
+        for change in journal.changes {
+            match change {
+                Change::Slot { .. } => {}
+                Change::Database { db: _, previous } => self.rubbish.add(previous),
+            }
+        }
+    }
+
+    fn record(&mut self, db: usize, key: &[u8], previous: Option<Slot>) {
+        if let Some(journal) = &mut self.journal {
+            journal.changes.push(Change::Slot { db, key: Bytes::copy_from_slice(key), previous });
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The limits that apply depends on. They are replicated: part of the machine's state and of its snapshots,
+//! changed by `CONFIG SET` through the log, so that every replica reaches the same verdict.
+
+use crate::error::Error;
+use crate::wire::{Decoder, Encoder};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The replicated limits.
+///
+/// The defaults are those of a new cluster. A machine that is given others must be given the same ones on every
+/// member, since they count from the first entry on: to change them in a running cluster is `CONFIG SET`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `maxmemory`: bytes of keys, values and what holds them; 0 is no limit. Beyond it a command that may add
+    /// data answers an error and changes nothing.
+    pub data_bytes_max: u64,
+    /// `proto-max-bulk-len`: bytes of a value, also of one that grows by APPEND or SETRANGE.
+    pub value_bytes_max: u64,
+    /// `quorate-script-steps`: how many VM instructions (as the VM counts them) a script may take.
+    pub script_steps_max: u64,
+    /// `quorate-script-memory`: bytes that a script may allocate.
+    pub script_memory_bytes_max: u64,
+    /// `quorate-script-cache-scripts`: scripts that EVALSHA finds; beyond it the longest unused goes.
+    pub script_cache_scripts_max: u64,
+    /// `quorate-script-cache-bytes`: bytes of all cached scripts; beyond it the longest unused goes.
+    pub script_cache_bytes_max: u64,
+    /// `quorate-sessions`: nodes with an open session; beyond it the longest idle is closed.
+    pub sessions_max: u64,
+    /// `quorate-session-replies`: replies retained for a session; beyond it the oldest is forgotten.
+    pub session_replies_max: u64,
+    /// `quorate-session-reply-bytes`: bytes of the replies retained for a session; beyond it the oldest goes.
+    pub session_reply_bytes_max: u64,
+    /// `quorate-reclaim-keys`: expired keys that are freed with each entry. Freeing one takes about a microsecond.
+    pub reclaim_keys_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let mut limits = Self {
+            data_bytes_max: 0,
+            value_bytes_max: 0,
+            script_steps_max: 0,
+            script_memory_bytes_max: 0,
+            script_cache_scripts_max: 0,
+            script_cache_bytes_max: 0,
+            sessions_max: 0,
+            session_replies_max: 0,
+            session_reply_bytes_max: 0,
+            reclaim_keys_max: 0,
+        };
+        for setting in SETTINGS {
+            *(setting.of_mut)(&mut limits) = setting.default;
+        }
+        limits
+    }
+}
+
+/// One replicated setting, as CONFIG names it.
+#[derive(Debug)]
+pub struct Setting {
+    /// As in `CONFIG GET name`.
+    pub name: &'static str,
+    /// What a new cluster has.
+    pub default: u64,
+    /// The least allowed value.
+    pub min: u64,
+    /// The greatest allowed value.
+    pub max: u64,
+    /// Whether it counts bytes: such a value may be given with a unit, as `64mb`.
+    pub is_memory: bool,
+    /// What it limits, and what happens at the limit.
+    pub summary: &'static str,
+    of: fn(&Limits) -> &u64,
+    of_mut: fn(&mut Limits) -> &mut u64,
+}
+
+macro_rules! setting {
+    ($field:ident, $name:literal, $default:expr, $range:expr, memory: $memory:literal, $summary:literal) => {
+        Setting {
+            name: $name,
+            default: $default,
+            min: *$range.start(),
+            max: *$range.end(),
+            is_memory: $memory,
+            summary: $summary,
+            of: |limits| &limits.$field,
+            of_mut: |limits| &mut limits.$field,
+        }
+    };
+}
+
+/// Every replicated setting, in the order of CONFIG GET. Also the order in snapshots: new ones go last.
+pub const SETTINGS: &[Setting] = &[
+    setting!(data_bytes_max, "maxmemory", GIB, 0..=u64::MAX, memory: true,
+        "Bytes of data; 0 is no limit. Beyond it writes that may add data answer an OOM error."),
+    setting!(value_bytes_max, "proto-max-bulk-len", 16 * MIB, KIB..=512 * MIB, memory: true,
+        "Bytes of one value. A write that would exceed it answers an error."),
+    setting!(script_steps_max, "quorate-script-steps", 10_000_000, 1_000..=10_000_000_000, memory: false,
+        "Instructions of one script. A script that needs more answers an error."),
+    setting!(script_memory_bytes_max, "quorate-script-memory", 64 * MIB, MIB..=GIB, memory: true,
+        "Bytes that one script may allocate. A script that needs more answers an error."),
+    setting!(script_cache_scripts_max, "quorate-script-cache-scripts", 1024, 1..=1 << 20, memory: false,
+        "Scripts that EVALSHA finds. Beyond it the longest unused is forgotten."),
+    setting!(script_cache_bytes_max, "quorate-script-cache-bytes", 16 * MIB, KIB..=GIB, memory: true,
+        "Bytes of all scripts that EVALSHA finds. Beyond it the longest unused is forgotten."),
+    setting!(sessions_max, "quorate-sessions", 1024, 16..=1 << 20, memory: false,
+        "Nodes with an open session. Beyond it the longest idle session is closed."),
+    setting!(session_replies_max, "quorate-session-replies", 1 << 16, 1..=1 << 24, memory: false,
+        "Replies kept for each node until it has them. Beyond it the oldest is forgotten."),
+    setting!(session_reply_bytes_max, "quorate-session-reply-bytes", 32 * MIB, KIB..=GIB, memory: true,
+        "Bytes of the replies kept for each node. Beyond it the oldest is forgotten."),
+    setting!(reclaim_keys_max, "quorate-reclaim-keys", 1024, 1..=1 << 20, memory: false,
+        "Expired keys whose memory is freed with each log entry."),
+];
+
+impl Setting {
+    /// Its present value.
+    #[must_use]
+    pub fn get(&self, limits: &Limits) -> u64 {
+        *(self.of)(limits)
+    }
+
+    /// Sets it to an allowed value.
+    pub(crate) fn set(&self, limits: &mut Limits, value: u64) {
+        assert!((self.min..=self.max).contains(&value), "{} = {value} was not checked", self.name);
+        *(self.of_mut)(limits) = value;
+    }
+}
+
+/// The replicated setting of a name, in any case. `CONFIG SET` of one goes through the log, of any other does not.
+#[must_use]
+pub fn setting(name: &[u8]) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+impl Limits {
+    pub(crate) fn encode(&self, to: &mut Encoder) {
+        to.count(SETTINGS.len());
+        SETTINGS.iter().for_each(|setting| to.varint(setting.get(self)));
+    }
+
+    pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        let values = from.list(Decoder::varint)?;
+        let mut limits = Self::default();
+        if values.len() != SETTINGS.len() {
+            return Err(from.malformed());
+        }
+        for (setting, value) in SETTINGS.iter().zip(values) {
+            if !(setting.min..=setting.max).contains(&value) {
+                return Err(from.malformed());
+            }
+            setting.set(&mut limits, value);
+        }
+        Ok(limits)
+    }
+}

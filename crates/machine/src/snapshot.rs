@@ -1,0 +1,303 @@
+//! Snapshots: all that is replicated, as a stream of bytes.
+//!
+//! [`Machine::snapshot`] clones pointers only; another thread can then draw the bytes while the machine goes on, and
+//! the machine copies the pages that it changes meanwhile. The stream does not depend on how it is cut: the log
+//! stores and sends it in blocks of its own.
+//!
+//! ```text
+//! stream  := magic:8 bytes  frame*
+//! frame   := length:u32le  crc32c(payload):u32le  payload
+//! payload := 0 machine_version:varint state                       header, the first frame
+//!          | 1 db slot*                                           slots in order of page and key
+//!          | 2 slots:varint                                       end, the last frame
+//! state   := applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
+//!            fence version limits sessions scripts
+//! slot    := key value deadline:option token version
+//! ```
+//!
+//! Equal states have equal streams, which is what makes [`Machine::hash`] and the simulator's comparison work.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use siphasher::sip::SipHasher13;
+
+use crate::database::{Page, Slot};
+use crate::entry::MACHINE_VERSION;
+use crate::error::Error;
+use crate::identifiers::{FencingToken, Stamp, Version};
+use crate::keyspace::DATABASES;
+use crate::machine::Machine;
+use crate::script_cache::ScriptCache;
+use crate::session::Sessions;
+use crate::settings::Limits;
+use crate::state::State;
+use crate::value::Value;
+use crate::wire::{Decoder, Encoder};
+
+const MAGIC: &[u8; 8] = b"QUORATE\x01";
+const HEADER: u8 = 0;
+const SLOTS: u8 = 1;
+const END: u8 = 2;
+
+/// Chunks are about this long: small enough to copy and checksum between two heartbeats.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A frame holds at least one slot, so that it can be as long as the longest key and value together, or as the
+/// sessions' retained replies. Beyond this a length is taken for damage.
+const FRAME_BYTES_MAX: usize = 2 << 30;
+
+const FRAME_HEAD_BYTES: usize = 8;
+
+/// A copy-on-write view of a machine; draws its chunks lazily. Cheap to make, and can go to another thread.
+#[derive(Debug)]
+pub struct Snapshot {
+    applied: u64,
+    stamp: u64,
+    /// The header's payload, until it was drawn.
+    header: Option<Vec<u8>>,
+    /// Pages that were not drawn yet, last first.
+    pages: Vec<(usize, Arc<Page>)>,
+    slots: u64,
+    ended: bool,
+    /// Drawn bytes that no chunk has had yet.
+    pending: Bytes,
+}
+
+impl Snapshot {
+    /// The last entry whose effects are in it.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// That entry's stamp.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// The next frame's payload.
+    fn payload(&mut self) -> Option<Vec<u8>> {
+        if let Some(header) = self.header.take() {
+            return Some(header);
+        }
+        if let Some((db, _)) = self.pages.last() {
+            let db = *db;
+            return Some(self.slots_of(db));
+        }
+        if self.ended {
+            return None;
+        }
+        self.ended = true;
+        let mut end = Encoder::default();
+        end.u8(END);
+        end.varint(self.slots);
+        Some(end.0)
+    }
+
+    /// A frame of whole pages of one database.
+    fn slots_of(&mut self, db: usize) -> Vec<u8> {
+        let mut to = Encoder(Vec::with_capacity(CHUNK_BYTES));
+        to.u8(SLOTS);
+        to.count(db);
+        while to.0.len() < CHUNK_BYTES
+            && let Some((_, page)) = self.pages.pop_if(|(next, _)| *next == db)
+        {
+            self.slots += page.len() as u64;
+            for (key, slot) in &*page {
+                encode_slot(key, slot, &mut to);
+            }
+        }
+        to.0
+    }
+}
+
+impl Iterator for Snapshot {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        while self.pending.is_empty() {
+            let first = self.header.is_some();
+            let payload = self.payload()?;
+            let mut bytes = Vec::with_capacity(MAGIC.len() + FRAME_HEAD_BYTES + payload.len());
+            if first {
+                bytes.extend_from_slice(MAGIC);
+            }
+            let length = u32::try_from(payload.len()).expect("a value's limit is far below 4 GiB");
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+            bytes.extend_from_slice(&payload);
+            self.pending = Bytes::from(bytes);
+        }
+        Some(self.pending.split_to(self.pending.len().min(CHUNK_BYTES)))
+    }
+}
+
+impl Machine {
+    /// A view of the present state that later changes do not touch.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = &self.state;
+        let databases = state.keyspace.databases().iter().enumerate().rev();
+        let pages = databases.flat_map(|(db, database)| {
+            let filled = database.pages().iter().rev().filter(|page| !page.is_empty());
+            filled.map(move |page| (db, Arc::clone(page)))
+        });
+        Snapshot {
+            applied: state.applied,
+            stamp: state.stamp.0,
+            header: Some(encode_header(state)),
+            pages: pages.collect(),
+            slots: 0,
+            ended: false,
+            pending: Bytes::new(),
+        }
+    }
+
+    /// The machine that a snapshot was taken of. Chunks may be cut anywhere.
+    ///
+    /// # Errors
+    /// [`Error::Newer`], [`Error::Checksum`] or [`Error::Malformed`]: there is no machine in these bytes.
+    pub fn restore(chunks: impl IntoIterator<Item = Bytes>) -> Result<Self, Error> {
+        let mut frames = Frames { chunks: chunks.into_iter(), buffer: BytesMut::new() };
+        if frames.take(MAGIC.len())? != MAGIC[..] {
+            return Err(Error::Malformed("snapshot's first bytes"));
+        }
+        let mut header = frames.next_frame()?;
+        if header.u8()? != HEADER {
+            return Err(header.malformed());
+        }
+        let mut state = decode_header(&mut header)?;
+        header.finish()?;
+        let mut slots = 0;
+        loop {
+            let mut frame = frames.next_frame()?;
+            match frame.u8()? {
+                SLOTS => slots += decode_slots(&mut frame, &mut state)?,
+                END if frame.varint()? == slots => {
+                    frame.finish()?;
+                    frames.finish()?;
+                    return Ok(Self::from_state(state));
+                }
+                _ => return Err(frame.malformed()),
+            }
+        }
+    }
+
+    /// A fingerprint of the whole replicated state: equal states have equal ones. Takes time in proportion to the
+    /// data.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        self.snapshot().for_each(|chunk| hasher.write(&chunk));
+        hasher.finish()
+    }
+}
+
+fn encode_header(state: &State) -> Vec<u8> {
+    let mut to = Encoder::default();
+    to.u8(HEADER);
+    to.varint(u64::from(MACHINE_VERSION));
+    to.varint(state.applied);
+    to.varint(state.stamp.0);
+    to.fixed(&state.cluster_id.unwrap_or(0).to_le_bytes());
+    to.signed(state.calendar_offset_ms);
+    to.varint(state.keyspace.fence.0);
+    to.varint(state.keyspace.version.0);
+    state.settings.encode(&mut to);
+    state.sessions.encode(&mut to);
+    state.scripts.encode(&mut to);
+    to.0
+}
+
+fn decode_header(from: &mut Decoder) -> Result<State, Error> {
+    let version = from.varint()?;
+    if version > u64::from(MACHINE_VERSION) {
+        let found = u16::try_from(version).unwrap_or(u16::MAX);
+        return Err(Error::Newer { found, known: MACHINE_VERSION });
+    }
+    let (applied, stamp) = (from.varint()?, Stamp(from.varint()?));
+    let cluster_id = match u128::from_le_bytes(from.array()?) {
+        0 => None,
+        id => Some(id),
+    };
+    let calendar_offset_ms = from.signed()?;
+    let (fence, version) = (FencingToken(from.varint()?), Version(from.varint()?));
+    let mut state = State::new(Limits::decode(from)?);
+    state.applied = applied;
+    state.stamp = stamp;
+    state.cluster_id = cluster_id;
+    state.calendar_offset_ms = calendar_offset_ms;
+    state.keyspace.fence = fence;
+    state.keyspace.version = version;
+    state.sessions = Sessions::decode(from)?;
+    state.scripts = ScriptCache::decode(from)?;
+    Ok(state)
+}
+
+fn encode_slot(key: &[u8], slot: &Slot, to: &mut Encoder) {
+    to.bytes(key);
+    slot.value.encode(to);
+    to.option(slot.deadline.map(|deadline| deadline.0));
+    to.varint(slot.token.0);
+    to.varint(slot.version.0);
+}
+
+/// Puts a frame's slots into the keyspace. Returns how many there were.
+fn decode_slots(from: &mut Decoder, state: &mut State) -> Result<u64, Error> {
+    let db = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+    if db >= DATABASES {
+        return Err(from.malformed());
+    }
+    let mut slots = 0;
+    while !from.is_empty() {
+        let key = from.bytes()?;
+        let value = Value::decode(from)?;
+        let deadline = from.option()?.map(Stamp);
+        let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
+        if token > state.keyspace.fence || version > state.keyspace.version {
+            return Err(from.malformed());
+        }
+        if state.keyspace.restore_slot(db, &key, Slot { value, deadline, token, version }).is_some() {
+            return Err(from.malformed());
+        }
+        slots += 1;
+    }
+    Ok(slots)
+}
+
+/// Finds frames in chunks that were cut anywhere.
+struct Frames<I> {
+    chunks: I,
+    buffer: BytesMut,
+}
+
+impl<I: Iterator<Item = Bytes>> Frames<I> {
+    fn take(&mut self, length: usize) -> Result<Bytes, Error> {
+        while self.buffer.len() < length {
+            let chunk = self.chunks.next().ok_or(Error::Malformed("snapshot: it ends early"))?;
+            self.buffer.extend_from_slice(&chunk);
+        }
+        Ok(self.buffer.split_to(length).freeze())
+    }
+
+    fn next_frame(&mut self) -> Result<Decoder, Error> {
+        let mut head = self.take(FRAME_HEAD_BYTES)?;
+        let (length, checksum) = (head.get_u32_le() as usize, head.get_u32_le());
+        if length > FRAME_BYTES_MAX {
+            return Err(Error::Malformed("snapshot's frame length"));
+        }
+        let payload = self.take(length)?;
+        if crc32c::crc32c(&payload) != checksum {
+            return Err(Error::Checksum("snapshot"));
+        }
+        Ok(Decoder::new(payload, "snapshot"))
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        let rest = self.chunks.by_ref().map(|chunk| chunk.len()).sum::<usize>() + self.buffer.len();
+        if rest == 0 { Ok(()) } else { Err(Error::Malformed("snapshot: it goes on after its end")) }
+    }
+}

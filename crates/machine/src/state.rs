@@ -1,0 +1,43 @@
+//! Everything that is replicated, and nothing else: what a snapshot holds and [`crate::Machine::hash`] covers.
+
+use crate::identifiers::Stamp;
+use crate::keyspace::Keyspace;
+use crate::script_cache::ScriptCache;
+use crate::session::Sessions;
+use crate::settings::Limits;
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The last entry applied; 0: none.
+    pub(crate) applied: u64,
+    /// Its stamp.
+    pub(crate) stamp: Stamp,
+    /// `None` until the first leader has said what cluster this is.
+    pub(crate) cluster_id: Option<u128>,
+    /// What the calendar shows beyond cluster time, in milliseconds.
+    pub(crate) calendar_offset_ms: i64,
+    pub(crate) settings: Limits,
+    pub(crate) keyspace: Keyspace,
+    pub(crate) sessions: Sessions,
+    pub(crate) scripts: ScriptCache,
+}
+
+impl State {
+    pub(crate) fn new(settings: Limits) -> Self {
+        Self {
+            applied: 0,
+            stamp: Stamp(0),
+            cluster_id: None,
+            calendar_offset_ms: 0,
+            settings,
+            keyspace: Keyspace::new(),
+            sessions: Sessions::default(),
+            scripts: ScriptCache::default(),
+        }
+    }
+
+    /// The calendar's time at a stamp, in milliseconds since 1970.
+    pub(crate) fn calendar_of(&self, stamp: Stamp) -> i64 {
+        i64::try_from(stamp.0).unwrap_or(i64::MAX).saturating_add(self.calendar_offset_ms)
+    }
+}
