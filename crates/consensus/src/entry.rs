@@ -21,8 +21,14 @@ impl Entry {
     /// The bytes that count against the engine's limits: the payload and a fixed share for the header.
     #[must_use]
     pub fn weight(&self) -> usize {
+        Self::weight_of(&self.payload)
+    }
+
+    /// The weight of an entry that carries `payload`.
+    #[must_use]
+    pub fn weight_of(payload: &Payload) -> usize {
         const HEADER_BYTES: usize = 32;
-        let payload = match &self.payload {
+        let payload = match payload {
             Payload::Blank => 0,
             Payload::Command(bytes) => bytes.len(),
             Payload::Membership(membership) => 16 * membership.len(),

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`engine`], then [`raft`].
 
+pub mod cluster_clock;
 pub mod engine;
 pub mod entry;
 pub mod identifiers;
@@ -13,6 +14,7 @@ pub mod membership;
 pub mod raft;
 pub mod time;
 
+pub use cluster_clock::{ClusterClock, HeardStamp};
 pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
 pub use entry::{Entry, HardState, Payload, SnapshotMeta};
 pub use identifiers::{Index, NodeId, PersistId, ProposalId, ReadId, Term};

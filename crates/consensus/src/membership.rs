@@ -66,9 +66,8 @@ impl Membership {
 
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |nodes: &BTreeSet<NodeId>| {
-            nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-        };
+        let list =
+            |nodes: &BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         write!(f, "voters={}", list(&self.voters))?;
         if !self.learners.is_empty() {
             write!(f, " learners={}", list(&self.learners))?;

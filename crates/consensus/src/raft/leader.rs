@@ -1,0 +1,206 @@
+//! The leader: appends, counts, commits, and gives way when it must.
+//!
+//! * Its own acknowledgement is its own disk's: it counts itself for what is durable, no more (hazard 5).
+//! * It commits by counting only entries of its own term (section 5.4.2, figure 8; hazard 1).
+//! * Without a quorum heard within an election time-out it steps down (hazard 14).
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Raft, Role,
+    message::{Body, Position},
+    progress::Peer,
+    reads::Reads,
+    transfer::Handover,
+};
+use crate::{
+    BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, ProposalId,
+    cluster_clock::ClusterClock,
+    engine::{PeerStatus, ProposalOutcome},
+};
+
+/// The state of a leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leader {
+    /// The first entry of its term.
+    pub(super) first: Index,
+    /// All members but itself.
+    pub(super) peers: BTreeMap<NodeId, Peer>,
+    pub(super) clock: ClusterClock,
+    pub(super) reads: Reads,
+    /// The hand-over under way, if any.
+    pub(super) handover: Option<Handover>,
+    /// The weight of its own entries that are not committed yet.
+    uncommitted_bytes: usize,
+    /// When the next heartbeat is due.
+    pub(super) heartbeat_at: BootTime,
+}
+
+impl Leader {
+    pub(super) fn new(
+        peers: impl Iterator<Item = NodeId>,
+        first: Index,
+        base: ClusterTime,
+        now: BootTime,
+        config: &Config,
+    ) -> Self {
+        Self {
+            first,
+            peers: peers.map(|peer| (peer, Peer::new(first, now))).collect(),
+            clock: ClusterClock::start(base, now),
+            reads: Reads::default(),
+            handover: None,
+            uncommitted_bytes: 0,
+            heartbeat_at: now.after(config.heartbeat_interval),
+        }
+    }
+
+    /// Whether a quorum, this node included, was heard within an election time-out.
+    pub(super) fn hears_quorum(&self, now: BootTime, membership: &Membership, config: &Config) -> bool {
+        membership.has_quorum(|voter| {
+            voter == config.id
+                || self.peers.get(&voter).is_some_and(|peer| is_active(peer, now, config.election_timeout))
+        })
+    }
+
+    pub(super) fn peer_status(&self, now: BootTime, timeout: Duration) -> Vec<PeerStatus> {
+        let status = |(&id, peer): (&NodeId, &Peer)| PeerStatus {
+            id,
+            matched: peer.matched,
+            active: is_active(peer, now, timeout),
+            progress: peer.state_name(),
+        };
+        self.peers.iter().map(status).collect()
+    }
+
+    /// What was in flight to the peer is lost. It is probed again, but not at once: the connection has to come
+    /// back first.
+    pub(super) fn lost_connection(&mut self, now: BootTime, peer: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.probe_again(Some(now));
+        }
+    }
+}
+
+/// Whether the peer was heard within `timeout`.
+pub(super) fn is_active(peer: &Peer, now: BootTime, timeout: Duration) -> bool {
+    now.since(peer.heard) <= timeout
+}
+
+impl Raft {
+    /// What a leader does as time passes.
+    pub(super) fn lead_on(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &self.role else { return };
+        if !leader.hears_quorum(now, self.log.membership(), &self.config) {
+            self.become_follower(now, self.term, None);
+            return;
+        }
+        self.watch_health(now);
+        if let Role::Leader(leader) = &self.role
+            && leader.heartbeat_at <= now
+        {
+            self.broadcast_heartbeat(now);
+        }
+    }
+
+    /// Speaks to every peer. Each is told to commit only what it is known to have.
+    pub(super) fn broadcast_heartbeat(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.heartbeat_at = now.after(self.config.heartbeat_interval);
+        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let round = leader.reads.newest_round();
+        let mut heartbeats = Vec::with_capacity(leader.peers.len());
+        for (&id, peer) in &mut leader.peers {
+            let commit = self.commit.min(peer.matched);
+            peer.told_commit = peer.told_commit.max(commit);
+            heartbeats.push((id, Body::Heartbeat { commit, round, stamp }));
+        }
+        for (id, body) in heartbeats {
+            self.send(id, body);
+        }
+    }
+
+    /// A client's batch.
+    pub(super) fn propose(&mut self, now: BootTime, id: ProposalId, payload: Bytes) {
+        let payload = if payload.is_empty() { Payload::Blank } else { Payload::Command(payload) };
+        let Role::Leader(leader) = &self.role else {
+            return self.refuse_proposal(id, ProposalOutcome::NotLeader);
+        };
+        if leader.handover.is_some() {
+            return self.refuse_proposal(id, ProposalOutcome::NotLeader);
+        }
+        // A batch that is greater than the whole limit is taken when nothing else waits.
+        let bytes = leader.uncommitted_bytes.saturating_add(Entry::weight_of(&payload));
+        if leader.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max {
+            return self.refuse_proposal(id, ProposalOutcome::Overloaded);
+        }
+        let index = self.append_own(now, payload);
+        self.outbox.proposals.push((id, ProposalOutcome::Appended { index, term: self.term }));
+    }
+
+    /// Appends an entry of the leader's own to its log. It is sent and written when the batch is drained.
+    pub(super) fn append_own(&mut self, now: BootTime, payload: Payload) -> Index {
+        let Role::Leader(leader) = &mut self.role else {
+            panic!("{} appends to its log without leading term {}", self.config.id, self.term);
+        };
+        let index = self.log.last_index().next();
+        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let entry = Entry { index, term: self.term, stamp, payload };
+        leader.uncommitted_bytes += entry.weight();
+        self.log.append(entry);
+        index
+    }
+
+    pub(super) fn append_accepted(&mut self, now: BootTime, from: NodeId, matched: Index) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        if matched > self.log.last_index() {
+            return;
+        }
+        peer.heard = now;
+        peer.accepted(matched, self.log.first_index(), now);
+        self.commit_by_counting();
+        self.hand_over_if_ready();
+    }
+
+    pub(super) fn append_rejected(&mut self, now: BootTime, from: NodeId, base: Index, hint: Position) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        peer.heard = now;
+        // Nothing after the hint can agree, nor any entry here at or before it of a greater term.
+        let agree_at = self.log.may_agree(hint.index, hint.term).index.min(hint.index);
+        peer.rejected(base, agree_at);
+    }
+
+    /// Commits what a quorum has on its disks, if it ends in an entry of this term.
+    pub(super) fn commit_by_counting(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let durable = self.durability.durable();
+        let reached = self.log.membership().reached_by_quorum(|voter| {
+            if voter == self.config.id {
+                durable
+            } else {
+                leader.peers.get(&voter).map_or(Index(0), |peer| peer.matched)
+            }
+        });
+        if reached <= self.commit || self.log.term_at(reached) != Some(self.term) {
+            return;
+        }
+        let newly = self.log.range(self.commit.next().max(leader.first), reached);
+        let bytes: usize = newly.map(Entry::weight).sum();
+        assert!(
+            bytes <= leader.uncommitted_bytes,
+            "{bytes} bytes committed of {} that were not",
+            leader.uncommitted_bytes
+        );
+        leader.uncommitted_bytes -= bytes;
+        assert!(
+            reached < self.log.last_index() || leader.uncommitted_bytes == 0,
+            "all is committed, but {} bytes are still counted",
+            leader.uncommitted_bytes
+        );
+        self.commit_to(reached);
+    }
+}

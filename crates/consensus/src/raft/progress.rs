@@ -1,0 +1,250 @@
+//! What a leader knows of one peer, and what is on the way to it.
+//!
+//! * **Probe**: where the logs agree is not known. One append at a time; repeated without entries until it is
+//!   answered, so that a dead peer costs next to nothing.
+//! * **Replicate**: the logs agree. Appends are sent without waiting for answers, up to the limits on messages
+//!   and bytes in flight.
+//! * **Snapshot**: the peer needs entries that are compacted away. Chunks are sent one at a time.
+//!
+//! `matched` never goes back: within a term the leader's log only grows, and what a peer has acknowledged in this
+//! term is on its disk. Acknowledgements of older terms do not pass the gate (hazard 10).
+
+use std::collections::VecDeque;
+
+use crate::{BootTime, Config, Entry, Index, SnapshotMeta};
+
+/// A leader's view of one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    /// The last entry known to be on its disk and equal to the leader's.
+    pub(super) matched: Index,
+    /// The next entry to send.
+    pub(super) next: Index,
+    /// The greatest commit index that it was told.
+    pub(super) told_commit: Index,
+    /// The newest round of reads that it has confirmed.
+    pub(super) confirmed_round: u64,
+    /// When it was heard last; for a new leader, when its leadership began.
+    pub(super) heard: BootTime,
+    pub(super) progress: Progress,
+}
+
+/// How entries travel to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Progress {
+    Probe {
+        /// When the probe that awaits its answer was sent.
+        sent: Option<BootTime>,
+    },
+    Replicate {
+        inflight: Inflight,
+        /// When the peer last made progress, or was last asked whether something got lost.
+        checked: BootTime,
+    },
+    Snapshot(Outgoing),
+}
+
+/// A snapshot on its way to a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Outgoing {
+    /// The first chunk of the newest snapshot is being read.
+    Opening,
+    /// There was no snapshot to read at this time.
+    Absent { since: BootTime },
+    /// The chunk at `offset` is being read.
+    Loading { meta: SnapshotMeta, offset: u64 },
+    /// The chunk at `offset` was sent. At the snapshot's end, only its installation is awaited.
+    Sent { meta: SnapshotMeta, offset: u64, since: BootTime, repeated: bool },
+}
+
+impl Peer {
+    /// A peer of which a new leader knows nothing; `next` is its guess.
+    pub(super) fn new(next: Index, now: BootTime) -> Self {
+        Self {
+            matched: Index(0),
+            next,
+            told_commit: Index(0),
+            confirmed_round: 0,
+            heard: now,
+            progress: Progress::Probe { sent: None },
+        }
+    }
+
+    /// Starts over from what is known for certain. `sent` set delays the first probe.
+    pub(super) fn probe_again(&mut self, sent: Option<BootTime>) {
+        self.next = self.matched.next();
+        self.told_commit = Index(0);
+        self.progress = Progress::Probe { sent };
+    }
+
+    /// The peer's log equals the leader's, durably, up to `matched`. `first_index` is the leader's first entry.
+    pub(super) fn accepted(&mut self, matched: Index, first_index: Index, now: BootTime) {
+        self.matched = self.matched.max(matched);
+        match &mut self.progress {
+            Progress::Replicate { inflight, checked } => {
+                inflight.free_through(self.matched);
+                *checked = now;
+                self.next = self.next.max(self.matched.next());
+            }
+            Progress::Probe { .. } => self.replicate(now),
+            // An old acknowledgement does not end the transfer, unless the log reaches far enough back.
+            Progress::Snapshot(_) if self.matched.next() >= first_index => self.replicate(now),
+            Progress::Snapshot(_) => {}
+        }
+    }
+
+    fn replicate(&mut self, now: BootTime) {
+        self.next = self.matched.next();
+        self.progress = Progress::Replicate { inflight: Inflight::default(), checked: now };
+    }
+
+    /// The peer refused an append with this base, and `agree_at` is the last position that may agree. Answers
+    /// that fit no present question are ignored: the question is long settled.
+    pub(super) fn rejected(&mut self, base: Index, agree_at: Index) {
+        let fits = match &self.progress {
+            Progress::Probe { .. } => base.next() == self.next,
+            Progress::Replicate { .. } => base > self.matched && base < self.next,
+            Progress::Snapshot(_) => false,
+        };
+        if fits && base > self.matched {
+            // Strictly lower than before, so that probing ends.
+            self.next = agree_at.next().min(base).max(self.matched.next());
+            self.told_commit = Index(0);
+            self.progress = Progress::Probe { sent: None };
+        }
+    }
+
+    /// The name of the state.
+    pub(super) fn state_name(&self) -> &'static str {
+        match self.progress {
+            Progress::Probe { .. } => "probe",
+            Progress::Replicate { .. } => "replicate",
+            Progress::Snapshot(_) => "snapshot",
+        }
+    }
+}
+
+/// Appends with entries that are sent and not acknowledged, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Inflight {
+    /// The last index and the bytes of each.
+    messages: VecDeque<(Index, usize)>,
+    bytes: usize,
+}
+
+impl Inflight {
+    /// Whether one more may be sent. The limit on bytes is passed by at most one message.
+    pub(super) fn has_room(&self, config: &Config) -> bool {
+        self.messages.len() < config.inflight_messages_max.max(1)
+            && (self.messages.is_empty() || self.bytes < config.inflight_bytes_max)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Counts a message; one without entries counts for nothing, since no acknowledgement would free it.
+    pub(super) fn add(&mut self, entries: &[Entry]) {
+        if let Some(last) = entries.last() {
+            let bytes = entries.iter().map(Entry::weight).sum();
+            self.messages.push_back((last.index, bytes));
+            self.bytes += bytes;
+        }
+    }
+
+    /// Frees all messages whose entries are acknowledged.
+    pub(super) fn free_through(&mut self, matched: Index) {
+        while let Some(&(last, bytes)) = self.messages.front()
+            && last <= matched
+        {
+            self.messages.pop_front();
+            self.bytes -= bytes;
+        }
+        assert!(
+            !self.messages.is_empty() || self.bytes == 0,
+            "{} bytes in flight without a message",
+            self.bytes
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClusterTime, NodeId, Payload, Term};
+
+    fn entries(indexes: &[u64]) -> Vec<Entry> {
+        let entry = |&index| Entry {
+            index: Index(index),
+            term: Term(1),
+            stamp: ClusterTime::default(),
+            payload: Payload::Blank,
+        };
+        indexes.iter().map(entry).collect()
+    }
+
+    fn replicating(next: u64) -> Peer {
+        let mut peer = Peer::new(Index(next), BootTime::default());
+        peer.accepted(Index(next - 1), Index(1), BootTime::default());
+        peer
+    }
+
+    /// hazard 17: acknowledgements in any order, also duplicated, free everything and no more.
+    #[test]
+    fn acknowledged_bytes_come_back_to_zero() {
+        let mut inflight = Inflight::default();
+        inflight.add(&entries(&[1, 2]));
+        inflight.add(&entries(&[3]));
+        inflight.add(&[]);
+        inflight.add(&entries(&[4]));
+        inflight.free_through(Index(3));
+        inflight.free_through(Index(2));
+        assert_eq!(inflight.bytes, entries(&[4])[0].weight());
+        inflight.free_through(Index(9));
+        assert_eq!(inflight, Inflight::default());
+    }
+
+    #[test]
+    fn window_is_bounded_in_messages_and_bytes() {
+        let mut config = Config::for_node(NodeId(1), 0);
+        config.inflight_messages_max = 2;
+        let mut inflight = Inflight::default();
+        inflight.add(&entries(&[1]));
+        assert!(inflight.has_room(&config));
+        inflight.add(&entries(&[2]));
+        assert!(!inflight.has_room(&config));
+        config.inflight_messages_max = 9;
+        config.inflight_bytes_max = 1;
+        assert!(!inflight.has_room(&config));
+        assert!(Inflight::default().has_room(&config), "a single large message must be able to leave");
+    }
+
+    #[test]
+    fn late_rejection_does_not_disturb_replication() {
+        let mut peer = replicating(5);
+        peer.rejected(Index(4), Index(2));
+        assert_eq!((peer.next, peer.state_name()), (Index(5), "replicate"));
+    }
+
+    #[test]
+    fn probing_goes_strictly_down_and_not_below_what_matched() {
+        let mut peer = Peer::new(Index(9), BootTime::default());
+        peer.rejected(Index(8), Index(8));
+        assert_eq!(peer.next, Index(8));
+        peer.rejected(Index(8), Index(3));
+        assert_eq!(peer.next, Index(8), "a duplicate is ignored");
+        peer.rejected(Index(7), Index(0));
+        assert_eq!(peer.next, Index(1));
+    }
+
+    /// hazard 16: an acknowledgement from before the transfer does not end it while the log cannot go on.
+    #[test]
+    fn old_acknowledgement_does_not_end_a_snapshot() {
+        let mut peer = Peer::new(Index(3), BootTime::default());
+        peer.progress = Progress::Snapshot(Outgoing::Opening);
+        peer.accepted(Index(2), Index(9), BootTime::default());
+        assert_eq!(peer.state_name(), "snapshot");
+        peer.accepted(Index(8), Index(9), BootTime::default());
+        assert_eq!((peer.next, peer.state_name()), (Index(9), "replicate"));
+    }
+}

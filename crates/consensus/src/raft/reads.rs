@@ -1,0 +1,164 @@
+//! ReadIndex (dissertation, section 6.4): linearizable reads without a log entry.
+//!
+//! The leader notes its commit index and begins a *round*: a heartbeat with a new number to all. Once a quorum has
+//! answered that number or a later one, nobody else can have led when the round began, and the index covers all
+//! that was acknowledged before.
+//!
+//! * A round serves only reads that arrived before it began, and all of them at once.
+//! * Each peer counts once, by the newest round that it confirmed: duplicated and late answers say nothing new
+//!   (hazard 11). Numbers grow within a term, and answers of another term do not pass the gate.
+//! * No round begins before an entry of the term is committed, since the commit index may lag behind what an
+//!   earlier leader acknowledged; and none begins or ends during a hand-over.
+
+use std::collections::VecDeque;
+
+use super::{
+    Raft, Role,
+    message::{Body, ReadPoint},
+};
+use crate::{BootTime, Index, NodeId, ReadId, engine::ReadOutcome};
+
+/// Rounds that may be open at the same time: enough to keep reads flowing while answers are on the way, few enough
+/// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
+const ROUNDS_OPEN_MAX: usize = 8;
+
+/// The reads of a leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Reads {
+    /// The number of the newest round; 0 before the first.
+    newest: u64,
+    /// Reads that no round serves yet.
+    waiting: Vec<Asker>,
+    open: VecDeque<Round>,
+}
+
+/// Who waits for a read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asker {
+    /// This node's own caller.
+    Local(ReadId),
+    /// A follower, for a batch of its reads.
+    Peer { node: NodeId, origin: u64, batch: u64 },
+}
+
+/// A round that no quorum has answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Round {
+    number: u64,
+    /// The commit index when it began.
+    index: Index,
+    askers: Vec<Asker>,
+}
+
+impl Reads {
+    pub(super) fn newest_round(&self) -> u64 {
+        self.newest
+    }
+
+    /// Begins a round for all that wait; whether there was reason to.
+    fn begin_round(&mut self, index: Index) -> bool {
+        if self.waiting.is_empty() || self.open.len() >= ROUNDS_OPEN_MAX {
+            return false;
+        }
+        self.newest += 1;
+        let askers = std::mem::take(&mut self.waiting);
+        self.open.push_back(Round { number: self.newest, index, askers });
+        true
+    }
+
+    /// All readers without an answer.
+    pub(super) fn take_all(&mut self) -> Vec<Asker> {
+        let open = std::mem::take(&mut self.open).into_iter().flat_map(|round| round.askers);
+        let mut askers: Vec<Asker> = open.collect();
+        askers.append(&mut self.waiting);
+        askers
+    }
+}
+
+impl Raft {
+    /// A read of this node's caller.
+    pub(super) fn read(&mut self, id: ReadId) {
+        match &mut self.role {
+            Role::Leader(leader) => leader.reads.waiting.push(Asker::Local(id)),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.read_as_follower(id),
+        }
+    }
+
+    /// A follower's batch of reads.
+    pub(super) fn read_for(&mut self, node: NodeId, origin: u64, batch: u64) {
+        match &mut self.role {
+            Role::Leader(leader) => leader.reads.waiting.push(Asker::Peer { node, origin, batch }),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.send(node, Body::ReadAnswer { origin, batch, point: None });
+            }
+        }
+    }
+
+    /// Begins a round for the reads that wait, if it may.
+    pub(super) fn open_read_round(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let term_has_committed = self.commit >= leader.first;
+        if term_has_committed && leader.handover.is_none() && leader.reads.begin_round(self.commit) {
+            self.broadcast_heartbeat(now);
+        }
+        self.close_read_rounds(now);
+    }
+
+    /// A follower confirmed a round, and all before it.
+    pub(super) fn heartbeat_answered(&mut self, now: BootTime, from: NodeId, round: u64) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        if round > leader.reads.newest {
+            return;
+        }
+        peer.heard = now;
+        peer.confirmed_round = peer.confirmed_round.max(round);
+        self.close_read_rounds(now);
+    }
+
+    /// Answers the readers of all rounds that a quorum has confirmed.
+    fn close_read_rounds(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.handover.is_some() {
+            return;
+        }
+        let confirmed = self.log.membership().reached_by_quorum(|voter| {
+            if voter == self.config.id {
+                leader.reads.newest
+            } else {
+                leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)
+            }
+        });
+        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let mut ready = Vec::new();
+        while let Some(round) = leader.reads.open.front()
+            && round.number <= confirmed
+        {
+            let point = ReadPoint { index: round.index, stamp };
+            ready.extend(leader.reads.open.pop_front().map(|round| (point, round.askers)));
+        }
+        for (point, askers) in ready {
+            askers.into_iter().for_each(|asker| self.answer_reader(asker, Some(point)));
+        }
+    }
+
+    /// Tells readers that this node cannot confirm their reads any more.
+    pub(super) fn refuse_readers(&mut self, askers: Vec<Asker>) {
+        askers.into_iter().for_each(|asker| self.answer_reader(asker, None));
+    }
+
+    fn answer_reader(&mut self, asker: Asker, point: Option<ReadPoint>) {
+        match asker {
+            Asker::Local(id) => {
+                let outcome = match point {
+                    Some(ReadPoint { index, stamp }) => ReadOutcome::Ready { index, stamp },
+                    None => ReadOutcome::Dropped,
+                };
+                self.outbox.reads.push((id, outcome));
+            }
+            Asker::Peer { node, origin, batch } => {
+                self.send(node, Body::ReadAnswer { origin, batch, point });
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Giving leadership away: by order, or because this node's disk has stalled (dissertation, section 3.10).
+//!
+//! The leader stops to accept proposals and to confirm reads, brings the successor's log up to its own, and tells
+//! it to stand for election at once. If nothing has come of it within an election time-out, the leader goes on.
+
+use super::{Raft, Role, leader::is_active, message::Body};
+use crate::{BootTime, NodeId};
+
+/// A hand-over under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Handover {
+    to: NodeId,
+    ends_at: BootTime,
+    /// Whether the successor was told to stand.
+    asked: bool,
+}
+
+impl Raft {
+    /// Begins to hand over to `to`, or changes the successor.
+    pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
+        let is_candidate = to != self.config.id && self.log.membership().voters.contains(&to);
+        if let Role::Leader(leader) = &mut self.role
+            && is_candidate
+        {
+            let ends_at = now.after(self.config.election_timeout);
+            leader.handover = Some(Handover { to, ends_at, asked: false });
+            self.hand_over_if_ready();
+        }
+    }
+
+    /// Tells the successor to stand once its log is complete.
+    pub(super) fn hand_over_if_ready(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(handover) = &mut leader.handover else { return };
+        let to = handover.to;
+        let complete = leader.peers.get(&to).is_some_and(|peer| peer.matched == self.log.last_index());
+        if complete && !handover.asked {
+            handover.asked = true;
+            self.send(to, Body::TimeoutNow);
+        }
+    }
+
+    /// Ends a hand-over that came to nothing, and gives way when the disk has stalled (hazard 15).
+    pub(super) fn watch_health(&mut self, now: BootTime) {
+        let stalled = self.durability.is_stalled(now, self.config.persist_stall_max);
+        let Role::Leader(leader) = &mut self.role else { return };
+        match &leader.handover {
+            Some(handover) if handover.ends_at <= now => {
+                leader.handover = None;
+                if stalled {
+                    self.become_follower(now, self.term, None);
+                }
+            }
+            Some(_) => {}
+            None if stalled => match self.best_successor(now) {
+                Some(successor) => self.begin_transfer(now, successor),
+                None => self.become_follower(now, self.term, None),
+            },
+            None => {}
+        }
+    }
+
+    /// A voter that was heard lately and has the whole log.
+    fn best_successor(&self, now: BootTime) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let timeout = self.config.election_timeout;
+        let is_fit = |id: &NodeId| {
+            leader
+                .peers
+                .get(id)
+                .is_some_and(|peer| is_active(peer, now, timeout) && peer.matched == self.log.last_index())
+        };
+        self.log.membership().voters.iter().copied().find(is_fit)
+    }
+}

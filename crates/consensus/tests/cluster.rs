@@ -1,0 +1,630 @@
+//! A cluster in a test tube: engines, a network of queued messages, disks with writes in flight, and machines
+//! that keep a list of commands. Nothing happens unless the test says so.
+//!
+//! Every effect is checked against the safety properties: one leader a term, committed entries equal everywhere
+//! and on a quorum's disks, stamps that never fall, leaders that have all that is committed, logs that match,
+//! reads that see all that was committed before they began.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quorate_consensus::{
+    BootTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId, Payload, Persist,
+    ProposalId, ReadId, Restored, SnapshotMeta, Term,
+    engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect},
+    raft::{Raft, message::Message},
+};
+
+/// No test needs more steps than this to come to rest.
+const STEPS_MAX: usize = 100_000;
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: Message,
+}
+
+impl Envelope {
+    pub(crate) fn text(&self) -> String {
+        format!("{}->{} {}", self.from, self.to, self.message)
+    }
+}
+
+/// What a disk holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    pub(crate) hard_state: HardState,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Image {
+    fn truncate(&mut self, from: Index) {
+        self.entries.retain(|entry| entry.index < from);
+    }
+
+    fn append(&mut self, entry: Entry) {
+        if let Some(last) = self.entries.last() {
+            assert_eq!(entry.index, last.index.next(), "a hole in a log");
+        }
+        self.entries.push(entry);
+    }
+
+    fn write(&mut self, persist: &Persist<Message>) {
+        self.hard_state = persist.hard_state.unwrap_or(self.hard_state);
+        persist.truncate_from.into_iter().for_each(|from| self.truncate(from));
+        persist.entries.iter().cloned().for_each(|entry| self.append(entry));
+    }
+
+    fn holds(&self, entry: &Entry) -> bool {
+        self.entries.iter().any(|own| own == entry)
+    }
+
+    /// A snapshot takes the place of the log where they disagree.
+    fn install(&mut self, meta: &SnapshotMeta) {
+        let agrees = self.entries.iter().any(|own| (own.index, own.term) == (meta.index, meta.term));
+        self.entries.retain(|entry| agrees && entry.index > meta.index);
+    }
+}
+
+/// One node: what it has in memory, and what is on its disk.
+pub(crate) struct Node {
+    /// `None` while it is down.
+    pub(crate) raft: Option<Raft>,
+    pub(crate) durable: Image,
+    /// What the disk will hold when all writes in flight are done.
+    pub(crate) submitted: Image,
+    pub(crate) writes: VecDeque<Persist<Message>>,
+    pub(crate) snapshot: Option<(SnapshotMeta, Vec<u8>)>,
+    incoming: Vec<u8>,
+    /// The commands applied, and the position of the last.
+    pub(crate) machine: Vec<String>,
+    applied: Index,
+    starts: u64,
+}
+
+/// The cluster.
+pub(crate) struct Cluster {
+    pub(crate) config: Config,
+    birth: Membership,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) network: VecDeque<Envelope>,
+    /// Directed links that lose everything.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) now: BootTime,
+    /// What has happened, in the notation of the golden scripts.
+    pub(crate) trace: Vec<String>,
+    pub(crate) leaders: BTreeMap<Term, NodeId>,
+    /// All that was ever handed out as committed.
+    pub(crate) history: BTreeMap<Index, Entry>,
+    /// Open reads: what was committed when each began.
+    reads: BTreeMap<ReadId, Index>,
+    pub(crate) read_outcomes: BTreeMap<ReadId, ReadOutcome>,
+    pub(crate) proposal_outcomes: BTreeMap<ProposalId, ProposalOutcome>,
+    next_id: u64,
+}
+
+fn payload_text(payload: &Payload) -> String {
+    match payload {
+        Payload::Blank => "-".to_owned(),
+        Payload::Command(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Payload::Membership(membership) => membership.to_string(),
+    }
+}
+
+fn entries_text(entries: &[Entry]) -> String {
+    let texts: Vec<String> = entries.iter().map(|entry| format!("{}@{}", entry.index, entry.term)).collect();
+    format!("[{}]", texts.join(" "))
+}
+
+impl Cluster {
+    pub(crate) fn new(voters: u64) -> Self {
+        Self::with(voters, 0, |_| {})
+    }
+
+    pub(crate) fn with(voters: u64, learners: u64, adjust: impl Fn(&mut Config)) -> Self {
+        let mut config = Config::for_node(NodeId(1), 1);
+        adjust(&mut config);
+        let birth = Membership {
+            voters: (1..=voters).map(NodeId).collect(),
+            learners: (voters + 1..=voters + learners).map(NodeId).collect(),
+        };
+        let mut cluster = Self {
+            config,
+            nodes: BTreeMap::new(),
+            network: VecDeque::new(),
+            cut: BTreeSet::new(),
+            now: BootTime { micros: 1_000_000 },
+            trace: Vec::new(),
+            leaders: BTreeMap::new(),
+            history: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            read_outcomes: BTreeMap::new(),
+            proposal_outcomes: BTreeMap::new(),
+            next_id: 0,
+            birth: birth.clone(),
+        };
+        for id in birth.members() {
+            cluster.nodes.insert(id, Node::blank());
+            cluster.start(id);
+        }
+        cluster
+    }
+
+    pub(crate) fn quorum(&self) -> usize {
+        self.birth.quorum()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn node(&self, id: u64) -> &Node {
+        &self.nodes[&NodeId(id)]
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a known node")
+    }
+
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        self.nodes[&id].raft.is_some()
+    }
+
+    /// The leader of the greatest term among the nodes that are up.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        let roles = self.nodes.iter().filter_map(|(id, node)| {
+            let role = node.raft.as_ref()?.status(self.now).role;
+            (role.kind == RoleKind::Leader).then_some((role.term, id.0))
+        });
+        roles.max().map(|(_, id)| id)
+    }
+
+    /// Starts a node from what its disk holds.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let (birth, now) = (self.birth.clone(), self.now);
+        let mut config = Config { id, ..self.config.clone() };
+        let node = self.node_mut(id);
+        node.starts += 1;
+        config.seed += 1000 * node.starts;
+        let snapshot = node.snapshot.as_ref().map(|(meta, _)| meta.clone());
+        let from = snapshot.as_ref().map_or(Index(0), |meta| meta.index);
+        node.durable.entries.retain(|entry| entry.index > from);
+        if node.durable.entries.first().is_some_and(|first| first.index != from.next()) {
+            node.durable.entries.clear();
+        }
+        node.submitted = node.durable.clone();
+        node.applied = from;
+        node.machine = node.snapshot.as_ref().map_or(Vec::new(), |(_, data)| decode(data));
+        let entries = node.durable.entries.clone();
+        let restored = Restored { hard_state: node.durable.hard_state, snapshot, birth, entries };
+        node.raft = Some(Raft::new(config, restored, now));
+        self.drain(id);
+    }
+
+    /// A crash: of the writes in flight, the first `whole` reach the disk, and of the next one the parts that
+    /// `torn` counts: hard state, truncation, then entries one by one.
+    pub(crate) fn crash(&mut self, id: NodeId, whole: usize, torn: usize) {
+        let node = self.node_mut(id);
+        node.raft = None;
+        node.incoming.clear();
+        let mut writes = std::mem::take(&mut node.writes).into_iter();
+        for persist in writes.by_ref().take(whole) {
+            node.durable.write(&persist);
+        }
+        if let Some(mut persist) = writes.next() {
+            persist.hard_state = persist.hard_state.filter(|_| torn >= 1);
+            persist.truncate_from = persist.truncate_from.filter(|_| torn >= 2);
+            persist.entries.truncate(torn.saturating_sub(2));
+            node.durable.write(&persist);
+        }
+        self.trace.push(format!("{id} crashed"));
+    }
+
+    /// One input, and all its effects.
+    pub(crate) fn input(&mut self, id: NodeId, input: Input<Message>) {
+        let now = self.now;
+        if let Some(raft) = &mut self.node_mut(id).raft {
+            raft.step(now, input);
+            self.drain(id);
+        }
+    }
+
+    /// Several inputs as one batch.
+    pub(crate) fn inputs(&mut self, id: NodeId, inputs: Vec<Input<Message>>) {
+        let now = self.now;
+        if let Some(raft) = &mut self.node_mut(id).raft {
+            inputs.into_iter().for_each(|input| raft.step(now, input));
+            self.drain(id);
+        }
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let now = self.now;
+        let raft = self.node_mut(id).raft.as_mut().expect("only a node that is up is drained");
+        let effects = raft.drain(now);
+        self.take(id, effects);
+    }
+
+    fn take(&mut self, id: NodeId, effects: Effects<Message>) {
+        let Effects { persist, send, committed, proposals, reads, snapshots, role, fatal } = effects;
+        if let Some(persist) = persist {
+            self.submit(id, persist);
+        }
+        if let Some(role) = role {
+            let leader = role.leader.map_or("none".to_owned(), |leader| leader.to_string());
+            self.trace.push(format!("{id} is {:?} t{} leader={leader}", role.kind, role.term));
+            if role.kind == RoleKind::Leader {
+                self.check_leader(id, role.term);
+            }
+        }
+        send.into_iter().for_each(|(to, message)| self.post(id, to, message));
+        for (proposal, outcome) in proposals {
+            self.trace.push(match outcome {
+                ProposalOutcome::Appended { index, term } => {
+                    format!("{id} proposal {proposal} at {index}@{term}")
+                }
+                ProposalOutcome::NotLeader => format!("{id} proposal {proposal} refused: not leader"),
+                ProposalOutcome::Overloaded => format!("{id} proposal {proposal} refused: overloaded"),
+            });
+            let before = self.proposal_outcomes.insert(proposal, outcome);
+            assert_eq!(before, None, "two outcomes of proposal {proposal}");
+        }
+        for (read, outcome) in reads {
+            self.settle_read(id, read, outcome);
+        }
+        for entry in committed {
+            self.apply(id, entry);
+        }
+        if let Some(fatal) = fatal {
+            self.trace.push(format!("{id} is dead: {fatal:?}"));
+            self.node_mut(id).raft = None;
+        }
+        for effect in snapshots {
+            self.snapshot_work(id, effect);
+        }
+    }
+
+    fn submit(&mut self, id: NodeId, persist: Persist<Message>) {
+        let mut text = format!("{id} writes #{}", persist.op);
+        if let Some(hard_state) = persist.hard_state {
+            let vote = hard_state.vote.map_or("none".to_owned(), |vote| vote.to_string());
+            text += &format!(" t{} vote={vote} commit={}", hard_state.term, hard_state.commit);
+        }
+        if let Some(from) = persist.truncate_from {
+            text += &format!(" truncate={from}");
+        }
+        if !persist.entries.is_empty() {
+            text += &format!(" {}", entries_text(&persist.entries));
+        }
+        for (to, message) in &persist.after {
+            text += &format!("; then ->{to} {message}");
+        }
+        self.trace.push(text);
+        let node = self.node_mut(id);
+        node.submitted.write(&persist);
+        node.writes.push_back(persist);
+    }
+
+    fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let envelope = Envelope { from, to, message };
+        self.trace.push(envelope.text());
+        if !self.cut.contains(&(from, to)) {
+            self.network.push_back(envelope);
+        }
+    }
+
+    /// Completes the oldest write of a node.
+    pub(crate) fn persist(&mut self, id: NodeId) -> bool {
+        let node = self.node_mut(id);
+        if node.raft.is_none() {
+            return false;
+        }
+        let Some(mut persist) = node.writes.pop_front() else { return false };
+        let after = std::mem::take(&mut persist.after);
+        node.durable.write(&persist);
+        after.into_iter().for_each(|(to, message)| self.post(id, to, message));
+        self.input(id, Input::Persisted { op: persist.op });
+        true
+    }
+
+    /// Delivers a message; to a node that is down it is lost.
+    pub(crate) fn deliver(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message } = envelope;
+        self.input(to, Input::Message { from, message });
+    }
+
+    /// Delivers and writes until nothing is left to do at this instant.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..STEPS_MAX {
+            if let Some(envelope) = self.network.pop_front() {
+                self.deliver(envelope);
+            } else {
+                let written = self.ids().into_iter().map(|id| self.persist(id)).filter(|&done| done).count();
+                if written == 0 {
+                    return;
+                }
+            }
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    /// Lets time pass, event by event, with a network and disks that need no time.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        for _ in 0..STEPS_MAX {
+            self.settle();
+            let deadlines = self.nodes.values().filter_map(|node| node.raft.as_ref().map(Raft::deadline));
+            let next = deadlines.min().unwrap_or(end);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            self.wake();
+        }
+        panic!("too many events");
+    }
+
+    /// Tells every node whose deadline has come.
+    pub(crate) fn wake(&mut self) {
+        for id in self.ids() {
+            let now = self.now;
+            let due = self.nodes[&id].raft.as_ref().is_some_and(|raft| raft.deadline() <= now);
+            if due {
+                self.input(id, Input::Deadline);
+            }
+        }
+    }
+
+    /// Makes `id` the leader, and lets the cluster come to rest.
+    pub(crate) fn elect(&mut self, id: u64) {
+        self.input(NodeId(id), Input::Campaign);
+        self.settle();
+        assert_eq!(self.leader(), Some(id), "the election of n{id} failed: {:#?}", self.trace);
+    }
+
+    /// A proposal under a fresh id.
+    pub(crate) fn proposal(&mut self, text: &str) -> Input<Message> {
+        let id = ProposalId(self.fresh_id());
+        Input::Propose { id, payload: Bytes::copy_from_slice(text.as_bytes()) }
+    }
+
+    pub(crate) fn propose(&mut self, id: u64, text: &str) -> ProposalId {
+        let proposal = self.proposal(text);
+        self.input(NodeId(id), proposal);
+        ProposalId(self.next_id)
+    }
+
+    pub(crate) fn read(&mut self, id: u64) -> ReadId {
+        let read = ReadId(self.fresh_id());
+        self.reads.insert(read, self.committed());
+        self.input(NodeId(id), Input::Read { id: read });
+        read
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// The last entry that anybody handed out as committed.
+    pub(crate) fn committed(&self) -> Index {
+        self.history.last_key_value().map_or(Index(0), |(&index, _)| index)
+    }
+
+    pub(crate) fn unreachable(&mut self, id: u64, peer: u64) {
+        self.input(NodeId(id), Input::Unreachable { peer: NodeId(peer) });
+    }
+
+    /// Cuts (or, with `false`, mends) all links between the two groups.
+    pub(crate) fn partition(&mut self, side: &[u64]) {
+        for a in self.ids() {
+            for b in self.ids() {
+                if side.contains(&a.0) != side.contains(&b.0) {
+                    self.cut.insert((a, b));
+                }
+            }
+        }
+        let cut = self.cut.clone();
+        self.network.retain(|envelope| !cut.contains(&(envelope.from, envelope.to)));
+    }
+
+    /// The machine of `id` makes a snapshot of what it has applied; the log keeps `trailing` entries before it.
+    pub(crate) fn make_snapshot(&mut self, id: NodeId, trailing: u64) {
+        let node = &self.nodes[&id];
+        let Some(raft) = &node.raft else { return };
+        let index = node.applied;
+        let known = node.snapshot.as_ref().map_or(Index(0), |(meta, _)| meta.index);
+        if index <= known {
+            return;
+        }
+        let last = self.history[&index].clone();
+        let data = encode(&node.machine);
+        let membership = raft.status(self.now).membership;
+        let bytes = data.len() as u64;
+        let meta = SnapshotMeta { index, term: last.term, stamp: last.stamp, membership, bytes };
+        self.node_mut(id).snapshot = Some((meta.clone(), data));
+        let keep_from = Index((index.0 + 1).saturating_sub(trailing));
+        self.input(id, Input::SnapshotMade { meta, keep_from });
+    }
+
+    fn snapshot_work(&mut self, id: NodeId, effect: SnapshotEffect) {
+        let answer = match effect {
+            SnapshotEffect::Load { to, meta, offset, bytes } => self.load(id, to, meta, offset, bytes),
+            SnapshotEffect::Store { meta, offset, data } => {
+                let incoming = &mut self.node_mut(id).incoming;
+                if offset == 0 {
+                    incoming.clear();
+                }
+                assert_eq!(incoming.len() as u64, offset, "a chunk was stored out of place");
+                incoming.extend_from_slice(&data);
+                let end = incoming.len() as u64;
+                self.trace.push(format!("{id} stores {end}/{} of snapshot {}", meta.bytes, meta.index));
+                Input::SnapshotStored { meta, end }
+            }
+            SnapshotEffect::Install { meta } => {
+                self.trace.push(format!("{id} installs snapshot {}@{}", meta.index, meta.term));
+                let node = self.node_mut(id);
+                assert!(node.writes.iter().all(|write| write.entries.is_empty()), "installed amid writes");
+                let data = std::mem::take(&mut node.incoming);
+                node.machine = decode(&data);
+                node.applied = meta.index;
+                node.durable.install(&meta);
+                node.submitted.install(&meta);
+                node.snapshot = Some((meta.clone(), data));
+                self.check_machine(id);
+                Input::SnapshotInstalled { meta }
+            }
+        };
+        self.input(id, answer);
+    }
+
+    fn load(
+        &mut self,
+        id: NodeId,
+        to: NodeId,
+        wanted: Option<SnapshotMeta>,
+        offset: u64,
+        bytes: usize,
+    ) -> Input<Message> {
+        match &self.nodes[&id].snapshot {
+            Some((meta, data)) if wanted.as_ref().is_none_or(|wanted| wanted == meta) => {
+                let from = usize::try_from(offset).expect("small");
+                let data = Bytes::copy_from_slice(&data[from..data.len().min(from + bytes)]);
+                Input::SnapshotLoaded { to, meta: meta.clone(), offset, data }
+            }
+            Some(_) | None => Input::SnapshotMissing { to },
+        }
+    }
+
+    fn apply(&mut self, id: NodeId, entry: Entry) {
+        self.trace.push(format!(
+            "{id} applies {}@{} {}",
+            entry.index,
+            entry.term,
+            payload_text(&entry.payload)
+        ));
+        self.check_committed(id, &entry);
+        let node = self.node_mut(id);
+        assert_eq!(entry.index, node.applied.next(), "{id} skipped an entry");
+        node.applied = entry.index;
+        if let Payload::Command(_) = entry.payload {
+            node.machine.push(payload_text(&entry.payload));
+        }
+        let index = entry.index;
+        let now = self.now;
+        if let Some(raft) = &mut self.node_mut(id).raft {
+            raft.step(now, Input::Applied { index });
+        }
+    }
+
+    fn settle_read(&mut self, id: NodeId, read: ReadId, outcome: ReadOutcome) {
+        let began = self.reads.remove(&read).expect("each read has one outcome");
+        match outcome {
+            ReadOutcome::Ready { index, .. } => {
+                self.trace.push(format!("{id} read {read} ready at {index}"));
+                assert!(index >= began, "read {read} at {index} misses {began}, committed before it began");
+            }
+            ReadOutcome::Dropped => self.trace.push(format!("{id} read {read} dropped")),
+        }
+        self.read_outcomes.insert(read, outcome);
+    }
+
+    /// Election safety and leader completeness.
+    fn check_leader(&mut self, id: NodeId, term: Term) {
+        let before = self.leaders.insert(term, id);
+        assert!(before.is_none_or(|before| before == id), "{before:?} and {id} lead term {term}");
+        let node = &self.nodes[&id];
+        let compacted = node.snapshot.as_ref().map_or(Index(0), |(meta, _)| meta.index);
+        for entry in self.history.values().filter(|entry| entry.index > compacted && entry.term < term) {
+            assert!(node.submitted.holds(entry), "{id} leads term {term} without {}", entry.index);
+        }
+    }
+
+    /// State machine safety, durability on a quorum, and stamps that never fall.
+    fn check_committed(&mut self, id: NodeId, entry: &Entry) {
+        if let Some(known) = self.history.get(&entry.index) {
+            assert_eq!(known, entry, "{id} committed another entry");
+            return;
+        }
+        let holders = self.birth.voters.iter().filter(|voter| {
+            let node = &self.nodes[voter];
+            let covered = node.snapshot.as_ref().is_some_and(|(meta, _)| meta.index >= entry.index);
+            covered || node.durable.holds(entry)
+        });
+        let holders = holders.count();
+        assert!(holders >= self.quorum(), "{id} committed {} with {holders} copies", entry.index);
+        let before = self.history.last_key_value();
+        assert!(
+            before.is_none_or(|(index, before)| index.next() == entry.index && before.stamp <= entry.stamp)
+        );
+        self.history.insert(entry.index, entry.clone());
+    }
+
+    /// A machine holds the commands of the committed history, no more and no less.
+    pub(crate) fn check_machine(&self, id: NodeId) {
+        let node = &self.nodes[&id];
+        let commands = self.history.range(..=node.applied).map(|(_, entry)| entry);
+        let commands: Vec<String> = commands
+            .filter(|entry| matches!(entry.payload, Payload::Command(_)))
+            .map(|entry| payload_text(&entry.payload))
+            .collect();
+        assert_eq!(node.machine, commands, "the machine of {id} has diverged");
+    }
+
+    /// Log matching: two logs that hold the same index and term are equal up to there.
+    pub(crate) fn check_logs(&self) {
+        let logs: Vec<&[Entry]> = self.nodes.values().map(|node| &node.submitted.entries[..]).collect();
+        for (position, a) in logs.iter().enumerate() {
+            for b in &logs[position + 1..] {
+                check_pair(a, b);
+            }
+        }
+    }
+
+    /// What a node's log holds, as text.
+    pub(crate) fn log_text(&self, id: u64) -> String {
+        entries_text(&self.node(id).submitted.entries)
+    }
+}
+
+fn check_pair(a: &[Entry], b: &[Entry]) {
+    let pairs: Vec<(&Entry, &Entry)> = a
+        .iter()
+        .filter_map(|entry| b.iter().find(|other| other.index == entry.index).map(|other| (entry, other)))
+        .collect();
+    let last_equal = pairs.iter().rposition(|(a, b)| a.term == b.term);
+    for (a, b) in pairs.iter().take(last_equal.map_or(0, |last| last + 1)) {
+        assert_eq!(a, b, "two logs agree later, but differ here");
+    }
+}
+
+impl Node {
+    fn blank() -> Self {
+        Self {
+            raft: None,
+            durable: Image::default(),
+            submitted: Image::default(),
+            writes: VecDeque::new(),
+            snapshot: None,
+            incoming: Vec::new(),
+            machine: Vec::new(),
+            applied: Index(0),
+            starts: 0,
+        }
+    }
+}
+
+fn encode(machine: &[String]) -> Vec<u8> {
+    machine.join("\n").into_bytes()
+}
+
+fn decode(data: &[u8]) -> Vec<String> {
+    let text = String::from_utf8(data.to_vec()).expect("written by encode");
+    text.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,251 @@
+//! Runs the golden scripts under `tests/scripts`. `UPDATE_GOLDENFILES=1` writes them anew.
+//!
+//! A script drives a cluster step by step. Nodes are numbers. A command in parentheses is quiet set-up.
+//!
+//! | command | effect |
+//! |---|---|
+//! | `cluster voters=3 learners=0 [setting=value ..]` | a new cluster |
+//! | `campaign N`, `elect N` | N stands for election; or wins it, with everything settled |
+//! | `propose N text ..` | proposals in one batch |
+//! | `read N ..`, `transfer N to` | a read at each N; a hand-over |
+//! | `deliver [from=N] [to=N] [kind=Name]`, `drop ..`, `duplicate ..` | what is on its way, and matches |
+//! | `persist N ..`, `fail N` | the oldest write of each N completes, or fails |
+//! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
+//! | `advance ms`, `wake` | time alone; deadlines that have come |
+//! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
+//! | `partition N ..`, `cut N N`, `heal` | links |
+//! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
+//! | `status`, `log`, `network` | prints |
+
+use std::{error::Error, time::Duration};
+
+use goldenscript::{Command, Context, Runner};
+use quorate_consensus::{Engine as _, Input, NodeId};
+
+use crate::cluster::{Cluster, Envelope};
+
+struct Script {
+    cluster: Cluster,
+}
+
+/// The positional arguments as numbers, and the named ones.
+struct Arguments<'a> {
+    words: Vec<&'a str>,
+    named: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Arguments<'a> {
+    fn of(command: &'a Command) -> Self {
+        let mut arguments = command.consume_args();
+        let words = std::iter::from_fn(|| arguments.next_pos()).collect();
+        let named = std::iter::from_fn(|| arguments.next_key()).collect();
+        Self { words, named }
+    }
+
+    fn numbers(&self) -> Result<Vec<u64>, Box<dyn Error>> {
+        self.words.iter().map(|word| Ok(word.parse()?)).collect()
+    }
+
+    fn number(&self, position: usize) -> Result<u64, Box<dyn Error>> {
+        Ok(self.words.get(position).ok_or("an argument is missing")?.parse()?)
+    }
+
+    fn named(&self, key: &str) -> Option<&'a str> {
+        self.named.iter().find(|(name, _)| *name == key).map(|&(_, value)| value)
+    }
+
+    fn count(&self, key: &str, default: u64) -> Result<u64, Box<dyn Error>> {
+        Ok(self.named(key).map_or(Ok(default), str::parse)?)
+    }
+
+    fn size(&self, key: &str, default: usize) -> Result<usize, Box<dyn Error>> {
+        Ok(self.named(key).map_or(Ok(default), str::parse)?)
+    }
+
+    /// Whether an envelope is one of those meant.
+    fn selects(&self, envelope: &Envelope) -> bool {
+        let is_node = |key, node: NodeId| self.named(key).is_none_or(|name| node.0.to_string() == name);
+        let text = envelope.message.to_string();
+        let kind = text.split(' ').next();
+        is_node("from", envelope.from)
+            && is_node("to", envelope.to)
+            && self.named("kind").is_none_or(|name| kind == Some(name))
+    }
+}
+
+impl Script {
+    fn new_cluster(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
+        let (voters, learners) = (arguments.count("voters", 3)?, arguments.count("learners", 0)?);
+        let defaults = quorate_consensus::Config::for_node(NodeId(1), 1);
+        let inflight = arguments.size("inflight_messages", defaults.inflight_messages_max)?;
+        let message = arguments.size("message_bytes", defaults.message_bytes_max)?;
+        let uncommitted = arguments.size("uncommitted_bytes", defaults.uncommitted_bytes_max)?;
+        let chunk = arguments.size("chunk_bytes", defaults.snapshot_chunk_bytes)?;
+        self.cluster = Cluster::with(voters, learners, |config| {
+            config.inflight_messages_max = inflight;
+            config.message_bytes_max = message;
+            config.uncommitted_bytes_max = uncommitted;
+            config.snapshot_chunk_bytes = chunk;
+        });
+        Ok(())
+    }
+
+    /// Takes what matches out of the network.
+    fn take(&mut self, arguments: &Arguments<'_>) -> Vec<Envelope> {
+        let network = std::mem::take(&mut self.cluster.network);
+        let (taken, left): (Vec<_>, Vec<_>) =
+            network.into_iter().partition(|envelope| arguments.selects(envelope));
+        self.cluster.network = left.into();
+        taken
+    }
+
+    fn propose(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
+        let node = NodeId(arguments.number(0)?);
+        let proposals = arguments.words[1..].iter().map(|text| self.cluster.proposal(text)).collect();
+        self.cluster.inputs(node, proposals);
+        Ok(())
+    }
+
+    fn status(&self) -> String {
+        let mut lines = Vec::new();
+        for (id, node) in &self.cluster.nodes {
+            let Some(raft) = &node.raft else {
+                lines.push(format!("{id} is down"));
+                continue;
+            };
+            let status = raft.status(self.cluster.now);
+            let peers: Vec<String> = status
+                .peers
+                .iter()
+                .map(|peer| format!(" {}:{}/{}", peer.id, peer.progress, peer.matched))
+                .collect();
+            lines.push(format!(
+                "{id} {:?} t{} log={}..{} commit={}{}",
+                status.role.kind,
+                status.role.term,
+                status.first_index,
+                status.last_index,
+                status.commit,
+                peers.concat()
+            ));
+        }
+        lines.join("\n")
+    }
+
+    fn log(&self) -> String {
+        let line = |id: &NodeId| format!("{id} {}", self.cluster.log_text(id.0));
+        self.cluster.nodes.keys().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    fn network(&self) -> String {
+        self.cluster.network.iter().map(Envelope::text).collect::<Vec<_>>().join("\n")
+    }
+
+    fn travel(&mut self, name: &str, arguments: &Arguments<'_>) {
+        let taken = self.take(arguments);
+        if name == "duplicate" {
+            self.cluster.network.extend(taken.iter().cloned());
+        }
+        if name != "drop" {
+            taken.into_iter().for_each(|envelope| self.cluster.deliver(envelope));
+        }
+    }
+
+    fn act(&mut self, name: &str, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
+        let cluster = &mut self.cluster;
+        let node = || arguments.number(0).map(NodeId);
+        match name {
+            "cluster" => self.new_cluster(arguments)?,
+            "campaign" => cluster.input(node()?, Input::Campaign),
+            "elect" => cluster.elect(arguments.number(0)?),
+            "propose" => self.propose(arguments)?,
+            "read" => {
+                for id in arguments.numbers()? {
+                    cluster.read(id);
+                }
+            }
+            "transfer" => {
+                let to = NodeId(arguments.number(1)?);
+                cluster.input(node()?, Input::Transfer { to });
+            }
+            "deliver" | "drop" | "duplicate" => self.travel(name, arguments),
+            "persist" => {
+                for id in arguments.numbers()? {
+                    cluster.persist(NodeId(id));
+                }
+            }
+            "fail" => {
+                let op = cluster.nodes[&node()?].writes.front().ok_or("nothing is being written")?.op;
+                cluster.input(node()?, Input::PersistFailed { op });
+            }
+            "settle" => cluster.settle(),
+            "run" => cluster.run(Duration::from_millis(arguments.number(0)?)),
+            "advance" => cluster.now = cluster.now.after(Duration::from_millis(arguments.number(0)?)),
+            "wake" => cluster.wake(),
+            "crash" => {
+                let (whole, torn) = (arguments.size("whole", 0)?, arguments.size("torn", 0)?);
+                cluster.crash(node()?, whole, torn);
+            }
+            "start" => cluster.start(node()?),
+            "partition" => cluster.partition(&arguments.numbers()?),
+            "cut" => {
+                cluster.cut.insert((node()?, NodeId(arguments.number(1)?)));
+            }
+            "heal" => cluster.cut.clear(),
+            "unreachable" => cluster.unreachable(arguments.number(0)?, arguments.number(1)?),
+            "snapshot" => cluster.make_snapshot(node()?, arguments.count("trailing", 0)?),
+            other => return Err(format!("unknown command {other}").into()),
+        }
+        Ok(())
+    }
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Box<dyn Error>> {
+        let arguments = Arguments::of(command);
+        match command.name.as_str() {
+            "status" => return Ok(self.status()),
+            "log" => return Ok(self.log()),
+            "network" => return Ok(self.network()),
+            name => self.act(name, &arguments)?,
+        }
+        self.cluster.check_logs();
+        Ok(std::mem::take(&mut self.cluster.trace).join("\n"))
+    }
+}
+
+/// Runs one script.
+fn check(name: &str) {
+    let mut script = Script { cluster: Cluster::new(3) };
+    let path = format!("{}/tests/scripts/{name}", env!("CARGO_MANIFEST_DIR"));
+    goldenscript::run(&mut script, path).expect("the script runs");
+}
+
+/// Every script is a test of its own, and every file is a script that runs.
+macro_rules! scripts {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_script_is_run() {
+            let folder = format!("{}/tests/scripts", env!("CARGO_MANIFEST_DIR"));
+            let files = std::fs::read_dir(folder).expect("the folder exists");
+            let mut found: Vec<String> = files
+                .map(|file| file.expect("readable").file_name().into_string().expect("a plain name"))
+                .collect();
+            found.sort();
+            let mut run = vec![$(stringify!($name).to_owned()),*];
+            run.sort();
+            assert_eq!(found, run);
+        }
+    };
+}
+
+scripts![election, replication];

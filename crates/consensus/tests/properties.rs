@@ -1,0 +1,169 @@
+//! Random schedules: loss, duplication, reordering, one-way cuts, crashes that tear writes, restarts, elections,
+//! hand-overs, reads, compaction. The cluster checks its safety properties at every step; at the end everything
+//! is mended, and the cluster must come to agree and serve.
+
+use std::time::Duration;
+
+use proptest::{collection::vec, prelude::*};
+use quorate_consensus::{Input, NodeId, engine::ProposalOutcome, engine::ReadOutcome};
+
+use crate::cluster::Cluster;
+
+/// One step. Numbers are reduced to what there is when it is taken, so that any sequence makes sense.
+#[derive(Clone, Debug)]
+enum Action {
+    /// Delivers the message at a place of the network's queue: anything but the first is a reordering.
+    Deliver(usize),
+    Drop(usize),
+    Duplicate(usize),
+    Persist(u64),
+    Advance(u64),
+    Propose(u64),
+    Read(u64),
+    Crash {
+        node: u64,
+        whole: usize,
+        torn: usize,
+    },
+    Start(u64),
+    Transfer(u64, u64),
+    Campaign(u64),
+    Unreachable(u64, u64),
+    Snapshot {
+        node: u64,
+        trailing: u64,
+    },
+    Cut(u64, u64),
+    Heal,
+    Settle,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let node = || 0_u64..5;
+    prop_oneof![
+        40 => Just(0_usize).prop_map(Action::Deliver),
+        20 => (0_usize..20).prop_map(Action::Deliver),
+        3 => (0_usize..20).prop_map(Action::Drop),
+        5 => (0_usize..20).prop_map(Action::Duplicate),
+        25 => node().prop_map(Action::Persist),
+        10 => (1_u64..400).prop_map(Action::Advance),
+        10 => node().prop_map(Action::Propose),
+        6 => node().prop_map(Action::Read),
+        2 => (node(), 0_usize..3, 0_usize..5)
+            .prop_map(|(node, whole, torn)| Action::Crash { node, whole, torn }),
+        4 => node().prop_map(Action::Start),
+        1 => (node(), node()).prop_map(|(node, to)| Action::Transfer(node, to)),
+        2 => node().prop_map(Action::Campaign),
+        2 => (node(), node()).prop_map(|(node, peer)| Action::Unreachable(node, peer)),
+        2 => (node(), 0_u64..3).prop_map(|(node, trailing)| Action::Snapshot { node, trailing }),
+        1 => (node(), node()).prop_map(|(from, to)| Action::Cut(from, to)),
+        2 => Just(Action::Heal),
+        3 => Just(Action::Settle),
+    ]
+}
+
+fn take(cluster: &mut Cluster, action: Action) {
+    let count = cluster.nodes.len() as u64;
+    let id = |node: u64| node % count + 1;
+    let queued = cluster.network.len();
+    match action {
+        Action::Deliver(place) if queued > 0 => {
+            let envelope = cluster.network.remove(place % queued).expect("within the queue");
+            cluster.deliver(envelope);
+        }
+        Action::Drop(place) if queued > 0 => drop(cluster.network.remove(place % queued)),
+        Action::Duplicate(place) if queued > 0 => {
+            let copy = cluster.network[place % queued].clone();
+            cluster.network.push_back(copy);
+        }
+        Action::Deliver(_) | Action::Drop(_) | Action::Duplicate(_) => {}
+        Action::Persist(node) => {
+            cluster.persist(NodeId(id(node)));
+        }
+        Action::Advance(millis) => {
+            cluster.now = cluster.now.after(Duration::from_millis(millis));
+            cluster.wake();
+        }
+        Action::Propose(node) => propose(cluster, id(node)),
+        Action::Read(node) => read(cluster, id(node)),
+        Action::Crash { node, whole, torn } => cluster.crash(NodeId(id(node)), whole, torn),
+        Action::Start(node) if !cluster.is_up(NodeId(id(node))) => cluster.start(NodeId(id(node))),
+        Action::Start(_) => {}
+        Action::Transfer(node, to) => cluster.input(NodeId(id(node)), Input::Transfer { to: NodeId(id(to)) }),
+        Action::Campaign(node) => cluster.input(NodeId(id(node)), Input::Campaign),
+        Action::Unreachable(node, peer) => cluster.unreachable(id(node), id(peer)),
+        Action::Snapshot { node, trailing } => cluster.make_snapshot(NodeId(id(node)), trailing),
+        Action::Cut(from, to) => {
+            cluster.cut.insert((NodeId(id(from)), NodeId(id(to))));
+        }
+        Action::Heal => cluster.cut.clear(),
+        Action::Settle => cluster.settle(),
+    }
+}
+
+fn propose(cluster: &mut Cluster, node: u64) {
+    let text = format!("c{}", cluster.proposal_outcomes.len());
+    cluster.propose(node, &text);
+}
+
+fn read(cluster: &mut Cluster, node: u64) {
+    if cluster.is_up(NodeId(node)) {
+        cluster.read(node);
+    }
+}
+
+/// Mends everything; then there is a leader, it commits, all nodes apply the same, and reads are served.
+fn converge(cluster: &mut Cluster) {
+    cluster.cut.clear();
+    for id in cluster.ids().into_iter().filter(|&id| !cluster.is_up(id)).collect::<Vec<_>>() {
+        cluster.start(id);
+    }
+    cluster.run(Duration::from_secs(8));
+    let leader = cluster.leader().expect("a mended cluster has a leader");
+    let proposal = cluster.propose(leader, "last");
+    cluster.run(Duration::from_secs(1));
+    let outcome = cluster.proposal_outcomes[&proposal];
+    assert!(matches!(outcome, ProposalOutcome::Appended { .. }), "refused: {outcome:?}");
+    for id in cluster.ids() {
+        cluster.check_machine(id);
+        assert_eq!(cluster.nodes[&id].machine.last().map(String::as_str), Some("last"), "{id} lags behind");
+        let read = cluster.read(id.0);
+        cluster.settle();
+        assert!(matches!(cluster.read_outcomes[&read], ReadOutcome::Ready { .. }), "{id} serves no read");
+    }
+    cluster.check_logs();
+}
+
+fn check(voters: u64, learners: u64, actions: Vec<Action>) {
+    let mut cluster = Cluster::with(voters, learners, |config| {
+        config.snapshot_chunk_bytes = 5;
+        config.inflight_messages_max = 3;
+        config.message_bytes_max = 100;
+    });
+    for action in actions {
+        take(&mut cluster, action);
+    }
+    cluster.check_logs();
+    converge(&mut cluster);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// hazards 1, 5 to 8, 10, 11, 13, 16.
+    #[test]
+    fn three_nodes_are_safe_and_recover(actions in vec(action(), 0..500)) {
+        check(3, 0, actions);
+    }
+
+    /// The same with a learner.
+    #[test]
+    fn three_voters_and_a_learner_are_safe_and_recover(actions in vec(action(), 0..400)) {
+        check(3, 1, actions);
+    }
+
+    #[test]
+    fn five_nodes_are_safe_and_recover(actions in vec(action(), 0..700)) {
+        check(5, 0, actions);
+    }
+}
