@@ -1,0 +1,477 @@
+//! The log itself: opened once, then written by one thread.
+
+use std::collections::VecDeque;
+
+use crate::{
+    Disk, DiskFile, Error, HardState, Identity, LogEntry, Options, SnapshotHeader, SnapshotStore, Write,
+    contents::Contents,
+    error::About,
+    identity,
+    record::Record,
+    recovery::{self, Recovery},
+    reserve::{self, Reserve},
+    segment::{self, Header},
+    slots::{self, Slots},
+    tail::Tail,
+};
+
+const LOCK: &str = "lock";
+
+/// What [`Log::open`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Whose folder it is, with the incarnation that has just begun.
+    pub identity: Identity,
+    /// The last hard state. Its commit index is within what the log and the snapshot hold.
+    pub hard_state: HardState,
+    /// The newest complete snapshot; all of it has been verified.
+    pub snapshot: Option<SnapshotHeader>,
+    /// All entries after the snapshot, contiguous.
+    pub entries: Vec<LogEntry>,
+    /// What was cut, since it had been written and never synced: in words, with file and offset, to be logged.
+    pub cut: Option<String>,
+    /// What was damaged and could be made good without losing anything, in words, to be logged.
+    pub repaired: Vec<String>,
+}
+
+/// The durable log of a node, owned by its one writer.
+///
+/// Writing is in two steps: any number of [`write`](Self::write)s, then one [`sync`](Self::sync) that makes them
+/// all durable. After an error of either the log is dead, and answers nothing but [`Error::Dead`].
+///
+/// ```
+/// use quorate_log::{HardState, Log, LogEntry, Options, OsDisk, Write};
+///
+/// let folder = tempfile::tempdir()?;
+/// let disk = OsDisk::new(folder.path())?;
+/// let (mut log, _) = Log::open(disk.clone(), Options::new(1, "raft"))?;
+/// let entry = LogEntry { index: 1, term: 1, stamp: 0, kind: 1, payload: "hello".into() };
+/// log.write(&Write {
+///     hard_state: Some(HardState { term: 1, vote: 1, commit: 0 }),
+///     truncate_from: None,
+///     entries: vec![entry.clone()],
+/// })?;
+/// log.sync()?; // Only now may anybody be told.
+/// drop(log);
+///
+/// let (_log, recovered) = Log::open(disk, Options::new(1, "raft"))?;
+/// assert_eq!(recovered.entries, [entry]);
+/// assert_eq!(recovered.hard_state.vote, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Log<D: Disk> {
+    disk: D,
+    options: Options,
+    identity: Identity,
+    contents: Contents,
+    tail: Tail<D::File>,
+    /// Segments that are full and not yet synced, with their names, oldest first.
+    unsynced: VecDeque<(String, D::File)>,
+    slots: Slots<D>,
+    reserve: Reserve<D>,
+    /// All before this position is durable.
+    durable: u64,
+    /// The greatest durable mark that has been written.
+    marked: u64,
+    /// The end of the log if the last record is a mark of all before it, or some earlier position.
+    vouched: u64,
+    dead: Option<Error>,
+    _lock: D::Lock,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the folder for its node, or makes it that node's if it is empty, and recovers what it holds.
+    ///
+    /// The folder is locked until the log is dropped. On return everything in [`Recovered`] is durable, and so is
+    /// the incarnation, which has grown by one.
+    ///
+    /// # Errors
+    /// * [`Error::Locked`]: another process uses the folder.
+    /// * [`Error::Refused`]: it belongs to another node, cluster or engine, has lost its identity, or is empty
+    ///   although it must not be.
+    /// * [`Error::Newer`]: a newer program has written it.
+    /// * [`Error::Corrupt`]: bytes that were durable have changed.
+    /// * [`Error::Io`], [`Error::NoRoom`]: the disk does not work at the moment. Nothing is lost.
+    pub fn open(disk: D, options: Options) -> Result<(Self, Recovered), Error> {
+        options.check()?;
+        let lock = match disk.lock(LOCK) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(Error::Locked { folder: disk.path("") });
+            }
+            result => result.about(&disk, LOCK, "lock")?,
+        };
+        let identity = admit_or_create(&disk, &options)?;
+        let owner = identity.fingerprint();
+        let names = disk.list().about(&disk, "", "list")?;
+        let (slots, promised, damaged_slot) = Slots::open(&disk, owner)?;
+        let Recovery { contents, mut entries, tail, mark, ends_in_mark, cut, unused } =
+            recovery::recover(&disk, &names, owner)?;
+        let reserve = Reserve::open(&disk, options.segment_bytes, &names, &unused)?;
+        let mut repaired = Vec::new();
+        repaired.extend(damaged_slot.map(|name| format!("{} was unreadable: written anew", disk.path(name))));
+        let snapshot =
+            SnapshotStore::new(disk.clone()).recover(contents.first_index(), &names, &mut repaired)?;
+
+        let hard_state = later_of(contents.hard_state(), promised, &disk)?;
+        let durable = tail.position();
+        let unsynced = VecDeque::new();
+        let mut log = Self {
+            disk,
+            options,
+            identity,
+            contents,
+            tail,
+            unsynced,
+            slots,
+            reserve,
+            durable,
+            marked: mark,
+            vouched: if ends_in_mark { durable } else { mark },
+            dead: None,
+            _lock: lock,
+        };
+        log.adopt(hard_state, snapshot.as_ref())?;
+        let after = snapshot.as_ref().map_or(0, |header| header.index);
+        entries.retain(|entry| entry.index > after && entry.index <= log.contents.last_index());
+        let recovered = Recovered {
+            identity: log.identity.clone(),
+            hard_state: log.contents.hard_state(),
+            snapshot,
+            entries,
+            cut,
+            repaired,
+        };
+        Ok((log, recovered))
+    }
+
+    /// Puts what was found beside the segments into the log, and marks all of it durable.
+    fn adopt(&mut self, hard_state: HardState, snapshot: Option<&SnapshotHeader>) -> Result<(), Error> {
+        if let Some(header) = snapshot {
+            // A snapshot that was installed just before a crash, or made of entries that this log had not synced.
+            self.replace_by_snapshot(header)?;
+        }
+        // A batch may be cut between its hard state and its entries.
+        let committed = hard_state.commit.min(self.contents.last_index());
+        let commit = committed.max(snapshot.map_or(0, |header| header.index));
+        let hard_state = HardState { commit, ..hard_state };
+        // Also a slot that was readable may have come from the page cache alone: its twin is now written.
+        self.slots.write(hard_state)?;
+        if hard_state != self.contents.hard_state() {
+            self.write(&Write { hard_state: Some(hard_state), ..Write::default() })?;
+        }
+        self.mark()?;
+        self.identity.incarnation += 1;
+        self.identity.store(&self.disk)
+    }
+
+    /// Writes a batch: visible after a crash of the process, not durable before [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`]: nothing was written, and the log goes on. [`Error::Dead`]: final.
+    ///
+    /// # Panics
+    /// If the entries do not follow what the log holds, or the hard state takes a promise back: our own bug.
+    pub fn write(&mut self, write: &Write) -> Result<(), Error> {
+        self.check_alive()?;
+        let max = self.options.entry_bytes_max();
+        if let Some(entry) = write.entries.iter().find(|entry| entry.payload.len() as u64 > max) {
+            return Err(Error::TooLarge { index: entry.index, bytes: entry.payload.len() as u64, max });
+        }
+        let result = self.try_write(write);
+        self.finish(result)
+    }
+
+    fn try_write(&mut self, write: &Write) -> Result<(), Error> {
+        if let Some(hard_state) = write.hard_state {
+            if !hard_state.promises_as(&self.contents.hard_state()) {
+                self.slots.write(hard_state)?;
+            }
+            self.append(&Record::HardState(hard_state))?;
+        }
+        if let Some(from) = write.truncate_from {
+            self.append(&Record::Truncate { from })?;
+        }
+        for entry in &write.entries {
+            self.append(&Record::Entry(entry.clone()))?;
+        }
+        self.tail.flush(&self.disk)?;
+        // A caller that never has time for `maintain` must not find the next segment missing.
+        if self.tail.is_half_full() {
+            self.reserve.step(self.contents.newest_number() + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a record to the batch, after the batch's durable mark.
+    fn append(&mut self, record: &Record) -> Result<(), Error> {
+        if self.marked < self.durable {
+            self.append_marked(&Record::Mark { durable: self.durable })?;
+            self.marked = self.durable;
+        }
+        self.append_marked(record)
+    }
+
+    fn append_marked(&mut self, record: &Record) -> Result<(), Error> {
+        if !self.tail.fits(record.encoded_bytes()) {
+            self.begin_segment()?;
+        }
+        self.tail.append(record);
+        self.contents
+            .apply(record)
+            .unwrap_or_else(|contradiction| panic!("written out of order: {contradiction}"));
+        Ok(())
+    }
+
+    fn begin_segment(&mut self) -> Result<(), Error> {
+        self.tail.flush(&self.disk)?;
+        let number = self.contents.newest_number() + 1;
+        let file = self.reserve.take(number)?;
+        let header = Header {
+            number,
+            bytes: self.options.segment_bytes,
+            first_position: self.tail.position(),
+            durable: self.durable,
+            last_index: self.contents.last_index(),
+            hard_state: self.contents.hard_state(),
+            owner: self.identity.fingerprint(),
+            chain: self.tail.chain(),
+        };
+        self.unsynced.extend(self.tail.move_to(file, &header));
+        self.contents.begin_segment(&header);
+        self.marked = self.durable;
+        Ok(())
+    }
+
+    /// Makes all writes so far durable: one fdatasync, or one per segment if the writes began a new one, and
+    /// one for a changed term or vote.
+    ///
+    /// # Errors
+    /// [`Error::Dead`]: final. What the disk holds is unknown, and nothing may be promised on it.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.check_alive()?;
+        let result = self.try_sync();
+        self.finish(result)
+    }
+
+    fn try_sync(&mut self) -> Result<(), Error> {
+        while let Some((name, mut file)) = self.unsynced.pop_front() {
+            file.sync_data().about(&self.disk, &name, "sync")?;
+        }
+        self.tail.sync(&self.disk)?;
+        self.slots.sync()?;
+        self.durable = self.tail.position();
+        Ok(())
+    }
+
+    /// Says on the disk that all so far is durable, so that damage to it is told from an unsynced write; syncs
+    /// before and after. Worth it when the log has been idle for a while, and when it is closed. Does nothing if
+    /// it is said already.
+    ///
+    /// # Errors
+    /// [`Error::Dead`]: final.
+    pub fn mark(&mut self) -> Result<(), Error> {
+        self.sync()?;
+        if self.vouched == self.durable {
+            return Ok(());
+        }
+        let mark = Record::Mark { durable: self.durable };
+        let result = self.append_marked(&mark).and_then(|()| self.tail.flush(&self.disk));
+        self.finish(result)?;
+        self.marked = self.durable;
+        self.sync()?;
+        self.vouched = self.durable;
+        Ok(())
+    }
+
+    /// Does a bounded piece of housekeeping, some milliseconds of the disk's time: the next segment is made
+    /// ready slice by slice. Best called after the completions of a sync have been reported, and each second or
+    /// so when idle. Says whether there is nothing left to do at the moment.
+    ///
+    /// # Errors
+    /// [`Error::Dead`]: final. A full disk is no error: see [`has_room`](Self::has_room).
+    pub fn maintain(&mut self) -> Result<bool, Error> {
+        self.check_alive()?;
+        let result = self.reserve.step(self.contents.newest_number() + 1);
+        let ready = self.finish(result)?;
+        Ok(ready || self.reserve.was_refused())
+    }
+
+    /// Whether new entries should be accepted: there is room for one more segment than the one being written, and
+    /// beyond it for [`Options::reserve_bytes`]. When not, refuse proposals before they are written, go on with
+    /// reads and votes, and ask again: it recovers by itself.
+    pub fn has_room(&mut self) -> bool {
+        if self.reserve.was_refused() && self.maintain().is_err() {
+            return false;
+        }
+        self.dead.is_none() && self.reserve.has_room(self.options.reserve_bytes)
+    }
+
+    /// Writes down that the node belongs to cluster `id`; durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it belongs to another one; [`Error::Dead`]: final.
+    pub fn set_cluster_id(&mut self, id: u128) -> Result<(), Error> {
+        self.check_alive()?;
+        match self.identity.cluster_id {
+            Some(present) if present == id => return Ok(()),
+            Some(present) => {
+                return Err(Error::Refused {
+                    what: self.disk.path(identity::NAME),
+                    why: format!("belongs to cluster {present:032x} and cannot join cluster {id:032x}"),
+                });
+            }
+            None => {}
+        }
+        self.identity.cluster_id = Some(id);
+        let result = self.identity.store(&self.disk);
+        self.finish(result)
+    }
+
+    /// Puts a snapshot in the place of the log, which goes on at its index + 1; durable on return. The snapshot
+    /// must be complete. If the log holds the very entry that the snapshot ends with, the entries after it
+    /// stay; and if the log begins after it already, nothing changes.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] if there is no such snapshot; [`Error::Dead`]: final.
+    pub fn replace_by_snapshot(&mut self, header: &SnapshotHeader) -> Result<(), Error> {
+        self.check_alive()?;
+        let SnapshotHeader { index, term, .. } = *header;
+        if index < self.contents.first_index() || self.contents.term_of(index) == Some(term) {
+            return self.sync();
+        }
+        self.snapshots().open(index)?;
+        let reset = Record::Reset { index, term };
+        let result = self.append(&reset).and_then(|()| self.tail.flush(&self.disk));
+        self.finish(result)?;
+        self.sync()
+    }
+
+    /// Lets go of entries before `first_kept`, a whole segment at a time. Entries that no complete snapshot
+    /// includes stay, whatever is asked; so does the hard state.
+    ///
+    /// # Errors
+    /// [`Error::Dead`]: final. [`Error::Corrupt`], [`Error::Io`] when the newest snapshot cannot be read: then
+    /// nothing was released.
+    pub fn release(&mut self, first_kept: u64) -> Result<(), Error> {
+        self.sync()?;
+        let included = self.snapshots().newest()?.map_or(0, |header| header.index);
+        let first_kept = first_kept.min(included + 1);
+        while let Some(released) = self.contents.release_oldest(first_kept) {
+            let result = self.reserve.recycle(&released);
+            self.finish(result)?;
+        }
+        Ok(())
+    }
+
+    /// A handle for the folder's snapshots, which may be used on another thread.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStore<D> {
+        SnapshotStore::new(self.disk.clone())
+    }
+
+    /// Whose log it is, as of now.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The first entry that the log still holds, or the next one if it holds none.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.contents.first_index()
+    }
+
+    /// The last entry that was written; one less than [`first_index`](Self::first_index) if there is none.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.contents.last_index()
+    }
+
+    fn check_alive(&self) -> Result<(), Error> {
+        self.dead.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers a failure for good.
+    fn finish<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        result.map_err(|error| {
+            let dead = error.into_dead();
+            self.dead = Some(dead.clone());
+            dead
+        })
+    }
+}
+
+/// The identity of the folder, which is made if it is empty and `options` allow it.
+fn admit_or_create<D: Disk>(disk: &D, options: &Options) -> Result<Identity, Error> {
+    let names = disk.list().about(disk, "", "list")?;
+    let identity = if names.iter().any(|name| name == identity::NAME) {
+        let identity = Identity::load(disk)?;
+        identity.admit(options, disk)?;
+        identity
+    } else {
+        check_empty(disk, options, &names)?;
+        let identity = Identity::unborn(options);
+        identity.store(disk)?;
+        identity
+    };
+    if identity.incarnation == 0 {
+        fill_new_folder(disk, options, &names, identity.fingerprint())?;
+    }
+    Ok(identity)
+}
+
+fn is_data(name: &str) -> bool {
+    segment::parse_name(name).is_some() || slots::NAMES.contains(&name) || name.starts_with("snapshots/")
+}
+
+/// Refuses to take a folder without identity for a new node's, unless it is empty and may be.
+fn check_empty(disk: &impl Disk, options: &Options, names: &[String]) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Refused { what: disk.path(""), why });
+    if let Some(name) = names.iter().find(|name| is_data(name)) {
+        return refuse(format!(
+            "holds {name} but no identity file: restore the folder as a whole, or let a new node with a new id \
+             start in an empty one"
+        ));
+    }
+    if !options.create {
+        return refuse(format!(
+            "is empty, and node {} is not to begin anew: choose the right data folder, or let a new node with a \
+             new id join",
+            options.node_id
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the files of a new log. Whatever an interrupted attempt has left is overwritten.
+fn fill_new_folder<D: Disk>(disk: &D, options: &Options, names: &[String], owner: u32) -> Result<(), Error> {
+    for name in names.iter().filter(|name| segment::parse_name(name).is_some()) {
+        disk.remove(name).about(disk, name, "remove")?;
+    }
+    Slots::create(disk, owner)?;
+    let name = segment::name(1);
+    let mut file = reserve::create_zeroed(disk, &name, options.segment_bytes)?;
+    file.write_at(0, &Header::first(options.segment_bytes, owner).encode()).about(disk, &name, "write")?;
+    file.sync_data().about(disk, &name, "sync")?;
+    disk.sync_directory().about(disk, "", "sync")
+}
+
+/// The later of what the log says and what the slots say; the commit index may come from either.
+fn later_of(log: HardState, slot: HardState, disk: &impl Disk) -> Result<HardState, Error> {
+    let commit = log.commit.max(slot.commit);
+    let later = if log.may_become(&slot) {
+        slot
+    } else if slot.may_become(&log) {
+        log
+    } else {
+        return Err(Error::Corrupt {
+            file: disk.path(slots::NAMES[0]),
+            offset: 0,
+            detail: format!(
+                "it and the log say that node {} and node {} got the vote of one term",
+                slot.vote, log.vote
+            ),
+        });
+    };
+    Ok(HardState { commit, ..later })
+}

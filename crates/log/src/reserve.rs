@@ -1,0 +1,228 @@
+//! Room ahead of time: the next segment, allocated and zero-filled before it is needed.
+//!
+//! A segment that is all zeros beyond its last record makes the end of the log unmistakable, and overwriting
+//! bytes that exist changes no metadata, so that a sync writes only what was appended. The zeros are written in
+//! slices between batches, under the name of a spare; only a file that is whole gets a segment's name. So
+//! the newest segment's successor is either absent, or ready.
+//!
+//! A full disk is noticed here, while nothing is lost yet: what was already accepted still fits into the
+//! segment being written and its successor.
+
+use std::{io, mem};
+
+use crate::{Disk, DiskFile, Error, contents::Segment, error::About, segment};
+
+/// The zeros written and synced in one step: some milliseconds of a slow disk.
+const SLICE_BYTES: usize = 512 << 10;
+
+/// The most released segments that are kept for later. A snapshot releases several at once, and more than
+/// these give their room back.
+const SPARES_MAX: usize = 4;
+
+const PREFIX: &str = "spare-";
+
+/// The name of the spare that comes from, or becomes, segment `number`.
+fn spare_name(number: u64) -> String {
+    format!("{PREFIX}{number:020}")
+}
+
+/// How far the next segment is.
+enum Next<F> {
+    Absent,
+    Zeroing { file: F, name: String, zeroed: u64 },
+    Ready(F),
+}
+
+/// The next segment, and spares for those after it.
+pub(crate) struct Reserve<D: Disk> {
+    disk: D,
+    segment_bytes: u64,
+    spares: Vec<String>,
+    next: Next<D::File>,
+    /// The disk was full when the next segment should have been made.
+    refused: bool,
+}
+
+impl<D: Disk> Reserve<D> {
+    /// Takes over the spares of an earlier run, and the unused segments after the newest one.
+    pub(crate) fn open(
+        disk: &D,
+        segment_bytes: u64,
+        names: &[String],
+        unused: &[u64],
+    ) -> Result<Self, Error> {
+        let mut this = Self {
+            disk: disk.clone(),
+            segment_bytes,
+            spares: Vec::new(),
+            next: Next::Absent,
+            refused: false,
+        };
+        // From the last one back, so that a crash in between leaves no gap in the numbers.
+        for (place, &number) in unused.iter().enumerate().rev() {
+            let name = segment::name(number);
+            let file = disk.open(&name).about(disk, &name, "open")?;
+            if place == 0 && file.len().about(disk, &name, "measure")? == segment_bytes {
+                this.next = Next::Ready(file);
+            } else {
+                disk.remove(&name).about(disk, &name, "remove")?;
+                disk.sync_directory().about(disk, "", "sync")?;
+            }
+        }
+        for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
+            let bytes = disk.open(name).and_then(|file| file.len()).about(disk, name, "measure")?;
+            this.keep_or_remove(name, name, bytes)?;
+        }
+        Ok(this)
+    }
+
+    /// Whether a segment more than the reserve is there or can be made.
+    pub(crate) fn has_room(&self, reserve_bytes: u64) -> bool {
+        let needed = match self.next {
+            Next::Ready(_) => reserve_bytes,
+            Next::Absent | Next::Zeroing { .. } => reserve_bytes.saturating_add(self.segment_bytes),
+        };
+        !self.refused && self.disk.available_bytes().is_ok_and(|available| available >= needed)
+    }
+
+    /// Whether an attempt to make the next segment failed for want of room.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Does a bounded piece of work towards segment `number`, the next one, and says whether it is ready. A
+    /// full disk is no error here.
+    pub(crate) fn step(&mut self, number: u64) -> Result<bool, Error> {
+        match self.try_step(number) {
+            Ok(ready) => {
+                self.refused = false;
+                Ok(ready)
+            }
+            Err(Error::NoRoom { .. }) => {
+                self.refused = true;
+                self.give_up()?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes segment `number`, the next one, all zeros; finishes it first if need be.
+    pub(crate) fn take(&mut self, number: u64) -> Result<D::File, Error> {
+        // Bounded: each round but the first and the last writes a slice of the segment.
+        while !self.try_step(number)? {}
+        match mem::replace(&mut self.next, Next::Absent) {
+            Next::Ready(file) => Ok(file),
+            Next::Absent | Next::Zeroing { .. } => unreachable!("a step that says ready leaves it ready"),
+        }
+    }
+
+    fn try_step(&mut self, number: u64) -> Result<bool, Error> {
+        match &mut self.next {
+            Next::Ready(_) => Ok(true),
+            Next::Absent => {
+                self.next = self.begin(number)?;
+                Ok(false)
+            }
+            Next::Zeroing { file, name, zeroed } => {
+                *zeroed = zero_slice(&self.disk, file, name, *zeroed, self.segment_bytes)?;
+                if *zeroed < self.segment_bytes {
+                    return Ok(false);
+                }
+                let target = segment::name(number);
+                self.disk.rename(name, &target).about(&self.disk, &target, "rename")?;
+                self.disk.sync_directory().about(&self.disk, "", "sync")?;
+                let Next::Zeroing { file, .. } = mem::replace(&mut self.next, Next::Absent) else {
+                    unreachable!("matched above");
+                };
+                self.next = Next::Ready(file);
+                Ok(true)
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u64) -> Result<Next<D::File>, Error> {
+        if let Some(name) = self.spares.pop() {
+            let file = self.disk.open(&name).about(&self.disk, &name, "open")?;
+            return Ok(Next::Zeroing { file, name, zeroed: 0 });
+        }
+        let name = spare_name(number);
+        let mut file = self.disk.create(&name).about(&self.disk, &name, "create")?;
+        if let Err(error) = file.preallocate(self.segment_bytes).about(&self.disk, &name, "preallocate") {
+            self.disk.remove(&name).about(&self.disk, &name, "remove")?;
+            return Err(error);
+        }
+        Ok(Next::Zeroing { file, name, zeroed: 0 })
+    }
+
+    /// Gives the room of an unfinished segment back: after an error nobody knows what is in it.
+    fn give_up(&mut self) -> Result<(), Error> {
+        match mem::replace(&mut self.next, Next::Absent) {
+            Next::Zeroing { name, .. } => self.disk.remove(&name).about(&self.disk, &name, "remove"),
+            other @ (Next::Absent | Next::Ready(_)) => {
+                self.next = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a released segment's file; durable on return, so that segments vanish in their order.
+    pub(crate) fn recycle(&mut self, released: &Segment) -> Result<(), Error> {
+        let name = segment::name(released.number);
+        self.keep_or_remove(&name, &spare_name(released.number), released.bytes)?;
+        self.disk.sync_directory().about(&self.disk, "", "sync")
+    }
+
+    fn keep_or_remove(&mut self, name: &str, spare: &str, bytes: u64) -> Result<(), Error> {
+        if bytes != self.segment_bytes || self.spares.len() == SPARES_MAX {
+            return self.disk.remove(name).about(&self.disk, name, "remove");
+        }
+        if name != spare {
+            self.disk.rename(name, spare).about(&self.disk, name, "rename")?;
+        }
+        self.spares.push(spare.to_owned());
+        Ok(())
+    }
+}
+
+/// Writes and syncs one slice of zeros from `zeroed` on; answers its end.
+fn zero_slice<D: Disk>(
+    disk: &D,
+    file: &mut D::File,
+    name: &str,
+    zeroed: u64,
+    bytes: u64,
+) -> Result<u64, Error> {
+    static ZEROS: [u8; SLICE_BYTES] = [0; SLICE_BYTES];
+    let count = usize::try_from(bytes - zeroed).map_or(SLICE_BYTES, |left| left.min(SLICE_BYTES));
+    file.write_at(zeroed, &ZEROS[..count]).about(disk, name, "write")?;
+    file.sync_data().about(disk, name, "sync")?;
+    Ok(zeroed + count as u64)
+}
+
+/// Overwrites `file` with zeros from `from` to `to`, durably.
+pub(crate) fn zero<D: Disk>(
+    disk: &D,
+    file: &mut D::File,
+    name: &str,
+    from: u64,
+    to: u64,
+) -> Result<(), Error> {
+    let mut zeroed = from;
+    while zeroed < to {
+        zeroed = zero_slice(disk, file, name, zeroed, to)?;
+    }
+    Ok(())
+}
+
+/// Makes the first segment's file of a new log, all zeros; durable once the directory is.
+pub(crate) fn create_zeroed<D: Disk>(disk: &D, name: &str, bytes: u64) -> Result<D::File, Error> {
+    let make = || -> io::Result<D::File> {
+        let mut file = disk.create(name)?;
+        file.preallocate(bytes)?;
+        Ok(file)
+    };
+    let mut file = make().about(disk, name, "create")?;
+    zero(disk, &mut file, name, 0, bytes)?;
+    Ok(file)
+}

@@ -1,0 +1,158 @@
+//! Two slots that keep term and vote apart from the log.
+//!
+//! The log's last batch before a crash is ambiguous when nothing vouches for it: if its bytes are damaged, it
+//! looks like a write that was never synced, and recovery cuts it. For an entry the other members make up; a
+//! vote that is forgotten may be given twice. So each change of term or vote is also written here, in turns
+//! and made durable by the same [`Log::sync`](crate::Log::sync), and recovery takes what is later.
+//!
+//! * The slot that was synced last is never written to before the other one is synced: one is always whole.
+//! * A change of the commit index alone is not worth a slot.
+
+use bytes::{Buf, BufMut};
+
+use crate::{
+    Disk, DiskFile, Error, HardState,
+    disk::read_all,
+    error::About,
+    record::{get_hard_state, put_hard_state},
+    seal::{self, Kind, Unsealed},
+};
+
+/// The files, in the order of their turns.
+pub(crate) const NAMES: [&str; 2] = ["hardstate-a", "hardstate-b"];
+
+const KIND: Kind = Kind { magic: b"quor-hst", version: 1 };
+
+/// What a slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    owner: u32,
+    /// Grows with each turn: the greater one is the newer.
+    turn: u64,
+    hard_state: HardState,
+}
+
+impl Slot {
+    fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put_u32_le(self.owner);
+        body.put_u64_le(self.turn);
+        put_hard_state(&self.hard_state, &mut body);
+        seal::seal(KIND, &body)
+    }
+
+    fn from_body(mut body: &[u8]) -> Option<Self> {
+        let owner = body.try_get_u32_le().ok()?;
+        let turn = body.try_get_u64_le().ok()?;
+        Some(Self { owner, turn, hard_state: get_hard_state(&mut body)? })
+    }
+
+    fn load(disk: &impl Disk, name: &str, owner: u32) -> Result<Option<Self>, Error> {
+        let bytes = match disk.open(name) {
+            Ok(file) => read_all(&file).about(disk, name, "read")?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).about(disk, name, "open"),
+        };
+        let slot = match seal::unseal(KIND, &bytes) {
+            Unsealed::Body(body, _) => Self::from_body(body),
+            Unsealed::Newer(found) => {
+                return Err(Error::Newer { file: disk.path(name), found, known: KIND.version });
+            }
+            Unsealed::Damaged => None,
+        };
+        match slot {
+            Some(slot) if slot.owner != owner => Err(Error::Refused {
+                what: disk.path(name),
+                why: "was written by another node: choose the right data folder".to_owned(),
+            }),
+            slot => Ok(slot),
+        }
+    }
+}
+
+/// The two slots, open.
+pub(crate) struct Slots<D: Disk> {
+    disk: D,
+    files: [D::File; 2],
+    owner: u32,
+    /// The turn that was synced last; its parity names the slot.
+    durable_turn: u64,
+    dirty: bool,
+}
+
+impl<D: Disk> Slots<D> {
+    /// Makes both slots of a new folder, durable once the directory is.
+    pub(crate) fn create(disk: &D, owner: u32) -> Result<(), Error> {
+        for (turn, name) in (0..).zip(NAMES) {
+            let slot = Slot { owner, turn, hard_state: HardState::default() };
+            let mut file = disk.create(name).about(disk, name, "create")?;
+            file.write_at(0, &slot.encode()).about(disk, name, "write")?;
+            file.sync_data().about(disk, name, "sync")?;
+        }
+        Ok(())
+    }
+
+    /// Opens both, and says what the newer one holds and which file, if any, was unreadable. One of them may
+    /// be torn by a power cut; two cannot be.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when neither is readable; [`Error::Newer`], [`Error::Refused`], [`Error::Io`].
+    pub(crate) fn open(disk: &D, owner: u32) -> Result<(Self, HardState, Option<&'static str>), Error> {
+        let [a, b] = NAMES;
+        let slots = [Slot::load(disk, a, owner)?, Slot::load(disk, b, owner)?];
+        let damaged = NAMES.into_iter().zip(&slots).find_map(|(name, slot)| slot.is_none().then_some(name));
+        let newest =
+            slots.into_iter().flatten().max_by_key(|slot| slot.turn).ok_or_else(|| Error::Corrupt {
+                file: disk.path(a),
+                offset: 0,
+                detail: format!("neither it nor {b} has a readable term and vote"),
+            })?;
+        let open = |name| match disk.open(name) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.create(name),
+            result => result,
+        };
+        let files = [open(a).about(disk, a, "open")?, open(b).about(disk, b, "open")?];
+        let this = Self { disk: disk.clone(), files, owner, durable_turn: newest.turn, dirty: false };
+        Ok((this, newest.hard_state, damaged))
+    }
+
+    /// Writes `hard_state` into the slot whose turn it is. A second write before a sync goes to the same slot.
+    pub(crate) fn write(&mut self, hard_state: HardState) -> Result<(), Error> {
+        let turn = self.durable_turn + 1;
+        let which = usize::from(turn % 2 == 1);
+        let slot = Slot { owner: self.owner, turn, hard_state };
+        self.dirty = true;
+        self.files[which].write_at(0, &slot.encode()).about(&self.disk, NAMES[which], "write")
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        if self.dirty {
+            let turn = self.durable_turn + 1;
+            let which = usize::from(turn % 2 == 1);
+            self.files[which].sync_data().about(&self.disk, NAMES[which], "sync")?;
+            self.durable_turn = turn;
+            self.dirty = false;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/log-format.md` draws these bytes: they change only together with the format version.
+    #[test]
+    fn golden_bytes_of_a_slot() {
+        let slot = Slot { owner: 1, turn: 2, hard_state: HardState { term: 3, vote: 4, commit: 5 } };
+        let mut expected = b"quor-hst\x01\0\0\0\x24\0\0\0\x01\0\0\0".to_vec();
+        for number in 2..=5_u64 {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&expected);
+        expected.extend_from_slice(&crc.to_le_bytes());
+        assert_eq!(slot.encode(), expected);
+        assert_eq!(Slot::from_body(&expected[seal::LEAD_BYTES..expected.len() - 4]), Some(slot));
+    }
+}

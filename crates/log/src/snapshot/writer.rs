@@ -1,0 +1,113 @@
+//! Writing a snapshot aside.
+
+use crate::{Disk, DiskFile, Error, SnapshotHeader, error::About};
+
+use super::{
+    COMPLETE, PARTIAL,
+    format::{self, BLOCK_BYTES, CRC_BYTES, HEAD_BYTES_MAX},
+    name,
+};
+
+/// A snapshot in the making. Dropping it unfinished removes what was written.
+pub struct SnapshotWriter<D: Disk> {
+    disk: D,
+    file: D::File,
+    header: SnapshotHeader,
+    partial: String,
+    head_crc: u32,
+    /// Where the next block goes.
+    offset: u64,
+    /// The data of the block that is not full yet.
+    block: Vec<u8>,
+    finished: bool,
+}
+
+impl<D: Disk> SnapshotWriter<D> {
+    pub(super) fn begin(disk: D, header: SnapshotHeader) -> Result<Self, Error> {
+        let header = SnapshotHeader { bytes: 0, ..header };
+        let head = format::encode_head(&header);
+        if head.len() > HEAD_BYTES_MAX {
+            return Err(Error::Refused {
+                what: format!("a membership of {} bytes", header.membership.len()),
+                why: format!("must leave a snapshot's head below {HEAD_BYTES_MAX} bytes"),
+            });
+        }
+        let (_, head_crc) = head.split_last_chunk().expect("an envelope ends with its checksum");
+        let head_crc = u32::from_le_bytes(*head_crc);
+        let partial = name(header.index, PARTIAL);
+        let file = disk.create(&partial).about(&disk, &partial, "create")?;
+        let block = Vec::with_capacity(BLOCK_BYTES + CRC_BYTES);
+        let mut this = Self { disk, file, header, partial, head_crc, offset: 0, block, finished: false };
+        this.put(&head)?;
+        Ok(this)
+    }
+
+    /// Adds data. Not durable before [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::Io`]. The snapshot must then be given up.
+    pub fn write(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        while !data.is_empty() {
+            let count = data.len().min(BLOCK_BYTES - self.block.len());
+            let (head, rest) = data.split_at(count);
+            self.block.extend_from_slice(head);
+            data = rest;
+            if self.block.len() == BLOCK_BYTES {
+                self.put_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of data so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.header.bytes + self.block.len() as u64
+    }
+
+    /// Makes the snapshot durable and visible, and says what it is.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::Io`]. Then it is either not there or, if the very last step failed, complete
+    /// but perhaps gone after a power cut.
+    pub fn finish(mut self) -> Result<SnapshotHeader, Error> {
+        if !self.block.is_empty() {
+            self.put_block()?;
+        }
+        let foot = format::encode_foot(self.header.bytes, self.head_crc);
+        self.put(&foot)?;
+        self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
+        let complete = name(self.header.index, COMPLETE);
+        self.disk.rename(&self.partial, &complete).about(&self.disk, &complete, "rename")?;
+        self.finished = true;
+        self.disk.sync_directory().about(&self.disk, &complete, "sync")?;
+        Ok(self.header.clone())
+    }
+
+    fn put_block(&mut self) -> Result<(), Error> {
+        let number = self.header.bytes / BLOCK_BYTES as u64;
+        let crc = format::block_crc(self.head_crc, number, &self.block);
+        self.header.bytes += self.block.len() as u64;
+        let mut block = std::mem::take(&mut self.block);
+        block.extend_from_slice(&crc.to_le_bytes());
+        self.put(&block)?;
+        block.clear();
+        self.block = block;
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_at(self.offset, bytes).about(&self.disk, &self.partial, "write")?;
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl<D: Disk> Drop for SnapshotWriter<D> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Recovery and the next attempt remove it as well, so a failure costs room for a while.
+            let _ = self.disk.remove(&self.partial);
+        }
+    }
+}

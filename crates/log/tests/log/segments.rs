@@ -1,0 +1,162 @@
+//! Writing, group commit, and the life of segments.
+
+use quorate_log::{Disk, Error, HardState, Log, Options, Write};
+
+use crate::{append, append_and_sync, entry, indexes, memory_disk::MemoryDisk, open, options, promise};
+
+fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.list().unwrap().into_iter().filter(|name| name.starts_with("segment-")).collect()
+}
+
+fn snapshot(log: &Log<MemoryDisk>, index: u64) {
+    crate::snapshots::make(log, index, 1, b"state");
+}
+
+#[test]
+fn what_was_written_is_recovered() {
+    let disk = MemoryDisk::default();
+    let (mut log, recovered) = open(&disk).unwrap();
+    assert_eq!((recovered.hard_state, recovered.entries.len()), (HardState::default(), 0));
+    let entries = [entry(1, 1, "a"), entry(2, 1, ""), entry(3, 2, "c")];
+    log.write(&Write {
+        hard_state: Some(HardState { term: 2, vote: 3, commit: 1 }),
+        truncate_from: None,
+        entries: entries.to_vec(),
+    })
+    .unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let (_log, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.hard_state, HardState { term: 2, vote: 3, commit: 1 });
+    assert_eq!(recovered.entries, entries);
+    assert_eq!(recovered.cut, None);
+}
+
+#[test]
+fn a_truncation_replaces_the_tail() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=5);
+    log.write(&Write { hard_state: None, truncate_from: Some(3), entries: vec![entry(3, 2, "new")] })
+        .unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let (log, recovered) = open(&disk).unwrap();
+    assert_eq!(indexes(&recovered), [1, 2, 3]);
+    assert_eq!(recovered.entries[2], entry(3, 2, "new"));
+    assert_eq!((log.first_index(), log.last_index()), (1, 3));
+}
+
+#[test]
+fn many_writes_share_one_sync() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = Log::open(disk.clone(), Options::new(1, "raft")).unwrap();
+    let (writes, syncs) = (disk.writes(), disk.syncs());
+    for index in 1..=10 {
+        log.write(&append([entry(index, 1, "a")])).unwrap();
+    }
+    log.sync().unwrap();
+    log.sync().unwrap();
+    assert_eq!((disk.writes() - writes, disk.syncs() - syncs), (10, 1));
+}
+
+#[test]
+fn a_batch_may_span_many_segments() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    log.write(&append((1..=40).map(|index| entry(index, 1, "0123456789")))).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert!(segments(&disk).len() > 4);
+    let (_log, recovered) = open(&disk).unwrap();
+    assert_eq!(indexes(&recovered), (1..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_entry_fills_a_segment_and_no_more() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    let max = usize::try_from(options().entry_bytes_max()).unwrap();
+    let error = log.write(&append([entry(1, 1, &"x".repeat(max + 1))])).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { index: 1, .. }), "{error}");
+    log.write(&append([entry(1, 1, &"x".repeat(max)), entry(2, 1, &"y".repeat(max))])).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert_eq!(indexes(&open(&disk).unwrap().1), [1, 2]);
+}
+
+#[test]
+fn released_segments_are_used_again() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    log.write(&promise(5, 2, 0)).unwrap();
+    let mut used = Vec::new();
+    for round in 0..30 {
+        let last = 20 * (round + 1);
+        append_and_sync(&mut log, 20 * round + 1..=last);
+        snapshot(&log, last);
+        log.snapshots().remove_older_than(last).unwrap();
+        log.release(last + 1).unwrap();
+        while !log.maintain().unwrap() {}
+        used.push(disk.used());
+        assert_eq!(segments(&disk).len(), 2, "one that is written, and the next");
+    }
+    assert_eq!(used.iter().skip(2).max(), used.get(2), "the folder does not grow: {used:?}");
+    drop(log);
+    let (_log, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.hard_state, HardState { term: 5, vote: 2, commit: 600 }, "it outlives its segment");
+    assert_eq!(recovered.snapshot.unwrap().index, 600);
+}
+
+#[test]
+fn nothing_is_released_that_no_snapshot_includes() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=40);
+    log.release(40).unwrap();
+    assert_eq!(log.first_index(), 1);
+    snapshot(&log, 20);
+    log.release(40).unwrap();
+    assert!(log.first_index() > 1 && log.first_index() <= 21, "{}", log.first_index());
+    drop(log);
+    assert_eq!(indexes(&open(&disk).unwrap().1), (21..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_idle_log_is_marked_once() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=2);
+    log.mark().unwrap();
+    let writes = disk.writes();
+    log.mark().unwrap();
+    assert_eq!(disk.writes(), writes);
+    drop(log);
+    // Nor does a log grow by being opened.
+    let before = disk.content(&segments(&disk)[0]);
+    drop(open(&disk).unwrap());
+    assert_eq!(disk.content(&segments(&disk)[0]), before);
+}
+
+#[test]
+fn another_segment_size_takes_effect_with_the_next_segment() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=3);
+    log.maintain().unwrap();
+    drop(log);
+    let larger = Options { segment_bytes: 2048, ..options() };
+    let (mut log, _) = Log::open(disk.clone(), larger).unwrap();
+    log.write(&append([entry(4, 1, &"x".repeat(1500))])).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let (_log, recovered) = open(&disk).unwrap();
+    assert_eq!(indexes(&recovered), [1, 2, 3, 4]);
+}
+
+#[test]
+#[should_panic(expected = "entry 3 follows entry 1")]
+fn a_gap_is_our_own_bug() {
+    let (mut log, _) = open(&MemoryDisk::default()).unwrap();
+    log.write(&append([entry(1, 1, "a"), entry(3, 1, "c")])).unwrap();
+}
