@@ -18,7 +18,7 @@ use crate::value::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     /// A client's single command, or one of a transaction.
-    Client { in_transaction: bool },
+    Client,
     /// A running script.
     Script,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Context<'a> {
 pub(crate) fn execute(context: &mut Context<'_>, args: &[Bytes]) -> Reply {
     let spec = match (command::check(args), context.caller) {
         (Ok(spec), _) => spec,
-        (Err(reply), Caller::Client { .. }) => return reply,
+        (Err(reply), Caller::Client) => return reply,
         (Err(_), Caller::Script) => return not_for_scripts(args),
     };
     match refuse(context, spec) {
@@ -121,6 +121,14 @@ impl Context<'_> {
     /// The deadline of a key that exists and has one.
     pub(crate) fn deadline(&self, key: &[u8]) -> Option<Stamp> {
         self.get(key)?.deadline
+    }
+
+    /// A value of that many bytes must be allowed before it is built.
+    pub(crate) fn check_value_bytes(&self, bytes: usize) -> Result<(), Reply> {
+        if bytes as u64 > self.state.settings.value_bytes_max {
+            return Err(Reply::error("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+        }
+        Ok(())
     }
 
     /// Sets a key to a string. The bytes are copied, since they may be a slice of a whole batch.

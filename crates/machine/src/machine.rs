@@ -173,7 +173,7 @@ impl Machine {
             Operation::Nothing => Reply::Null,
             // A session is opened before it has numbers; here it already is.
             Operation::OpenSession => Reply::ok(),
-            Operation::Command { db, user: _, args } => self.command(*db, args, false, ordinal),
+            Operation::Command { db, user: _, args } => self.command(*db, args, ordinal),
             Operation::Transaction { watched, commands } => self.transaction(watched, commands, ordinal),
             Operation::Birth { cluster_id, fence_base, calendar_ms } => {
                 self.birth(*cluster_id, *fence_base, *calendar_ms);
@@ -196,21 +196,20 @@ impl Machine {
         self.state.keyspace.raise_fence(fence_base);
     }
 
-    fn command(&mut self, db: u32, args: &[Bytes], in_transaction: bool, ordinal: &mut u64) -> Reply {
+    fn command(&mut self, db: u32, args: &[Bytes], ordinal: &mut u64) -> Reply {
         *ordinal += 1;
         let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
         // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
         // draw the same numbers.
         let seed = (self.state.applied << 24) ^ *ordinal;
         let now = self.state.stamp;
-        let caller = Caller::Client { in_transaction };
         let mut context = Context {
             state: &mut self.state,
             db,
             now,
             present: now,
             access: Access::Write,
-            caller,
+            caller: Caller::Client,
             seed,
             draws: 0,
         };
@@ -226,7 +225,7 @@ impl Machine {
         if watched.iter().any(|watched| self.version(watched.db, &watched.key) != watched.version) {
             return Reply::NullArray;
         }
-        Reply::Array(commands.iter().map(|(db, args)| self.command(*db, args, true, ordinal)).collect())
+        Reply::Array(commands.iter().map(|(db, args)| self.command(*db, args, ordinal)).collect())
     }
 
     /// Answers a command that changes nothing: of [`crate::Class::Read`], of
@@ -243,7 +242,7 @@ impl Machine {
             now,
             present: now.max(Stamp(stamp_ms)),
             access: Access::Read,
-            caller: Caller::Client { in_transaction: false },
+            caller: Caller::Client,
             seed: self.reads ^ stamp_ms.rotate_left(32),
             draws: 0,
             state: &mut self.state,

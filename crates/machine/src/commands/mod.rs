@@ -2,9 +2,44 @@
 //! stand together.
 
 mod connection;
+mod counters;
+mod expiry;
+mod fencing;
+mod introspection;
+mod keys;
+mod scan;
+mod server;
 mod strings;
+mod transactions;
 
-use crate::command::Spec;
+use bytes::Bytes;
+
+use crate::command::{Spec, lookup};
+use crate::reply::Reply;
 
 /// Every family's table.
-pub(crate) const FAMILIES: &[&[Spec]] = &[strings::COMMANDS, connection::COMMANDS];
+pub(crate) const FAMILIES: &[&[Spec]] = &[
+    strings::COMMANDS,
+    counters::COMMANDS,
+    keys::COMMANDS,
+    expiry::COMMANDS,
+    scan::COMMANDS,
+    fencing::COMMANDS,
+    transactions::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    introspection::COMMANDS,
+];
+
+/// What `<container> HELP` answers: each subcommand and, indented, what it does.
+pub(crate) fn help(container: &str) -> Reply {
+    let name = container.to_uppercase();
+    let subcommands = lookup(container.as_bytes()).map_or(&[][..], |spec| spec.subcommands);
+    let title = format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let lines = subcommands.iter().flat_map(|spec| {
+        let syntax = spec.syntax.strip_prefix(&name).unwrap_or(spec.syntax).trim_start();
+        [syntax.to_owned(), format!("    {}", spec.summary)]
+    });
+    let lines = std::iter::once(title).chain(lines);
+    Reply::Array(lines.map(|line| Reply::Status(Bytes::from(line))).collect())
+}

@@ -1,0 +1,157 @@
+//! Walking over a database: KEYS, SCAN, RANDOMKEY, DBSIZE and FLUSH.
+//!
+//! Keys come in order of page and then of name. A SCAN cursor is the number of the page to go on with: it depends
+//! on nothing but the key's hash, so that a scan may go on at another node, after a restart, or while keys come and
+//! go. A page is answered whole; a key that exists from the scan's beginning to its end is answered exactly once.
+
+use bytes::Bytes;
+
+use crate::command::{Group, Spec};
+use crate::context::Context;
+use crate::database::PAGES;
+use crate::flags::Flags;
+use crate::glob;
+use crate::integer;
+use crate::keyspace::DATABASES;
+use crate::reply::Reply;
+
+pub(crate) const COMMANDS: &[Spec] = &[
+    Spec::read(Group::Generic, "keys", 2, keys).with(Flags::DANGEROUS).doc(
+        "1.0.0",
+        "KEYS pattern",
+        "Answers every key that matches a pattern.",
+    ),
+    Spec::read(Group::Generic, "scan", -2, scan).doc(
+        "2.8.0",
+        "SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        "Answers some keys and the cursor to go on with; it begins and ends with 0, and holds on every node.",
+    ),
+    Spec::read(Group::Generic, "randomkey", 1, randomkey).doc(
+        "1.0.0",
+        "RANDOMKEY",
+        "Answers a key by chance.",
+    ),
+    Spec::read(Group::Server, "dbsize", 1, dbsize).with(Flags::FAST).doc(
+        "1.0.0",
+        "DBSIZE",
+        "Answers how many keys the database has.",
+    ),
+    Spec::write(Group::Server, "flushdb", -1, flushdb).with(Flags::DANGEROUS).doc(
+        "1.0.0",
+        "FLUSHDB [ASYNC | SYNC]",
+        "Removes all keys of the database.",
+    ),
+    Spec::write(Group::Server, "flushall", -1, flushall).with(Flags::DANGEROUS).doc(
+        "1.0.0",
+        "FLUSHALL [ASYNC | SYNC]",
+        "Removes all keys of all databases.",
+    ),
+];
+
+fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let pages = context.state.keyspace.database(context.db).pages();
+    let live = pages.iter().flat_map(|page| page.iter()).filter(|(_, slot)| slot.is_live(context.now));
+    let matching = live.filter(|(key, _)| glob::matches(&args[1], key));
+    Ok(Reply::Array(matching.map(|(key, _)| Reply::Bulk(key.clone())).collect()))
+}
+
+/// What a SCAN asks for.
+struct Scan<'a> {
+    pattern: Option<&'a Bytes>,
+    type_name: Option<&'a Bytes>,
+    /// How many keys to visit at least, while there are as many.
+    count: usize,
+}
+
+impl<'a> Scan<'a> {
+    /// As in Redis.
+    const COUNT_DEFAULT: usize = 10;
+
+    fn parse(options: &'a [Bytes]) -> Result<Self, Reply> {
+        let mut scan = Self { pattern: None, type_name: None, count: Self::COUNT_DEFAULT };
+        let (pairs, rest) = options.as_chunks::<2>();
+        for [option, value] in pairs {
+            match &option.to_ascii_uppercase()[..] {
+                b"MATCH" => scan.pattern = Some(value),
+                b"TYPE" => scan.type_name = Some(value),
+                b"COUNT" => {
+                    let count = integer::parse(value).ok_or(Reply::not_an_integer())?;
+                    let count = usize::try_from(count).ok().filter(|count| *count > 0);
+                    scan.count = count.ok_or(Reply::syntax_error())?;
+                }
+                _ => return Err(Reply::syntax_error()),
+            }
+        }
+        if rest.is_empty() { Ok(scan) } else { Err(Reply::syntax_error()) }
+    }
+}
+
+fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let cursor = std::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<u64>().ok());
+    let cursor = cursor.ok_or(Reply::error("ERR invalid cursor"))?;
+    let scan = Scan::parse(&args[2..])?;
+    let pages = context.state.keyspace.database(context.db).pages();
+    let mut next = usize::try_from(cursor).unwrap_or(PAGES);
+    let (mut visited, mut found) = (0, Vec::new());
+    while visited < scan.count
+        && let Some(page) = pages.get(next)
+    {
+        next += 1;
+        visited += page.len();
+        for (key, slot) in page.iter().filter(|(_, slot)| slot.is_live(context.now)) {
+            let named = scan.pattern.is_none_or(|pattern| glob::matches(pattern, key));
+            let type_name = slot.value.type_name().as_bytes();
+            if named && scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name)) {
+                found.push(Reply::Bulk(key.clone()));
+            }
+        }
+    }
+    let cursor = if next < pages.len() { next } else { 0 };
+    Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(cursor.to_string())), Reply::Array(found)]))
+}
+
+fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
+    let draw = context.random();
+    let database = context.state.keyspace.database(context.db);
+    if database.live_keys(context.now) == 0 {
+        return Ok(Reply::Null);
+    }
+    // The key at a place among all, or the next one that has not expired, beginning anew after the last.
+    let place = usize::try_from(draw % database.keys() as u64).unwrap_or(0);
+    let (mut before, mut page) = (0, 0);
+    while before + database.pages()[page].len() <= place {
+        before += database.pages()[page].len();
+        page += 1;
+    }
+    let onward = database.pages()[page..].iter().flat_map(|page| page.iter()).skip(place - before);
+    let around = onward.chain(database.pages().iter().flat_map(|page| page.iter()));
+    let mut live = around.filter(|(_, slot)| slot.is_live(context.now));
+    Ok(live.next().map_or(Reply::Null, |(key, _)| Reply::Bulk(key.clone())))
+}
+
+fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
+    Ok(Reply::count(context.state.keyspace.database(context.db).live_keys(context.now)))
+}
+
+/// ASYNC and SYNC are the same here: keys are gone at once, memory is freed later.
+fn check_flush_options(args: &[Bytes]) -> Result<(), Reply> {
+    match &args[1..] {
+        [] => Ok(()),
+        [option] if option.eq_ignore_ascii_case(b"ASYNC") || option.eq_ignore_ascii_case(b"SYNC") => Ok(()),
+        _ => Err(Reply::syntax_error()),
+    }
+}
+
+fn flushdb(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    check_flush_options(args)?;
+    context.writable();
+    context.state.keyspace.flush(context.db);
+    Ok(Reply::ok())
+}
+
+fn flushall(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    check_flush_options(args)?;
+    context.writable();
+    (0..DATABASES).for_each(|db| context.state.keyspace.flush(db));
+    Ok(Reply::ok())
+}
