@@ -19,6 +19,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
+pub use quorate_machine::{Reply, Watched};
 use tokio::sync::{mpsc, watch};
 
 use crate::status::NodeStatus;
@@ -54,17 +55,6 @@ pub enum Action {
     Watch(Vec<Bytes>),
 }
 
-/// The state in which WATCH saw a key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Watched {
-    /// The database of the key.
-    pub db: u32,
-    /// The key.
-    pub key: Bytes,
-    /// Its modification version; 0 if it did not exist.
-    pub version: u64,
-}
-
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -73,40 +63,7 @@ pub enum Answer {
     /// The versions that [`Action::Watch`] asked for, in its order.
     Watched(Vec<Watched>),
     /// The outcome is unknown and stays so: the connection is to be closed. The reason is for the log.
-    Close(String),
-}
-
-/// A protocol-neutral reply.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// Nothing: RESP2's null bulk string.
-    Null,
-    /// Nothing where an array was due: RESP2's null array.
-    NullArray,
-    /// A short status such as `OK`.
-    Status(Bytes),
-    /// An error, with its code: `ERR syntax error`.
-    Error(Bytes),
-    /// A whole number.
-    Integer(i64),
-    /// Bytes.
-    Bulk(Bytes),
-    /// Replies in order.
-    Array(Vec<Reply>),
-    /// Pairs, in the order given.
-    Map(Vec<(Reply, Reply)>),
-    /// A set, in the order given.
-    Set(Vec<Reply>),
-    /// A floating-point number.
-    Double(f64),
-    /// True or false.
-    Boolean(bool),
-    /// A whole number of any size, in decimal digits.
-    BigNumber(Bytes),
-    /// Plain text that is to be shown as it is.
-    Verbatim(Bytes),
-    /// Out-of-band data.
-    Push(Vec<Reply>),
+    Close(&'static str),
 }
 
 /// What front doors send to the shard thread, in the order of each connection.

@@ -1,0 +1,257 @@
+//! CLIENT: what a connection is called, who else is there, and ending them.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    connection::{
+        arguments::{help, integer, is, quoted, text},
+        clients::{Client, readable_name},
+        exchange::{Exchange, ReplyMode},
+    },
+    handle::Reply,
+};
+
+pub(super) fn run(exchange: &mut Exchange, subcommand: &str, arguments: &[Bytes]) -> Reply {
+    let rest = arguments.get(2..).unwrap_or_default();
+    match subcommand {
+        "id" => Reply::Integer(i64::try_from(exchange.client.id.0).unwrap_or(i64::MAX)),
+        "setname" => set_name(exchange, rest),
+        "getname" if exchange.name.is_empty() => Reply::Null,
+        "getname" => text(exchange.name.clone()),
+        "setinfo" => set_info(exchange, rest),
+        "info" => {
+            exchange.publish(0, 0);
+            Reply::Verbatim(format!("{}\n", exchange.client.describe(Instant::now())).into())
+        }
+        "list" => list(exchange, rest),
+        "kill" => kill(exchange, rest),
+        "no-evict" => switch(rest, |on| exchange.client.details().no_evict = on),
+        "no-touch" => switch(rest, |on| exchange.client.details().no_touch = on),
+        "reply" => reply_mode(exchange, rest),
+        "tracking" => tracking(rest),
+        "trackinginfo" => Reply::Map(vec![
+            (text("flags"), Reply::Set(vec![text("off")])),
+            (text("redirect"), Reply::Integer(-1)),
+            (text("prefixes"), Reply::Array(Vec::new())),
+        ]),
+        "getredir" => Reply::Integer(-1),
+        "help" => help("CLIENT", HELP),
+        _ => Reply::syntax_error(),
+    }
+}
+
+const HELP: &[&str] = &[
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are: ADDR <ip:port>, LADDR <ip:port>, TYPE <type>, USER <username>, ID <id>,",
+    "    MAXAGE <seconds>, SKIPME (YES|NO).",
+    "LIST [TYPE <type> | ID <id> ...]",
+    "    Return information about client connections.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are: LIB-NAME, LIB-VER.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+];
+
+fn set_name(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
+    let [name] = arguments else { return Reply::syntax_error() };
+    match readable_name(name) {
+        Ok(name) => {
+            name.clone_into(&mut exchange.name);
+            Reply::ok()
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// `CLIENT SETINFO LIB-NAME|LIB-VER value`.
+fn set_info(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
+    let [attribute, value] = arguments else { return Reply::syntax_error() };
+    let own = if is(attribute, "LIB-NAME") {
+        "lib-name"
+    } else if is(attribute, "LIB-VER") {
+        "lib-ver"
+    } else {
+        return Reply::error_text(format!("ERR Unrecognized option '{}'", quoted(attribute)));
+    };
+    let Ok(value) = readable_name(value) else {
+        let text = format!("ERR {own} cannot contain spaces, newlines or special characters.");
+        return Reply::error_text(text);
+    };
+    let mut details = exchange.client.details();
+    let field = if own == "lib-name" { &mut details.library_name } else { &mut details.library_version };
+    value.clone_into(field);
+    Reply::ok()
+}
+
+fn list(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
+    exchange.publish(0, 0);
+    let mut clients = exchange.front.clients.all();
+    match arguments {
+        [] => {}
+        [option, kind] if is(option, "TYPE") => match is_normal(kind) {
+            Ok(true) => {}
+            Ok(false) => clients.clear(),
+            Err(refusal) => return refusal,
+        },
+        [option, ids @ ..] if is(option, "ID") && !ids.is_empty() => {
+            let Some(ids) = ids.iter().map(|id| positive(id)).collect::<Option<Vec<u64>>>() else {
+                return Reply::error("ERR Invalid client ID");
+            };
+            clients.retain(|client| ids.contains(&client.id.0));
+        }
+        _ => return Reply::syntax_error(),
+    }
+    let now = Instant::now();
+    let lines: String = clients.iter().map(|client| client.describe(now) + "\n").collect();
+    Reply::Verbatim(lines.into())
+}
+
+fn positive(argument: &[u8]) -> Option<u64> {
+    integer(argument).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
+}
+
+/// Whether the type is that of all connections here; the others of Redis are known, and none has them.
+fn is_normal(kind: &[u8]) -> Result<bool, Reply> {
+    if is(kind, "normal") {
+        Ok(true)
+    } else if ["master", "replica", "slave", "pubsub"].iter().any(|other| is(kind, other)) {
+        Ok(false)
+    } else {
+        Err(Reply::error_text(format!("ERR Unknown client type '{}'", quoted(kind))))
+    }
+}
+
+/// Which connections CLIENT KILL means; one that fulfils every condition given.
+#[derive(Debug, Default)]
+struct Selection {
+    id: Option<u64>,
+    remote: Option<Bytes>,
+    local: Option<Bytes>,
+    age_s_min: Option<u64>,
+    nobody: bool,
+    with_me: bool,
+}
+
+impl Selection {
+    fn read(mut arguments: &[Bytes]) -> Result<Self, Reply> {
+        let mut selection = Self::default();
+        while let [option, value, rest @ ..] = arguments {
+            selection.add(option, value)?;
+            arguments = rest;
+        }
+        if arguments.is_empty() { Ok(selection) } else { Err(Reply::syntax_error()) }
+    }
+
+    fn add(&mut self, option: &[u8], value: &Bytes) -> Result<(), Reply> {
+        if is(option, "ID") {
+            let refusal = || Reply::error("ERR client-id should be greater than 0");
+            self.id = Some(positive(value).ok_or_else(refusal)?);
+        } else if is(option, "ADDR") {
+            self.remote = Some(value.clone());
+        } else if is(option, "LADDR") {
+            self.local = Some(value.clone());
+        } else if is(option, "MAXAGE") {
+            self.age_s_min = Some(positive(value).ok_or_else(Reply::not_an_integer)?);
+        } else if is(option, "TYPE") {
+            self.nobody |= !is_normal(value)?;
+        } else if is(option, "USER") {
+            if &value[..] != b"default" {
+                return Err(Reply::error_text(format!("ERR No such user '{}'", quoted(value))));
+            }
+        } else if is(option, "SKIPME") && is(value, "YES") {
+            self.with_me = false;
+        } else if is(option, "SKIPME") && is(value, "NO") {
+            self.with_me = true;
+        } else {
+            return Err(Reply::syntax_error());
+        }
+        Ok(())
+    }
+
+    fn has(&self, client: &Client) -> bool {
+        let address_is = |wanted: &Option<Bytes>, address: std::net::SocketAddr| {
+            wanted.as_ref().is_none_or(|wanted| address.to_string().as_bytes() == wanted)
+        };
+        !self.nobody
+            && self.id.is_none_or(|id| id == client.id.0)
+            && self.age_s_min.is_none_or(|age_s| client.age_s(Instant::now()) >= age_s)
+            && address_is(&self.remote, client.endpoints.remote)
+            && address_is(&self.local, client.endpoints.local)
+    }
+}
+
+/// `CLIENT KILL address`, which also kills oneself and says so, or `CLIENT KILL option value ..`, which counts.
+fn kill(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
+    let by_address = arguments.len() == 1;
+    let selection = match arguments {
+        [address] => Ok(Selection { remote: Some(address.clone()), with_me: true, ..Selection::default() }),
+        options => Selection::read(options),
+    };
+    let selection = match selection {
+        Ok(selection) => selection,
+        Err(refusal) => return refusal,
+    };
+    let mut chosen = exchange.front.clients.all();
+    let me = exchange.client.id;
+    chosen.retain(|client| selection.has(client) && (selection.with_me || client.id != me));
+    for client in &chosen {
+        end(exchange, client);
+    }
+    match (by_address, chosen.is_empty()) {
+        (true, true) => Reply::error("ERR No such client"),
+        (true, false) => Reply::ok(),
+        (false, _) => Reply::count(chosen.len()),
+    }
+}
+
+/// Ends a connection; one's own after this reply.
+fn end(exchange: &mut Exchange, client: &Arc<Client>) {
+    if client.id == exchange.client.id {
+        exchange.close();
+    } else {
+        client.kill();
+    }
+}
+
+fn switch(arguments: &[Bytes], set: impl FnOnce(bool)) -> Reply {
+    match arguments {
+        [value] if is(value, "ON") => set(true),
+        [value] if is(value, "OFF") => set(false),
+        _ => return Reply::syntax_error(),
+    }
+    Reply::ok()
+}
+
+fn reply_mode(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
+    match arguments {
+        [mode] if is(mode, "ON") => exchange.set_reply_mode(ReplyMode::On),
+        [mode] if is(mode, "OFF") => exchange.set_reply_mode(ReplyMode::Off),
+        [mode] if is(mode, "SKIP") => exchange.set_reply_mode(ReplyMode::SkipNext),
+        _ => return Reply::syntax_error(),
+    }
+    Reply::ok()
+}
+
+fn tracking(arguments: &[Bytes]) -> Reply {
+    match arguments {
+        [value] if is(value, "OFF") => Reply::ok(),
+        [value, ..] if is(value, "ON") => Reply::error("ERR client-side caching is not supported"),
+        _ => Reply::syntax_error(),
+    }
+}

@@ -1,0 +1,183 @@
+//! INFO: the node's status in Redis's sections and field names, since clients read it to find out whom they
+//! talk to. What has no counterpart here is left out, except for fields that clients are known to need.
+
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write},
+    sync::atomic::Ordering,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    connection::{FrontDoor, REDIS_VERSION},
+    handle::Reply,
+    status::{NodeStatus, Role},
+};
+
+/// Writes the fields of one section.
+type Fill = fn(&mut Section<'_>);
+
+/// The sections in the order in which they are shown.
+const SECTIONS: &[(&str, Fill)] = &[
+    ("Server", server),
+    ("Clients", clients),
+    ("Memory", memory),
+    ("Persistence", persistence),
+    ("Stats", stats),
+    ("Replication", replication),
+    ("CPU", |_| {}),
+    ("Modules", |_| {}),
+    ("Errorstats", |_| {}),
+    ("Cluster", cluster),
+    ("Keyspace", keyspace),
+    ("Quorate", quorate),
+];
+
+/// `INFO [section ..]`; none means the default, which here is all of them.
+pub(super) fn run(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
+    let wanted: BTreeSet<String> =
+        arguments[1..].iter().map(|section| String::from_utf8_lossy(section).to_ascii_lowercase()).collect();
+    let all = wanted.is_empty() || ["all", "default", "everything"].iter().any(|word| wanted.contains(*word));
+    let status = front.shard.status();
+    let mut text = String::new();
+    for (name, fill) in SECTIONS {
+        if all || wanted.contains(&name.to_ascii_lowercase()) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let mut section = Section { front, status: &status, text: &mut text };
+            section.heading(name);
+            fill(&mut section);
+        }
+    }
+    Reply::Verbatim(text.into())
+}
+
+struct Section<'a> {
+    front: &'a FrontDoor,
+    status: &'a NodeStatus,
+    text: &'a mut String,
+}
+
+impl Section<'_> {
+    fn heading(&mut self, name: &str) {
+        self.text.push_str("# ");
+        self.text.push_str(name);
+        self.text.push_str("\r\n");
+    }
+
+    fn field(&mut self, name: impl Display, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, "{name}:{value}\r\n");
+    }
+}
+
+fn server(section: &mut Section<'_>) {
+    let status = section.status;
+    section.field("redis_version", REDIS_VERSION);
+    section.field("quorate_version", &status.version);
+    section.field("redis_mode", "standalone");
+    section.field("os", std::env::consts::OS);
+    section.field("arch_bits", usize::BITS);
+    section.field("process_id", std::process::id());
+    section.field("run_id", &status.run_id);
+    section.field("tcp_port", section.front.port);
+    section.field("server_time_usec", status.calendar_ms.saturating_mul(1000));
+    section.field("uptime_in_seconds", status.uptime_s);
+    section.field("uptime_in_days", status.uptime_s / 86_400);
+}
+
+fn clients(section: &mut Section<'_>) {
+    section.field("connected_clients", section.front.clients.count());
+    section.field("maxclients", section.front.limits.clients_max);
+    section.field("blocked_clients", 0);
+}
+
+fn memory(section: &mut Section<'_>) {
+    let status = section.status;
+    section.field("used_memory", status.memory_bytes);
+    section.field("maxmemory", status.memory_bytes_max);
+    section.field("maxmemory_policy", "noeviction");
+    section.field("mem_clients_normal", section.front.budget.used());
+}
+
+fn persistence(section: &mut Section<'_>) {
+    section.field("loading", u8::from(section.status.loading));
+    section.field("async_loading", 0);
+    section.field("rdb_bgsave_in_progress", 0);
+    section.field("aof_enabled", 1);
+    section.field("aof_last_write_status", if section.status.faults.is_empty() { "ok" } else { "err" });
+}
+
+fn stats(section: &mut Section<'_>) {
+    let stats = &section.front.stats;
+    let [connections, commands, rejected] =
+        [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed));
+    section.field("total_connections_received", connections);
+    section.field("total_commands_processed", commands);
+    section.field("rejected_connections", rejected);
+}
+
+fn replication(section: &mut Section<'_>) {
+    let status = section.status;
+    match status.role {
+        Role::Leader => section.field("role", "master"),
+        Role::Follower | Role::Candidate | Role::Learner => {
+            section.field("role", "slave");
+            let leader = status.leader.clone().unwrap_or_default();
+            section.field("master_host", leader.host);
+            section.field("master_port", leader.port);
+            section.field("master_link_status", if leader.connected { "up" } else { "down" });
+            section.field("master_last_io_seconds_ago", if leader.connected { 0 } else { -1 });
+            section.field("master_sync_in_progress", 0);
+            section.field("slave_repl_offset", status.log.applied);
+            section.field("slave_priority", 100);
+            section.field("slave_read_only", 0);
+        }
+    }
+    section.field("connected_slaves", status.connected_slaves);
+    if status.role == Role::Leader {
+        for (number, peer) in status.peers.iter().filter(|peer| peer.connected && peer.port != 0).enumerate()
+        {
+            let lag_s = peer.heard_ms_ago.unwrap_or(0) / 1000;
+            let line = format!(
+                "ip={},port={},state=online,offset={},lag={lag_s}",
+                peer.host, peer.port, peer.matched
+            );
+            section.field(format_args!("slave{number}"), line);
+        }
+    }
+    section.field("master_failover_state", "no-failover");
+    // Redis's id of a history of data is 40 digits; a cluster's is 32.
+    section.field("master_replid", format_args!("{:0<40}", status.cluster_id.as_deref().unwrap_or("")));
+    section.field("master_repl_offset", status.log.applied);
+}
+
+fn cluster(section: &mut Section<'_>) {
+    section.field("cluster_enabled", 0);
+}
+
+fn keyspace(section: &mut Section<'_>) {
+    for database in &section.status.databases {
+        if database.keys > 0 {
+            let line =
+                format_args!("keys={},expires={},avg_ttl=0", database.keys, database.expires).to_string();
+            section.field(format_args!("db{}", database.number), line);
+        }
+    }
+}
+
+fn quorate(section: &mut Section<'_>) {
+    let status = section.status;
+    section.field("node_id", status.node_id);
+    section.field("cluster_id", status.cluster_id.as_deref().unwrap_or(""));
+    section.field("engine", &status.engine);
+    section.field("term", status.term);
+    section.field("leader_id", status.leader.as_ref().map_or(0, |leader| leader.node_id));
+    section.field("log_last", status.log.last);
+    section.field("log_committed", status.log.committed);
+    section.field("log_applied", status.log.applied);
+    section.field("log_durable", status.log.durable);
+    section.field("faults", status.faults.join("; "));
+}

@@ -1,0 +1,37 @@
+//! The commands that the front door answers itself, a file for each family.
+//!
+//! The machine's table says what they are called and take; what they do needs a connection, the other
+//! connections, or the node's own view of itself, none of which the machine has.
+
+mod client;
+mod command;
+pub(super) mod config;
+mod greeting;
+mod info;
+pub(super) mod replication;
+
+use super::{exchange::Exchange, transaction::Command};
+use crate::handle::Reply;
+
+/// Runs a command whose arguments were checked. What acts on the order of replies (MULTI, WATCH, WAIT outside
+/// of a transaction) has been taken out before.
+pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
+    let arguments = &command.arguments[..];
+    let name = command.spec.name;
+    let (family, subcommand) = name.split_once('|').unwrap_or((name, ""));
+    match family {
+        "ping" | "echo" | "hello" | "auth" | "quit" | "reset" | "select" | "unwatch" | "readonly"
+        | "readwrite" => greeting::run(exchange, name, arguments),
+        "client" => client::run(exchange, subcommand, arguments),
+        "command" => command::run(subcommand, arguments),
+        "config" => config::run(&exchange.front, subcommand, arguments),
+        "info" => info::run(&exchange.front, arguments),
+        "role" => replication::role(&exchange.front.shard.status()),
+        "wait" | "waitaof" => match replication::wait(command) {
+            // Inside of a transaction nothing waits.
+            Ok(wait) => wait.reply_now(exchange.front.shard.status().connected_slaves),
+            Err(refusal) => refusal,
+        },
+        _ => Reply::error_text(format!("ERR command '{name}' cannot be run here")),
+    }
+}

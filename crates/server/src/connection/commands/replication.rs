@@ -1,0 +1,137 @@
+//! The cluster in the words of Redis's replication: ROLE and WAIT; and QUORATE STATUS, in our own.
+//!
+//! Each node gives the leader's figures, so that a client which compares INFO, ROLE and WAIT finds them to
+//! agree wherever it asks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    connection::{
+        arguments::{help, integer, is, text, unknown_subcommand},
+        replies::Wait,
+        transaction::Command,
+    },
+    handle::Reply,
+    status::{NodeStatus, Role},
+};
+
+/// ROLE: master on the leader only, with its followers; elsewhere slave, with its leader.
+pub(super) fn role(status: &NodeStatus) -> Reply {
+    match status.role {
+        Role::Leader => {
+            let followers = status.peers.iter().filter(|peer| peer.connected && peer.port != 0).map(|peer| {
+                let fields = [peer.host.clone(), peer.port.to_string(), peer.matched.to_string()];
+                Reply::Array(fields.map(text).to_vec())
+            });
+            Reply::Array(vec![
+                text("master"),
+                position(status.log.applied),
+                Reply::Array(followers.collect()),
+            ])
+        }
+        Role::Follower | Role::Candidate | Role::Learner => {
+            let (host, port, state) = match &status.leader {
+                Some(leader) if leader.connected => (leader.host.clone(), leader.port, "connected"),
+                Some(leader) => (leader.host.clone(), leader.port, "connect"),
+                None => (String::new(), 0, "connect"),
+            };
+            Reply::Array(vec![
+                text("slave"),
+                text(host),
+                Reply::Integer(port.into()),
+                text(state),
+                position(status.log.applied),
+            ])
+        }
+    }
+}
+
+fn position(index: u64) -> Reply {
+    Reply::Integer(i64::try_from(index).unwrap_or(i64::MAX))
+}
+
+/// The arguments of `WAIT replicas timeout` and `WAITAOF local replicas timeout`, timeouts in milliseconds.
+///
+/// What is acknowledged is on the disks of a quorum already, so there is nothing to wait for but followers
+/// that are away: the answer is the figure that INFO calls `connected_slaves`.
+pub(in crate::connection) fn wait(command: &Command) -> Result<Wait, Reply> {
+    let with_local = command.spec.name == "waitaof";
+    let [.., local, replicas, timeout] = &command.arguments[..] else { return Err(Reply::syntax_error()) };
+    if with_local && !matches!(number(local)?, 0 | 1) {
+        return Err(Reply::error("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = number(replicas)?;
+    let replicas = u64::try_from(replicas).unwrap_or(0);
+    let timeout_ms = integer(timeout).ok_or(Reply::error("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Reply::error("ERR timeout is negative"))?;
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    Ok(Wait { replicas, timeout, deadline: None, with_local })
+}
+
+fn number(argument: &[u8]) -> Result<i64, Reply> {
+    integer(argument).ok_or_else(Reply::not_an_integer)
+}
+
+/// QUORATE: what Redis has no words for.
+pub(in crate::connection) fn quorate(status: &NodeStatus, arguments: &[Bytes]) -> Reply {
+    match arguments {
+        [_, subcommand] if is(subcommand, "STATUS") => match serde_json::to_string(status) {
+            Ok(json) => text(json),
+            Err(error) => Reply::error_text(format!("ERR the status cannot be written: {error}")),
+        },
+        [_, subcommand] if is(subcommand, "HELP") => {
+            help("QUORATE", &["STATUS", "    Return this node's view of itself and its cluster as JSON."])
+        }
+        [_, subcommand, ..] => unknown_subcommand("QUORATE", subcommand),
+        _ => Reply::error("ERR wrong number of arguments for 'quorate' command"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Leader, Peer};
+
+    #[test]
+    fn the_leader_is_master_and_lists_who_follows() {
+        let follower = |port, connected| Peer {
+            node_id: 2,
+            host: "127.0.0.1".into(),
+            port,
+            connected,
+            matched: 9,
+            heard_ms_ago: None,
+        };
+        let mut status = NodeStatus {
+            role: Role::Leader,
+            peers: vec![follower(7380, true), follower(7381, false)],
+            ..NodeStatus::default()
+        };
+        status.log.applied = 12;
+        let followers = Reply::Array(vec![Reply::Array(vec![text("127.0.0.1"), text("7380"), text("9")])]);
+        assert_eq!(role(&status), Reply::Array(vec![text("master"), Reply::Integer(12), followers]));
+    }
+
+    #[test]
+    fn others_are_slaves_of_the_leader_or_look_for_one() {
+        let mut status = NodeStatus::default();
+        let slave = |host: &str, port, state: &str| {
+            let port = Reply::Integer(port);
+            Reply::Array(vec![text("slave"), text(host), port, text(state), Reply::Integer(0)])
+        };
+        assert_eq!(role(&status), slave("", 0, "connect"));
+        status.leader = Some(Leader { node_id: 1, host: "h".into(), port: 7379, connected: true });
+        assert_eq!(role(&status), slave("h", 7379, "connected"));
+    }
+
+    #[test]
+    fn the_status_is_json_that_reads_back() {
+        let status = NodeStatus { node_id: 3, ..NodeStatus::default() };
+        let Reply::Bulk(json) = quorate(&status, &["QUORATE".into(), "status".into()]) else {
+            panic!("a bulk string")
+        };
+        assert_eq!(serde_json::from_slice::<NodeStatus>(&json).ok(), Some(status));
+    }
+}

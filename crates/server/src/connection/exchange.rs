@@ -1,0 +1,403 @@
+//! One connection's side of the conversation, without its socket.
+//!
+//! Commands go in, in order; requests for the shard come out, and with the shard's answers the bytes of the
+//! replies, in the same order. What belongs to the connection (database, protocol version, MULTI, WATCH, name)
+//! lives here and nowhere else.
+//!
+//! Invariants:
+//! * Each command takes one place in the order of replies, whoever answers it.
+//! * A command whose meaning depends on an outcome that is not known (EXEC behind WATCH, anything behind
+//!   WAIT) is not executed before it is: [`Exchange::accepts`] is false meanwhile, and input waits.
+//! * Once it is closing, nothing more is executed; what was executed is still answered.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_machine::{Class, check};
+use tokio::time::Instant;
+
+use super::{
+    FrontDoor,
+    arguments::is,
+    clients::Client,
+    commands,
+    replies::{Replies, Slot},
+    transaction::{Command, Queue, detached, is_queued, selected},
+};
+use crate::{
+    handle::{Action, Answer, Reply, Request, Watched},
+    resp::{Protocol, ProtocolError},
+};
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) front: Arc<FrontDoor>,
+    /// What others see of this connection.
+    pub(super) client: Arc<Client>,
+    pub(super) db: u32,
+    pub(super) protocol: Protocol,
+    pub(super) name: String,
+    replies: Replies,
+    reply_mode: ReplyMode,
+    /// Whether the command that is being executed is to be answered aloud.
+    silent: bool,
+    queue: Option<Queue>,
+    watched: Vec<Watched>,
+    requests: Vec<Request>,
+    last_command: &'static str,
+    commands_executed: u64,
+    closing: bool,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReplyMode {
+    /// Commands are answered.
+    On,
+    /// They are not.
+    Off,
+    /// The next one is not.
+    SkipNext,
+}
+
+impl Exchange {
+    pub(super) fn new(front: Arc<FrontDoor>, client: Arc<Client>) -> Self {
+        Self {
+            front,
+            client,
+            db: 0,
+            protocol: Protocol::default(),
+            name: String::new(),
+            replies: Replies::default(),
+            reply_mode: ReplyMode::On,
+            silent: false,
+            queue: None,
+            watched: Vec::new(),
+            requests: Vec::new(),
+            last_command: "NULL",
+            commands_executed: 0,
+            closing: false,
+        }
+    }
+
+    /// Whether the next command may be executed now.
+    pub(super) fn accepts(&self) -> bool {
+        !self.closing && !self.replies.held() && self.replies.len() < self.front.limits.pipeline_max
+    }
+
+    /// Executes a command: name and arguments, not empty.
+    pub(super) fn execute(&mut self, arguments: Vec<Bytes>) {
+        self.commands_executed += 1;
+        self.silent = self.reply_mode != ReplyMode::On;
+        if self.reply_mode == ReplyMode::SkipNext {
+            self.reply_mode = ReplyMode::On;
+        }
+        if is(&arguments[0], "quorate") {
+            return self.quorate(&arguments);
+        }
+        match check(&arguments) {
+            Ok(spec) => self.execute_known(Command { spec, arguments }),
+            Err(refusal) => {
+                if let Some(queue) = &mut self.queue {
+                    queue.spoil();
+                }
+                self.say(refusal);
+            }
+        }
+    }
+
+    /// QUORATE is not in the table: it concerns neither the data nor Redis's clients, and acts inside MULTI as
+    /// outside of it.
+    fn quorate(&mut self, arguments: &[Bytes]) {
+        let status = self.front.shard.status();
+        let reply = commands::replication::quorate(&status, arguments);
+        self.say(reply);
+    }
+
+    fn execute_known(&mut self, command: Command) {
+        self.last_command = command.spec.name;
+        if self.queue.is_some() && is_queued(command.spec) {
+            return self.enqueue(command);
+        }
+        let Command { spec, arguments } = command;
+        match spec.class {
+            Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
+            Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
+            Class::Write | Class::Script => self.ask(Action::Write(arguments), Slot::Answer),
+            Class::Pure | Class::Connection | Class::Node => self.execute_own(Command { spec, arguments }),
+        }
+    }
+
+    /// The commands that act on the order of things itself; all others are a function to a reply.
+    fn execute_own(&mut self, command: Command) {
+        match command.spec.name {
+            "multi" => self.multi(),
+            "exec" => self.exec(),
+            "discard" => self.discard(),
+            "watch" => self.watch(command.arguments),
+            "wait" | "waitaof" => match commands::replication::wait(&command) {
+                Ok(wait) => self.push(Slot::Wait(wait)),
+                Err(refusal) => self.say(refusal),
+            },
+            "config|get" => {
+                let own = commands::config::own_settings(&self.front, &command.arguments[2..]);
+                self.ask(Action::Read(command.arguments), Slot::Settings(own));
+            }
+            "config|set" => match commands::config::is_own(&command.arguments) {
+                true => {
+                    let reply = self.run(&command);
+                    self.say(reply);
+                }
+                false => self.ask(Action::Write(command.arguments), Slot::Answer),
+            },
+            _ => {
+                let reply = self.run(&command);
+                self.say(reply);
+            }
+        }
+    }
+
+    /// Runs a command of the connection or the node.
+    fn run(&mut self, command: &Command) -> Reply {
+        commands::run(self, command)
+    }
+
+    fn enqueue(&mut self, command: Command) {
+        let limits = &self.front.limits;
+        let Some(queue) = &mut self.queue else { return };
+        let fits = queue.push(command, limits.transaction_commands_max, limits.transaction_bytes_max);
+        self.say(match fits {
+            true => Reply::status("QUEUED"),
+            false => Reply::error("ERR transaction is too large, see the limits of this server"),
+        });
+    }
+
+    fn multi(&mut self) {
+        if self.queue.is_some() {
+            return self.say(Reply::error("ERR MULTI calls can not be nested"));
+        }
+        self.queue = Some(Queue::default());
+        self.say(Reply::ok());
+    }
+
+    fn discard(&mut self) {
+        if self.queue.take().is_none() {
+            return self.say(Reply::error("ERR DISCARD without MULTI"));
+        }
+        self.watched.clear();
+        self.say(Reply::ok());
+    }
+
+    fn watch(&mut self, mut arguments: Vec<Bytes>) {
+        arguments.remove(0);
+        if self.queue.is_some() {
+            self.say(Reply::error("ERR WATCH inside MULTI is not allowed"));
+        } else if self.watched.len() + arguments.len() > self.front.limits.transaction_commands_max {
+            self.say(Reply::error("ERR too many watched keys, see the limits of this server"));
+        } else {
+            self.ask(Action::Watch(arguments), Slot::Watch);
+        }
+    }
+
+    fn exec(&mut self) {
+        let Some(queue) = self.queue.take() else {
+            return self.say(Reply::error("ERR EXEC without MULTI"));
+        };
+        let watched = std::mem::take(&mut self.watched);
+        if queue.is_broken() {
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return self.say(Reply::error(text));
+        }
+        let (commands, plan) = queue.plan(self.db);
+        if commands.is_empty() && watched.is_empty() {
+            let reply = plan.weave(Reply::Array(Vec::new()), |command| self.run(&command));
+            return self.say(reply);
+        }
+        let slot = match plan.is_all_keyspace() {
+            true => Slot::Answer,
+            false => Slot::Transaction(Box::new(plan)),
+        };
+        self.ask(Action::Transaction { watched, commands }, slot);
+    }
+
+    /// Forgets MULTI and WATCH.
+    pub(super) fn forget_transaction(&mut self) {
+        self.queue = None;
+        self.unwatch();
+    }
+
+    pub(super) fn unwatch(&mut self) {
+        self.watched.clear();
+    }
+
+    /// SELECT.
+    pub(super) fn select(&mut self, argument: &[u8]) -> Reply {
+        match selected(argument) {
+            Ok(db) => {
+                self.db = db;
+                Reply::ok()
+            }
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Replies from this command on are written in this version.
+    pub(super) fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.push(Slot::Protocol(protocol));
+    }
+
+    /// CLIENT REPLY. Of the three only ON answers.
+    pub(super) fn set_reply_mode(&mut self, mode: ReplyMode) {
+        if (self.reply_mode, mode) != (ReplyMode::Off, ReplyMode::SkipNext) {
+            self.reply_mode = mode;
+        }
+        self.silent = mode != ReplyMode::On;
+    }
+
+    /// Ends the connection once everything so far is answered.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// The input is not RESP: says so, and ends.
+    pub(super) fn refuse_input(&mut self, error: &ProtocolError) {
+        self.silent = false;
+        self.say(Reply::error_text(format!("ERR Protocol error: {error}")));
+        self.closing = true;
+    }
+
+    /// The client will send nothing more: what it has sent is answered, but not waited for.
+    pub(super) fn end_of_input(&mut self) {
+        self.closing = true;
+        self.replies.poll_wait(self.front.shard.status().connected_slaves, Instant::now(), true);
+    }
+
+    /// Takes the next answer of the shard. An error says why the connection must be closed at once.
+    pub(super) fn answer(&mut self, answer: Answer) -> Result<(), &'static str> {
+        if let Answer::Close(reason) = answer {
+            self.replies.abandon();
+            self.closing = true;
+            return Err(reason);
+        }
+        let Some((slot, silent)) = self.replies.take_answered() else {
+            return Err("an answer to nothing that was asked");
+        };
+        let reply = match (slot, answer) {
+            (Slot::Watch, Answer::Watched(seen)) => {
+                self.watched.extend(detached(seen));
+                Reply::ok()
+            }
+            (Slot::Transaction(plan), Answer::Reply(reply)) => {
+                plan.weave(reply, |command| self.run(&command))
+            }
+            (Slot::Settings(own), Answer::Reply(Reply::Map(mut pairs))) => {
+                pairs.extend(own);
+                Reply::Map(pairs)
+            }
+            (Slot::Answer | Slot::Watch | Slot::Settings(_), Answer::Reply(reply)) => reply,
+            (
+                Slot::Answer
+                | Slot::Transaction(_)
+                | Slot::Settings(_)
+                | Slot::Known(_)
+                | Slot::Wait(_)
+                | Slot::Protocol(_),
+                Answer::Watched(_),
+            )
+            | (Slot::Known(_) | Slot::Wait(_) | Slot::Protocol(_), Answer::Reply(_))
+            | (_, Answer::Close(_)) => return Err("an answer of another kind than was asked for"),
+        };
+        self.replies.deliver(&reply, silent);
+        Ok(())
+    }
+
+    /// Whether a WAIT is at the front: it ends by a status or at its deadline.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.replies.waiting().is_some()
+    }
+
+    /// When the WAIT at the front ends at the latest.
+    pub(super) fn wait_deadline(&self) -> Option<Instant> {
+        self.replies.waiting().and_then(|wait| wait.deadline)
+    }
+
+    /// Answers the WAIT at the front if `followers` are enough or its time has passed. True if it did.
+    pub(super) fn poll_wait(&mut self, followers: u64, now: Instant) -> bool {
+        let was_waiting = self.is_waiting();
+        self.replies.poll_wait(followers, now, false);
+        was_waiting && !self.is_waiting()
+    }
+
+    /// What is to be submitted to the shard.
+    pub(super) fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// The encoded replies. Taking bytes from the front is the writer's part.
+    pub(super) fn output(&mut self) -> &mut bytes::BytesMut {
+        &mut self.replies.output
+    }
+
+    /// Whether it is closing and everything is answered; the output may still have to be written.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing && self.replies.len() == 0
+    }
+
+    /// Whether every command is answered and every reply written.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.replies.len() == 0 && self.replies.output.is_empty()
+    }
+
+    /// Whether no more input is wanted.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Bytes that the connection holds apart from its read buffer.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.replies.output.capacity() + self.queue.as_ref().map_or(0, Queue::bytes)
+    }
+
+    /// Writes down for CLIENT LIST what has changed.
+    pub(super) fn publish(&mut self, input_bytes: usize, input_free: usize) {
+        self.front.stats.add_commands(std::mem::take(&mut self.commands_executed));
+        let mut details = self.client.details();
+        if details.command != self.last_command {
+            self.last_command.clone_into(&mut details.command);
+        }
+        if details.name != self.name {
+            details.name.clone_from(&self.name);
+        }
+        details.db = self.db;
+        details.protocol = self.protocol.number();
+        details.queued = self.queue.as_ref().map(Queue::len);
+        details.watched = self.watched.len();
+        details.output_bytes = self.replies.output.len();
+        details.input_bytes = input_bytes;
+        details.input_free = input_free;
+        details.last_active = std::time::Instant::now();
+    }
+
+    fn ask(&mut self, action: Action, slot: Slot) {
+        self.requests.push(Request { db: self.db, action });
+        self.push(slot);
+    }
+
+    fn say(&mut self, reply: Reply) {
+        self.push(Slot::Known(reply));
+    }
+
+    fn push(&mut self, slot: Slot) {
+        self.replies.push(slot, self.silent);
+    }
+}
+
+/// Whether a command is one that only a browser would send: it was made to by a page that wants to reach this
+/// port from inside of the network.
+pub(super) fn is_http(arguments: &[Bytes]) -> bool {
+    arguments
+        .first()
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+}

@@ -1,0 +1,122 @@
+//! The Redis front door: sockets in, requests to the shard out.
+//!
+//! One task serves one connection. It reads what has arrived, decodes the whole pipeline, submits what is for
+//! the keyspace as one batch, and writes replies in batches as answers come. All that it knows of the protocol
+//! beyond moving bytes is in [`exchange`], which has no socket and is tested without one.
+//!
+//! * [`listener`] accepts, and refuses beyond `maxclients`; [`serving`] moves one connection's bytes.
+//! * [`exchange`] executes commands in order; [`replies`] keeps their order; [`transaction`] is MULTI to EXEC.
+//! * [`commands`] are those that the connection answers itself; [`clients`] knows who is connected.
+//! * [`limits`] are the bounds.
+//!
+//! What a misbehaving client can do to others is bounded at each stage: its frames ([`crate::resp`]), its
+//! requests in flight (its socket is not read), its unread replies (it is cut off), and the buffers of all
+//! together. Each refusal is a log line, at most one of a kind in a second.
+
+mod arguments;
+mod clients;
+mod commands;
+mod exchange;
+mod limits;
+mod listener;
+mod replies;
+mod serving;
+mod transaction;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use clients::Clients;
+pub use clients::Endpoints;
+pub use limits::Limits;
+use limits::{Budget, Throttle};
+pub use listener::accept;
+
+use crate::handle::ShardHandle;
+
+/// The version of Redis whose behaviour clients may expect.
+pub const REDIS_VERSION: &str = "7.2.4";
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub struct FrontDoor {
+    shard: ShardHandle,
+    limits: Limits,
+    /// What CONFIG GET tells beyond the limits, by name.
+    settings: BTreeMap<String, String>,
+    /// INFO's `tcp_port`.
+    port: u16,
+    clients: Clients,
+    budget: Arc<Budget>,
+    stats: Stats,
+    refusals: Throttle,
+    cuts: Throttle,
+}
+
+impl FrontDoor {
+    /// A front door to `shard`. `settings` are what CONFIG GET tells of this node beyond `limits`, by name;
+    /// `port` is what INFO tells.
+    #[must_use]
+    pub fn new(
+        shard: ShardHandle,
+        limits: Limits,
+        settings: BTreeMap<String, String>,
+        port: u16,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shard,
+            settings,
+            port,
+            clients: Clients::default(),
+            budget: Budget::new(limits.buffers_bytes_max),
+            limits,
+            stats: Stats::default(),
+            refusals: Throttle::default(),
+            cuts: Throttle::default(),
+        })
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.clients.count()
+    }
+
+    /// Bytes that connections hold in buffers, small change excepted.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Connections accepted, commands executed and connections refused since the start or CONFIG RESETSTAT.
+    #[must_use]
+    pub fn counters(&self) -> [u64; 3] {
+        let stats = &self.stats;
+        [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+/// INFO's counters.
+#[derive(Debug, Default)]
+struct Stats {
+    connections: AtomicU64,
+    commands: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Stats {
+    fn add_commands(&self, commands: u64) {
+        self.commands.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    fn reset(&self) {
+        for counter in [&self.connections, &self.commands, &self.rejected] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The replies that a connection owes, in the order of its commands.
+//!
+//! Some are known at once (PING), most only when the shard answers. Nothing may overtake, so a reply that is
+//! known waits behind one that is not. The protocol version and CLIENT REPLY take effect at a place in this
+//! order, which is why they stand in the queue as well.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use super::transaction::Plan;
+use crate::{
+    handle::Reply,
+    resp::{Protocol, encode},
+};
+
+/// One place in the order.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// Known.
+    Known(Reply),
+    /// The shard's next answer, as it is.
+    Answer,
+    /// The shard's next answer, which says what WATCH saw.
+    Watch,
+    /// The shard's next answer, into which EXEC weaves the replies of the connection's own commands.
+    Transaction(Box<Plan>),
+    /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
+    Settings(Vec<(Reply, Reply)>),
+    /// WAIT, which begins to wait once all before it is answered.
+    Wait(Wait),
+    /// From here on replies are written in this version.
+    Protocol(Protocol),
+}
+
+impl Slot {
+    /// Whether the commands behind it may depend on its outcome, and so are held back until it is known.
+    fn holds(&self) -> bool {
+        match self {
+            Self::Watch | Self::Transaction(_) | Self::Wait(_) => true,
+            Self::Known(_) | Self::Answer | Self::Settings(_) | Self::Protocol(_) => false,
+        }
+    }
+
+    /// Whether it takes an answer of the shard.
+    fn awaits_answer(&self) -> bool {
+        match self {
+            Self::Answer | Self::Watch | Self::Transaction(_) | Self::Settings(_) => true,
+            Self::Known(_) | Self::Wait(_) | Self::Protocol(_) => false,
+        }
+    }
+}
+
+/// WAIT and WAITAOF: the figure must reach `replicas`, or the time must pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// How many followers are asked for.
+    pub(super) replicas: u64,
+    /// How long to wait for them; none for ever.
+    pub(super) timeout: Option<Duration>,
+    /// When it ends; known once everything before it is answered.
+    pub(super) deadline: Option<Instant>,
+    /// WAITAOF also tells whether the local disk has everything: it always has.
+    pub(super) with_local: bool,
+}
+
+impl Wait {
+    /// The reply, if the wait is over.
+    fn reply(&self, followers: u64, now: Instant) -> Option<Reply> {
+        let over = followers >= self.replicas || self.deadline.is_some_and(|deadline| now >= deadline);
+        over.then(|| self.reply_now(followers))
+    }
+
+    /// The reply with the figure as it is.
+    pub(super) fn reply_now(&self, followers: u64) -> Reply {
+        let followers = Reply::Integer(i64::try_from(followers).unwrap_or(i64::MAX));
+        if self.with_local { Reply::Array(vec![Reply::Integer(1), followers]) } else { followers }
+    }
+}
+
+#[derive(Debug)]
+struct Owed {
+    slot: Slot,
+    /// CLIENT REPLY: the outcome counts, but nobody is told.
+    silent: bool,
+}
+
+/// The queue, and the bytes that are ready to be sent.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    owed: VecDeque<Owed>,
+    /// How many in the queue hold back what follows.
+    holding: usize,
+    protocol: Protocol,
+    /// Encoded, to be written to the socket.
+    pub(super) output: BytesMut,
+}
+
+impl Replies {
+    /// Takes the next place in the order.
+    pub(super) fn push(&mut self, slot: Slot, silent: bool) {
+        self.holding += usize::from(slot.holds());
+        self.owed.push_back(Owed { slot, silent });
+        self.settle();
+    }
+
+    /// How many places wait.
+    pub(super) fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether commands must wait for an outcome.
+    pub(super) fn held(&self) -> bool {
+        self.holding > 0
+    }
+
+    /// The place that the shard's next answer is for; none if nothing was asked.
+    pub(super) fn take_answered(&mut self) -> Option<(Slot, bool)> {
+        if !self.owed.front()?.slot.awaits_answer() {
+            return None;
+        }
+        let Owed { slot, silent } = self.owed.pop_front()?;
+        self.holding -= usize::from(slot.holds());
+        Some((slot, silent))
+    }
+
+    /// Encodes the reply of a place that was taken, and what was waiting behind it.
+    pub(super) fn deliver(&mut self, reply: &Reply, silent: bool) {
+        if !silent {
+            encode(reply, self.protocol, &mut self.output);
+        }
+        self.settle();
+    }
+
+    /// The WAIT that is at the front, if one is.
+    pub(super) fn waiting(&self) -> Option<&Wait> {
+        match &self.owed.front()?.slot {
+            Slot::Wait(wait) => Some(wait),
+            Slot::Known(_)
+            | Slot::Answer
+            | Slot::Watch
+            | Slot::Transaction(_)
+            | Slot::Settings(_)
+            | Slot::Protocol(_) => None,
+        }
+    }
+
+    /// Starts the clock of a WAIT at the front, and answers it if it is over; `given_up` answers it in any case.
+    pub(super) fn poll_wait(&mut self, followers: u64, now: Instant, given_up: bool) {
+        let Some(Owed { slot: Slot::Wait(wait), silent }) = self.owed.front_mut() else { return };
+        if wait.deadline.is_none() {
+            wait.deadline = wait.timeout.and_then(|timeout| now.checked_add(timeout));
+        }
+        let reply = if given_up { Some(wait.reply_now(followers)) } else { wait.reply(followers, now) };
+        if let Some(reply) = reply {
+            let silent = *silent;
+            self.owed.pop_front();
+            self.holding -= 1;
+            self.deliver(&reply, silent);
+        }
+    }
+
+    /// Gives up what the shard has not answered: the connection is ending.
+    pub(super) fn abandon(&mut self) {
+        self.owed.clear();
+        self.holding = 0;
+    }
+
+    /// Encodes what is known at the front.
+    fn settle(&mut self) {
+        while let Some(owed) = self.owed.pop_front() {
+            match owed.slot {
+                Slot::Known(reply) if !owed.silent => encode(&reply, self.protocol, &mut self.output),
+                Slot::Known(_) => {}
+                Slot::Protocol(protocol) => self.protocol = protocol,
+                slot @ (Slot::Answer
+                | Slot::Watch
+                | Slot::Transaction(_)
+                | Slot::Settings(_)
+                | Slot::Wait(_)) => {
+                    self.owed.push_front(Owed { slot, silent: owed.silent });
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(text: &'static str) -> Slot {
+        Slot::Known(Reply::status(text))
+    }
+
+    fn sent(replies: &mut Replies) -> String {
+        replies.output.split().escape_ascii().to_string().replace("\\r\\n", " ")
+    }
+
+    #[test]
+    fn what_is_known_waits_behind_what_is_not() {
+        let mut replies = Replies::default();
+        replies.push(known("a"), false);
+        replies.push(Slot::Answer, false);
+        replies.push(Slot::Protocol(Protocol::Resp3), false);
+        replies.push(Slot::Known(Reply::Null), false);
+        assert_eq!(sent(&mut replies), "+a ");
+        assert!(matches!(replies.take_answered(), Some((Slot::Answer, false))));
+        replies.deliver(&Reply::Null, false);
+        assert_eq!(sent(&mut replies), "$-1 _ ");
+        assert_eq!(replies.len(), 0);
+    }
+
+    #[test]
+    fn silence_keeps_the_order() {
+        let mut replies = Replies::default();
+        replies.push(Slot::Answer, true);
+        replies.push(known("b"), false);
+        let (_, silent) = replies.take_answered().expect("an answer is awaited");
+        replies.deliver(&Reply::ok(), silent);
+        assert_eq!(sent(&mut replies), "+b ");
+    }
+
+    #[test]
+    fn a_wait_begins_when_all_before_it_is_answered() {
+        let mut replies = Replies::default();
+        let timeout = Some(Duration::from_millis(100));
+        replies.push(Slot::Answer, false);
+        replies.push(Slot::Wait(Wait { replicas: 2, timeout, deadline: None, with_local: false }), false);
+        let start = Instant::now();
+        replies.poll_wait(0, start, false);
+        assert!(replies.waiting().is_none() && replies.held());
+        replies.take_answered().expect("an answer is awaited");
+        replies.deliver(&Reply::ok(), false);
+        replies.poll_wait(0, start, false);
+        assert_eq!(
+            replies.waiting().and_then(|wait| wait.deadline),
+            Some(start + Duration::from_millis(100))
+        );
+        replies.poll_wait(1, start + Duration::from_millis(100), false);
+        assert_eq!(sent(&mut replies), "+OK :1 ");
+        assert!(!replies.held());
+    }
+
+    #[test]
+    fn a_wait_that_is_satisfied_takes_no_time() {
+        let mut replies = Replies::default();
+        let wait = Wait { replicas: 2, timeout: None, deadline: None, with_local: true };
+        replies.push(Slot::Wait(wait), false);
+        replies.poll_wait(2, Instant::now(), false);
+        assert_eq!(sent(&mut replies), "*2 :1 :2 ");
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_finds_no_place() {
+        assert!(Replies::default().take_answered().is_none());
+    }
+}

@@ -1,0 +1,376 @@
+//! The task that moves one connection's bytes.
+//!
+//! It waits for whatever comes first: bytes to read, answers of the shard, room to write, a deadline, or being
+//! told to end. Everything that has arrived is handled before it waits again, so that under load a pipeline
+//! is one read, one submission and one write.
+//!
+//! An idle connection holds a buffer of [`READ_BYTES_MIN`]; a busy one reads in larger pieces, and gives the
+//! memory back when it has nothing more to do.
+
+use std::{io, sync::Arc, time::Instant as StdInstant};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{mpsc::UnboundedReceiver, watch},
+    time::{Duration, Instant, sleep_until, timeout},
+};
+
+use super::{
+    FrontDoor,
+    clients::{Client, Endpoints},
+    exchange::{Exchange, is_http},
+    limits::Share,
+};
+use crate::{
+    handle::{Answer, ConnId},
+    resp::Decoder,
+    status::NodeStatus,
+};
+
+/// What is read at once from a connection that sends little: an ordinary command and its reply are smaller.
+const READ_BYTES_MIN: usize = 1 << 10;
+/// What is read at once from one that sends much. More gains nothing: it is what a socket delivers.
+const READ_BYTES_MAX: usize = 64 << 10;
+/// Input that may wait undecoded while commands are held back or too many are unanswered. It is read at all
+/// so that a client which leaves meanwhile is noticed.
+const READ_AHEAD_BYTES: usize = 16 << 10;
+/// An output buffer that grew beyond this is given back once it is empty.
+const OUTPUT_KEPT_BYTES: usize = 16 << 10;
+/// Answers that are taken from the channel at once.
+const ANSWERS_AT_ONCE: usize = 256;
+/// How long, and for how many bytes, a client that was refused may go on sending: closing a socket with unread
+/// input would take the refusal from it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// A connection that has been admitted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    exchange: Exchange,
+    decoder: Decoder,
+    answers: UnboundedReceiver<Answer>,
+    share: Share,
+    read_bytes: usize,
+    /// Since when the client has taken none of the output that waits for it; none if none waits.
+    stalled_since: Option<Instant>,
+    /// For those who WAIT.
+    status: watch::Receiver<Arc<NodeStatus>>,
+    last_input: Instant,
+    refused: bool,
+    /// Declared last, and so dropped last: by then nothing is held any more.
+    presence: Presence,
+}
+
+/// Being connected, which ends however the task does, by a panic as well.
+#[derive(Debug)]
+struct Presence {
+    front: Arc<FrontDoor>,
+    client: Arc<Client>,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The client left, or asked for it.
+    Left,
+    /// CLIENT KILL.
+    Killed,
+    /// The socket failed.
+    Socket(io::Error),
+    /// The shard closed it: what became of its requests is unknown.
+    Closed(&'static str),
+    /// A limit was reached, which the log should tell.
+    Cut(&'static str),
+}
+
+/// What happened while the task waited.
+enum Event {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Answers(usize),
+    Deadline,
+    StatusChanged,
+    Killed,
+}
+
+impl Connection {
+    /// Admits a connection, unless there are too many.
+    pub(super) fn open(front: &Arc<FrontDoor>, endpoints: Endpoints) -> Option<Self> {
+        let (id, answers) = front.shard.connect();
+        let Some(client) = front.clients.admit(id, endpoints, front.limits.clients_max) else {
+            front.shard.disconnect(id);
+            return None;
+        };
+        let now = Instant::now();
+        Some(Self {
+            exchange: Exchange::new(front.clone(), client.clone()),
+            decoder: Decoder::new(front.limits.frame),
+            answers,
+            share: Share::new(front.budget.clone()),
+            read_bytes: READ_BYTES_MIN,
+            stalled_since: None,
+            status: front.shard.watch_status(),
+            last_input: now,
+            refused: false,
+            presence: Presence { front: front.clone(), client },
+        })
+    }
+
+    /// Serves until the connection ends.
+    pub(super) async fn serve<R, W>(mut self, mut reader: R, mut writer: W)
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let end = self.converse(&mut reader, &mut writer).await;
+        self.tell(&end);
+        match end {
+            End::Left if self.refused => linger(&mut reader, &mut writer).await,
+            End::Closed(_) | End::Killed => {
+                // What was answered before is owed; the client's silence must not hold the task.
+                let output = std::mem::take(self.exchange.output());
+                let _ = timeout(LINGER, writer.write_all(&output)).await;
+            }
+            End::Left | End::Socket(_) | End::Cut(_) => {}
+        }
+    }
+
+    async fn converse<R, W>(&mut self, reader: &mut R, writer: &mut W) -> End
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut answers = Vec::new();
+        loop {
+            self.execute_input();
+            while self.wait_is_over() {
+                self.execute_input();
+            }
+            if let Some(end) = self.check_limits() {
+                return end;
+            }
+            if self.exchange.is_over() && self.exchange.output().is_empty() {
+                return End::Left;
+            }
+            let event = self.wait(reader, writer, &mut answers).await;
+            if let Err(end) = self.handle(event, &mut answers) {
+                return end;
+            }
+        }
+    }
+
+    /// Executes all commands that have arrived and may be executed, and submits what is for the shard.
+    fn execute_input(&mut self) {
+        let before = self.decoder.buffered();
+        while self.exchange.accepts() {
+            match self.decoder.next_command() {
+                Ok(Some(arguments)) if is_http(&arguments) => self.refuse_http(),
+                Ok(Some(arguments)) => self.exchange.execute(arguments),
+                Ok(None) => break,
+                Err(error) => {
+                    let client = self.presence.client.endpoints.remote;
+                    if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
+                        tracing::warn!(%client, %error, kept_back, "refused a client's input");
+                    }
+                    self.exchange.refuse_input(&error);
+                    self.refused = true;
+                }
+            }
+        }
+        let requests = self.exchange.take_requests();
+        self.presence.front.shard.submit(self.presence.client.id, requests);
+        if self.decoder.buffered() != before {
+            let free = self.decoder.capacity() - self.decoder.buffered();
+            self.exchange.publish(self.decoder.buffered(), free);
+        }
+    }
+
+    /// Answers a WAIT that is over, which lets more input be executed.
+    fn wait_is_over(&mut self) -> bool {
+        if !self.exchange.is_waiting() {
+            return false;
+        }
+        let followers = self.status.borrow_and_update().connected_slaves;
+        self.exchange.poll_wait(followers, Instant::now())
+    }
+
+    /// A browser was made to send a request here; what follows in it might look like commands.
+    fn refuse_http(&mut self) {
+        let client = self.presence.client.endpoints.remote;
+        if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
+            tracing::warn!(%client, kept_back, "closed a connection that speaks HTTP: possible attack from a browser");
+        }
+        self.exchange.close();
+        self.refused = true;
+    }
+
+    fn check_limits(&mut self) -> Option<End> {
+        let limits = &self.presence.front.limits;
+        let now = Instant::now();
+        let output = self.exchange.output().len();
+        if output > limits.output_bytes_max {
+            return Some(End::Cut("its unread replies exceed max-output-bytes"));
+        }
+        self.stalled_since = (output > 0).then(|| self.stalled_since.unwrap_or(now));
+        if self
+            .stalled_since
+            .is_some_and(|since| now.saturating_duration_since(since) >= limits.output_stall_max)
+        {
+            return Some(End::Cut("it has not read its replies for too long"));
+        }
+        if limits.idle_max.is_some_and(|idle| now.saturating_duration_since(self.last_input) >= idle)
+            && self.exchange.owes_nothing()
+        {
+            return Some(End::Cut("it has been idle for longer than the timeout"));
+        }
+        let held = self.decoder.capacity() + self.exchange.held_bytes();
+        match self.share.hold(held) {
+            true => None,
+            false => Some(End::Cut("the buffers of all clients together are full")),
+        }
+    }
+
+    /// Waits for the next event. Each branch loses nothing when another one wins.
+    async fn wait<R, W>(&mut self, reader: &mut R, writer: &mut W, answers: &mut Vec<Answer>) -> Event
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let deadline = self.deadline();
+        let may_read = self.may_read();
+        let is_waiting = self.exchange.is_waiting();
+        let missing = self.decoder.missing().min(READ_BYTES_MAX);
+        let has_output = !self.exchange.output().is_empty();
+        tokio::select! {
+            biased;
+            () = self.presence.client.killed() => Event::Killed,
+            wrote = writer.write(self.exchange.output()), if has_output => Event::Wrote(wrote),
+            count = self.answers.recv_many(answers, ANSWERS_AT_ONCE) => Event::Answers(count),
+            read = reader.read_buf(self.decoder.space(self.read_bytes.max(missing))), if may_read => Event::Read(read),
+            () = changed(&mut self.status), if is_waiting => Event::StatusChanged,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let patient = self.exchange.accepts() || self.decoder.buffered() < READ_AHEAD_BYTES;
+        !self.exchange.is_closing() && patient
+    }
+
+    /// When to look again if nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let limits = &self.presence.front.limits;
+        let stall = self.stalled_since.and_then(|since| since.checked_add(limits.output_stall_max));
+        let idle =
+            limits.idle_max.filter(|_| self.exchange.owes_nothing()).map(|idle| self.last_input + idle);
+        [self.exchange.wait_deadline(), stall, idle].into_iter().flatten().min()
+    }
+
+    fn handle(&mut self, event: Event, answers: &mut Vec<Answer>) -> Result<(), End> {
+        match event {
+            Event::Read(Ok(0)) => {
+                self.exchange.end_of_input();
+                Ok(())
+            }
+            Event::Read(Ok(bytes)) => {
+                self.arrived(bytes);
+                Ok(())
+            }
+            Event::Wrote(Ok(0)) => Err(End::Socket(io::ErrorKind::WriteZero.into())),
+            Event::Wrote(Ok(bytes)) => {
+                self.written(bytes);
+                Ok(())
+            }
+            Event::Read(Err(error)) | Event::Wrote(Err(error)) => Err(End::Socket(error)),
+            Event::Answers(0) => Err(End::Closed("the shard has stopped")),
+            Event::Answers(_) => self.deliver(answers),
+            Event::Deadline | Event::StatusChanged => Ok(()),
+            Event::Killed => Err(End::Killed),
+        }
+    }
+
+    /// The next piece is larger if this one filled its room, and smaller if it used little of it.
+    fn arrived(&mut self, bytes: usize) {
+        self.last_input = Instant::now();
+        if bytes >= self.read_bytes {
+            self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
+        } else if bytes < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.stalled_since = Some(Instant::now());
+        let output = self.exchange.output();
+        output.advance(bytes);
+        if output.is_empty() && output.capacity() > OUTPUT_KEPT_BYTES {
+            *output = BytesMut::new();
+        }
+        if self.decoder.capacity() > READ_BYTES_MIN && self.read_bytes == READ_BYTES_MIN {
+            self.decoder.release();
+        }
+    }
+
+    fn deliver(&mut self, answers: &mut Vec<Answer>) -> Result<(), End> {
+        for answer in answers.drain(..) {
+            self.exchange.answer(answer).map_err(End::Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the log line of an end that somebody may ask about.
+    fn tell(&self, end: &End) {
+        let reason = match end {
+            End::Cut(reason) | End::Closed(reason) => reason,
+            End::Socket(error) => {
+                tracing::debug!(client = %self.presence.client.endpoints.remote, %error, "a connection failed");
+                return;
+            }
+            End::Left | End::Killed => return,
+        };
+        if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
+            let client = self.presence.client.endpoints.remote;
+            tracing::warn!(%client, reason, kept_back, "closed a client's connection");
+        }
+    }
+}
+
+/// Resolves when the status was replaced; never, once nobody replaces it any more.
+async fn changed<T>(status: &mut watch::Receiver<T>) {
+    if status.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Takes what the client is still sending, so that it gets to read why it was refused.
+async fn linger<R, W>(reader: &mut R, writer: &mut W)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let drain = async {
+        // An error only means that the client is gone already.
+        let _ = writer.shutdown().await;
+        let mut input = reader.take(LINGER_BYTES_MAX as u64);
+        let mut scrap = BytesMut::with_capacity(READ_BYTES_MIN);
+        while matches!(input.read_buf(&mut scrap).await, Ok(1..)) {
+            scrap.clear();
+        }
+    };
+    let _ = timeout(LINGER, drain).await;
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let id: ConnId = self.client.id;
+        if std::thread::panicking() {
+            tracing::error!(
+                connection = id.0,
+                "a connection's task panicked and was closed; please report this"
+            );
+        }
+        self.front.clients.remove(id);
+        self.front.shard.disconnect(id);
+    }
+}
