@@ -48,6 +48,10 @@ pub trait Engine: Clone + Eq + Hash + Send + Sync + Sized {
     /// Everything that the inputs since the last call have caused.
     fn drain(&mut self, now: BootTime) -> Effects<Self::Message>;
 
+    /// Whether taking `message` makes the log grow. A node whose disk is full treats such a message as lost,
+    /// and goes on with all others.
+    fn needs_room(message: &Self::Message) -> bool;
+
     /// When the engine wants to be called at the latest.
     fn deadline(&self) -> BootTime;
 

@@ -151,6 +151,28 @@ pub enum Body {
 }
 
 impl Body {
+    /// Whether taking this makes the receiver's log grow.
+    pub(super) fn needs_room(&self) -> bool {
+        match self {
+            Self::Append { entries, .. } => !entries.is_empty(),
+            Self::SnapshotChunk { .. } => true,
+            Self::PreVote { .. }
+            | Self::PreVoteAnswer { .. }
+            | Self::Vote { .. }
+            | Self::VoteAnswer { .. }
+            | Self::AppendAccepted { .. }
+            | Self::AppendRejected { .. }
+            | Self::Heartbeat { .. }
+            | Self::HeartbeatAnswer { .. }
+            | Self::Commit { .. }
+            | Self::Outdated
+            | Self::TimeoutNow
+            | Self::Read { .. }
+            | Self::ReadAnswer { .. }
+            | Self::SnapshotReceived { .. } => false,
+        }
+    }
+
     /// Whether only a leader sends this.
     pub(super) fn is_from_leader(&self) -> bool {
         match self {

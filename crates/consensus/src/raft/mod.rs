@@ -192,6 +192,10 @@ impl Engine for Raft {
         self.take_effects(now)
     }
 
+    fn needs_room(message: &Message) -> bool {
+        message.body.needs_room()
+    }
+
     fn deadline(&self) -> BootTime {
         if !matches!(self.health, Health::Alive) {
             return BootTime { micros: u64::MAX };

@@ -1,0 +1,134 @@
+//! The calendar: what `TIME` tells (DESIGN section 5).
+//!
+//! Time-outs run on cluster time, which knows no dates. The machine holds an offset from cluster time to the
+//! calendar, and the leader moves it by entries of the log, following the median of its own wall clock and
+//! those that a quorum of voters has told lately. Small differences are left alone, larger ones are closed
+//! in bounded steps, so that one wrong clock, or one that jumps, moves nothing. Only at the beginning of a
+//! leadership, when the cluster may have been down, the calendar steps forward at once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use quorate_consensus::{BootTime, ClusterTime, Membership, NodeId};
+
+/// The leader's knowledge of wall clocks.
+#[derive(Debug)]
+pub(crate) struct Calendar {
+    /// For each node its wall clock minus the leader's cluster time, and when that was learnt.
+    samples: BTreeMap<NodeId, (i64, BootTime)>,
+    stepped: bool,
+    next_check: BootTime,
+}
+
+/// How often the offset is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A difference that is left alone: more than a message takes, less than anybody reads off a date.
+const TOLERANCE_MS: i64 = 100;
+/// The most by which one check moves the offset: half a second a second, so the calendar never runs backwards.
+const STEP_MS: i64 = 500;
+/// A sample older than this is not believed any more.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(5);
+
+impl Calendar {
+    pub(crate) fn new(now: BootTime) -> Self {
+        Self { samples: BTreeMap::new(), stepped: false, next_check: now.after(CHECK_INTERVAL) }
+    }
+
+    /// `node` has told its wall clock.
+    pub(crate) fn heard(&mut self, node: NodeId, wall_ms: i64, at: ClusterTime, now: BootTime) {
+        let cluster_ms = i64::try_from(at.millis).unwrap_or(i64::MAX);
+        self.samples.insert(node, (wall_ms.saturating_sub(cluster_ms), now));
+    }
+
+    /// When [`Self::correction`] wants to be asked again.
+    pub(crate) fn deadline(&self) -> BootTime {
+        self.next_check
+    }
+
+    /// The offset that should be logged, if the present one is too far from a quorum's clocks.
+    pub(crate) fn correction(
+        &mut self,
+        offset_ms: i64,
+        membership: &Membership,
+        now: BootTime,
+    ) -> Option<i64> {
+        if now < self.next_check {
+            return None;
+        }
+        self.next_check = now.after(CHECK_INTERVAL);
+        let target = self.median(membership, now)?;
+        let difference = target.saturating_sub(offset_ms);
+        if difference > TOLERANCE_MS && !self.stepped {
+            self.stepped = true;
+            return Some(target);
+        }
+        self.stepped = true;
+        (difference.abs() > TOLERANCE_MS).then(|| offset_ms + difference.clamp(-STEP_MS, STEP_MS))
+    }
+
+    /// The median of the voters' samples; `None` unless a quorum has told its clock lately.
+    fn median(&self, membership: &Membership, now: BootTime) -> Option<i64> {
+        let fresh = |node: NodeId| {
+            self.samples
+                .get(&node)
+                .filter(|(_, at)| now.since(*at) <= SAMPLE_AGE_MAX)
+                .map(|&(offset, _)| offset)
+        };
+        if !membership.has_quorum(|voter| fresh(voter).is_some()) {
+            return None;
+        }
+        let mut offsets: Vec<i64> = membership.voters.iter().filter_map(|&voter| fresh(voter)).collect();
+        offsets.sort_unstable();
+        offsets.get((offsets.len() - 1) / 2).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime { micros: seconds * 1_000_000 }
+    }
+
+    fn members() -> Membership {
+        Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)])
+    }
+
+    fn hear(calendar: &mut Calendar, walls: [i64; 3], seconds: u64) {
+        for (id, wall) in (1..).zip(walls) {
+            calendar.heard(NodeId(id), wall, ClusterTime { millis: 0 }, at(seconds));
+        }
+    }
+
+    #[test]
+    fn one_wrong_clock_moves_nothing() {
+        let mut calendar = Calendar::new(at(0));
+        hear(&mut calendar, [1_000, 1_050, 900_000_000], 1);
+        assert_eq!(calendar.correction(1_000, &members(), at(1)), None);
+        hear(&mut calendar, [-900_000_000, 1_000, 1_050], 2);
+        assert_eq!(calendar.correction(1_000, &members(), at(2)), None);
+    }
+
+    #[test]
+    fn no_quorum_of_clocks_moves_nothing() {
+        let mut calendar = Calendar::new(at(0));
+        calendar.heard(NodeId(1), 99_000, ClusterTime { millis: 0 }, at(1));
+        assert_eq!(calendar.correction(0, &members(), at(1)), None);
+    }
+
+    #[test]
+    fn leadership_begins_with_a_step_forward_and_slews_from_then_on() {
+        let mut calendar = Calendar::new(at(0));
+        hear(&mut calendar, [60_000; 3], 1);
+        assert_eq!(calendar.correction(0, &members(), at(1)), Some(60_000));
+        hear(&mut calendar, [120_000; 3], 2);
+        assert_eq!(calendar.correction(60_000, &members(), at(2)), Some(60_500));
+    }
+
+    #[test]
+    fn calendar_that_is_ahead_is_only_slewed() {
+        let mut calendar = Calendar::new(at(0));
+        hear(&mut calendar, [1_000; 3], 1);
+        assert_eq!(calendar.correction(60_000, &members(), at(1)), Some(59_500));
+    }
+}

@@ -1,0 +1,218 @@
+//! What only a leader does: take commands in, stamp the passing of time, keep the calendar, hand over.
+
+use quorate_consensus::{BootTime, Engine, Input as EngineInput, NodeId, ProposalId, Term, engine::RoleKind};
+use quorate_machine::{Group, Machine, Operation};
+
+use crate::{
+    calendar::Calendar,
+    config::Config,
+    driver::Driver,
+    input::Now,
+    intake::{self, Intake},
+    output::Level,
+    peer::{Gossip, PeerMessage},
+};
+
+/// Whether this node leads, and what it has then.
+#[derive(Debug)]
+pub(super) enum Leadership {
+    Following,
+    Leading(Box<Leader>),
+}
+
+#[derive(Debug)]
+pub(super) struct Leader {
+    intake: Intake,
+    calendar: Calendar,
+    /// The greatest stamp that this leader has proposed, in milliseconds of cluster time.
+    stamped_ms: u64,
+    next_proposal: u64,
+    /// The proposal that the engine has not answered yet.
+    proposing: Option<Proposing>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proposing {
+    Batch,
+    Stamp,
+}
+
+/// While any time-to-live runs, the log gets a stamp at least this often: a new leader continues from it.
+const STAMP_INTERVAL_MS: u64 = 1000;
+/// Deadlines closer together than this share a stamp.
+const STAMP_PAUSE_MS: u64 = 5;
+/// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
+const FENCE_PER_SECOND: u64 = 1 << 20;
+
+impl Leadership {
+    pub(super) fn begin(term: Term, config: &Config, now: BootTime) -> Self {
+        let limits = intake::Limits { batch_bytes: config.batch_bytes_max, bytes: config.intake_bytes_max };
+        Self::Leading(Box::new(Leader {
+            intake: Intake::new(term, limits),
+            calendar: Calendar::new(now),
+            stamped_ms: 0,
+            next_proposal: 1,
+            proposing: None,
+        }))
+    }
+
+    pub(super) fn term(&self) -> Option<Term> {
+        match self {
+            Self::Following => None,
+            Self::Leading(leader) => Some(leader.intake.term()),
+        }
+    }
+
+    /// The engine has answered the last proposal.
+    pub(super) fn proposed(&mut self, appended: bool) {
+        if let Self::Leading(leader) = self {
+            match leader.proposing.take() {
+                Some(Proposing::Batch) if appended => leader.intake.accepted(),
+                Some(Proposing::Batch | Proposing::Stamp) | None => {}
+            }
+        }
+    }
+
+    /// An entry of `term` is applied: from the first of its own term on a leader knows all earlier ones, and
+    /// takes commands. The first leader of all logs the cluster's birth before anything else.
+    pub(super) fn applied(&mut self, term: Term, machine: &Machine, config: &Config, now: Now) {
+        if let Self::Leading(leader) = self
+            && leader.intake.term() == term
+            && !leader.intake.is_open()
+        {
+            let unborn = machine.cluster_id().is_none();
+            leader.intake.open(machine, unborn.then(|| birth(config, now)));
+        }
+    }
+}
+
+impl<E: Engine> Driver<E> {
+    /// Takes commands for the log, if this node leads; otherwise their origin sends them elsewhere.
+    pub(super) fn offer(&mut self, group: Group) {
+        if let Leadership::Leading(leader) = &mut self.leadership {
+            leader.intake.offer(group, &self.machine);
+        }
+    }
+
+    /// Proposes what is due: the cluster's birth, a batch, a stamp. At most one proposal is open at a time, so
+    /// that a refused one is never overtaken.
+    pub(super) fn lead(&mut self, now: Now) {
+        let Leadership::Leading(leader) = &mut self.leadership else { return };
+        let Some(cluster_time) = self.engine.cluster_time(now.boot) else { return };
+        if !leader.intake.is_open() || !self.has_room || leader.proposing.is_some() {
+            return;
+        }
+        leader.calendar.heard(self.config.node, now.wall_ms, cluster_time, now.boot);
+        let offset_ms = self.machine.calendar_offset();
+        if let Some(offset_ms) = leader.calendar.correction(offset_ms, &self.membership, now.boot) {
+            leader.intake.add_own(Operation::Calendar { offset_ms });
+        }
+        let (payload, proposing) = match leader.intake.next_batch() {
+            Some(batch) => (batch, Proposing::Batch),
+            None if leader.stamp_is_due(&self.machine, cluster_time.millis) => {
+                (bytes::Bytes::new(), Proposing::Stamp)
+            }
+            None => return,
+        };
+        leader.proposing = Some(proposing);
+        leader.stamped_ms = cluster_time.millis;
+        let id = ProposalId(leader.next_proposal);
+        leader.next_proposal += 1;
+        self.engine.step(now.boot, EngineInput::Propose { id, payload });
+    }
+
+    pub(super) fn leading_deadline(&self, now: Now) -> Option<BootTime> {
+        let Leadership::Leading(leader) = &self.leadership else { return None };
+        let cluster_time = self.engine.cluster_time(now.boot)?;
+        if !leader.intake.is_open() || !self.has_room {
+            return None;
+        }
+        let stamp = leader.next_stamp_ms(&self.machine).map(|due_ms| {
+            now.boot.after(std::time::Duration::from_millis(due_ms.saturating_sub(cluster_time.millis)))
+        });
+        stamp.into_iter().chain([leader.calendar.deadline()]).min()
+    }
+
+    pub(super) fn heard(&mut self, now: Now, from: NodeId, gossip: Gossip) {
+        if let (Leadership::Leading(leader), Some(cluster_time)) =
+            (&mut self.leadership, self.engine.cluster_time(now.boot))
+        {
+            leader.calendar.heard(from, gossip.wall_ms, cluster_time, now.boot);
+        }
+        self.gossip.insert(from, (gossip, now.boot));
+    }
+
+    /// Tells the other members about this node, a few times a second.
+    pub(super) fn tell_others(&mut self, now: Now) {
+        if now.boot < self.next_gossip {
+            return;
+        }
+        self.next_gossip = now.boot.after(self.config.gossip_interval);
+        let gossip = Gossip {
+            applied: self.applied(),
+            room: self.has_room,
+            wall_ms: now.wall_ms,
+            followers: self.live_followers(now),
+        };
+        let others = self.membership.members().filter(|&member| member != self.config.node);
+        self.out.send.extend(others.map(|member| (member, PeerMessage::Gossip(gossip))));
+    }
+
+    /// Whether the disk has room for the log has changed.
+    pub(super) fn room(&mut self, available: bool) {
+        if self.has_room == available {
+            return;
+        }
+        self.has_room = available;
+        if available {
+            self.notice(Level::Info, "the disk has room for the log again: writes are accepted".into());
+        } else {
+            self.notice(
+                Level::Warn,
+                "the disk has no room for the log: writes are refused, reads go on".into(),
+            );
+        }
+    }
+
+    /// Gives leadership to the follower that is furthest, since this process wants to end.
+    pub(super) fn hand_over(&mut self, now: Now) {
+        let status = self.engine.status(now.boot);
+        if status.role.kind != RoleKind::Leader {
+            return;
+        }
+        let voters = &status.membership.voters;
+        let candidates = status.peers.iter().filter(|peer| peer.active && voters.contains(&peer.id));
+        if let Some(successor) = candidates.max_by_key(|peer| peer.matched) {
+            self.notice(Level::Info, format!("hands leadership over to {}", successor.id));
+            self.engine.step(now.boot, EngineInput::Transfer { to: successor.id });
+        }
+    }
+}
+
+impl Leader {
+    /// When the next bare stamp is due, in cluster time: soon after the earliest deadline that no stamp has
+    /// passed yet, and within a second while there is any.
+    fn next_stamp_ms(&self, machine: &Machine) -> Option<u64> {
+        // A key is gone when a stamp lies beyond its deadline, not at it: stamps are rounded down.
+        let passed_ms = machine.next_deadline()? + 1;
+        let stamped_ms = self.stamped_ms.max(machine.stamp());
+        let regular_ms = stamped_ms + STAMP_INTERVAL_MS;
+        if passed_ms <= stamped_ms {
+            return Some(regular_ms);
+        }
+        Some(passed_ms.max(stamped_ms + STAMP_PAUSE_MS).min(regular_ms))
+    }
+
+    fn stamp_is_due(&self, machine: &Machine, cluster_ms: u64) -> bool {
+        self.next_stamp_ms(machine).is_some_and(|due_ms| due_ms <= cluster_ms)
+    }
+}
+
+fn birth(config: &Config, now: Now) -> Operation {
+    let seconds = u64::try_from(now.wall_ms / 1000).unwrap_or(0);
+    Operation::Birth {
+        cluster_id: config.cluster_id_proposal,
+        fence_base: seconds * FENCE_PER_SECOND,
+        calendar_ms: now.wall_ms,
+    }
+}

@@ -1,0 +1,232 @@
+//! The driver: engine, machine, clients and peers of one shard, tied together.
+//!
+//! It is pure: inputs in, outputs out, one instant for each batch. The server's shard thread and the simulator
+//! run this same code. A step takes all inputs, then settles: what clients want goes to the leader or into the
+//! engine, what the engine wants goes out, what is committed is applied, what is applied answers clients; and
+//! again, while that leads to more.
+//!
+//! Invariants:
+//! * A message that must not leave before a write is durable is held here until [`Input::Persisted`].
+//! * Each request gets exactly one answer, in its connection's order, or its connection is told to close.
+//! * Apply is the only way by which the machine changes, in log order, without gaps.
+//! * A step does a bounded amount of applying, so that the engine's deadlines are met under any backlog.
+//!
+//! The parts: `clients` (requests, order, answers), `effects` (what the engine wants), `applying`, `leading`
+//! (what only a leader does), `snapshots`, `reporting`.
+
+mod applying;
+mod clients;
+mod effects;
+mod leading;
+pub(crate) mod reporting;
+pub(crate) mod snapshots;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_consensus::{BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, engine::RoleView};
+use quorate_machine::Machine;
+
+use crate::{
+    config::Config,
+    connection::Connection,
+    driver::{leading::Leadership, snapshots::Snapshots},
+    input::{ConnId, Input, Now},
+    origin::Origin,
+    output::{Level, Notice, Outputs},
+    peer::{Gossip, PeerMessage},
+    reads::Reads,
+};
+
+/// One shard of one node. `E` is its consensus engine.
+#[derive(Debug)]
+pub struct Driver<E: Engine> {
+    config: Config,
+    engine: E,
+    machine: Machine,
+    /// The configuration at the last applied entry.
+    membership: Membership,
+    role: RoleView,
+    leadership: Leadership,
+    origin: Origin,
+    reads: Reads,
+    connections: BTreeMap<ConnId, Connection>,
+    /// Connections that may be able to begin something, in the order in which they were heard of.
+    runnable: VecDeque<ConnId>,
+    /// Committed and not yet applied.
+    unapplied: VecDeque<Entry>,
+    /// Messages that wait for their write, oldest first.
+    unsent: VecDeque<(PersistId, Messages<E>)>,
+    snapshots: Snapshots,
+    /// What each peer told last, and when.
+    gossip: BTreeMap<NodeId, (Gossip, BootTime)>,
+    next_gossip: BootTime,
+    has_room: bool,
+    out: Outputs<E::Message>,
+    dead: bool,
+}
+
+/// Messages of an engine, each with its receiver.
+type Messages<E> = Vec<(NodeId, <E as Engine>::Message)>;
+
+/// How many times a step lets effects lead to further effects before it comes back at once.
+const ROUNDS_MAX: usize = 16;
+
+impl<E: Engine> Driver<E> {
+    /// A driver that continues with what the node's disk held: `engine` and `machine` are restored from the
+    /// same snapshot, and `membership` is that snapshot's, or the one that the cluster was born with.
+    pub fn new(config: Config, engine: E, machine: Machine, membership: Membership, now: Now) -> Self {
+        let role = engine.status(now.boot).role;
+        Self {
+            origin: Origin::new(&config),
+            snapshots: Snapshots::default(),
+            next_gossip: now.boot,
+            config,
+            engine,
+            machine,
+            membership,
+            role,
+            leadership: Leadership::Following,
+            reads: Reads::new(),
+            connections: BTreeMap::new(),
+            runnable: VecDeque::new(),
+            unapplied: VecDeque::new(),
+            unsent: VecDeque::new(),
+            gossip: BTreeMap::new(),
+            has_room: true,
+            out: Outputs::default(),
+            dead: false,
+        }
+    }
+
+    /// Takes a batch of inputs, and gives everything that follows from it. After a fatal output the driver is
+    /// dead: it takes no input, and nothing follows.
+    pub fn step(
+        &mut self,
+        now: Now,
+        inputs: impl IntoIterator<Item = Input<E::Message>>,
+    ) -> Outputs<E::Message> {
+        for input in inputs {
+            if self.dead {
+                break;
+            }
+            self.take(now, input);
+        }
+        if !self.dead {
+            self.engine.step(now.boot, quorate_consensus::Input::Deadline);
+            self.expire(now);
+            self.settle(now);
+            self.tell_others(now);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`Self::step`] wants to be called at the latest, with [`Input::Deadline`] if nothing has happened.
+    pub fn deadline(&self, now: Now) -> BootTime {
+        if !self.unapplied.is_empty() || !self.runnable.is_empty() {
+            return now.boot;
+        }
+        let optional = [
+            self.reads.deadline(self.config.command_timeout),
+            self.origin.deadline(),
+            self.leading_deadline(now),
+        ];
+        optional
+            .into_iter()
+            .flatten()
+            .chain([self.engine.deadline(), self.next_gossip])
+            .min()
+            .unwrap_or(now.boot)
+    }
+
+    /// The machine: for the simulator's checkers, and for what only looks.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The engine: for the simulator's checkers, and for what only looks.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    fn take(&mut self, now: Now, input: Input<E::Message>) {
+        use quorate_consensus::Input as EngineInput;
+        match input {
+            Input::Deadline => {}
+            Input::Requests { conn, requests } => self.take_requests(conn, requests),
+            Input::Disconnected { conn } => {
+                self.connections.remove(&conn);
+            }
+            Input::Peer { from, message } => self.take_peer_message(now, from, message),
+            Input::Unreachable { peer } => {
+                self.origin.lost_contact(now.boot, peer);
+                self.engine.step(now.boot, EngineInput::Unreachable { peer });
+            }
+            Input::Persisted { op } => self.persisted(now, op),
+            Input::PersistFailed { op, reason } => {
+                self.die(format!("the log could not be written, and what it holds is unknown: {reason}"));
+                self.engine.step(now.boot, EngineInput::PersistFailed { op });
+            }
+            Input::LogReplaced { meta } => {
+                self.engine.step(now.boot, EngineInput::SnapshotInstalled { meta });
+            }
+            Input::Room { available } => self.room(available),
+            Input::Snapshot(done) => self.snapshot_done(now, done),
+            Input::Shutdown => self.hand_over(now),
+        }
+    }
+
+    fn take_peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage<E::Message>) {
+        match message {
+            // Without room a message that makes the log grow is as good as lost, and will come again.
+            PeerMessage::Engine(message) if !self.has_room && E::needs_room(&message) => {}
+            PeerMessage::Engine(message) => {
+                self.engine.step(now.boot, quorate_consensus::Input::Message { from, message });
+            }
+            PeerMessage::Forward(group) => self.offer(group),
+            PeerMessage::Gossip(gossip) => self.heard(now, from, gossip),
+        }
+    }
+
+    /// A write and all before it are durable: what waited for them leaves.
+    fn persisted(&mut self, now: Now, op: PersistId) {
+        while let Some((waiting, _)) = self.unsent.front()
+            && *waiting <= op
+        {
+            let (_, messages) = self.unsent.pop_front().expect("the front was just seen");
+            self.out
+                .send
+                .extend(messages.into_iter().map(|(to, message)| (to, PeerMessage::Engine(message))));
+        }
+        self.engine.step(now.boot, quorate_consensus::Input::Persisted { op });
+    }
+
+    fn settle(&mut self, now: Now) {
+        for _ in 0..ROUNDS_MAX {
+            self.run_connections(now);
+            self.forward(now);
+            self.lead(now);
+            self.ask_for_reads(now);
+            let effects = self.engine.drain(now.boot);
+            let more = self.absorb(now, effects);
+            let applied = self.apply_committed(now);
+            self.serve_reads();
+            if self.dead || !(more || applied || !self.runnable.is_empty()) {
+                break;
+            }
+        }
+    }
+
+    fn applied(&self) -> Index {
+        Index(self.machine.applied())
+    }
+
+    fn notice(&mut self, level: Level, text: String) {
+        self.out.notices.push(Notice { level, text });
+    }
+
+    /// Ends this driver: nothing more is promised.
+    fn die(&mut self, reason: String) {
+        self.dead = true;
+        self.out.fatal.get_or_insert(reason);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a driver tells those who watch it.
+
+use quorate_consensus::{Engine, NodeId, engine};
+use quorate_machine::Stats;
+
+use crate::{driver::Driver, input::Now, peer::Gossip};
+
+/// What can be told about a driver at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The engine's view: role, term, leader, positions, peers.
+    pub engine: engine::Status,
+    /// The machine's figures.
+    pub machine: Stats,
+    /// The cluster's id, once it was born.
+    pub cluster_id: Option<u128>,
+    /// The stamp of the last applied entry, in milliseconds of cluster time.
+    pub stamp_ms: u64,
+    /// The commands of this node's clients that are not applied yet.
+    pub commands_in_flight: usize,
+    /// The clients' connections that this driver knows.
+    pub connections: usize,
+    /// Whether the disk has room for more of the log.
+    pub room: bool,
+    /// How many peers follow the leader at this moment, as the leader sees it; the same on every node.
+    pub leader_followers: u32,
+    /// What each peer told last.
+    pub gossip: Vec<(NodeId, Gossip)>,
+}
+
+impl<E: Engine> Driver<E> {
+    /// What can be told at this moment.
+    pub fn status(&self, now: Now) -> Status {
+        Status {
+            engine: self.engine.status(now.boot),
+            machine: self.machine.stats(),
+            cluster_id: self.machine.cluster_id(),
+            stamp_ms: self.machine.stamp(),
+            commands_in_flight: self.origin.len(),
+            connections: self.connections.len(),
+            room: self.has_room,
+            leader_followers: self.leader_followers(now),
+            gossip: self.gossip.iter().map(|(&peer, &(gossip, _))| (peer, gossip)).collect(),
+        }
+    }
+
+    /// How many peers answer this node as their leader; 0 when it does not lead.
+    pub(super) fn live_followers(&self, now: Now) -> u32 {
+        let live = self.engine.status(now.boot).peers.iter().filter(|peer| peer.active).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    fn leader_followers(&self, now: Now) -> u32 {
+        match self.role.leader {
+            Some(leader) if leader == self.config.node => self.live_followers(now),
+            Some(leader) => self.gossip.get(&leader).map_or(0, |(gossip, _)| gossip.followers),
+            None => 0,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! When a snapshot of the machine is made, and how one is given to and taken from a peer.
+
+use bytes::Bytes;
+use quorate_consensus::{Engine, Entry, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect};
+use quorate_log::SnapshotHeader;
+use quorate_machine::Machine;
+
+use crate::{
+    driver::Driver,
+    input::{Now, SnapshotDone},
+    output::{Level, LogTask, SnapshotTask},
+    record,
+};
+
+/// What a driver remembers of snapshots.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// The bytes of the log applied since the last snapshot was begun.
+    applied_bytes: usize,
+    /// The term of the last applied entry.
+    last_term: Term,
+    making: bool,
+}
+
+impl Snapshots {
+    pub(super) fn applied(&mut self, entry: &Entry) {
+        self.applied_bytes += entry.weight();
+        self.last_term = entry.term;
+    }
+}
+
+impl<E: Engine> Driver<E> {
+    /// Begins a snapshot when enough of the log has been applied since the last. The view is taken here, at
+    /// once and cheaply; writing it is somebody else's work.
+    pub(super) fn make_snapshot_if_due(&mut self) {
+        if self.snapshots.making || self.snapshots.applied_bytes < self.config.snapshot_log_bytes {
+            return;
+        }
+        self.snapshots.making = true;
+        self.snapshots.applied_bytes = 0;
+        let meta = SnapshotMeta {
+            index: self.applied(),
+            term: self.snapshots.last_term,
+            stamp: quorate_consensus::ClusterTime { millis: self.machine.stamp() },
+            membership: self.membership.clone(),
+            bytes: 0,
+        };
+        self.out.snapshots.push(SnapshotTask::Make { meta, snapshot: self.machine.snapshot() });
+    }
+
+    pub(super) fn snapshot_effect(&mut self, effect: SnapshotEffect) {
+        self.out.snapshots.push(match effect {
+            SnapshotEffect::Load { to, meta, offset, bytes } => {
+                SnapshotTask::Load { to, meta, offset, bytes }
+            }
+            SnapshotEffect::Store { meta, offset, data } => SnapshotTask::Store { meta, offset, data },
+            SnapshotEffect::Install { meta } => SnapshotTask::Finish { meta },
+        });
+    }
+
+    pub(super) fn snapshot_done(&mut self, now: Now, done: SnapshotDone) {
+        let input = match done {
+            SnapshotDone::Made { meta } => return self.snapshot_made(now, meta),
+            SnapshotDone::MakeFailed { reason } => {
+                self.snapshots.making = false;
+                return self.notice(Level::Warn, format!("no snapshot could be made: {reason}"));
+            }
+            SnapshotDone::Received { meta, chunks } => return self.install(now, meta, chunks),
+            SnapshotDone::Loaded { to, meta, offset, data } => {
+                EngineInput::SnapshotLoaded { to, meta, offset, data }
+            }
+            SnapshotDone::Missing { to } => EngineInput::SnapshotMissing { to },
+            SnapshotDone::Stored { meta, end } => EngineInput::SnapshotStored { meta, end },
+            SnapshotDone::Rejected { meta, reason } => {
+                self.notice(
+                    Level::Warn,
+                    format!("a received snapshot at {} was rejected: {reason}", meta.index),
+                );
+                EngineInput::SnapshotRejected { meta }
+            }
+        };
+        self.engine.step(now.boot, input);
+    }
+
+    fn snapshot_made(&mut self, now: Now, meta: SnapshotMeta) {
+        self.snapshots.making = false;
+        let keep_from = meta.index.next().0.saturating_sub(self.config.snapshot_keep_entries).max(1);
+        self.notice(Level::Info, format!("made a snapshot at {} of {} bytes", meta.index, meta.bytes));
+        self.out.log.push(LogTask::Release { first_kept: keep_from });
+        let keep_from = quorate_consensus::Index(keep_from);
+        self.engine.step(now.boot, EngineInput::SnapshotMade { meta, keep_from });
+    }
+
+    /// Puts a received snapshot, durable already, in the machine's place; the log follows.
+    fn install(&mut self, now: Now, meta: SnapshotMeta, chunks: Vec<Bytes>) {
+        if meta.index <= self.applied() {
+            // The log has brought this node here while the snapshot was on its way.
+            return self.engine.step(now.boot, EngineInput::SnapshotRejected { meta });
+        }
+        match Machine::restore(chunks) {
+            Ok(machine) => self.machine = machine,
+            Err(error) => {
+                let text = format!("a received snapshot at {} is not one of a machine: {error}", meta.index);
+                self.notice(Level::Warn, text);
+                return self.engine.step(now.boot, EngineInput::SnapshotRejected { meta });
+            }
+        }
+        assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
+        self.unapplied.retain(|entry| entry.index > meta.index);
+        self.membership = meta.membership.clone();
+        self.snapshots.applied_bytes = 0;
+        self.snapshots.last_term = meta.term;
+        self.reconcile_with_machine(now);
+        self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));
+        let header = header(&meta);
+        self.out.log.push(LogTask::ReplaceBySnapshot { meta, header });
+    }
+}
+
+/// What the log calls a snapshot.
+#[must_use]
+pub fn header(meta: &SnapshotMeta) -> SnapshotHeader {
+    SnapshotHeader {
+        index: meta.index.0,
+        term: meta.term.0,
+        stamp: meta.stamp.millis,
+        membership: record::encode_membership(&meta.membership),
+        bytes: meta.bytes,
+    }
+}

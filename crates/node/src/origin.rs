@@ -1,0 +1,358 @@
+//! The commands of this node's clients, on their way through the log (dissertation 6.3).
+//!
+//! A node opens one session in each of its lives, and numbers the commands of all its clients in one sequence.
+//! They go to whoever leads; every node applies every entry, and so this node finds its own commands, with
+//! their replies, in what it applies. Until then it keeps them, and sends them again, with the same numbers,
+//! to each new leader. The machine applies only the next number of a session, so that a command takes effect
+//! once however often it was sent.
+//!
+//! What is *waiting* has no number yet: it was never sent, and can be refused with the truth that it was not
+//! applied. What is *sent* can not: after the time-out its client is told nothing, since nothing is known, and
+//! the command goes on.
+
+use std::{collections::VecDeque, time::Duration};
+
+use quorate_consensus::{BootTime, NodeId, Term};
+use quorate_machine::{Group, Operation, Reply, SessionId};
+
+use crate::{config::Config, input::ConnId};
+
+/// This node's session and what is under way in it.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    session: SessionId,
+    limits: Limits,
+    /// Never sent, oldest first.
+    waiting: VecDeque<Command>,
+    /// Sent and not yet applied; their numbers are contiguous.
+    sent: VecDeque<Command>,
+    /// The number of `sent.front()`, or the next to be given when there is none.
+    first_sequence: u64,
+    /// How many at the front of `sent` nobody waits for any more.
+    abandoned: usize,
+    /// The bytes of `waiting` and `sent`.
+    bytes: usize,
+    /// The leader that commands go to, in the term in which it leads.
+    leader: Option<(Term, NodeId)>,
+    /// How many of `sent` were sent to `leader`.
+    sent_to_leader: usize,
+    /// When `sent` is sent again, if nothing of it has been applied until then.
+    send_again_at: Option<BootTime>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    commands: usize,
+    bytes: usize,
+    batch_bytes: usize,
+    timeout: Duration,
+    send_again_after: Duration,
+}
+
+#[derive(Debug)]
+struct Command {
+    operation: Operation,
+    bytes: usize,
+    /// Who waits for the reply; `None` for the opening of the session.
+    conn: Option<ConnId>,
+    expires: BootTime,
+}
+
+/// What a client is told when its command's time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// It was never sent.
+    NotApplied(ConnId),
+    /// It was sent, and may or may not take effect.
+    Unknown(ConnId),
+}
+
+/// What an applied command of this node means.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// The reply is for this client.
+    Answer(ConnId, Reply),
+    /// Nobody waits for it.
+    Silent,
+    /// It was applied before.
+    Duplicate,
+}
+
+impl Origin {
+    /// A session that begins with its own opening.
+    pub(crate) fn new(config: &Config) -> Self {
+        let opening = Command {
+            operation: Operation::OpenSession,
+            bytes: 0,
+            conn: None,
+            expires: BootTime { micros: u64::MAX },
+        };
+        Self {
+            session: SessionId { node: config.node.0, incarnation: config.incarnation },
+            limits: Limits {
+                commands: config.origin_commands_max,
+                bytes: config.origin_bytes_max,
+                batch_bytes: config.batch_bytes_max,
+                timeout: config.command_timeout,
+                send_again_after: config.resend_after,
+            },
+            waiting: VecDeque::new(),
+            sent: VecDeque::from([opening]),
+            first_sequence: 0,
+            abandoned: 1,
+            bytes: 0,
+            leader: None,
+            sent_to_leader: 0,
+            send_again_at: None,
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The commands that are waiting or sent.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.sent.len()
+    }
+
+    /// Whether one more command may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < self.limits.bytes
+    }
+
+    /// Takes a command of a client.
+    pub(crate) fn submit(&mut self, now: BootTime, conn: ConnId, operation: Operation) {
+        let bytes = weight(&operation);
+        self.bytes += bytes;
+        let expires = now.after(self.limits.timeout);
+        self.waiting.push_back(Command { operation, bytes, conn: Some(conn), expires });
+    }
+
+    /// Who leads has changed, or is not known any more: everything that is not applied is sent anew.
+    pub(crate) fn follow(&mut self, leader: Option<(Term, NodeId)>) {
+        if self.leader != leader {
+            self.leader = leader;
+            self.sent_to_leader = 0;
+            self.send_again_at = None;
+        }
+    }
+
+    /// What was under way to `peer` is lost: it is sent again soon, by when the connection may be back.
+    pub(crate) fn lost_contact(&mut self, now: BootTime, peer: NodeId) {
+        if self.leader.is_some_and(|(_, leader)| leader == peer) && self.sent_to_leader > 0 {
+            self.send_again_at = Some(now.after(RECONNECT_PAUSE));
+        }
+    }
+
+    /// What must be sent to the leader now, in order.
+    pub(crate) fn forward(&mut self, now: BootTime) -> Option<(NodeId, Vec<Group>)> {
+        let (_, leader) = self.leader?;
+        if self.send_again_at.is_some_and(|at| now >= at) {
+            self.sent_to_leader = 0;
+            self.send_again_at = None;
+        }
+        while self.sent.len() < self.limits.commands
+            && let Some(command) = self.waiting.pop_front()
+        {
+            self.sent.push_back(command);
+        }
+        if self.sent_to_leader == self.sent.len() {
+            return None;
+        }
+        let groups = self.groups_from(self.sent_to_leader);
+        self.sent_to_leader = self.sent.len();
+        self.send_again_at.get_or_insert(now.after(self.limits.send_again_after));
+        Some((leader, groups))
+    }
+
+    /// The sent commands from position `begin` on, in groups of bounded size.
+    fn groups_from(&self, begin: usize) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut bytes = 0;
+        for (position, command) in self.sent.iter().enumerate().skip(begin) {
+            bytes += command.bytes;
+            match groups.last_mut() {
+                Some(group) if bytes <= self.limits.batch_bytes => {
+                    group.operations.push(command.operation.clone());
+                }
+                Some(_) | None => {
+                    bytes = command.bytes;
+                    groups.push(Group {
+                        session: self.session,
+                        stream: ONLY_STREAM,
+                        acked: self.first_sequence.saturating_sub(1),
+                        first_sequence: self.first_sequence + position as u64,
+                        operations: vec![command.operation.clone()],
+                    });
+                }
+            }
+        }
+        groups
+    }
+
+    /// The machine has applied the command with this number.
+    ///
+    /// # Panics
+    /// If the machine has skipped a number: it applied a command out of order.
+    pub(crate) fn complete(&mut self, now: BootTime, sequence: u64, reply: Reply) -> Completion {
+        if sequence < self.first_sequence {
+            return Completion::Duplicate;
+        }
+        assert!(
+            sequence == self.first_sequence,
+            "command {sequence} was applied before {}",
+            self.first_sequence
+        );
+        let command = self.sent.pop_front().expect("an applied command was sent");
+        self.bytes -= command.bytes;
+        self.first_sequence += 1;
+        self.sent_to_leader = self.sent_to_leader.saturating_sub(1);
+        let in_flight = self.sent_to_leader > 0;
+        self.send_again_at = in_flight.then(|| now.after(self.limits.send_again_after));
+        if self.abandoned > 0 {
+            self.abandoned -= 1;
+            return Completion::Silent;
+        }
+        match command.conn {
+            Some(conn) => Completion::Answer(conn, reply),
+            None => Completion::Silent,
+        }
+    }
+
+    /// The number of the oldest sent command, if any is sent.
+    pub(crate) fn oldest_sent(&self) -> Option<u64> {
+        (!self.sent.is_empty()).then_some(self.first_sequence)
+    }
+
+    /// The next client whose command's time is up.
+    pub(crate) fn take_expired(&mut self, now: BootTime) -> Option<Expired> {
+        if let Some(command) = self.sent.get(self.abandoned) {
+            if now < command.expires {
+                return None;
+            }
+            self.abandoned += 1;
+            return command.conn.map(Expired::Unknown);
+        }
+        if now < self.waiting.front()?.expires {
+            return None;
+        }
+        let command = self.waiting.pop_front()?;
+        self.bytes -= command.bytes;
+        command.conn.map(Expired::NotApplied)
+    }
+
+    /// When something must happen, if nothing else does before.
+    pub(crate) fn deadline(&self) -> Option<BootTime> {
+        let oldest = self.sent.get(self.abandoned).or(self.waiting.front());
+        oldest.map(|command| command.expires).into_iter().chain(self.send_again_at).min()
+    }
+}
+
+/// A session has one stream today; the format has room for more.
+const ONLY_STREAM: u64 = 0;
+
+/// How long a lost connection gets to come back before its commands are sent again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(30);
+
+/// The bytes that a command counts for: its arguments, and a share for what surrounds each.
+pub(crate) fn weight(operation: &Operation) -> usize {
+    const SHARE_BYTES: usize = 16;
+    let weigh = |args: &[bytes::Bytes]| args.iter().map(|arg| arg.len() + SHARE_BYTES).sum::<usize>();
+    SHARE_BYTES
+        + match operation {
+            Operation::Command { args, .. } => weigh(args),
+            Operation::Transaction { watched, commands } => {
+                let watched: usize = watched.iter().map(|watched| watched.key.len() + SHARE_BYTES).sum();
+                watched + commands.iter().map(|(_, args)| weigh(args)).sum::<usize>()
+            }
+            Operation::OpenSession
+            | Operation::Birth { .. }
+            | Operation::Calendar { .. }
+            | Operation::Nothing => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const LEADER: Option<(Term, NodeId)> = Some((Term(1), NodeId(2)));
+    const NEXT_LEADER: Option<(Term, NodeId)> = Some((Term(2), NodeId(3)));
+
+    fn at(millis: u64) -> BootTime {
+        BootTime { micros: millis * 1000 }
+    }
+
+    fn origin() -> Origin {
+        Origin::new(&Config::for_node(NodeId(1), 1, 0))
+    }
+
+    fn submit(origin: &mut Origin, now: u64, conn: u64) {
+        let args = vec![Bytes::from_static(b"incr"), Bytes::from_static(b"k")];
+        origin.submit(at(now), ConnId(conn), Operation::Command { db: 0, user: 0, args });
+    }
+
+    /// (leader, first number, how many) of what is forwarded now.
+    fn forwarded(origin: &mut Origin, now: u64) -> Vec<(u64, u64, usize)> {
+        let Some((leader, groups)) = origin.forward(at(now)) else { return Vec::new() };
+        groups.iter().map(|group| (leader.0, group.first_sequence, group.operations.len())).collect()
+    }
+
+    #[test]
+    fn opening_travels_before_the_first_command() {
+        let mut origin = origin();
+        submit(&mut origin, 0, 1);
+        assert_eq!(forwarded(&mut origin, 0), []);
+        origin.follow(LEADER);
+        assert_eq!(forwarded(&mut origin, 0), [(2, 0, 2)]);
+        assert_eq!(forwarded(&mut origin, 0), []);
+    }
+
+    #[test]
+    fn new_leader_gets_everything_that_is_not_applied_with_the_same_numbers() {
+        let mut origin = origin();
+        origin.follow(LEADER);
+        submit(&mut origin, 0, 1);
+        submit(&mut origin, 0, 1);
+        assert_eq!(forwarded(&mut origin, 0), [(2, 0, 3)]);
+        assert!(matches!(origin.complete(at(1), 0, Reply::Null), Completion::Silent));
+        assert!(matches!(origin.complete(at(1), 1, Reply::Null), Completion::Answer(ConnId(1), _)));
+        origin.follow(NEXT_LEADER);
+        assert_eq!(forwarded(&mut origin, 2), [(3, 2, 1)]);
+        assert!(matches!(origin.complete(at(3), 1, Reply::Null), Completion::Duplicate));
+        assert!(matches!(origin.complete(at(3), 2, Reply::Null), Completion::Answer(ConnId(1), _)));
+        assert_eq!(origin.oldest_sent(), None);
+        assert_eq!(origin.bytes, 0);
+    }
+
+    #[test]
+    fn commands_without_a_sign_of_life_are_sent_again() {
+        let mut origin = origin();
+        origin.follow(LEADER);
+        submit(&mut origin, 0, 1);
+        assert_eq!(forwarded(&mut origin, 0), [(2, 0, 2)]);
+        assert_eq!(forwarded(&mut origin, 499), []);
+        assert_eq!(forwarded(&mut origin, 500), [(2, 0, 2)]);
+    }
+
+    #[test]
+    fn only_what_was_never_sent_is_told_as_not_applied() {
+        let mut origin = origin();
+        origin.follow(LEADER);
+        submit(&mut origin, 0, 1);
+        forwarded(&mut origin, 0);
+        origin.follow(None);
+        submit(&mut origin, 1, 2);
+        assert_eq!(origin.take_expired(at(14_999)), None);
+        assert_eq!(origin.take_expired(at(15_001)), Some(Expired::Unknown(ConnId(1))));
+        assert_eq!(origin.take_expired(at(15_001)), Some(Expired::NotApplied(ConnId(2))));
+        assert_eq!(origin.take_expired(at(15_001)), None);
+        origin.follow(NEXT_LEADER);
+        assert_eq!(forwarded(&mut origin, 15_002), [(3, 0, 2)], "an abandoned command goes on");
+        assert!(matches!(origin.complete(at(15_003), 0, Reply::Null), Completion::Silent));
+        assert!(matches!(origin.complete(at(15_003), 1, Reply::Null), Completion::Silent));
+    }
+}

@@ -1,0 +1,137 @@
+//! What a driver wants done.
+
+use bytes::Bytes;
+use quorate_consensus::{NodeId, PersistId, SnapshotMeta};
+use quorate_log::{SnapshotHeader, Write};
+use quorate_machine::{Reply, Snapshot, Watched};
+
+use crate::{input::ConnId, peer::PeerMessage};
+
+/// Everything that one batch of inputs has caused. Each list is in order; between the lists there is none,
+/// except that nothing in them depends on a log task of the same batch: what does is held back by the driver.
+#[derive(Debug)]
+pub struct Outputs<M> {
+    /// Work for the log's writer, first in, first out.
+    pub log: Vec<LogTask>,
+    /// Messages to peers.
+    pub send: Vec<(NodeId, PeerMessage<M>)>,
+    /// Answers to clients.
+    pub answers: Vec<(ConnId, Answer)>,
+    /// Work for the snapshot store, first in, first out.
+    pub snapshots: Vec<SnapshotTask>,
+    /// What an operator should read.
+    pub notices: Vec<Notice>,
+    /// Set once: the driver is dead, nothing was promised on what failed, and the process must end.
+    pub fatal: Option<String>,
+}
+
+impl<M> Default for Outputs<M> {
+    fn default() -> Self {
+        Self {
+            log: Vec::new(),
+            send: Vec::new(),
+            answers: Vec::new(),
+            snapshots: Vec::new(),
+            notices: Vec::new(),
+            fatal: None,
+        }
+    }
+}
+
+/// Work for the log's writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTask {
+    /// Write, make durable together with what else is waiting, and report
+    /// [`crate::Input::Persisted`]. An empty write needs no disk, only its place in the order.
+    Write {
+        /// Its number.
+        op: PersistId,
+        /// What to write.
+        write: Write,
+    },
+    /// Put an installed snapshot in the place of the log, and report [`crate::Input::LogReplaced`].
+    ReplaceBySnapshot {
+        /// What the engine calls it.
+        meta: SnapshotMeta,
+        /// What the log calls it.
+        header: SnapshotHeader,
+    },
+    /// Entries before `first_kept` are in a durable snapshot: their room may be used again.
+    Release {
+        /// The first entry that stays.
+        first_kept: u64,
+    },
+    /// The cluster was born, or this node has learnt its id: record it.
+    SetClusterId {
+        /// The cluster's random id.
+        id: u128,
+    },
+}
+
+/// Work for the snapshot store.
+#[derive(Debug)]
+pub enum SnapshotTask {
+    /// Write a snapshot of this node's own machine, then report `Made` or `MakeFailed`.
+    Make {
+        /// What it stands for; the size is not known yet.
+        meta: SnapshotMeta,
+        /// A cheap view of the machine's state, independent of what happens to it from now on.
+        snapshot: Snapshot,
+    },
+    /// Read a chunk for a peer, then report `Loaded` or `Missing`.
+    Load {
+        /// The peer.
+        to: NodeId,
+        /// The snapshot, if the transfer has begun; otherwise the newest.
+        meta: Option<SnapshotMeta>,
+        /// Where to begin.
+        offset: u64,
+        /// How many bytes at most.
+        bytes: usize,
+    },
+    /// Write a received chunk, then report `Stored` or `Rejected`. Offset 0 begins anew.
+    Store {
+        /// The snapshot.
+        meta: SnapshotMeta,
+        /// Where the chunk begins.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Verify a received snapshot, make it durable and visible, then report `Received` or `Rejected`.
+    Finish {
+        /// The snapshot.
+        meta: SnapshotMeta,
+    },
+}
+
+/// The answer to one [`crate::Request`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The reply. An error of the kind `CLUSTERDOWN`, `LOADING`, `MISCONF` or `BUSY` says that nothing was
+    /// applied.
+    Reply(Reply),
+    /// The answer to [`crate::Action::Watch`].
+    Watched(Vec<Watched>),
+    /// Whether the command took effect is not known, and will not be told: close the connection, which every
+    /// client takes for *unknown*. Later requests of the connection get no answer.
+    Close(&'static str),
+}
+
+/// Something that an operator should read in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How urgent it is.
+    pub level: Level,
+    /// One line, lower-case, without a full stop.
+    pub text: String,
+}
+
+/// How urgent a [`Notice`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// The normal course of things.
+    Info,
+    /// Somebody should look at it.
+    Warn,
+}

@@ -1,0 +1,197 @@
+//! A small cluster of drivers with a perfect network and disks that a test may hold back.
+//!
+//! Time stands still unless a test moves it, and then goes from deadline to deadline.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quorate_consensus::{
+    BootTime, Config as EngineConfig, Engine, Membership, NodeId, PersistId, Restored, engine::RoleKind,
+    raft::Raft,
+};
+use quorate_machine::{Limits, Machine, Reply};
+use quorate_node::{
+    Action, Answer, Config, ConnId, Driver, Input, LogTask, Now, Outputs, PeerMessage, Request,
+};
+
+type Message = <Raft as Engine>::Message;
+
+/// Drivers, what is under way between them, and what clients were told.
+pub(crate) struct Cluster {
+    pub(crate) now: Now,
+    pub(crate) nodes: BTreeMap<u64, Node>,
+    network: VecDeque<(NodeId, NodeId, PeerMessage<Message>)>,
+    /// Nodes that neither send nor receive.
+    pub(crate) cut_off: BTreeSet<u64>,
+    /// Nodes whose writes do not become durable.
+    pub(crate) stalled: BTreeSet<u64>,
+}
+
+pub(crate) struct Node {
+    pub(crate) driver: Driver<Raft>,
+    writes: VecDeque<PersistId>,
+    pub(crate) answers: Vec<(ConnId, Answer)>,
+    pub(crate) notices: Vec<String>,
+    pub(crate) fatal: Option<String>,
+}
+
+impl Cluster {
+    pub(crate) fn new(size: u64) -> Self {
+        let now = Now { boot: BootTime { micros: 1_000_000 }, wall_ms: 1_700_000_000_000 };
+        let nodes = (1..=size).map(|id| (id, Node::new(id, size, now))).collect();
+        Self { now, nodes, network: VecDeque::new(), cut_off: BTreeSet::new(), stalled: BTreeSet::new() }
+    }
+
+    /// A cluster whose leader takes commands.
+    pub(crate) fn with_leader(size: u64) -> (Self, u64) {
+        let mut cluster = Self::new(size);
+        let leader = cluster.elect();
+        (cluster, leader)
+    }
+
+    /// Lets time pass until a node that is not cut off leads and has applied its first entries.
+    pub(crate) fn elect(&mut self) -> u64 {
+        for _ in 0..200 {
+            self.pass(Duration::from_millis(20));
+            if let Some(leader) = self.leader() {
+                self.pass(Duration::from_millis(100));
+                return leader;
+            }
+        }
+        panic!("no leader after four seconds");
+    }
+
+    pub(crate) fn leader(&self) -> Option<u64> {
+        let leads = |node: &Node| node.driver.status(self.now).engine.role.kind == RoleKind::Leader;
+        self.nodes.iter().find(|(id, node)| !self.cut_off.contains(id) && leads(node)).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn follower(&self) -> u64 {
+        let leader = self.leader();
+        *self.nodes.keys().find(|&&id| Some(id) != leader && !self.cut_off.contains(&id)).expect("a follower")
+    }
+
+    /// Feeds one input, and delivers everything that follows from it.
+    pub(crate) fn input(&mut self, node: u64, input: Input<Message>) {
+        self.step(node, input);
+        self.deliver();
+    }
+
+    pub(crate) fn ask(&mut self, node: u64, conn: u64, actions: Vec<Action>) {
+        let requests = actions.into_iter().map(|action| Request { db: 0, action }).collect();
+        self.input(node, Input::Requests { conn: ConnId(conn), requests });
+    }
+
+    /// What the clients of a node were told since the last call.
+    pub(crate) fn answers(&mut self, node: u64) -> Vec<(u64, Answer)> {
+        let answers = std::mem::take(&mut self.node(node).answers);
+        answers.into_iter().map(|(conn, answer)| (conn.0, answer)).collect()
+    }
+
+    pub(crate) fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    /// Lets time pass, stopping at each deadline of each node.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        let end = self.now.boot.after(duration);
+        while self.now.boot < end {
+            let deadlines = self.nodes.values().map(|node| node.driver.deadline(self.now));
+            let next = deadlines.chain([end]).min().expect("an end").max(self.now.boot.after(TICK));
+            self.now.wall_ms += i64::try_from(next.since(self.now.boot).as_millis()).expect("a short time");
+            self.now.boot = next.min(end);
+            let due: Vec<u64> = self.nodes.keys().copied().collect();
+            for id in due {
+                if self.nodes[&id].driver.deadline(self.now) <= self.now.boot {
+                    self.step(id, Input::Deadline);
+                }
+            }
+            self.deliver();
+        }
+    }
+
+    /// Makes what a stalled node has written durable after all.
+    pub(crate) fn release_disk(&mut self, node: u64) {
+        self.stalled.remove(&node);
+        self.deliver();
+    }
+
+    fn step(&mut self, id: u64, input: Input<Message>) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&id).expect("a node of the cluster");
+        let Outputs { log, send, answers, snapshots, notices, fatal } = node.driver.step(now, [input]);
+        assert!(snapshots.is_empty(), "these tests stay below the size of a snapshot");
+        node.writes.extend(log.into_iter().filter_map(|task| match task {
+            LogTask::Write { op, .. } => Some(op),
+            LogTask::ReplaceBySnapshot { .. } | LogTask::Release { .. } | LogTask::SetClusterId { .. } => {
+                None
+            }
+        }));
+        node.answers.extend(answers);
+        node.notices.extend(notices.into_iter().map(|notice| notice.text));
+        node.fatal = node.fatal.take().or(fatal);
+        self.network.extend(send.into_iter().map(|(to, message)| (NodeId(id), to, message)));
+    }
+
+    fn deliver(&mut self) {
+        for _ in 0..DELIVERIES_MAX {
+            if let Some((from, to, message)) = self.network.pop_front() {
+                if !self.cut_off.contains(&from.0) && !self.cut_off.contains(&to.0) {
+                    self.step(to.0, Input::Peer { from, message });
+                }
+                continue;
+            }
+            let stalled = &self.stalled;
+            let ready = self.nodes.iter_mut().filter(|(id, _)| !stalled.contains(id));
+            let Some((id, op)) = ready.filter_map(|(&id, node)| Some((id, node.writes.pop_front()?))).next()
+            else {
+                return;
+            };
+            self.step(id, Input::Persisted { op });
+        }
+        panic!("the cluster does not come to rest");
+    }
+}
+
+/// Time moves at least this much, so that a deadline in the past cannot stop it.
+const TICK: Duration = Duration::from_micros(100);
+const DELIVERIES_MAX: usize = 100_000;
+
+impl Node {
+    fn new(id: u64, size: u64, now: Now) -> Self {
+        let membership = Membership::of_voters((1..=size).map(NodeId));
+        let restored = Restored { birth: membership.clone(), ..Restored::default() };
+        let engine = Raft::new(EngineConfig::for_node(NodeId(id), id), restored, now.boot);
+        let config = Config::for_node(NodeId(id), 1, 0x1234_0000 + u128::from(id));
+        let machine = Machine::new(Limits::default());
+        let driver = Driver::new(config, engine, machine, membership, now);
+        Self { driver, writes: VecDeque::new(), answers: Vec::new(), notices: Vec::new(), fatal: None }
+    }
+}
+
+pub(crate) fn write(words: &str) -> Action {
+    Action::Write(args(words))
+}
+
+pub(crate) fn read(words: &str) -> Action {
+    Action::Read(args(words))
+}
+
+pub(crate) fn args(words: &str) -> Vec<Bytes> {
+    words.split_whitespace().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+}
+
+pub(crate) fn integer(conn: u64, value: i64) -> (u64, Answer) {
+    (conn, Answer::Reply(Reply::Integer(value)))
+}
+
+pub(crate) fn bulk(conn: u64, value: &'static str) -> (u64, Answer) {
+    (conn, Answer::Reply(Reply::Bulk(Bytes::from_static(value.as_bytes()))))
+}
+
+pub(crate) fn is_error(answer: &Answer, code: &str) -> bool {
+    matches!(answer, Answer::Reply(Reply::Error(text)) if text.starts_with(code.as_bytes()))
+}

@@ -1,0 +1,221 @@
+//! The driver's promises, one by one, with the real engine and machine and a network that a test holds in its
+//! hand. What happens under random faults is the simulator's concern.
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::{Cluster, bulk, integer, is_error, read, write};
+use quorate_node::{Action, Answer, ConnId, Input};
+
+#[test]
+fn write_is_answered_only_when_it_is_durable() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.stalled.insert(leader);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    assert_eq!(cluster.answers(leader), []);
+    cluster.release_disk(leader);
+    assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+}
+
+#[test]
+fn write_is_answered_with_a_quorum_though_the_leaders_own_disk_is_slow() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.stalled.insert(leader);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+}
+
+#[test]
+fn leader_alone_acknowledges_nothing() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let others: Vec<u64> = cluster.nodes.keys().copied().filter(|&id| id != leader).collect();
+    cluster.cut_off.extend(others);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    cluster.ask(leader, 2, vec![read("get k")]);
+    cluster.pass(Duration::from_secs(2));
+    assert_eq!(cluster.answers(leader), []);
+}
+
+#[test]
+fn follower_answers_its_clients_from_its_own_apply() {
+    let (mut cluster, _) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![write("incr k"), read("get k"), write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [integer(1, 1), bulk(1, "1"), integer(1, 2)]);
+}
+
+#[test]
+fn read_before_a_write_of_its_connection_does_not_see_it() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("set k a")]);
+    cluster.ask(leader, 1, vec![read("get k"), write("set k b"), read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    let replies: Vec<_> = cluster.answers(leader).into_iter().skip(1).collect();
+    assert_eq!(replies[0], bulk(1, "a"));
+    assert_eq!(replies[2], bulk(1, "b"));
+}
+
+#[test]
+fn read_on_a_follower_sees_what_was_acknowledged_elsewhere() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![write("set k a")]);
+    assert_eq!(cluster.answers(leader).len(), 1);
+    cluster.ask(follower, 1, vec![read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [bulk(1, "a")]);
+}
+
+/// redisraft#13: a command that was forwarded again after a change of leader was in the log twice.
+#[test]
+fn hazard_26_command_sent_to_two_leaders_in_turn_takes_effect_once() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    for node in 1..=3 {
+        if node != leader {
+            cluster.stalled.insert(node);
+        }
+    }
+    cluster.ask(follower, 1, vec![write("incr k")]);
+    assert_eq!(cluster.answers(follower), [], "no quorum has it yet");
+    cluster.cut_off.insert(leader);
+    let stalled: Vec<u64> = cluster.stalled.iter().copied().collect();
+    stalled.into_iter().for_each(|node| cluster.release_disk(node));
+    let successor = cluster.elect();
+    assert_ne!(successor, leader);
+    cluster.pass(Duration::from_secs(2));
+    assert_eq!(cluster.answers(follower), [integer(1, 1)]);
+    cluster.ask(follower, 1, vec![write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [integer(1, 2)]);
+}
+
+/// redisraft#23: an error said that nothing had happened, and then it had.
+#[test]
+fn hazard_27_time_out_tells_unknown_for_what_was_sent_and_not_applied_for_what_was_not() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    let others: Vec<u64> = cluster.nodes.keys().copied().filter(|&id| id != follower).collect();
+    cluster.cut_off.extend(others);
+    cluster.ask(follower, 1, vec![write("incr sent")]);
+    cluster.pass(Duration::from_secs(3));
+    assert_eq!(cluster.answers(follower), [], "while it is not known, it goes on");
+    cluster.ask(follower, 2, vec![write("incr unsent")]);
+    cluster.pass(Duration::from_secs(20));
+    let answers = cluster.answers(follower);
+    assert!(matches!(answers[0], (1, Answer::Close(_))), "{answers:?}");
+    assert!(answers[1].0 == 2 && is_error(&answers[1].1, "CLUSTERDOWN"), "{answers:?}");
+    cluster.cut_off.clear();
+    cluster.elect();
+    cluster.pass(Duration::from_secs(2));
+    cluster.ask(leader, 3, vec![read("mget sent unsent")]);
+    cluster.pass(Duration::from_secs(1));
+    let text = format!("{:?}", cluster.answers(leader));
+    assert!(text.contains("Null"), "what was refused has no effect: {text}");
+}
+
+#[test]
+fn hazard_24_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("set k a")]);
+    cluster.answers(leader);
+    cluster.input(leader, Input::Room { available: false });
+    cluster.ask(leader, 1, vec![write("set k b")]);
+    assert!(is_error(&cluster.answers(leader)[0].1, "MISCONF"));
+    cluster.ask(leader, 1, vec![read("get k")]);
+    assert_eq!(cluster.answers(leader), [bulk(1, "a")]);
+    cluster.input(leader, Input::Room { available: true });
+    cluster.ask(leader, 1, vec![write("incr n")]);
+    assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+}
+
+#[test]
+fn refusal_does_not_overtake_an_earlier_answer() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.stalled.insert(leader);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    cluster.input(leader, Input::Room { available: false });
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    assert_eq!(cluster.answers(leader), []);
+    cluster.release_disk(leader);
+    let answers = cluster.answers(leader);
+    assert_eq!(answers[0], integer(1, 1));
+    assert!(is_error(&answers[1].1, "MISCONF"));
+}
+
+#[test]
+fn transaction_fails_when_a_watched_key_has_changed() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("set k a"), Action::Watch(cluster::args("k"))]);
+    cluster.pass(Duration::from_millis(100));
+    let Some((_, Answer::Watched(watched))) = cluster.answers(leader).pop() else { panic!("no versions") };
+    cluster.ask(leader, 2, vec![write("set k b")]);
+    cluster.answers(leader);
+    let commands = vec![(0, cluster::args("set k c"))];
+    cluster.ask(leader, 1, vec![Action::Transaction { watched, commands }]);
+    cluster.ask(leader, 2, vec![read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    let answers = cluster.answers(leader);
+    assert_eq!(answers[0], (1, Answer::Reply(quorate_machine::Reply::NullArray)));
+    assert_eq!(answers[1], bulk(2, "b"));
+}
+
+#[test]
+fn key_expires_by_the_logs_stamp_without_any_client() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("set k a px 1500")]);
+    cluster.pass(Duration::from_millis(1400));
+    cluster.answers(leader);
+    cluster.ask(leader, 1, vec![read("get k")]);
+    assert_eq!(cluster.answers(leader), [bulk(1, "a")]);
+    cluster.pass(Duration::from_millis(150));
+    cluster.ask(leader, 1, vec![read("get k")]);
+    assert_eq!(cluster.answers(leader), [(1, Answer::Reply(quorate_machine::Reply::Null))]);
+}
+
+#[test]
+fn hazard_30_wall_clock_jump_expires_nothing() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("set k a px 60000")]);
+    cluster.now.wall_ms += 3_600_000;
+    cluster.pass(Duration::from_secs(5));
+    cluster.now.wall_ms -= 7_200_000;
+    cluster.pass(Duration::from_secs(5));
+    cluster.answers(leader);
+    cluster.ask(leader, 1, vec![read("get k")]);
+    assert_eq!(cluster.answers(leader), [bulk(1, "a")]);
+}
+
+#[test]
+fn failed_write_is_final() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.stalled.insert(leader);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    let op = quorate_consensus::PersistId(u64::MAX);
+    cluster.input(leader, Input::PersistFailed { op, reason: "input/output error".into() });
+    assert!(cluster.node(leader).fatal.as_ref().is_some_and(|text| text.contains("input/output error")));
+    cluster.release_disk(leader);
+    assert_eq!(cluster.answers(leader), []);
+}
+
+#[test]
+fn shutdown_hands_leadership_over() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.input(leader, Input::Shutdown);
+    cluster.pass(Duration::from_millis(20));
+    assert!(cluster.leader().is_some_and(|successor| successor != leader));
+}
+
+#[test]
+fn client_that_is_gone_gets_nothing_and_its_writes_may_take_effect() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.stalled.insert(leader);
+    cluster.ask(leader, 1, vec![write("incr k")]);
+    cluster.input(leader, Input::Disconnected { conn: ConnId(1) });
+    cluster.release_disk(leader);
+    assert_eq!(cluster.answers(leader), []);
+    cluster.ask(leader, 2, vec![read("get k")]);
+    assert_eq!(cluster.answers(leader), [bulk(2, "1")]);
+}
