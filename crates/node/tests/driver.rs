@@ -121,14 +121,35 @@ fn hazard_24_full_disk_refuses_writes_serves_reads_and_recovers() {
     let (mut cluster, leader) = Cluster::with_leader(3);
     cluster.ask(leader, 1, vec![write("set k a")]);
     cluster.answers(leader);
-    cluster.input(leader, Input::Room { available: false });
-    cluster.ask(leader, 1, vec![write("set k b")]);
-    assert!(is_error(&cluster.answers(leader)[0].1, "MISCONF"));
-    cluster.ask(leader, 1, vec![read("get k")]);
-    assert_eq!(cluster.answers(leader), [bulk(1, "a")]);
-    cluster.input(leader, Input::Room { available: true });
+    let room = |cluster: &mut Cluster, available| {
+        [1, 2, 3].map(|node| cluster.input(node, Input::Room { available }));
+        cluster.pass(Duration::from_millis(300));
+    };
+    room(&mut cluster, false);
+    for node in 1..=3 {
+        cluster.ask(node, 1, vec![write("set k b"), read("get k")]);
+        cluster.pass(Duration::from_millis(100));
+        let answers = cluster.answers(node);
+        assert!(is_error(&answers[0].1, "MISCONF"), "{answers:?}");
+        assert_eq!(answers[1], bulk(1, "a"));
+    }
+    room(&mut cluster, true);
+    let leader = cluster.leader().expect("a leader");
     cluster.ask(leader, 1, vec![write("incr n")]);
     assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+}
+
+#[test]
+fn leader_without_room_hands_over_to_a_follower_that_has_some() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.pass(Duration::from_millis(300));
+    cluster.input(leader, Input::Room { available: false });
+    cluster.pass(Duration::from_millis(300));
+    assert!(cluster.leader().is_some_and(|successor| successor != leader));
+    cluster.ask(follower, 1, vec![write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [integer(1, 1)]);
 }
 
 #[test]

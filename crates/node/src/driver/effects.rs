@@ -18,14 +18,16 @@ impl<E: Engine> Driver<E> {
     /// Carries out one drained batch. Whether it may have led to more.
     pub(super) fn absorb(&mut self, now: Now, effects: Effects<E::Message>) -> bool {
         let Effects { persist, send, committed, proposals, reads, snapshots, role, fatal } = effects;
-        let more = role.is_some() || !proposals.is_empty() || !committed.is_empty() || !reads.is_empty();
+        let appended = |outcome: &ProposalOutcome| matches!(outcome, ProposalOutcome::Appended { .. });
+        let progress = proposals.iter().any(|(_, outcome)| appended(outcome));
+        let more = role.is_some() || progress || !committed.is_empty() || !reads.is_empty();
         if let Some(persist) = persist {
             self.persist(persist);
         }
         self.out.send.extend(send.into_iter().map(|(to, message)| (to, PeerMessage::Engine(message))));
         self.unapplied.extend(committed);
         for (_, outcome) in proposals {
-            self.leadership.proposed(matches!(outcome, ProposalOutcome::Appended { .. }));
+            self.leadership.proposed(appended(&outcome));
         }
         for (id, outcome) in reads {
             self.read_outcome(id, outcome);

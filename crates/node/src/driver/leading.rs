@@ -63,7 +63,7 @@ impl Leadership {
         }
     }
 
-    /// The engine has answered the last proposal.
+    /// The engine has answered the last proposal. A batch that it has refused is proposed again later.
     pub(super) fn proposed(&mut self, appended: bool) {
         if let Self::Leading(leader) = self {
             match leader.proposing.take() {
@@ -159,11 +159,13 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Whether the disk has room for the log has changed.
-    pub(super) fn room(&mut self, available: bool) {
+    pub(super) fn room(&mut self, now: Now, available: bool) {
         if self.has_room == available {
             return;
         }
         self.has_room = available;
+        // The others refuse writes while the leader has no room: they should know at once.
+        self.next_gossip = now.boot;
         if available {
             self.notice(Level::Info, "the disk has room for the log again: writes are accepted".into());
         } else {
@@ -171,20 +173,22 @@ impl<E: Engine> Driver<E> {
                 Level::Warn,
                 "the disk has no room for the log: writes are refused, reads go on".into(),
             );
+            self.hand_over(now);
         }
     }
 
-    /// Gives leadership to the follower that is furthest, since this process wants to end.
+    /// Gives leadership to the follower with room on its disk that is furthest, if there is one.
     pub(super) fn hand_over(&mut self, now: Now) {
         let status = self.engine.status(now.boot);
         if status.role.kind != RoleKind::Leader {
             return;
         }
-        let voters = &status.membership.voters;
-        let candidates = status.peers.iter().filter(|peer| peer.active && voters.contains(&peer.id));
-        if let Some(successor) = candidates.max_by_key(|peer| peer.matched) {
-            self.notice(Level::Info, format!("hands leadership over to {}", successor.id));
-            self.engine.step(now.boot, EngineInput::Transfer { to: successor.id });
+        let has_room = |peer: NodeId| self.gossip.get(&peer).is_some_and(|(gossip, _)| gossip.room);
+        let can_lead = |peer: NodeId| status.membership.voters.contains(&peer) && has_room(peer);
+        let candidates = status.peers.iter().filter(|peer| peer.active && can_lead(peer.id));
+        if let Some(successor) = candidates.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
+            self.notice(Level::Info, format!("hands leadership over to {successor}"));
+            self.engine.step(now.boot, EngineInput::Transfer { to: successor });
         }
     }
 }

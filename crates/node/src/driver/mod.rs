@@ -169,7 +169,7 @@ impl<E: Engine> Driver<E> {
             Input::LogReplaced { meta } => {
                 self.engine.step(now.boot, EngineInput::SnapshotInstalled { meta });
             }
-            Input::Room { available } => self.room(available),
+            Input::Room { available } => self.room(now, available),
             Input::Snapshot(done) => self.snapshot_done(now, done),
             Input::Shutdown => self.hand_over(now),
         }
