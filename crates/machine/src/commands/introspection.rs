@@ -37,7 +37,7 @@ const SUBCOMMANDS: &[Spec] =
             "COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
             "Answers the names of commands.",
         ),
-        Spec::pure(Group::Server, "command|getkeys", -3, command_getkeys).with(ANY_TIME).doc(
+        Spec::pure(Group::Server, "command|getkeys", -4, command_getkeys).with(ANY_TIME).doc(
             "2.8.13",
             "COMMAND GETKEYS command [arg [arg ...]]",
             "Answers which arguments of a command are keys.",

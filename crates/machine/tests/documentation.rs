@@ -1,0 +1,84 @@
+//! `docs/commands.md` is made of the command table. Regenerate it with `UPDATE_GOLDENFILES=1`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use quorate_machine::settings::SETTINGS;
+use quorate_machine::{Class, Flags, Spec, all};
+
+const INTRODUCTION: &str = "# Commands
+
+Made of the command table (`crates/machine/src/commands`) by `cargo test -p quorate-machine`; do not edit.
+
+Replies and error texts are those of Redis 7.0 for commands that it has, and follow the documentation of the version
+named for later ones. *Where* says who answers: **log** is applied by every node at its place in the log; **read** is
+answered from the state of the last applied entry, or at its place in the log; **node** and **connection** are
+answered by the node that the client is on.
+
+What differs from Redis:
+
+* A key exists up to the end of the millisecond of cluster time at which it expires, and then for no command.
+* `PTTL` answers at least 1 until the expiry is applied.
+* `SCAN` answers pages: one step can answer more than `COUNT`, a key that stays is answered once, and a cursor holds on
+  every node.
+* `KEYS` and `SCAN` have one order on all nodes; `UNLINK` and `ASYNC` free memory as their counterparts do.
+* A value is at most `proto-max-bulk-len` long whatever command makes it. The limit on data counts keys and values,
+  and also holds within scripts.
+* `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
+";
+
+fn place(spec: &Spec) -> &'static str {
+    match spec.class {
+        Class::Read | Class::Pure => "read",
+        Class::Write => "log",
+        Class::Script if spec.flags.contains(Flags::READONLY) => "read",
+        Class::Script => "log",
+        Class::Connection => "connection",
+        Class::Node => "node",
+    }
+}
+
+fn row(text: &mut String, spec: &Spec) {
+    let syntax = spec.syntax.replace('|', "\\|");
+    writeln!(text, "| `{syntax}` | {} | {} | {} |", spec.summary, place(spec), spec.since)
+        .expect("a string grows");
+}
+
+fn document() -> String {
+    let mut groups: BTreeMap<_, Vec<&Spec>> = BTreeMap::new();
+    for spec in all() {
+        groups.entry(spec.group).or_default().push(spec);
+    }
+    let mut text = INTRODUCTION.to_owned();
+    for (group, specs) in groups {
+        let name = group.name();
+        let title = name[..1].to_uppercase() + &name[1..];
+        write!(text, "\n## {title}\n\n| Command | What it does | Where | Since |\n|---|---|---|---|\n")
+            .expect("a string grows");
+        for spec in specs {
+            if spec.subcommands.is_empty() || spec.name == "command" {
+                row(&mut text, spec);
+            }
+            spec.subcommands.iter().for_each(|subcommand| row(&mut text, subcommand));
+        }
+    }
+    text.push_str("\n## Replicated settings\n\nChanged by `CONFIG SET` on any node, for all nodes at the same place of the log.\n\n");
+    text.push_str("| Setting | Default | Least | Greatest | What it limits |\n|---|---|---|---|---|\n");
+    for setting in SETTINGS {
+        let (name, default, min, max) = (setting.name, setting.default, setting.min, setting.max);
+        writeln!(text, "| `{name}` | {default} | {min} | {max} | {} |", setting.summary)
+            .expect("a string grows");
+    }
+    text
+}
+
+#[test]
+fn the_document_says_what_the_table_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/commands.md");
+    let expected = document();
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::write(path, &expected).expect("the document can be written");
+    }
+    let present = std::fs::read_to_string(path).expect("the document is there");
+    assert!(present == expected, "docs/commands.md is out of date: run with UPDATE_GOLDENFILES=1");
+}

@@ -1,0 +1,310 @@
+//! Properties that hold for any history: replicas are equal, snapshots are complete, commands are applied once, and
+//! nothing expires early.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use quorate_machine::{
+    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Refusal, Reply, SessionId,
+};
+use support::{Driver, SESSION, args};
+
+/// An entry of a history: how far time went, and what it carries.
+#[derive(Clone, Debug)]
+struct Step {
+    ms: u64,
+    groups: Vec<Group>,
+}
+
+/// Commands on few keys, so that they meet.
+fn command() -> impl Strategy<Value = Vec<Bytes>> {
+    let key = prop_oneof![Just("a"), Just("b"), Just("c"), Just("lock")];
+    let value = prop_oneof![Just("1"), Just("me"), Just("you")];
+    (0..18usize, key.clone(), key, value, 1..50u64).prop_map(|(which, key, other, value, ms)| {
+        let ms = ms.to_string();
+        match which {
+            0 => args(&["SET", key, value]),
+            1 => args(&["SET", key, value, "NX", "PX", &ms]),
+            2 => args(&["SET", key, value, "IFEQ", "me", "GET"]),
+            3 => args(&["DEL", key, other]),
+            4 => args(&["DELEX", key, "IFEQ", value]),
+            5 => args(&["PEXPIRE", key, &ms]),
+            6 => args(&["PEXPIRE", key, &ms, "GT"]),
+            7 => args(&["PERSIST", key]),
+            8 => args(&["INCR", key]),
+            9 => args(&["APPEND", key, value]),
+            10 => args(&["RENAME", key, other]),
+            11 => args(&["COPY", key, other, "REPLACE"]),
+            12 => args(&["MSETNX", key, value, other, value]),
+            13 => args(&["FENCE", key]),
+            14 => args(&["RANDOMKEY"]),
+            15 => args(&["SCAN", "0", "COUNT", "2"]),
+            16 => args(&["FLUSHDB"]),
+            _ => args(&["PTTL", key]),
+        }
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        8 => (0..3u32, command()).prop_map(|(db, args)| Operation::Command { db, user: 0, args }),
+        1 => vec((0..3u32, command()), 0..4)
+            .prop_map(|commands| Operation::Transaction { watched: Vec::new(), commands }),
+        1 => (-1000..1000i64).prop_map(|offset_ms| Operation::Calendar { offset_ms }),
+    ]
+}
+
+/// Entries of two nodes' sessions: opened, superseded, with sequences that often fit and sometimes do not.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let group = (1..3u64, 1..3u64, 0..12u64, 0..12u64, vec(operation(), 0..4)).prop_map(
+        |(node, incarnation, acked, first_sequence, operations)| {
+            let operations = if first_sequence == 0 { vec![Operation::OpenSession] } else { operations };
+            let session = SessionId { node, incarnation };
+            Group { session, stream: 0, acked, first_sequence, operations }
+        },
+    );
+    vec((0..30u64, vec(group, 0..3)).prop_map(|(ms, groups)| Step { ms, groups }), 0..30)
+}
+
+/// Applies a history and answers all that came out.
+fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for step in steps {
+        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let (index, stamp) = (machine.applied() + 1, machine.stamp() + step.ms);
+        let applied = machine.apply(index, stamp, Some(&payload)).expect("the entry is well-formed");
+        outcomes.extend(applied.into_iter().map(|applied| applied.outcome));
+    }
+    outcomes
+}
+
+fn restored(machine: &Machine, cut: usize) -> Machine {
+    // However the bytes are cut on their way, the machine is the same.
+    let stream: Vec<u8> = machine.snapshot().flatten().collect();
+    let chunks: Vec<Bytes> = stream.chunks(cut).map(Bytes::copy_from_slice).collect();
+    Machine::restore(chunks).expect("an undamaged snapshot")
+}
+
+proptest! {
+    #[test]
+    fn machines_that_applied_the_same_entries_are_equal(steps in steps()) {
+        let (mut one, mut other) = (Machine::new(Limits::default()), Machine::new(Limits::default()));
+        let outcomes = apply(&mut one, &steps);
+        // Reads in between leave no trace.
+        for step in &steps {
+            prop_assert!(!other.read(0, 0, &args(&["RANDOMKEY"])).is_error());
+            apply(&mut other, std::slice::from_ref(step));
+        }
+        prop_assert_eq!(one.hash(), other.hash());
+        prop_assert_eq!(outcomes, apply(&mut Machine::new(Limits::default()), &steps));
+    }
+
+    #[test]
+    fn a_restored_machine_goes_on_as_the_one_it_was_taken_of(
+        before in steps(), after in steps(), cut in 1..200usize,
+    ) {
+        let mut original = Machine::new(Limits::default());
+        apply(&mut original, &before);
+        let snapshot = original.snapshot();
+        let hash = original.hash();
+        let mut copy = restored(&original, cut);
+        prop_assert_eq!(copy.hash(), hash);
+        prop_assert_eq!(copy.stats(), original.stats());
+        prop_assert_eq!(apply(&mut original, &after), apply(&mut copy, &after));
+        prop_assert_eq!(original.hash(), copy.hash());
+        // What went on does not show in the view that was taken before.
+        let old = Machine::restore(snapshot).expect("an undamaged snapshot");
+        prop_assert_eq!(old.hash(), hash);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused(steps in steps(), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut machine = Machine::new(Limits::default());
+        apply(&mut machine, &steps);
+        let mut stream: Vec<u8> = machine.snapshot().flatten().collect();
+        let at = at.index(stream.len());
+        stream[at] ^= 1 << bit;
+        prop_assert!(Machine::restore([Bytes::from(stream.clone())]).is_err());
+        stream[at] ^= 1 << bit;
+        prop_assert!(Machine::restore([Bytes::from(stream[..at].to_vec())]).is_err());
+        stream.push(0);
+        prop_assert!(Machine::restore([Bytes::from(stream)]).is_err());
+    }
+
+    /// A driver sends its commands again and again, in groups that begin anywhere, and the network reorders them.
+    #[test]
+    fn each_command_is_applied_once_however_often_it_is_in_the_log(
+        sent in vec((0..30u64, 1..8u64), 0..60),
+    ) {
+        let mut driver = Driver::new();
+        let increments = |count: u64| -> Vec<Operation> {
+            (0..count).map(|_| Operation::Command { db: 0, user: 0, args: args(&["INCR", "n"]) }).collect()
+        };
+        let mut replies: BTreeMap<u64, Reply> = BTreeMap::new();
+        for (from, count) in sent {
+            let operations = increments(count);
+            let group = Group { session: SESSION, stream: 0, acked: 0, first_sequence: from + 1, operations };
+            for applied in driver.apply(vec![group]) {
+                let last = driver.machine.session(SESSION).expect("the session is open");
+                match applied.outcome {
+                    Outcome::Reply(reply) => {
+                        prop_assert_eq!(&reply, &Reply::Integer(applied.sequence as i64));
+                        prop_assert_eq!(driver.machine.retained(SESSION, applied.sequence), Some(&reply));
+                        replies.insert(applied.sequence, reply);
+                    }
+                    Outcome::Refused(refusal) => {
+                        prop_assert_eq!(refusal, Refusal::Gap { expected: last + 1 });
+                    }
+                }
+            }
+        }
+        let count = replies.len().to_string();
+        let read = driver.machine.read(0, 0, &args(&["GET", "n"]));
+        prop_assert_eq!(read, if replies.is_empty() { Reply::Null } else { Reply::Bulk(count.into()) });
+    }
+
+    /// A key set in the millisecond of one stamp may have been set at its very end: the time between two entries is
+    /// only certain to be more than the stamps' difference less one millisecond.
+    #[test]
+    fn nothing_expires_early(ttl in 1..100u64, waits in vec(0..40u64, 1..10)) {
+        let mut driver = Driver::new();
+        driver.command(0, &args(&["SET", "k", "v", "PX", &ttl.to_string()]));
+        let set_at = driver.stamp_ms;
+        for wait in waits {
+            driver.advance(wait);
+            let surely_passed = (driver.stamp_ms - set_at).saturating_sub(1);
+            let exists = driver.command(0, &args(&["GET", "k"])) != Reply::Null;
+            prop_assert_eq!(exists, surely_passed < ttl);
+            let size = driver.command(0, &args(&["DBSIZE"]));
+            prop_assert_eq!(size, Reply::Integer(i64::from(exists)));
+        }
+    }
+}
+
+#[test]
+fn replies_are_forgotten_when_acknowledged_or_too_many() {
+    let mut driver = Driver::new();
+    let set = args(&["CONFIG", "SET", "quorate-session-replies", "2"]);
+    let ping = || Operation::Command { db: 0, user: 0, args: args(&["PING"]) };
+    driver.run(vec![Operation::Command { db: 0, user: 0, args: set }, ping(), ping()]);
+    assert_eq!(driver.machine.retained(SESSION, 1), None, "the oldest of three");
+    assert!(driver.machine.retained(SESSION, 2).is_some());
+    let group = |acked, first_sequence| Group {
+        session: SESSION,
+        stream: 0,
+        acked,
+        first_sequence,
+        operations: vec![ping()],
+    };
+    let applied = driver.apply(vec![group(0, 1)]);
+    assert_eq!(applied[0].outcome, Outcome::Refused(Refusal::Forgotten));
+    driver.apply(vec![group(3, 4)]);
+    assert_eq!(driver.machine.retained(SESSION, 3), None, "acknowledged");
+    assert!(driver.machine.retained(SESSION, 4).is_some());
+}
+
+#[test]
+fn a_superseded_or_unknown_session_is_refused() {
+    let mut driver = Driver::new();
+    let command = |incarnation, first_sequence, operation| Group {
+        session: SessionId { node: 1, incarnation },
+        stream: 0,
+        acked: 0,
+        first_sequence,
+        operations: vec![operation],
+    };
+    let ping = || Operation::Command { db: 0, user: 0, args: args(&["PING"]) };
+    let unknown = Outcome::Refused(Refusal::UnknownSession);
+    assert_eq!(driver.apply(vec![command(2, 1, ping())])[0].outcome, unknown);
+    driver.apply(vec![command(2, 0, Operation::OpenSession)]);
+    assert_eq!(driver.apply(vec![command(1, 1, ping())])[0].outcome, unknown);
+    assert_eq!(driver.apply(vec![command(1, 0, Operation::OpenSession)])[0].outcome, unknown);
+    let applied = driver.apply(vec![command(2, 1, ping())]);
+    assert_eq!(applied[0].outcome, Outcome::Reply(Reply::status("PONG")));
+    // To open it again does not forget what it sent.
+    driver.apply(vec![command(2, 0, Operation::OpenSession)]);
+    assert_eq!(driver.machine.session(SessionId { node: 1, incarnation: 2 }), Some(1));
+    let misplaced = driver.apply(vec![command(2, 0, ping())]);
+    assert_eq!(misplaced[0].outcome, Outcome::Refused(Refusal::Misplaced));
+}
+
+#[test]
+fn expired_keys_are_freed_in_bounded_steps_and_never_seen() {
+    let mut driver = Driver::new();
+    driver.command(0, &args(&["CONFIG", "SET", "quorate-reclaim-keys", "10"]));
+    for key in 0..100 {
+        driver.command(0, &args(&["SET", &format!("{key:02}"), "v", "PX", "5"]));
+    }
+    let before = driver.machine.stats().data_bytes;
+    driver.advance(6);
+    let stats = driver.machine.stats();
+    assert_eq!(stats.databases[0].keys, 0);
+    assert_eq!(stats.data_bytes, before / 100 * 90);
+    assert!(driver.machine.has_deadlines(), "time must pass until all are freed");
+    for _ in 0..9 {
+        driver.advance(0);
+    }
+    assert_eq!(driver.machine.stats().data_bytes, 0);
+    assert!(!driver.machine.has_deadlines());
+}
+
+#[test]
+fn an_entry_out_of_order_or_back_in_time_changes_nothing() {
+    let mut driver = Driver::new();
+    let (hash, index) = (driver.machine.hash(), driver.machine.applied());
+    assert!(driver.machine.apply(index + 2, driver.stamp_ms, None).is_err());
+    assert!(driver.machine.apply(index, driver.stamp_ms, None).is_err());
+    assert!(driver.machine.apply(index + 1, driver.stamp_ms - 1, None).is_err());
+    let garbage = Bytes::from_static(b"garbage");
+    assert!(driver.machine.apply(index + 1, driver.stamp_ms + 1, Some(&garbage)).is_err());
+    assert_eq!(driver.machine.hash(), hash);
+}
+
+#[test]
+fn the_first_birth_counts() {
+    let mut driver = Driver::new();
+    let birth = Operation::Birth { cluster_id: 8, fence_base: 1 << 40, calendar_ms: 0 };
+    let group = Group {
+        session: SessionId::default(),
+        stream: 0,
+        acked: 0,
+        first_sequence: 0,
+        operations: vec![birth],
+    };
+    driver.apply(vec![group]);
+    assert_eq!(driver.machine.cluster_id(), Some(7));
+    assert_eq!(driver.machine.stats().fence, 100);
+    assert_eq!(driver.machine.calendar_offset(), 1_577_836_800_000);
+}
+
+/// A walk over a database that changes meanwhile, each step at another replica.
+#[test]
+fn a_scan_meets_every_key_that_stays_once_whatever_comes_and_goes() {
+    let mut driver = Driver::new();
+    for key in 0..2000 {
+        driver.command(0, &args(&["SET", &format!("stays{key}"), "v"]));
+    }
+    let (mut cursor, mut found, mut round) = (Bytes::from_static(b"0"), Vec::new(), 0);
+    loop {
+        driver.command(0, &args(&["SET", &format!("comes{round}"), "v"]));
+        driver.machine = restored(&driver.machine, 1 << 16);
+        let step = args(&[b"SCAN", &cursor[..], b"MATCH", b"stays*", b"COUNT", b"50"]);
+        let Reply::Array(reply) = driver.command(0, &step) else { panic!("SCAN answers an array") };
+        let [Reply::Bulk(next), Reply::Array(keys)] = &reply[..] else { panic!("a cursor and keys") };
+        found.extend(keys.iter().map(support::show));
+        cursor = next.clone();
+        round += 1;
+        if &cursor[..] == b"0" {
+            break;
+        }
+    }
+    assert!(round > 30, "{round} steps");
+    assert_eq!(found.len(), 2000);
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 2000);
+}
