@@ -82,7 +82,7 @@ pub struct Log<D: Disk> {
 impl<D: Disk> Log<D> {
     /// Opens the folder for its node, or makes it that node's if it is empty, and recovers what it holds.
     ///
-    /// The folder is locked until the log is dropped. On return everything in [`Recovered`] is durable, and so is
+    /// The folder is locked until the log is dropped. All segments and the newest snapshot are read once. On return everything in [`Recovered`] is durable, and so is
     /// the incarnation, which has grown by one.
     ///
     /// # Errors

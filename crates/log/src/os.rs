@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatvfs},
+    fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs},
     io::Errno,
 };
 
@@ -102,7 +102,7 @@ impl Disk for OsDisk {
     }
 
     fn available_bytes(&self) -> io::Result<u64> {
-        let status = fstatvfs(&File::open(&self.folder)?)?;
+        let status = statvfs(&*self.folder)?;
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 

@@ -252,6 +252,26 @@ mod tests {
 
     /// `docs/log-format.md` draws these bytes: they change only together with the segment's format version.
     #[test]
+    fn golden_kinds_and_bodies() {
+        let entry = LogEntry { index: 1, term: 2, stamp: 3, kind: 4, payload: Bytes::from_static(b"p") };
+        let golden: [(Record, u8, &[u64], &[u8]); 5] = [
+            (Record::Mark { durable: 1 }, 1, &[1], b""),
+            (Record::HardState(HardState { term: 1, vote: 2, commit: 3 }), 2, &[1, 2, 3], b""),
+            (Record::Truncate { from: 1 }, 3, &[1], b""),
+            (Record::Entry(entry), 4, &[1, 2, 3], b"\x04p"),
+            (Record::Reset { index: 1, term: 2 }, 5, &[1, 2], b""),
+        ];
+        for (record, kind, numbers, rest) in golden {
+            let mut out = Vec::new();
+            record.encode(0, 0, &mut out);
+            let mut body: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            body.extend_from_slice(rest);
+            assert_eq!((out[16], &out[HEADER_BYTES..]), (kind, &body[..]), "{record:?}");
+        }
+    }
+
+    /// `docs/log-format.md` draws these bytes: they change only together with the segment's format version.
+    #[test]
     fn golden_bytes_of_an_entry() {
         let entry =
             LogEntry { index: 1, term: 2, stamp: 3, kind: 4, payload: Bytes::from_static(&[0xaa, 0xbb]) };

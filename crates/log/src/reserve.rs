@@ -126,6 +126,7 @@ impl<D: Disk> Reserve<D> {
             }
             Next::Zeroing { file, name, zeroed } => {
                 *zeroed = zero_slice(&self.disk, file, name, *zeroed, self.segment_bytes)?;
+                file.sync_data().about(&self.disk, name, "sync")?;
                 if *zeroed < self.segment_bytes {
                     return Ok(false);
                 }
@@ -185,7 +186,7 @@ impl<D: Disk> Reserve<D> {
     }
 }
 
-/// Writes and syncs one slice of zeros from `zeroed` on; answers its end.
+/// Writes one slice of zeros from `zeroed` on; answers its end.
 fn zero_slice<D: Disk>(
     disk: &D,
     file: &mut D::File,
@@ -196,7 +197,6 @@ fn zero_slice<D: Disk>(
     static ZEROS: [u8; SLICE_BYTES] = [0; SLICE_BYTES];
     let count = usize::try_from(bytes - zeroed).map_or(SLICE_BYTES, |left| left.min(SLICE_BYTES));
     file.write_at(zeroed, &ZEROS[..count]).about(disk, name, "write")?;
-    file.sync_data().about(disk, name, "sync")?;
     Ok(zeroed + count as u64)
 }
 
@@ -212,7 +212,7 @@ pub(crate) fn zero<D: Disk>(
     while zeroed < to {
         zeroed = zero_slice(disk, file, name, zeroed, to)?;
     }
-    Ok(())
+    file.sync_data().about(disk, name, "sync")
 }
 
 /// Makes the first segment's file of a new log, all zeros; durable once the directory is.

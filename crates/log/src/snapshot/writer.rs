@@ -8,6 +8,9 @@ use super::{
     name,
 };
 
+/// A large snapshot is synced bit by bit: one long sync at its end would make the log's own syncs wait behind it.
+const SYNC_EVERY_BLOCKS: u64 = 64;
+
 /// A snapshot in the making. Dropping it unfinished removes what was written.
 pub struct SnapshotWriter<D: Disk> {
     disk: D,
@@ -93,6 +96,9 @@ impl<D: Disk> SnapshotWriter<D> {
         self.put(&block)?;
         block.clear();
         self.block = block;
+        if (number + 1).is_multiple_of(SYNC_EVERY_BLOCKS) {
+            self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
+        }
         Ok(())
     }
 

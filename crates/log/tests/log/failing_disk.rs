@@ -1,6 +1,6 @@
 //! Failing and full disks.
 
-use quorate_log::{Error, Log, Options};
+use quorate_log::{Error, Log, Options, SnapshotHeader};
 
 use crate::{
     append, append_and_sync, entry, indexes,
@@ -108,6 +108,23 @@ fn a_full_disk_that_cannot_make_the_next_segment_refuses_and_recovers() {
     append_and_sync(&mut log, 1..=3);
     disk.set_capacity(None);
     assert!(log.has_room());
+}
+
+/// HAZARDS 24: a snapshot that finds no room is given up, and the log goes on.
+#[test]
+fn a_snapshot_without_room_leaves_nothing_behind() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=3);
+    let used = disk.used();
+    disk.set_capacity(Some(used + 100_000));
+    let header = SnapshotHeader { index: 2, term: 1, stamp: 0, membership: bytes::Bytes::new(), bytes: 0 };
+    let mut writer = log.snapshots().begin(&header).unwrap();
+    let error = writer.write(&[7; 200_000]).unwrap_err();
+    assert!(matches!(error, Error::NoRoom { .. }) && error.can_retry(), "{error}");
+    drop(writer);
+    assert_eq!((disk.used(), log.snapshots().newest().unwrap()), (used, None));
+    append_and_sync(&mut log, 4..=5);
 }
 
 /// HAZARDS 24: whoever goes on in spite of it loses nothing that was synced.

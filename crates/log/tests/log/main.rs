@@ -1,10 +1,13 @@
 //! The log from outside, on a disk in memory that can lose power, fill up and fail, and on a real one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bit_flips;
 mod failing_disk;
 mod folder;
 mod memory_disk;
+mod model;
 mod power_cuts;
+mod promises;
 mod real_disk;
 mod segments;
 mod snapshots;

@@ -84,6 +84,8 @@ struct State {
     pending: Vec<Naming>,
     capacity: Option<u64>,
     fault: Fault,
+    /// So many changes of the disk still succeed, and then none.
+    fuse: Option<u64>,
     syncs: u64,
     writes: u64,
 }
@@ -100,6 +102,18 @@ impl State {
                 Err(io::ErrorKind::StorageFull.into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Counts a change of the disk against the fuse.
+    fn burn(&mut self) -> io::Result<()> {
+        match &mut self.fuse {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the fuse is burnt")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
         }
     }
 
@@ -185,6 +199,15 @@ impl MemoryDisk {
         self.state.borrow_mut().fault = fault;
     }
 
+    /// Lets so many changes of the disk succeed, and then none: the moment before a power cut.
+    pub(crate) fn set_fuse(&self, changes: Option<u64>) {
+        self.state.borrow_mut().fuse = changes;
+    }
+
+    pub(crate) fn has_fuse(&self) -> bool {
+        self.state.borrow().fuse.is_some()
+    }
+
     pub(crate) fn set_capacity(&self, bytes: Option<u64>) {
         self.state.borrow_mut().capacity = bytes;
     }
@@ -244,6 +267,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<MemoryFile> {
+        self.state.borrow_mut().burn()?;
         if let Ok(file) = self.open(name) {
             self.state.borrow_mut().inodes[file.inode].change(Change::Empty);
             return Ok(file);
@@ -258,18 +282,21 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.open(from)?;
+        self.state.borrow_mut().burn()?;
         self.state.borrow_mut().rename_now(Naming::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.open(name)?;
+        self.state.borrow_mut().burn()?;
         self.state.borrow_mut().rename_now(Naming::Remove(name.to_owned()));
         Ok(())
     }
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
+        state.burn()?;
         state.pending.clear();
         state.durable = state.shown.clone();
         Ok(())
@@ -304,6 +331,7 @@ impl DiskFile for MemoryFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         state.writes += 1;
+        state.burn()?;
         state.check_room(self.inode, offset + bytes.len() as u64)?;
         let failed = state.fault == Fault::NextWrite;
         let bytes = if failed { &bytes[..bytes.len() / 2] } else { bytes };
@@ -319,6 +347,7 @@ impl DiskFile for MemoryFile {
     fn sync_data(&mut self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         state.syncs += 1;
+        state.burn()?;
         let failed = state.fault == Fault::NextSync;
         let inode = &mut state.inodes[self.inode];
         let pending = std::mem::take(&mut inode.pending);
@@ -338,6 +367,7 @@ impl DiskFile for MemoryFile {
 
     fn preallocate(&mut self, len: u64) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
+        state.burn()?;
         state.check_room(self.inode, len)?;
         state.inodes[self.inode].change(Change::Extend { len: len as usize });
         Ok(())

@@ -46,6 +46,16 @@ fn a_log_lives_on_a_real_disk() {
 }
 
 #[test]
+fn log_and_store_may_live_on_threads_of_their_own() {
+    fn is_send<T: Send>() {}
+    is_send::<Log<OsDisk>>();
+    is_send::<quorate_log::SnapshotStore<OsDisk>>();
+    is_send::<quorate_log::SnapshotWriter<OsDisk>>();
+    is_send::<quorate_log::SnapshotReader<OsDisk>>();
+    is_send::<Error>();
+}
+
+#[test]
 fn files_keep_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let disk = OsDisk::new(folder.path()).unwrap();
