@@ -17,54 +17,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
 use crossbeam_channel::Sender;
 pub use quorate_machine::{Reply, Watched};
+pub use quorate_node::{Action, Answer, ConnId, Request};
 use tokio::sync::{mpsc, watch};
 
 use crate::status::NodeStatus;
-
-/// One client connection of this process. Never reused while the process lives; the first is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub u64);
-
-/// One thing that a connection wants from the keyspace, in the database that it had selected.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Request {
-    /// The selected database, 0 to 15.
-    pub db: u32,
-    /// What is wanted.
-    pub action: Action,
-}
-
-/// What a request wants.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// A command that changes nothing; linearizable. Name and arguments.
-    Read(Vec<Bytes>),
-    /// A command that may change the keyspace, and so travels in the log. Name and arguments.
-    Write(Vec<Bytes>),
-    /// EXEC: the commands, each in its database, are applied as one, if each watched key is what it was.
-    Transaction {
-        /// The preconditions, as [`Answer::Watched`] gave them.
-        watched: Vec<Watched>,
-        /// Database, name and arguments of each queued command.
-        commands: Vec<(u32, Vec<Bytes>)>,
-    },
-    /// WATCH: asks for the present versions of these keys.
-    Watch(Vec<Bytes>),
-}
-
-/// What became of one request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// The reply for the client.
-    Reply(Reply),
-    /// The versions that [`Action::Watch`] asked for, in its order.
-    Watched(Vec<Watched>),
-    /// The outcome is unknown and stays so: the connection is to be closed. The reason is for the log.
-    Close(&'static str),
-}
 
 /// What front doors send to the shard thread, in the order of each connection.
 #[derive(Debug)]

@@ -122,6 +122,14 @@ impl Exchange {
         }
         let Command { spec, arguments } = command;
         match spec.class {
+            Class::Read if spec.name == "config|get" => {
+                let own = commands::config::own_settings(&self.front, &arguments[2..]);
+                self.ask(Action::Read(arguments), Slot::Settings(own));
+            }
+            Class::Write if spec.name == "config|set" && commands::config::is_own(&arguments) => {
+                let reply = commands::config::set(&self.front, &arguments[2..]);
+                self.say(reply);
+            }
             Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Write | Class::Script => self.ask(Action::Write(arguments), Slot::Answer),
@@ -139,17 +147,6 @@ impl Exchange {
             "wait" | "waitaof" => match commands::replication::wait(&command) {
                 Ok(wait) => self.push(Slot::Wait(wait)),
                 Err(refusal) => self.say(refusal),
-            },
-            "config|get" => {
-                let own = commands::config::own_settings(&self.front, &command.arguments[2..]);
-                self.ask(Action::Read(command.arguments), Slot::Settings(own));
-            }
-            "config|set" => match commands::config::is_own(&command.arguments) {
-                true => {
-                    let reply = self.run(&command);
-                    self.say(reply);
-                }
-                false => self.ask(Action::Write(command.arguments), Slot::Answer),
             },
             _ => {
                 let reply = self.run(&command);
@@ -256,7 +253,7 @@ impl Exchange {
         self.silent = mode != ReplyMode::On;
     }
 
-    /// Ends the connection once everything so far is answered.
+    /// Ends the connection once everything so far is answered; a WAIT is not waited for.
     pub(super) fn close(&mut self) {
         self.closing = true;
     }
@@ -266,12 +263,6 @@ impl Exchange {
         self.silent = false;
         self.say(Reply::error_text(format!("ERR Protocol error: {error}")));
         self.closing = true;
-    }
-
-    /// The client will send nothing more: what it has sent is answered, but not waited for.
-    pub(super) fn end_of_input(&mut self) {
-        self.closing = true;
-        self.replies.poll_wait(self.front.shard.status().connected_slaves, Instant::now(), true);
     }
 
     /// Takes the next answer of the shard. An error says why the connection must be closed at once.
@@ -326,7 +317,7 @@ impl Exchange {
     /// Answers the WAIT at the front if `followers` are enough or its time has passed. True if it did.
     pub(super) fn poll_wait(&mut self, followers: u64, now: Instant) -> bool {
         let was_waiting = self.is_waiting();
-        self.replies.poll_wait(followers, now, false);
+        self.replies.poll_wait(followers, now, self.closing);
         was_waiting && !self.is_waiting()
     }
 
@@ -401,3 +392,7 @@ pub(super) fn is_http(arguments: &[Bytes]) -> bool {
         .first()
         .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -181,8 +181,8 @@ impl Connection {
         let requests = self.exchange.take_requests();
         self.presence.front.shard.submit(self.presence.client.id, requests);
         if self.decoder.buffered() != before {
-            let free = self.decoder.capacity() - self.decoder.buffered();
-            self.exchange.publish(self.decoder.buffered(), free);
+            let buffered = self.decoder.buffered();
+            self.exchange.publish(buffered, self.decoder.allocated().saturating_sub(buffered));
         }
     }
 
@@ -205,6 +205,15 @@ impl Connection {
         self.refused = true;
     }
 
+    /// How much room to make for the next read. Whoever has nothing in flight may stay silent for long, and
+    /// gets little.
+    fn next_read_bytes(&self) -> usize {
+        match self.exchange.owes_nothing() && self.decoder.buffered() == 0 {
+            true => READ_BYTES_MIN,
+            false => self.read_bytes.max(self.decoder.missing().min(READ_BYTES_MAX)),
+        }
+    }
+
     fn check_limits(&mut self) -> Option<End> {
         let limits = &self.presence.front.limits;
         let now = Instant::now();
@@ -224,7 +233,11 @@ impl Connection {
         {
             return Some(End::Cut("it has been idle for longer than the timeout"));
         }
-        let held = self.decoder.capacity() + self.exchange.held_bytes();
+        if self.decoder.allocated() > READ_BYTES_MIN {
+            // Done only if nothing is buffered; and then arguments that are in flight hold most of it anyway.
+            self.decoder.release();
+        }
+        let held = self.decoder.allocated() + self.exchange.held_bytes();
         match self.share.hold(held) {
             true => None,
             false => Some(End::Cut("the buffers of all clients together are full")),
@@ -240,14 +253,14 @@ impl Connection {
         let deadline = self.deadline();
         let may_read = self.may_read();
         let is_waiting = self.exchange.is_waiting();
-        let missing = self.decoder.missing().min(READ_BYTES_MAX);
+        let read_bytes = self.next_read_bytes();
         let has_output = !self.exchange.output().is_empty();
         tokio::select! {
             biased;
             () = self.presence.client.killed() => Event::Killed,
             wrote = writer.write(self.exchange.output()), if has_output => Event::Wrote(wrote),
             count = self.answers.recv_many(answers, ANSWERS_AT_ONCE) => Event::Answers(count),
-            read = reader.read_buf(self.decoder.space(self.read_bytes.max(missing))), if may_read => Event::Read(read),
+            read = reader.read_buf(self.decoder.space(read_bytes)), if may_read => Event::Read(read),
             () = changed(&mut self.status), if is_waiting => Event::StatusChanged,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
         }
@@ -270,7 +283,7 @@ impl Connection {
     fn handle(&mut self, event: Event, answers: &mut Vec<Answer>) -> Result<(), End> {
         match event {
             Event::Read(Ok(0)) => {
-                self.exchange.end_of_input();
+                self.exchange.close();
                 Ok(())
             }
             Event::Read(Ok(bytes)) => {
@@ -306,9 +319,6 @@ impl Connection {
         output.advance(bytes);
         if output.is_empty() && output.capacity() > OUTPUT_KEPT_BYTES {
             *output = BytesMut::new();
-        }
-        if self.decoder.capacity() > READ_BYTES_MIN && self.read_bytes == READ_BYTES_MIN {
-            self.decoder.release();
         }
     }
 

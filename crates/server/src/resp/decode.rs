@@ -84,6 +84,9 @@ pub enum ProtocolError {
 pub struct Decoder {
     limits: FrameLimits,
     buffer: BytesMut,
+    /// The most that the buffer has had allocated since it was last given back. What it reports itself is
+    /// less: the part of an allocation that was handed out as arguments is not counted, though still held.
+    allocated: usize,
     state: State,
 }
 
@@ -120,12 +123,13 @@ impl Decoder {
     /// A decoder at the beginning of a stream, which holds no memory yet.
     #[must_use]
     pub fn new(limits: FrameLimits) -> Self {
-        Self { limits, buffer: BytesMut::new(), state: State::Start { scanned: 0 } }
+        Self { limits, buffer: BytesMut::new(), allocated: 0, state: State::Start { scanned: 0 } }
     }
 
     /// Where to append what arrives, with room for at least `bytes`. Only append.
     pub fn space(&mut self, bytes: usize) -> &mut BytesMut {
         self.buffer.reserve(bytes);
+        self.allocated = self.allocated.max(self.buffer.capacity());
         &mut self.buffer
     }
 
@@ -146,16 +150,17 @@ impl Decoder {
         self.buffer.len()
     }
 
-    /// Bytes that the read buffer keeps allocated.
+    /// Bytes that the read buffer keeps allocated, at most.
     #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.buffer.capacity()
+    pub fn allocated(&self) -> usize {
+        self.allocated
     }
 
     /// Gives memory back if nothing is buffered.
     pub fn release(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.allocated = 0;
         }
     }
 
@@ -167,7 +172,8 @@ impl Decoder {
         let result = self.advance();
         if let Err(error) = &result {
             self.state = State::Failed(error.clone());
-            self.buffer = BytesMut::new();
+            self.buffer.clear();
+            self.release();
         }
         result
     }

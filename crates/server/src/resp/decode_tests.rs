@@ -91,7 +91,7 @@ fn announced_lengths_allocate_nothing() {
     let mut decoder = Decoder::new(FrameLimits::default());
     decoder.space(0).extend_from_slice(b"*131072\r\n$16000000\r\nx");
     assert_eq!(decoder.next_command(), Ok(None));
-    assert!(decoder.capacity() < 128, "capacity {}", decoder.capacity());
+    assert!(decoder.buffer.capacity() < 128, "capacity {}", decoder.buffer.capacity());
     let State::Array(array) = &decoder.state else { panic!("in an array") };
     assert_eq!(array.arguments.capacity(), ARGUMENTS_AT_ONCE);
     assert_eq!(decoder.missing(), 16_000_001);
@@ -104,6 +104,17 @@ fn arguments_are_slices_of_the_read_buffer() {
     let begin = decoder.buffer.as_ptr() as usize;
     let arguments = decoder.next_command().expect("well-formed").expect("complete");
     assert_eq!(arguments[0].as_ptr() as usize, begin + 8);
+}
+
+#[test]
+fn memory_that_arguments_share_is_counted_until_it_is_given_back() {
+    let mut decoder = Decoder::new(LIMITS);
+    decoder.space(1000).extend_from_slice(b"PING\r\n*1\r\n$3\r\nabc\r\n");
+    while let Ok(Some(_)) = decoder.next_command() {}
+    decoder.space(10);
+    assert!(decoder.allocated() >= 1000);
+    decoder.release();
+    assert_eq!((decoder.allocated(), decoder.buffer.capacity()), (0, 0));
 }
 
 /// Input that is often nearly right, so that each state of the decoder is reached.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     connection::{
-        arguments::{help, integer, is, quoted, text},
+        arguments::{integer, is, quoted, text},
         clients::{Client, readable_name},
         exchange::{Exchange, ReplyMode},
     },
@@ -30,43 +30,9 @@ pub(super) fn run(exchange: &mut Exchange, subcommand: &str, arguments: &[Bytes]
         "no-evict" => switch(rest, |on| exchange.client.details().no_evict = on),
         "no-touch" => switch(rest, |on| exchange.client.details().no_touch = on),
         "reply" => reply_mode(exchange, rest),
-        "tracking" => tracking(rest),
-        "trackinginfo" => Reply::Map(vec![
-            (text("flags"), Reply::Set(vec![text("off")])),
-            (text("redirect"), Reply::Integer(-1)),
-            (text("prefixes"), Reply::Array(Vec::new())),
-        ]),
-        "getredir" => Reply::Integer(-1),
-        "help" => help("CLIENT", HELP),
         _ => Reply::syntax_error(),
     }
 }
-
-const HELP: &[&str] = &[
-    "GETNAME",
-    "    Return the name of the current connection.",
-    "ID",
-    "    Return the ID of the current connection.",
-    "INFO",
-    "    Return information about the current client connection.",
-    "KILL <ip:port>",
-    "    Kill connection made from <ip:port>.",
-    "KILL <option> <value> [<option> <value> [...]]",
-    "    Kill connections. Options are: ADDR <ip:port>, LADDR <ip:port>, TYPE <type>, USER <username>, ID <id>,",
-    "    MAXAGE <seconds>, SKIPME (YES|NO).",
-    "LIST [TYPE <type> | ID <id> ...]",
-    "    Return information about client connections.",
-    "NO-EVICT (ON|OFF)",
-    "    Protect current client connection from eviction.",
-    "NO-TOUCH (ON|OFF)",
-    "    Will not touch LRU/LFU stats when this mode is on.",
-    "REPLY (ON|OFF|SKIP)",
-    "    Control the replies sent to the current connection.",
-    "SETINFO <option> <value>",
-    "    Set client meta attr. Options are: LIB-NAME, LIB-VER.",
-    "SETNAME <name>",
-    "    Assign the name <name> to the current connection.",
-];
 
 fn set_name(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
     let [name] = arguments else { return Reply::syntax_error() };
@@ -246,12 +212,4 @@ fn reply_mode(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
         _ => return Reply::syntax_error(),
     }
     Reply::ok()
-}
-
-fn tracking(arguments: &[Bytes]) -> Reply {
-    match arguments {
-        [value] if is(value, "OFF") => Reply::ok(),
-        [value, ..] if is(value, "ON") => Reply::error("ERR client-side caching is not supported"),
-        _ => Reply::syntax_error(),
-    }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use quorate_machine::settings::setting;
 
 use crate::{
     connection::{
         FrontDoor,
-        arguments::{glob, help, quoted, text},
+        arguments::{matches, quoted, text},
     },
     handle::Reply,
 };
@@ -25,36 +26,21 @@ const FIXED: &[(&str, &str)] = &[
     ("tcp-keepalive", "300"),
 ];
 
-pub(super) fn run(front: &FrontDoor, subcommand: &str, arguments: &[Bytes]) -> Reply {
+pub(super) fn run(front: &FrontDoor, subcommand: &str) -> Reply {
     match subcommand {
-        "get" => Reply::Map(own_settings(front, &arguments[2..])),
-        "set" => set(front, &arguments[2..]),
         "resetstat" => {
             front.stats.reset();
             Reply::ok()
         }
-        // Settings of the cluster are in the log already, those of the node in its file: nothing is unsaved.
-        "rewrite" => Reply::ok(),
-        _ => help("CONFIG", HELP),
+        // REWRITE: settings of the cluster are in the log, those of the node are not changed at run time.
+        _ => Reply::error("ERR The server is running without a config file"),
     }
 }
 
-const HELP: &[&str] = &[
-    "GET <pattern>",
-    "    Return parameters matching the glob-like <pattern> and their values.",
-    "SET <directive> <value>",
-    "    Set the configuration <directive> to <value>.",
-    "RESETSTAT",
-    "    Reset statistics reported by the INFO command.",
-    "REWRITE",
-    "    Rewrite the configuration file.",
-];
-
 /// The settings of this node that match one of the patterns.
 pub(in crate::connection) fn own_settings(front: &FrontDoor, patterns: &[Bytes]) -> Vec<(Reply, Reply)> {
-    let matches = |name: &str| patterns.iter().any(|pattern| glob(pattern, name.as_bytes()));
     let mut settings = all(front);
-    settings.retain(|name, _| matches(name));
+    settings.retain(|name, _| patterns.iter().any(|pattern| matches(pattern, name)));
     settings.into_iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
@@ -72,11 +58,11 @@ fn all(front: &FrontDoor) -> BTreeMap<String, String> {
 
 /// Whether `CONFIG SET name value ..` is for this node to answer: unless all its settings are replicated.
 pub(in crate::connection) fn is_own(arguments: &[Bytes]) -> bool {
-    !arguments[2..].chunks(2).all(|pair| quorate_machine::settings::setting(&pair[0]).is_some())
+    !arguments[2..].chunks(2).all(|pair| setting(&pair[0]).is_some())
 }
 
 /// A setting of this node is as it was started. Setting it to what it is succeeds, as some tools do that.
-fn set(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
+pub(in crate::connection) fn set(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
     let settings = all(front);
     for pair in arguments.chunks(2) {
         let name = String::from_utf8_lossy(&pair[0]).to_ascii_lowercase();
@@ -86,7 +72,7 @@ fn set(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
         match settings.get(&name) {
             Some(present) if present.as_bytes() == value => {}
             Some(_) => return immutable(&pair[0], "can't set immutable config"),
-            None if quorate_machine::settings::setting(&pair[0]).is_some() => {
+            None if setting(&pair[0]).is_some() => {
                 return immutable(
                     &pair[0],
                     "a replicated setting is set by a command of its own, outside of MULTI",

@@ -1,5 +1,4 @@
-//! The commands with which a connection begins, is set up and ends: HELLO, AUTH, SELECT, RESET, QUIT, and the
-//! two that ask for nothing.
+//! The commands with which a connection begins, is set up and ends: HELLO, AUTH, SELECT, RESET, QUIT.
 
 use bytes::Bytes;
 
@@ -17,8 +16,6 @@ use crate::{
 
 pub(super) fn run(exchange: &mut Exchange, name: &str, arguments: &[Bytes]) -> Reply {
     match name {
-        "ping" => ping(arguments),
-        "echo" => Reply::Bulk(arguments[1].clone()),
         "hello" => hello(exchange, &arguments[1..]),
         "auth" => authenticate(&arguments[1..]),
         "select" => exchange.select(&arguments[1]),
@@ -33,14 +30,6 @@ pub(super) fn run(exchange: &mut Exchange, name: &str, arguments: &[Bytes]) -> R
         }
         // READONLY and READWRITE: every node serves both.
         _ => Reply::ok(),
-    }
-}
-
-fn ping(arguments: &[Bytes]) -> Reply {
-    match arguments {
-        [_] => Reply::status("PONG"),
-        [_, message] => Reply::Bulk(message.clone()),
-        _ => Reply::error("ERR wrong number of arguments for 'ping' command"),
     }
 }
 

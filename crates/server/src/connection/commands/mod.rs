@@ -4,11 +4,15 @@
 //! connections, or the node's own view of itself, none of which the machine has.
 
 mod client;
-mod command;
 pub(super) mod config;
 mod greeting;
 mod info;
 pub(super) mod replication;
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use quorate_machine::{Class, Machine};
 
 use super::{exchange::Exchange, transaction::Command};
 use crate::handle::Reply;
@@ -20,11 +24,12 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
     let name = command.spec.name;
     let (family, subcommand) = name.split_once('|').unwrap_or((name, ""));
     match family {
-        "ping" | "echo" | "hello" | "auth" | "quit" | "reset" | "select" | "unwatch" | "readonly"
-        | "readwrite" => greeting::run(exchange, name, arguments),
+        _ if command.spec.class == Class::Pure => pure(arguments),
+        "hello" | "auth" | "quit" | "reset" | "select" | "unwatch" | "readonly" | "readwrite" => {
+            greeting::run(exchange, name, arguments)
+        }
         "client" => client::run(exchange, subcommand, arguments),
-        "command" => command::run(subcommand, arguments),
-        "config" => config::run(&exchange.front, subcommand, arguments),
+        "config" => config::run(&exchange.front, subcommand),
         "info" => info::run(&exchange.front, arguments),
         "role" => replication::role(&exchange.front.shard.status()),
         "wait" | "waitaof" => match replication::wait(command) {
@@ -34,4 +39,13 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         },
         _ => Reply::error_text(format!("ERR command '{name}' cannot be run here")),
     }
+}
+
+/// PING, COMMAND and their like are the machine's, but need none of its state: an empty one answers them as
+/// well as the shard's would, without a way to the shard.
+fn pure(arguments: &[Bytes]) -> Reply {
+    thread_local! {
+        static EMPTY: RefCell<Machine> = RefCell::new(Machine::new(quorate_machine::Limits::default()));
+    }
+    EMPTY.with_borrow_mut(|machine| machine.read(0, 0, arguments))
 }

@@ -94,6 +94,12 @@ mod tests {
     use super::*;
     use crate::status::{Leader, Peer};
 
+    fn command(line: &str) -> Command {
+        let arguments: Vec<Bytes> = line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
+        let spec = quorate_machine::check(&arguments).expect("a known command");
+        Command { spec, arguments }
+    }
+
     #[test]
     fn the_leader_is_master_and_lists_who_follows() {
         let follower = |port, connected| Peer {
@@ -124,6 +130,16 @@ mod tests {
         assert_eq!(role(&status), slave("", 0, "connect"));
         status.leader = Some(Leader { node_id: 1, host: "h".into(), port: 7379, connected: true });
         assert_eq!(role(&status), slave("h", 7379, "connected"));
+    }
+
+    #[test]
+    fn wait_takes_the_arguments_of_redis() {
+        let read = |line| wait(&command(line)).map(|wait| (wait.replicas, wait.timeout));
+        assert_eq!(read("WAIT 2 0"), Ok((2, None)));
+        assert_eq!(read("WAIT -1 5"), Ok((0, Some(Duration::from_millis(5)))));
+        assert_eq!(read("WAIT x 5"), Err(Reply::not_an_integer()));
+        assert_eq!(read("WAIT 1 x"), Err(Reply::error("ERR timeout is not an integer or out of range")));
+        assert_eq!(read("WAIT 1 -1"), Err(Reply::error("ERR timeout is negative")));
     }
 
     #[test]

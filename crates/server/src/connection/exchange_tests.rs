@@ -1,0 +1,417 @@
+//! Conversations without a socket: commands in, requests to the shard and bytes to the client out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use quorate_machine::{Version, all};
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    connection::{Endpoints, Limits},
+    handle::ShardHandle,
+    status::{NodeStatus, Role},
+};
+
+/// An exchange with a shard that the test plays.
+struct Bench {
+    exchange: Exchange,
+    status: watch::Sender<Arc<NodeStatus>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Self {
+        let (inputs, _) = crossbeam_channel::unbounded();
+        let (status, watched) = watch::channel(Arc::new(NodeStatus::default()));
+        let front = FrontDoor::new(ShardHandle::new(inputs, watched), limits, BTreeMap::new(), 7379);
+        let (id, _) = front.shard.connect();
+        let endpoints =
+            Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 7379).into() };
+        let client = front.clients.admit(id, endpoints, 10).expect("there is room");
+        Self { exchange: Exchange::new(front, client), status }
+    }
+
+    /// Sends one command of words without spaces.
+    fn send(&mut self, line: &str) -> &mut Self {
+        assert!(self.exchange.accepts(), "{line} would have to wait");
+        self.exchange.execute(line.split(' ').map(|word| Bytes::from(word.to_owned())).collect());
+        self
+    }
+
+    /// What went to the shard: the database, the first letter of the action, the words.
+    fn asked(&mut self) -> String {
+        let words = |words: &[Bytes]| {
+            words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let show = |request: Request| match request.action {
+            Action::Read(arguments) => format!("{}R {}", request.db, words(&arguments)),
+            Action::Write(arguments) => format!("{}W {}", request.db, words(&arguments)),
+            Action::Watch(keys) => format!("{}watch {}", request.db, words(&keys)),
+            Action::Transaction { watched, commands } => {
+                let watched: Vec<_> = watched
+                    .iter()
+                    .map(|seen| format!("{}:{}@{}", seen.db, seen.key.escape_ascii(), seen.version.0))
+                    .collect();
+                let commands: Vec<_> =
+                    commands.iter().map(|(db, arguments)| format!("{db} {}", words(arguments))).collect();
+                format!("{}T [{}] {}", request.db, watched.join(" "), commands.join("; "))
+            }
+        };
+        self.exchange.take_requests().into_iter().map(show).collect::<Vec<_>>().join(" | ")
+    }
+
+    fn answer(&mut self, reply: Reply) -> &mut Self {
+        self.exchange.answer(Answer::Reply(reply)).expect("an answer was awaited");
+        self
+    }
+
+    fn saw(&mut self, key: &'static str, version: u64) -> &mut Self {
+        let seen = Watched {
+            db: self.exchange.db,
+            key: Bytes::from_static(key.as_bytes()),
+            version: Version(version),
+        };
+        self.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
+        self
+    }
+
+    /// What the client has got since the last look, line ends shown as spaces.
+    fn got(&mut self) -> String {
+        self.exchange.output().split().escape_ascii().to_string().replace("\\r\\n", " ")
+    }
+
+    fn says(&mut self, line: &str) -> String {
+        self.send(line).got()
+    }
+}
+
+#[test]
+fn replies_keep_the_order_of_commands() {
+    let mut bench = Bench::new();
+    bench.send("GET a").send("PING").send("SET a b").send("ECHO x");
+    assert_eq!(bench.asked(), "0R GET a | 0W SET a b");
+    assert_eq!(bench.got(), "");
+    assert_eq!(bench.answer(Reply::Null).got(), "$-1 +PONG ");
+    assert_eq!(bench.answer(Reply::ok()).got(), "+OK $1 x ");
+}
+
+#[test]
+fn unknown_commands_and_wrong_arity_are_refused_in_place() {
+    let mut bench = Bench::new();
+    bench.send("GET a").send("FOO a").send("GET");
+    bench.answer(Reply::Null);
+    assert_eq!(
+        bench.got(),
+        "$-1 -ERR unknown command \\'FOO\\', with args beginning with: \\'a\\'  -ERR wrong number of arguments for \
+         \\'get\\' command "
+    );
+}
+
+#[test]
+fn hello_changes_how_later_replies_are_written_and_only_those() {
+    let mut bench = Bench::new();
+    bench.send("GET a").send("HELLO 3").send("GET b");
+    bench.answer(Reply::Null);
+    let hello = bench.got();
+    assert!(hello.starts_with("$-1 %7 $6 server $5 redis $7 version $5 7.2.4 $5 proto :3 "), "{hello}");
+    assert_eq!(bench.answer(Reply::Null).got(), "_ ");
+    assert!(bench.says("HELLO 2").starts_with("*14 "));
+    assert_eq!(bench.says("HELLO 4"), "-NOPROTO unsupported protocol version ");
+    assert_eq!(bench.says("HELLO x"), "-ERR Protocol version is not an integer or out of range ");
+    assert_eq!(bench.says("HELLO 3 FOO"), "-ERR Syntax error in HELLO option \\'FOO\\' ");
+    assert_eq!(
+        bench.says("HELLO 3 AUTH a b"),
+        "-WRONGPASS invalid username-password pair or user is disabled. "
+    );
+    bench.says("HELLO 3 AUTH default x SETNAME me");
+    assert_eq!(bench.says("CLIENT GETNAME"), "$2 me ");
+}
+
+#[test]
+fn auth_without_passwords_answers_as_redis_does() {
+    let mut bench = Bench::new();
+    let text = "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                configuration is correct? ";
+    assert_eq!(bench.says("AUTH x"), text);
+    assert_eq!(bench.says("AUTH default x"), "+OK ");
+    assert_eq!(bench.says("AUTH a b c"), "-ERR syntax error ");
+}
+
+#[test]
+fn select_counts_for_what_follows() {
+    let mut bench = Bench::new();
+    bench.send("GET a").send("SELECT 3").send("GET a").send("SELECT 16").send("SELECT x").send("GET a");
+    assert_eq!(bench.asked(), "0R GET a | 3R GET a | 3R GET a");
+    for _ in 0..3 {
+        bench.answer(Reply::Null);
+    }
+    assert_eq!(
+        bench.got(),
+        "$-1 +OK $-1 -ERR DB index is out of range -ERR value is not an integer or out of range $-1 "
+    );
+}
+
+#[test]
+fn a_transaction_is_one_request() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("SET a 1").send("GET a").send("EXEC");
+    assert_eq!(bench.asked(), "0T [] 0 SET a 1; 0 GET a");
+    assert_eq!(bench.got(), "+OK +QUEUED +QUEUED ");
+    assert!(bench.exchange.accepts(), "nothing depends on its outcome");
+    bench.answer(Reply::Array(vec![Reply::ok(), Reply::Integer(1)]));
+    assert_eq!(bench.got(), "*2 +OK :1 ");
+}
+
+#[test]
+fn own_commands_are_woven_into_a_transaction_once_it_took_place() {
+    let mut bench = Bench::new();
+    bench
+        .send("MULTI")
+        .send("SELECT 2")
+        .send("SET a 1")
+        .send("ECHO x")
+        .send("SELECT 16")
+        .send("GET a")
+        .send("EXEC");
+    assert_eq!(bench.asked(), "0T [] 2 SET a 1; 2 GET a");
+    assert!(!bench.exchange.accepts(), "the database is not known");
+    bench.got();
+    bench.answer(Reply::Array(vec![Reply::ok(), Reply::Integer(1)]));
+    assert_eq!(bench.got(), "*5 +OK +OK $1 x -ERR DB index is out of range :1 ");
+    assert_eq!(bench.exchange.db, 2);
+}
+
+#[test]
+fn a_transaction_that_did_not_take_place_selects_nothing() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("SELECT 2").send("SET a 1").send("EXEC").got();
+    assert_eq!(bench.answer(Reply::NullArray).got(), "*-1 ");
+    assert_eq!(bench.exchange.db, 0);
+}
+
+#[test]
+fn a_transaction_without_keys_needs_no_log() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("PING").send("EXEC");
+    assert_eq!(bench.asked(), "");
+    assert_eq!(bench.got(), "+OK +QUEUED *1 +PONG ");
+    bench.send("MULTI").send("EXEC");
+    assert_eq!(bench.got(), "+OK *0 ");
+}
+
+#[test]
+fn a_refused_command_spoils_the_transaction() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("FOO").send("SET a 1").send("EXEC");
+    assert_eq!(bench.asked(), "");
+    assert!(bench.got().ends_with("+QUEUED -EXECABORT Transaction discarded because of previous errors. "));
+    assert_eq!(bench.says("EXEC"), "-ERR EXEC without MULTI ");
+    assert_eq!(bench.says("DISCARD"), "-ERR DISCARD without MULTI ");
+    bench.send("MULTI");
+    assert_eq!(bench.got(), "+OK ");
+    assert_eq!(bench.says("MULTI"), "-ERR MULTI calls can not be nested ");
+    assert_eq!(bench.says("WATCH a"), "-ERR WATCH inside MULTI is not allowed ");
+    assert_eq!(bench.says("DISCARD"), "+OK ");
+}
+
+#[test]
+fn a_transaction_that_is_too_large_is_refused_as_a_whole() {
+    let mut bench = Bench::with(Limits { transaction_bytes_max: 20, ..Limits::default() });
+    bench.send("MULTI").send("SET a 1").send("SET a 12345678901234").send("EXEC");
+    let got = bench.got();
+    assert!(got.contains("-ERR transaction is too large") && got.contains("-EXECABORT"), "{got}");
+}
+
+#[test]
+fn watch_remembers_what_it_saw_for_the_next_exec_only() {
+    let mut bench = Bench::new();
+    bench.send("WATCH a");
+    assert_eq!(bench.asked(), "0watch a");
+    assert!(!bench.exchange.accepts(), "EXEC needs the versions");
+    assert_eq!(bench.saw("a", 7).got(), "+OK ");
+    bench.send("MULTI").send("SET a 1").send("EXEC");
+    assert_eq!(bench.asked(), "0T [0:a@7] 0 SET a 1");
+    bench.answer(Reply::NullArray).send("MULTI").send("SET a 1").send("EXEC");
+    assert_eq!(bench.asked(), "0T [] 0 SET a 1");
+}
+
+#[test]
+fn unwatch_discard_reset_and_a_broken_exec_forget_what_was_watched() {
+    for forget in [&["UNWATCH"][..], &["MULTI", "DISCARD"], &["RESET"], &["MULTI", "FOO", "EXEC"]] {
+        let mut bench = Bench::new();
+        bench.send("WATCH a").saw("a", 7).asked();
+        for line in forget {
+            bench.send(line);
+        }
+        bench.send("MULTI").send("SET a 1").send("EXEC");
+        assert_eq!(bench.asked(), "0T [] 0 SET a 1", "{forget:?}");
+    }
+}
+
+#[test]
+fn a_watch_is_checked_even_if_nothing_else_needs_the_log() {
+    let mut bench = Bench::new();
+    bench.send("WATCH a").saw("a", 0).send("MULTI").send("PING").send("EXEC");
+    assert_eq!(bench.asked(), "0watch a | 0T [0:a@0] ");
+    bench.got();
+    assert_eq!(bench.answer(Reply::Array(vec![])).got(), "*1 +PONG ");
+}
+
+#[test]
+fn watched_keys_do_not_pin_a_read_buffer() {
+    let mut bench = Bench::new();
+    let buffer = Bytes::from(vec![b'k'; 1 << 16]);
+    bench.send("WATCH k");
+    let seen = Watched { db: 0, key: buffer.slice(0..1), version: Version(1) };
+    bench.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
+    assert!(buffer.is_unique());
+}
+
+#[test]
+fn client_reply_silences_without_losing_the_order() {
+    let mut bench = Bench::new();
+    bench.send("CLIENT REPLY SKIP").send("GET a").send("ECHO x");
+    assert_eq!(bench.answer(Reply::Null).got(), "$1 x ");
+    bench.send("CLIENT REPLY OFF").send("PING").send("CLIENT REPLY SKIP").send("PING").send("FOO");
+    assert_eq!(bench.got(), "");
+    assert_eq!(bench.send("CLIENT REPLY ON").send("PING").got(), "+OK +PONG ");
+}
+
+#[test]
+fn wait_answers_the_leaders_figure_after_all_before_it() {
+    let mut bench = Bench::new();
+    bench.send("SET a 1").send("WAIT 1 100");
+    assert!(!bench.exchange.accepts());
+    let now = Instant::now();
+    assert!(!bench.exchange.poll_wait(5, now), "the write is not answered yet");
+    bench.answer(Reply::ok());
+    assert!(!bench.exchange.poll_wait(0, now));
+    assert_eq!(bench.exchange.wait_deadline(), Some(now + Duration::from_millis(100)));
+    assert!(bench.exchange.poll_wait(2, now));
+    assert_eq!(bench.got(), "+OK :2 ");
+}
+
+#[test]
+fn info_role_and_wait_agree() {
+    let mut bench = Bench::new();
+    bench.status.send_modify(|status| {
+        *status =
+            Arc::new(NodeStatus { connected_slaves: 2, run_id: "f".repeat(40), ..NodeStatus::default() });
+    });
+    let info = bench.says("INFO replication");
+    assert!(info.contains("role:slave ") && info.contains("connected_slaves:2 "), "{info}");
+    let info = bench.says("INFO");
+    for field in [
+        "loading:0 ",
+        "redis_version:7.2.4 ",
+        "run_id:ffff",
+        "cluster_enabled:0 ",
+        "arch_bits:64 ",
+        "redis_mode:standalone ",
+    ] {
+        assert!(info.contains(field), "{field} in {info}");
+    }
+    assert!(bench.says("ROLE").starts_with("*5 $5 slave "));
+    assert_eq!(bench.send("MULTI").send("WAIT 9 0").send("EXEC").got(), "+OK +QUEUED *1 :2 ");
+    bench.status.send_modify(|status| Arc::make_mut(status).role = Role::Leader);
+    assert!(bench.says("INFO replication").contains("role:master "));
+    assert_eq!(bench.says("ROLE"), "*3 $6 master :0 *0 ");
+}
+
+#[test]
+fn quit_answers_and_executes_nothing_more() {
+    let mut bench = Bench::new();
+    bench.send("GET a").send("QUIT");
+    assert!(!bench.exchange.accepts() && !bench.exchange.is_over());
+    assert_eq!(bench.answer(Reply::Null).got(), "$-1 +OK ");
+    assert!(bench.exchange.is_over());
+}
+
+#[test]
+fn reset_makes_the_connection_new() {
+    let mut bench = Bench::new();
+    bench.send("HELLO 3").send("SELECT 3").send("CLIENT SETNAME x").send("MULTI").got();
+    assert_eq!(bench.says("RESET"), "+RESET ");
+    assert_eq!(bench.says("CLIENT GETNAME"), "$-1 ");
+    bench.send("GET a");
+    assert_eq!(bench.asked(), "0R GET a");
+}
+
+#[test]
+fn at_the_pipeline_limit_commands_wait() {
+    let mut bench = Bench::with(Limits { pipeline_max: 2, ..Limits::default() });
+    bench.send("GET a").send("GET b");
+    assert!(!bench.exchange.accepts());
+    bench.answer(Reply::Null);
+    assert!(bench.exchange.accepts());
+}
+
+#[test]
+fn a_close_of_the_shard_gives_up_what_is_unanswered() {
+    let mut bench = Bench::new();
+    bench.send("SET a 1").send("SET b 1").answer(Reply::ok());
+    assert_eq!(bench.exchange.answer(Answer::Close("command timed out")), Err("command timed out"));
+    assert_eq!(bench.got(), "+OK ");
+    assert!(bench.exchange.is_over());
+}
+
+#[test]
+fn broken_input_is_answered_even_in_silence() {
+    let mut bench = Bench::new();
+    bench.send("CLIENT REPLY OFF");
+    bench.exchange.refuse_input(&ProtocolError::InvalidArgumentLength);
+    assert_eq!(bench.got(), "-ERR Protocol error: invalid bulk length ");
+    assert!(bench.exchange.is_over());
+}
+
+#[test]
+fn config_joins_the_clusters_settings_and_the_nodes() {
+    let mut bench = Bench::new();
+    bench.send("CONFIG GET max*");
+    assert_eq!(bench.asked(), "0R CONFIG GET max*");
+    let memory = (Reply::bulk("maxmemory"), Reply::bulk("9"));
+    bench.answer(Reply::Map(vec![memory]));
+    assert_eq!(
+        bench.got(),
+        "*6 $9 maxmemory $1 9 $10 maxclients $5 10000 $16 maxmemory-policy $10 noeviction "
+    );
+    bench.send("CONFIG SET maxmemory 10");
+    assert_eq!(bench.asked(), "0W CONFIG SET maxmemory 10");
+    bench.answer(Reply::ok()).got();
+    let text = "-ERR Unknown option or number of arguments for CONFIG SET - \\'foo\\' ";
+    assert_eq!(bench.says("CONFIG SET foo bar"), text);
+    assert!(bench.says("CONFIG SET maxclients 5").starts_with("-ERR CONFIG SET failed (possibly related"));
+    assert_eq!(bench.says("CONFIG SET maxclients 10000"), "+OK ");
+}
+
+#[test]
+fn quorate_status_is_json() {
+    let mut bench = Bench::new();
+    let got = bench.says("QUORATE STATUS");
+    assert!(got.contains("\\\"node_id\\\":0"), "{got}");
+    assert_eq!(bench.says("QUORATE FOO"), "-ERR unknown subcommand \\'FOO\\'. Try QUORATE HELP. ");
+}
+
+#[test]
+fn every_command_that_the_table_leaves_to_the_server_is_answered() {
+    for spec in all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands)) {
+        let own = matches!(spec.class, Class::Pure | Class::Connection | Class::Node);
+        let arity = usize::try_from(spec.arity.unsigned_abs()).expect("small");
+        let mut line: Vec<&str> = spec.name.split('|').collect();
+        while line.len() < arity {
+            line.push("1");
+        }
+        if own && spec.subcommands.is_empty() {
+            let mut bench = Bench::new();
+            bench.send("MULTI").send(&line.join(" "));
+            if bench.exchange.accepts() {
+                bench.send("EXEC");
+            }
+            let got = bench.got();
+            assert!(!got.contains("cannot be run here"), "{}: {got}", spec.name);
+        }
+    }
+}
