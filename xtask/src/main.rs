@@ -1,2 +1,50 @@
-//! Tooling.
-fn main() {}
+//! Quorate's own tooling, run as `cargo xtask COMMAND`.
+//!
+//! `verify` is the one test command: everything that a change must pass before it lands. The other
+//! commands are its parts, to be run alone, and the longer runs that CI adds. Nothing here writes to a
+//! tracked file except `fix`, whose purpose that is.
+
+mod compat;
+mod provision;
+mod sim;
+mod steps;
+mod verify;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Quorate's own tooling", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check everything: format, lints, tests, architecture, binary, and the short compat suite
+    Verify,
+    /// Format the sources and apply the lints' own suggestions
+    Fix,
+    /// Run seeds of the deterministic simulator
+    Sim(sim::Options),
+    /// Run client programs and faults against the real binary, as black-box tests
+    Compat(compat::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Verify => verify::run(),
+        Command::Fix => verify::fix(),
+        Command::Sim(options) => sim::run(&options),
+        Command::Compat(options) => compat::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `verify`: what every change must pass, in the order of how soon it can fail; and `fix`, for what a
+//! tool can mend by itself.
+
+use crate::steps::Steps;
+use crate::workspace::{cargo, execute, tracked_changes};
+use crate::{compat, provision};
+use anyhow::{Result, ensure};
+
+pub(crate) fn run() -> Result<()> {
+    let before = tracked_changes();
+    let mut steps = Steps::default();
+    steps.run("format", || execute(cargo("fmt").args(["--all", "--check"])));
+    steps.run("lints", || {
+        let lints = ["--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+        execute(cargo("clippy").args(lints))
+    });
+    // The whole workspace is named in each build, so that features resolve, and crates build, only once.
+    steps.run("architecture", || {
+        execute(cargo("test").args(["--workspace", "--locked", "--quiet", "--test", "architecture"]))
+    });
+    steps.run("tests", || execute(cargo("test").args(["--workspace", "--locked", "--quiet"])));
+    let built = steps.run("binary", build);
+    let programs = steps.run("programs for compat", || provision::all().map(drop));
+    match (built, programs) {
+        (true, true) => {
+            steps.run("compat, short form", || compat::execute_suite(&compat::Options::default()));
+        }
+        (false, _) => steps.skip("compat, short form", "there is no binary to test"),
+        (true, false) => steps.skip("compat, short form", "programs that it needs are missing"),
+    }
+    steps.run("tracked files untouched", || {
+        ensure!(tracked_changes() == before, "a step wrote to a tracked file; see `git diff`");
+        Ok(())
+    });
+    steps.finish()
+}
+
+/// Builds the server and the compat suite's Rust client, with the features of the tests' build.
+pub(crate) fn build() -> Result<()> {
+    execute(cargo("build").args(["--workspace", "--locked", "--quiet", "--bins", "--example", "redis_rs"]))
+}
+
+pub(crate) fn fix() -> Result<()> {
+    execute(cargo("fmt").arg("--all"))?;
+    let fixes = ["--fix", "--workspace", "--all-targets", "--allow-dirty", "--allow-staged"];
+    execute(cargo("clippy").args(fixes))?;
+    // What clippy rewrote may want new line breaks.
+    execute(cargo("fmt").arg("--all"))
+}
