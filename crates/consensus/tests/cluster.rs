@@ -12,9 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use quorate_consensus::{
-    BootTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId, Payload, Persist,
-    ProposalId, ReadId, Restored, SnapshotMeta, Term,
-    engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect},
+    BootTime, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId,
+    Payload, Persist, ProposalId, ReadId, Restored, SnapshotMeta, Term,
+    engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
     raft::{Raft, message::Message},
 };
 
@@ -95,6 +95,8 @@ pub(crate) struct Cluster {
     pub(crate) network: VecDeque<Envelope>,
     /// Directed links that lose everything.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes whose disks finish a write only when told to.
+    pub(crate) slow: BTreeSet<NodeId>,
     pub(crate) now: BootTime,
     /// What has happened, in the notation of the golden scripts.
     pub(crate) trace: Vec<String>,
@@ -138,6 +140,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             network: VecDeque::new(),
             cut: BTreeSet::new(),
+            slow: BTreeSet::new(),
             now: BootTime { micros: 1_000_000 },
             trace: Vec::new(),
             leaders: BTreeMap::new(),
@@ -165,6 +168,26 @@ impl Cluster {
 
     pub(crate) fn node(&self, id: u64) -> &Node {
         &self.nodes[&NodeId(id)]
+    }
+
+    pub(crate) fn status(&self, id: u64) -> Status {
+        self.node(id).raft.as_ref().expect("the node is up").status(self.now)
+    }
+
+    /// Starts a node anew in `term`, from a disk with blank entries of `terms`.
+    pub(crate) fn restore(&mut self, id: u64, terms: &[u64], term: u64) {
+        let entry = |(&term, index)| Entry {
+            index: Index(index),
+            term: Term(term),
+            stamp: ClusterTime { millis: index },
+            payload: Payload::Blank,
+        };
+        let entries: Vec<Entry> = terms.iter().zip(1..).map(entry).collect();
+        let hard_state = HardState { term: Term(term), ..HardState::default() };
+        let node = self.node_mut(NodeId(id));
+        node.writes.clear();
+        node.durable = Image { hard_state, entries };
+        self.start(NodeId(id));
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut Node {
@@ -344,8 +367,9 @@ impl Cluster {
             if let Some(envelope) = self.network.pop_front() {
                 self.deliver(envelope);
             } else {
-                let written = self.ids().into_iter().map(|id| self.persist(id)).filter(|&done| done).count();
-                if written == 0 {
+                let slow = self.slow.clone();
+                let fast = self.ids().into_iter().filter(|id| !slow.contains(id));
+                if fast.map(|id| self.persist(id)).filter(|&done| done).count() == 0 {
                     return;
                 }
             }
@@ -359,11 +383,10 @@ impl Cluster {
         for _ in 0..STEPS_MAX {
             self.settle();
             let deadlines = self.nodes.values().filter_map(|node| node.raft.as_ref().map(Raft::deadline));
-            let next = deadlines.min().unwrap_or(end);
-            if next > end {
+            let Some(next) = deadlines.min().filter(|&next| next <= end) else {
                 self.now = end;
                 return;
-            }
+            };
             self.now = self.now.max(next);
             self.wake();
         }
@@ -444,7 +467,7 @@ impl Cluster {
             return;
         }
         let last = self.history[&index].clone();
-        let data = encode(&node.machine);
+        let data = encode(id, &node.machine);
         let membership = raft.status(self.now).membership;
         let bytes = data.len() as u64;
         let meta = SnapshotMeta { index, term: last.term, stamp: last.stamp, membership, bytes };
@@ -620,11 +643,19 @@ impl Node {
     }
 }
 
-fn encode(machine: &[String]) -> Vec<u8> {
-    machine.join("\n").into_bytes()
+/// Snapshots of different nodes differ in their bytes, though not in what they mean, and show it when parts of
+/// them are mixed.
+fn encode(id: NodeId, machine: &[String]) -> Vec<u8> {
+    let mut lines = vec![id.to_string()];
+    lines.extend(machine.iter().map(|command| format!("{command} {id}")));
+    lines.join("\n").into_bytes()
 }
 
 fn decode(data: &[u8]) -> Vec<String> {
     let text = String::from_utf8(data.to_vec()).expect("written by encode");
-    text.lines().map(str::to_owned).collect()
+    let mut lines = text.lines();
+    let id = lines.next().expect("the first line names the node");
+    let command =
+        |line: &str| line.strip_suffix(id).expect("parts of two snapshots were mixed").trim().to_owned();
+    lines.map(command).collect()
 }

@@ -10,17 +10,21 @@
 //! | `read N ..`, `transfer N to` | a read at each N; a hand-over |
 //! | `deliver [from=N] [to=N] [kind=Name]`, `drop ..`, `duplicate ..` | what is on its way, and matches |
 //! | `persist N ..`, `fail N` | the oldest write of each N completes, or fails |
+//! | `slow N` | from now on, only `persist` completes the writes of N |
 //! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
 //! | `partition N ..`, `cut N N`, `heal` | links |
 //! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
 //! | `status`, `log`, `network` | prints |
+//!
+//! `deliver` with `together=yes` makes one batch of inputs per receiver. With `hide=Word`, any command leaves out
+//! the lines that hold the word.
 
-use std::{error::Error, time::Duration};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
-use quorate_consensus::{Engine as _, Input, NodeId};
+use quorate_consensus::{Engine as _, Input, NodeId, raft::message::Message};
 
 use crate::cluster::{Cluster, Envelope};
 
@@ -146,7 +150,13 @@ impl Script {
         if name == "duplicate" {
             self.cluster.network.extend(taken.iter().cloned());
         }
-        if name != "drop" {
+        if arguments.named("together").is_some() {
+            let mut batches = BTreeMap::<NodeId, Vec<Input<Message>>>::new();
+            for Envelope { from, to, message } in taken {
+                batches.entry(to).or_default().push(Input::Message { from, message });
+            }
+            batches.into_iter().for_each(|(to, batch)| self.cluster.inputs(to, batch));
+        } else if name != "drop" {
             taken.into_iter().for_each(|envelope| self.cluster.deliver(envelope));
         }
     }
@@ -177,6 +187,9 @@ impl Script {
             "fail" => {
                 let op = cluster.nodes[&node()?].writes.front().ok_or("nothing is being written")?.op;
                 cluster.input(node()?, Input::PersistFailed { op });
+            }
+            "slow" => {
+                cluster.slow.insert(node()?);
             }
             "settle" => cluster.settle(),
             "run" => cluster.run(Duration::from_millis(arguments.number(0)?)),
@@ -212,7 +225,11 @@ impl Runner for Script {
             name => self.act(name, &arguments)?,
         }
         self.cluster.check_logs();
-        Ok(std::mem::take(&mut self.cluster.trace).join("\n"))
+        let mut trace = std::mem::take(&mut self.cluster.trace);
+        if let Some(word) = arguments.named("hide") {
+            trace.retain(|line| !line.contains(word));
+        }
+        Ok(trace.join("\n"))
     }
 }
 
@@ -248,4 +265,43 @@ macro_rules! scripts {
     };
 }
 
-scripts![election, replication];
+scripts![
+    candidate_yields,
+    check_quorum,
+    conflict_backup,
+    election,
+    empty_append,
+    failed_write,
+    failover,
+    figure_8,
+    flow_control,
+    learner,
+    long_pause,
+    old_acknowledgement,
+    old_append,
+    overload,
+    partial_chained,
+    partial_deaf_mute,
+    partial_quorum_loss,
+    persist_aba,
+    pre_vote,
+    pre_vote_no_deadlock,
+    read_batch,
+    read_deposed_leader,
+    read_duplicates,
+    read_first_commit,
+    read_forwarded,
+    replication,
+    restart,
+    single_voter,
+    snapshot_overlap,
+    snapshot_restart,
+    snapshot_transfer,
+    snapshot_waits,
+    stalled_alone,
+    stalled_disk,
+    transfer,
+    transfer_aborted,
+    vote_durability,
+    vote_in_known_term
+];

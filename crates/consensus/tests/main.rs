@@ -3,5 +3,6 @@
 
 mod cluster;
 mod golden;
+mod paper_tests;
 mod properties;
 mod quorums;

@@ -36,6 +36,10 @@ enum Action {
     Cut(u64, u64),
     Heal,
     Settle,
+    /// Cuts the leader off, also from what is on its way.
+    Isolate,
+    /// Lets everything happen for a while, then lets the leader propose and everybody read.
+    Run(u64),
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -59,6 +63,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (node(), node()).prop_map(|(from, to)| Action::Cut(from, to)),
         2 => Just(Action::Heal),
         3 => Just(Action::Settle),
+        2 => Just(Action::Isolate),
+        3 => (0_u64..700).prop_map(Action::Run),
     ]
 }
 
@@ -98,6 +104,16 @@ fn take(cluster: &mut Cluster, action: Action) {
         }
         Action::Heal => cluster.cut.clear(),
         Action::Settle => cluster.settle(),
+        Action::Isolate => {
+            if let Some(leader) = cluster.leader() {
+                cluster.partition(&[leader]);
+            }
+        }
+        Action::Run(millis) => {
+            cluster.run(Duration::from_millis(millis));
+            cluster.leader().into_iter().for_each(|leader| propose(cluster, leader));
+            cluster.ids().into_iter().for_each(|id| read(cluster, id.0));
+        }
     }
 }
 

@@ -75,11 +75,10 @@ impl Leader {
         self.peers.iter().map(status).collect()
     }
 
-    /// What was in flight to the peer is lost. It is probed again, but not at once: the connection has to come
-    /// back first.
+    /// What was in flight to the peer is lost.
     pub(super) fn lost_connection(&mut self, now: BootTime, peer: NodeId) {
         if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.probe_again(Some(now));
+            peer.lost_connection(now);
         }
     }
 }

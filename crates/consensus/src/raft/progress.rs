@@ -70,11 +70,15 @@ impl Peer {
         }
     }
 
-    /// Starts over from what is known for certain. `sent` set delays the first probe.
-    pub(super) fn probe_again(&mut self, sent: Option<BootTime>) {
-        self.next = self.matched.next();
+    /// The connection was lost, and with it all that was in flight. Where probing had got to is kept. The next
+    /// probe is due a while after `now`: the connection has to come back first.
+    pub(super) fn lost_connection(&mut self, now: BootTime) {
+        match self.progress {
+            Progress::Probe { .. } => {}
+            Progress::Replicate { .. } | Progress::Snapshot(_) => self.next = self.matched.next(),
+        }
         self.told_commit = Index(0);
-        self.progress = Progress::Probe { sent };
+        self.progress = Progress::Probe { sent: Some(now) };
     }
 
     /// The peer's log equals the leader's, durably, up to `matched`. `first_index` is the leader's first entry.
