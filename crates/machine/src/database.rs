@@ -119,23 +119,21 @@ impl Database {
             self.pages = vec![Arc::default(); PAGES];
         }
         let page = Arc::make_mut(&mut self.pages[page_of(key)]);
-        let (bytes, deadline) = (slot.bytes(key), slot.deadline);
-        let (owned, previous) = match page.get_key_value(key) {
-            Some((owned, _)) => {
-                let owned = owned.clone();
-                (owned.clone(), page.insert(owned, slot))
-            }
-            None => {
-                let owned = Bytes::copy_from_slice(key);
-                (owned.clone(), page.insert(owned, slot))
-            }
+        let deadline = slot.deadline;
+        self.bytes += slot.bytes(key);
+        let previous = match page.get_mut(key) {
+            Some(present) => Some(std::mem::replace(present, slot)),
+            None => page.insert(Bytes::copy_from_slice(key), slot),
         };
-        self.bytes += bytes;
         match &previous {
             None => self.keys += 1,
             Some(previous) => self.bytes -= previous.bytes(key),
         }
-        self.index(owned, previous.as_ref().and_then(|previous| previous.deadline), deadline);
+        let before = previous.as_ref().and_then(|previous| previous.deadline);
+        if before != deadline {
+            let owned = page.get_key_value(key).map(|(owned, _)| owned.clone());
+            self.index(owned.expect("the key was just put"), before, deadline);
+        }
         previous
     }
 
@@ -153,9 +151,6 @@ impl Database {
 
     /// Keeps the index of deadlines equal to the slots'.
     fn index(&mut self, key: Bytes, before: Option<Stamp>, after: Option<Stamp>) {
-        if before == after {
-            return;
-        }
         if let Some(before) = before {
             self.deadlines.remove(&(before, key.clone()));
         }

@@ -219,3 +219,77 @@ impl Keyspace {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::settings::Limits;
+    use crate::state::State;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const NOW: Stamp = Stamp(50);
+
+    /// One change: which, in which database, of which key, and until when.
+    type Edit = (u8, usize, u8, u64);
+
+    fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {
+        let (key, deadline) = ([key], Some(Stamp(deadline)).filter(|deadline| deadline.0 % 3 > 0));
+        let value = Value::String(Bytes::copy_from_slice(&[which]));
+        match which {
+            0..=3 => keyspace.write(db, &key, value, deadline, NOW),
+            4 => keyspace.create(db, &key, value, deadline),
+            5 | 6 => drop(keyspace.remove(db, &key, NOW)),
+            7 => {
+                keyspace.set_deadline(db, &key, deadline, NOW);
+            }
+            _ => keyspace.flush(db),
+        }
+    }
+
+    fn machine(edits: &[Edit]) -> Machine {
+        let mut state = State::new(Limits::default());
+        edits.iter().for_each(|change| edit(&mut state.keyspace, *change));
+        Machine::from_state(state)
+    }
+
+    fn edits() -> impl Strategy<Value = Vec<Edit>> {
+        vec((0..9u8, 0..2usize, 0..6u8, 0..100u64), 0..30)
+    }
+
+    proptest! {
+        #[test]
+        fn a_rollback_leaves_what_the_checkpoint_found(before in edits(), undone in edits(), after in edits()) {
+            let mut machine = machine(&before);
+            let (hash, stats) = (machine.hash(), machine.stats());
+            let keyspace = &mut machine.state.keyspace;
+            keyspace.checkpoint();
+            undone.iter().for_each(|change| edit(keyspace, *change));
+            keyspace.rollback();
+            prop_assert_eq!(machine.hash(), hash);
+            prop_assert_eq!(machine.stats(), stats);
+            // Begun anew, it gives what it would have given at first.
+            let keyspace = &mut machine.state.keyspace;
+            keyspace.checkpoint();
+            after.iter().for_each(|change| edit(keyspace, *change));
+            keyspace.commit();
+            prop_assert_eq!(machine.hash(), super::tests::machine(&[before, after].concat()).hash());
+        }
+
+        #[test]
+        fn counts_and_deadlines_are_those_of_the_slots(edits in edits()) {
+            let machine = machine(&edits);
+            for database in machine.state.keyspace.databases() {
+                let slots: Vec<&Slot> = database.pages().iter().flat_map(|page| page.values()).collect();
+                prop_assert_eq!(database.keys(), slots.len());
+                prop_assert_eq!(database.live_keys(NOW), slots.iter().filter(|slot| slot.is_live(NOW)).count());
+                let soonest = slots.iter().filter_map(|slot| slot.deadline).min();
+                prop_assert_eq!(database.next_deadline(), soonest);
+                if slots.is_empty() {
+                    prop_assert_eq!(database.bytes(), 0);
+                }
+            }
+        }
+    }
+}

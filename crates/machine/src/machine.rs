@@ -122,7 +122,7 @@ impl Machine {
     fn apply_group(&mut self, group: &Group, ordinal: &mut u64, results: &mut Vec<Applied>) {
         let session = group.session;
         self.state.sessions.acknowledge(session, group.acked);
-        for (sequence, operation) in (group.first_sequence..).zip(&group.operations) {
+        for (operation, sequence) in group.operations.iter().zip(group.first_sequence..) {
             let outcome = self.apply_operation(session, sequence, operation, ordinal);
             results.push(Applied { session, sequence, outcome });
         }

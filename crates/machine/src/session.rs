@@ -176,7 +176,7 @@ impl Sessions {
             let node = from.varint()?;
             let (incarnation, last, used_at) = (from.varint()?, from.varint()?, from.varint()?);
             let replies = VecDeque::from(from.list(Reply::decode)?);
-            if replies.len() as u64 > last {
+            if replies.len() as u64 > last || last == u64::MAX {
                 return Err(from.malformed());
             }
             let reply_bytes = replies.iter().map(Reply::bytes).sum();

@@ -145,7 +145,8 @@ impl Limits {
     pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
         let values = from.list(Decoder::varint)?;
         let mut limits = Self::default();
-        if values.len() != SETTINGS.len() {
+        // A snapshot of an older version has fewer: the newer ones have their defaults.
+        if values.len() > SETTINGS.len() {
             return Err(from.malformed());
         }
         for (setting, value) in SETTINGS.iter().zip(values) {

@@ -301,3 +301,110 @@ impl<I: Iterator<Item = Bytes>> Frames<I> {
         if rest == 0 { Ok(()) } else { Err(Error::Malformed("snapshot: it goes on after its end")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Batch, Group, Operation};
+    use crate::identifiers::SessionId;
+
+    /// One key with a deadline, one session with a retained reply, one script.
+    fn sample() -> Machine {
+        let session = SessionId { node: 3, incarnation: 200 };
+        let args = ["SET", "k", "v", "PX", "5"].map(|word| Bytes::from_static(word.as_bytes())).to_vec();
+        let group = |first_sequence, operation| Group {
+            session,
+            stream: 0,
+            acked: 0,
+            first_sequence,
+            operations: vec![operation],
+        };
+        let groups = vec![
+            group(0, Operation::Birth { cluster_id: 0x0102, fence_base: 9, calendar_ms: 1000 }),
+            group(0, Operation::OpenSession),
+            group(1, Operation::Command { db: 2, user: 0, args }),
+        ];
+        let mut machine = Machine::new(Limits::default());
+        let payload = Batch { version: 1, groups }.encode();
+        machine.apply(1, 1000, Some(&payload)).expect("a well-formed entry");
+        let limits = machine.state.settings.clone();
+        machine.state.scripts.load(b"return 1", &limits);
+        machine
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay_as_they_are() {
+        let golden = concat!(
+            "51554f5241544501", // magic
+            "7a000000",
+            "546dbdbe",
+            "00",
+            "01", // header frame: length, checksum, kind, machine version
+            "01",
+            "e807",
+            "02010000000000000000000000000000",
+            "00", // applied, stamp, cluster, calendar offset
+            "0a",
+            "01", // fence, version
+            "0a",
+            "8080808004",
+            "80808008",
+            "80ade204",
+            "80808020",
+            "8008", // settings
+            "80808008",
+            "8008",
+            "808004",
+            "80808010",
+            "8008", // settings
+            "01",
+            "03",
+            "c801",
+            "01",
+            "01",
+            "01",
+            "02024f4b", // sessions: node, incarnation, last, used, replies
+            "01",
+            "01",
+            "65306531663966616266633964343830306338373761373033623832336163303537386666386462",
+            "01",
+            "0872657475726e2031", // scripts: uses, count, name, used, body
+            "0c000000",
+            "7ca41c50",
+            "01",
+            "02", // slots frame, database
+            "016b",
+            "000176",
+            "01ed07",
+            "0a",
+            "01", // key, value, deadline, token, version
+            "02000000",
+            "3fc44f24",
+            "02",
+            "01", // end frame, slots
+        );
+        let hex: String = sample().snapshot().flatten().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn a_newer_snapshot_is_told_from_a_damaged_one() {
+        let payload = [HEADER, 2];
+        let mut stream = MAGIC.to_vec();
+        stream.extend_from_slice(&2u32.to_le_bytes());
+        stream.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+        stream.extend_from_slice(&payload);
+        let newer = Error::Newer { found: 2, known: MACHINE_VERSION };
+        assert_eq!(Machine::restore([Bytes::from(stream)]).err(), Some(newer));
+    }
+
+    #[test]
+    fn a_large_value_is_drawn_in_chunks() {
+        let mut machine = sample();
+        let value = Value::String(Bytes::from(vec![7; 1 << 20]));
+        machine.state.keyspace.write(0, b"large", value, None, Stamp(0));
+        let chunks: Vec<Bytes> = machine.snapshot().collect();
+        assert!(chunks.len() > 16 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        assert_eq!(Machine::restore(chunks).map(|machine| machine.hash()), Ok(machine.hash()));
+    }
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate_machine::{
-    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Refusal, Reply, SessionId,
+    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Refusal, Reply, SessionId, Spec, all,
 };
 use support::{Driver, SESSION, args};
 
@@ -80,6 +80,62 @@ fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
         outcomes.extend(applied.into_iter().map(|applied| applied.outcome));
     }
     outcomes
+}
+
+/// Any command of the table with about as many arguments as it takes, among them words that mean something.
+fn any_command() -> impl Strategy<Value = (u32, Vec<Bytes>)> {
+    const WORDS: &[&str] = &[
+        "a",
+        "b",
+        "1",
+        "2",
+        "0",
+        "-1",
+        "10",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1.5",
+        "",
+        "*",
+        "x y",
+        "NX",
+        "XX",
+        "GT",
+        "GET",
+        "EX",
+        "PX",
+        "EXAT",
+        "PXAT",
+        "KEEPTTL",
+        "PERSIST",
+        "IFEQ",
+        "IFNE",
+        "DB",
+        "REPLACE",
+        "MATCH",
+        "COUNT",
+        "TYPE",
+        "FILTERBY",
+        "PATTERN",
+        "ACLCAT",
+        "ASYNC",
+        "maxmemory",
+        "proto-max-bulk-len",
+        "get",
+        "eval",
+        "redis.call('set', 'a', 1) return redis.call('get', 'a')",
+    ];
+    let specs: Vec<&'static Spec> =
+        all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands)).collect();
+    let words = vec(prop::sample::select(WORDS), 0..6);
+    (0..17u32, prop::sample::select(specs), words).prop_map(|(db, spec, words)| {
+        let name: Vec<&str> = spec.name.split('|').collect();
+        // Often as many as it takes at least.
+        let least = usize::try_from(spec.arity.unsigned_abs()).expect("a small number");
+        let count = if spec.arity < 0 { words.len().max(least - name.len()) } else { least - name.len() };
+        let words = words.into_iter().chain(std::iter::repeat("1")).take(count);
+        (db, args(&name.into_iter().chain(words).collect::<Vec<_>>()))
+    })
 }
 
 fn restored(machine: &Machine, cut: usize) -> Machine {
@@ -165,6 +221,27 @@ proptest! {
         let count = replies.len().to_string();
         let read = driver.machine.read(0, 0, &args(&["GET", "n"]));
         prop_assert_eq!(read, if replies.is_empty() { Reply::Null } else { Reply::Bulk(count.into()) });
+    }
+
+    /// Whatever clients send, every command answers, and a read leaves the state as it was.
+    #[test]
+    fn no_arguments_make_a_command_panic(commands in vec(any_command(), 1..40)) {
+        let mut driver = Driver::new();
+        for (db, args) in commands {
+            if Machine::is_read(&args) {
+                let hash = driver.machine.hash();
+                let reply = driver.machine.read(driver.stamp_ms, db, &args);
+                prop_assert_eq!(driver.machine.hash(), hash);
+                let operation = Operation::Command { db, user: 0, args: args.clone() };
+                let logged = driver.run(vec![operation]).remove(0);
+                let is_random = args[0].eq_ignore_ascii_case(b"RANDOMKEY");
+                prop_assert!(is_random || logged == reply, "{:?}: {:?} {:?}", args, logged, reply);
+            } else {
+                driver.run(vec![Operation::Command { db, user: 0, args }]);
+            }
+            driver.advance(1);
+        }
+        prop_assert_eq!(restored(&driver.machine, 1000).hash(), driver.machine.hash());
     }
 
     /// A key set in the millisecond of one stamp may have been set at its very end: the time between two entries is
