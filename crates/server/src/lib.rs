@@ -1,8 +1,20 @@
 //! The package `quorate`: the binary's parts as a library. See ARCHITECTURE.md.
 
+pub mod cli;
+mod clock;
 pub mod config;
 pub mod connection;
+mod data_folder;
 pub mod handle;
+mod http;
+mod inlet;
+mod log_writer;
 pub mod logging;
+mod metrics;
+mod peer;
+mod reporter;
 pub mod resp;
+pub mod service;
+mod shard;
+mod snapshots;
 pub mod status;

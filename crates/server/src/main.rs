@@ -1,2 +1,7 @@
-//! The binary `quorate`.
-fn main() {}
+//! The binary `quorate`: everything is in the library, see `cli/`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::cli::run()
+}

@@ -1,0 +1,103 @@
+//! The command line: one file per subcommand.
+
+mod address;
+mod bench;
+mod serve;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// How the process ended, for scripts and service managers. Documented in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All went well.
+    Success = 0,
+    /// Something failed while running; starting again may help.
+    Failure = 1,
+    /// A flag or setting is wrong. Clap's own refusals use the same number.
+    Usage = 2,
+    /// The data folder was refused: foreign, in use, corrupt, or of a newer format. Starting again does not help.
+    Data = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const EXIT_HELP: &str = "\
+Exit status: 0 success, 1 failure while running, 2 wrong flag or setting,
+3 data folder refused (foreign, in use, corrupt, or of a newer format).";
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate up                                    three nodes on this machine, to try things
+  redis-cli -p 7379 SET my_lock me NX EX 10     take a lock, as with any Redis
+  quorate status                                who leads, and is everybody there
+  quorate serve                                 one durable node on 127.0.0.1:7379
+  quorate serve --print-config                  all settings, and where each comes from
+  quorate bench --op lock --seconds 10          how fast are locks here
+
+Exit status: 0 success, 1 failure while running, 2 wrong flag or setting,
+3 data folder refused (foreign, in use, corrupt, or of a newer format).";
+
+/// A coordination service that speaks the Redis protocol.
+///
+/// Locks, elections and small data that survive kill -9: a reply means that a majority of the nodes has the
+/// write on disk. Any Redis client works; start with `quorate up`.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts a cluster on this machine and stays in the foreground
+    Up(up::Args),
+    /// Runs one node
+    Serve(Box<serve::Args>),
+    /// Shows nodes, leader, log positions and health
+    Status(status::Args),
+    /// Measures throughput and latency
+    Bench(bench::Args),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn run() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_teaches_by_examples() {
+        let mut command = Cli::command();
+        for name in ["up", "serve", "status", "bench"] {
+            let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{name}");
+        }
+        assert!(command.render_long_help().to_string().contains("Exit status"));
+    }
+}

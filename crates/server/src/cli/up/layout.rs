@@ -1,0 +1,217 @@
+//! Which node gets which ports and which folder, and whether they are to be had.
+
+use std::{
+    io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+};
+
+use super::record::Record;
+use crate::config::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
+
+/// Why `up` did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Problem {
+    /// Somebody else listens on a port that a node needs.
+    #[error(
+        "port {port} ({purpose} of node {node}) is in use by another process; end that one, or choose other \
+         ports with --port"
+    )]
+    PortInUse {
+        /// The port.
+        port: u16,
+        /// What it is for.
+        purpose: &'static str,
+        /// Whose it is.
+        node: u64,
+    },
+    /// A port cannot be had for another reason.
+    #[error("port {port} ({purpose} of node {node}): {error}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// What it is for.
+        purpose: &'static str,
+        /// Whose it is.
+        node: u64,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The folder holds a cluster of another size.
+    #[error(
+        "{} holds a cluster of {held} node(s), not {wanted}; start it with --nodes {held}, or choose another \
+         --data-dir", folder.display()
+    )]
+    OtherSize {
+        /// The data folder.
+        folder: PathBuf,
+        /// How many nodes it holds.
+        held: u64,
+        /// How many were asked for.
+        wanted: u64,
+    },
+    /// The data folder cannot be used.
+    #[error("data folder {}: {error}", folder.display())]
+    Folder {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system did not give what `up` itself needs.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+/// The number of nodes when neither flag nor folder says another.
+const NODES_DEFAULT: u64 = 3;
+
+/// The whole cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    /// The folder of all nodes' folders.
+    pub(super) folder: PathBuf,
+    /// The nodes, in the order of their ids.
+    pub(super) nodes: Vec<Node>,
+    /// What the folder said, or now says.
+    pub(super) record: Record,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// Its id, from 1 on.
+    pub(super) id: u64,
+    /// Where clients connect.
+    pub(super) resp_port: u16,
+    /// Where peers connect.
+    pub(super) peer_port: u16,
+    /// Where `/metrics` is.
+    pub(super) http_port: u16,
+    /// Its data.
+    pub(super) folder: PathBuf,
+}
+
+impl Layout {
+    /// The cluster in `folder`, at `port`, with `nodes` nodes or as many as the folder holds.
+    pub(super) fn new(nodes: Option<u64>, port: u16, folder: &Path) -> Result<Self, Problem> {
+        let failed = |error| Problem::Folder { folder: folder.to_owned(), error };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let record = match (Record::load(folder).map_err(failed)?, nodes) {
+            (Some(held), Some(wanted)) if held.nodes != wanted => {
+                return Err(Problem::OtherSize { folder: folder.to_owned(), held: held.nodes, wanted });
+            }
+            (Some(held), _) => held,
+            (None, wanted) => Record { nodes: wanted.unwrap_or(NODES_DEFAULT), formed: false },
+        };
+        record.store(folder).map_err(failed)?;
+        let nodes =
+            (1..=record.nodes).zip(port..).map(|(id, resp_port)| Node::new(id, resp_port, folder)).collect();
+        Ok(Self { folder: folder.to_owned(), nodes, record })
+    }
+
+    /// Refuses to start beside another process that has one of the ports.
+    pub(super) fn require_free_ports(&self) -> Result<(), Problem> {
+        for node in &self.nodes {
+            for (purpose, port) in node.ports() {
+                if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                    let node = node.id;
+                    return Err(match error.kind() {
+                        io::ErrorKind::AddrInUse => Problem::PortInUse { port, purpose, node },
+                        _ => Problem::Port { port, purpose, node, error },
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The command line that runs `node`, without the executable.
+    pub(super) fn command_line(&self, node: &Node) -> Vec<String> {
+        let peers = self.nodes.iter().map(|node| format!("{}=127.0.0.1:{}", node.id, node.peer_port));
+        let mut line: Vec<String> = [
+            "serve",
+            "--node-id",
+            &node.id.to_string(),
+            "--listen",
+            &format!("127.0.0.1:{}", node.resp_port),
+            "--peers",
+            &peers.collect::<Vec<_>>().join(","),
+            "--data-dir",
+            &node.folder.display().to_string(),
+        ]
+        .map(str::to_owned)
+        .into();
+        if !self.record.formed {
+            line.push("--bootstrap".to_owned());
+        }
+        line
+    }
+
+    /// Remembers that the cluster has had a leader.
+    pub(super) fn remember_formed(&mut self) -> io::Result<()> {
+        self.record.formed = true;
+        self.record.store(&self.folder)
+    }
+}
+
+impl Node {
+    fn new(id: u64, resp_port: u16, folder: &Path) -> Self {
+        Self {
+            id,
+            resp_port,
+            peer_port: resp_port + PEER_PORT_OFFSET,
+            http_port: resp_port + HTTP_PORT_OFFSET,
+            folder: folder.join(format!("node-{id}")),
+        }
+    }
+
+    fn ports(&self) -> [(&'static str, u16); 3] {
+        [("RESP", self.resp_port), ("peers", self.peer_port), ("HTTP", self.http_port)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_follow_the_first_and_folders_the_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        let ports: Vec<_> = layout.nodes.iter().map(|n| (n.resp_port, n.peer_port, n.http_port)).collect();
+        assert_eq!(ports, [(7379, 17_379, 18_379), (7380, 17_380, 18_380), (7381, 17_381, 18_381)]);
+        assert!(layout.nodes[2].folder.ends_with("node-3"));
+    }
+
+    #[test]
+    fn a_folder_remembers_the_size_of_its_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        Layout::new(Some(5), 7379, folder.path()).unwrap();
+        assert_eq!(Layout::new(None, 9000, folder.path()).unwrap().nodes.len(), 5);
+        let refused = Layout::new(Some(3), 7379, folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("holds a cluster of 5 node(s), not 3"), "{refused}");
+    }
+
+    #[test]
+    fn only_a_cluster_that_never_had_a_leader_is_formed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut layout = Layout::new(Some(1), 7379, folder.path()).unwrap();
+        assert!(layout.command_line(&layout.nodes[0]).contains(&"--bootstrap".to_owned()));
+        layout.remember_formed().unwrap();
+        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        assert!(!layout.command_line(&layout.nodes[0]).contains(&"--bootstrap".to_owned()));
+    }
+
+    #[test]
+    fn a_port_in_use_is_named_with_its_purpose() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = (20_000..30_000)
+            .find_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)))
+            .unwrap();
+        let layout = Layout::new(Some(1), taken.0, folder.path()).unwrap();
+        let text = layout.require_free_ports().unwrap_err().to_string();
+        assert!(text.starts_with(&format!("port {} (RESP of node 1) is in use", taken.0)), "{text}");
+    }
+}

@@ -1,0 +1,71 @@
+//! `quorate up`: a whole cluster on this machine, in the foreground.
+//!
+//! Each node is a child process `quorate serve` of this same executable, so that one can be killed to see what
+//! happens. Invariants:
+//! * A node ends when `up` does, however that ends: it watches a pipe whose other end only `up` holds.
+//! * Ctrl-C ends everything within [`STOP_MAX`], also with a node dead or stopped.
+//! * Nothing that `up` prints after its start can block it: lines go through a lossy queue.
+
+mod child;
+mod layout;
+mod record;
+mod supervisor;
+
+use std::{path::PathBuf, time::Duration};
+
+use super::Exit;
+use layout::{Layout, Problem};
+
+/// From the order to stop until the last node is gone.
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate up                          three nodes; clients on 7379, 7380 and 7381
+  quorate up --nodes 5 --port 9000    five nodes from port 9000 on
+  quorate up --ephemeral              data in a temporary folder, gone at the end
+  quorate up --respawn                a node that dies is started again
+
+Node N of a cluster at port P: RESP on P+N-1, peers on P+9999+N, HTTP on P+10999+N.";
+
+/// The flags of `up`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// How many nodes: 1, 3 or 5 [default: what the data folder holds, else 3]
+    #[arg(long, value_parser = ["1", "3", "5"])]
+    nodes: Option<String>,
+    /// The RESP port of the first node; the others follow
+    #[arg(long, default_value_t = 7379, value_parser = clap::value_parser!(u16).range(1024..=54_000))]
+    port: u16,
+    /// The folder that holds the data of all nodes
+    #[arg(long, default_value = "quorate-data", value_name = "FOLDER")]
+    data_dir: PathBuf,
+    /// Keep the data in a temporary folder that is removed at the end
+    #[arg(long, conflicts_with = "data_dir")]
+    ephemeral: bool,
+    /// Start a node again when it has died
+    #[arg(long)]
+    respawn: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Exit {
+    match start(args) {
+        Ok(exit) => exit,
+        Err(problem) => {
+            eprintln!("quorate up: {problem}");
+            Exit::Failure
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<Exit, Problem> {
+    let temporary = args.ephemeral.then(tempfile::tempdir).transpose().map_err(Problem::Start)?;
+    let folder = temporary.as_ref().map_or(args.data_dir.as_path(), |folder| folder.path());
+    let nodes = args.nodes.as_deref().map(|nodes| nodes.parse().expect("clap lets only 1, 3 and 5 pass"));
+    let layout = Layout::new(nodes, args.port, folder)?;
+    layout.require_free_ports()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Problem::Start)?;
+    runtime.block_on(supervisor::run(layout, args.respawn))
+}

@@ -1,0 +1,202 @@
+//! From a folder on disk to a driver that is ready to run: birth, recovery, and what is refused.
+//!
+//! A folder says for ever whose it is and which cluster it was born with. Settings say where the members are; they
+//! form a cluster only on an empty folder, and never change one that is there.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use quorate_consensus::{self as consensus, Engine as _, Membership, NodeId, raft::Raft};
+use quorate_log::{Log, Options, OsDisk, Recovered, SnapshotStore};
+use quorate_machine::{Limits, Machine};
+use quorate_node::{self as node, Driver, record};
+
+use crate::{
+    clock,
+    config::{Config, Value as _},
+    peer::acquaintances::Acquaintances,
+    service::Error,
+};
+
+/// The name of the engine, as the folder records it.
+pub(crate) const ENGINE: &str = "raft";
+
+/// Room that is kept on the disk for elections, for what is in flight, and for a snapshot that makes room.
+const RESERVE_BYTES: u64 = 64 << 20;
+
+/// A node's data, taken up.
+pub(crate) struct DataFolder {
+    pub(crate) driver: Driver<Raft>,
+    pub(crate) log: Log<OsDisk>,
+    pub(crate) disk: OsDisk,
+    pub(crate) store: SnapshotStore<OsDisk>,
+    pub(crate) incarnation: u64,
+    pub(crate) cluster_id: Option<u128>,
+    pub(crate) disk_id: u128,
+    pub(crate) acquaintances: Arc<Acquaintances>,
+    /// The last entry of the log.
+    pub(crate) last: u64,
+    /// The last entry of the newest snapshot.
+    pub(crate) snapshot: u64,
+    /// What was known to be committed.
+    pub(crate) committed: u64,
+}
+
+fn data(config: &Config, reason: impl std::fmt::Display) -> Error {
+    Error::Data { folder: config.data_dir.show(), reason: reason.to_string() }
+}
+
+/// Opens the folder of `config`, or makes it if it may be made, and recovers what it holds.
+///
+/// # Errors
+/// [`Error::Data`] when the folder is somebody else's, in use, damaged or too new; [`Error::Setting`] when the
+/// settings do not fit what it holds.
+pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
+    let data = |reason: &dyn std::fmt::Display| data(config, reason);
+    let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| data(&error))?;
+    let (log, recovered) =
+        Log::open(disk.clone(), options(config)).map_err(|error| open_error(config, &error))?;
+    let store = log.snapshots();
+    let acquaintances = Acquaintances::load(&config.data_dir).map_err(|error| data(&error))?;
+    let disk_id = acquaintances.own(config.node_id).map_err(|error| data(&error))?;
+    tell(config, &recovered);
+
+    let incarnation = recovered.identity.incarnation;
+    let cluster_id = recovered.identity.cluster_id;
+    let committed = recovered.hard_state.commit;
+    let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
+    let last = recovered.entries.last().map_or(snapshot, |entry| entry.index);
+    let machine = match &recovered.snapshot {
+        Some(header) => restore(&store, header.index).map_err(|error| data(&error))?,
+        None => Machine::new(Limits::default()),
+    };
+    let restored = record::restored(recovered).map_err(|error| data(&error))?;
+    let membership = restored.snapshot.as_ref().map_or(&restored.birth, |meta| &meta.membership).clone();
+    check_members(config, &membership)?;
+    let now = clock::now();
+    let engine = Raft::new(engine_config(config).map_err(|error| data(&error))?, restored, now.boot);
+    let driver_config = driver_config(config, incarnation).map_err(|error| data(&error))?;
+    let driver = Driver::new(driver_config, engine, machine, membership, now);
+    Ok(DataFolder {
+        driver,
+        log,
+        disk,
+        store,
+        incarnation,
+        cluster_id,
+        disk_id,
+        acquaintances: Arc::new(acquaintances),
+        last,
+        snapshot,
+        committed,
+    })
+}
+
+fn options(config: &Config) -> Options {
+    let alone = config.peers.0.is_empty();
+    let birth = if alone {
+        Membership::of_voters([NodeId(config.node_id)])
+    } else {
+        Membership::of_voters(config.peers.0.keys().copied().map(NodeId))
+    };
+    Options {
+        create: alone || config.bootstrap,
+        birth: record::encode_membership(&birth),
+        segment_bytes: config.segment_bytes.0 as u64,
+        reserve_bytes: RESERVE_BYTES,
+        ..Options::new(config.node_id, ENGINE)
+    }
+}
+
+/// Adds to the log's word how a new cluster is formed, since that is what an empty folder is mostly about.
+fn open_error(config: &Config, error: &quorate_log::Error) -> Error {
+    let formed = !config.peers.0.is_empty() && !config.bootstrap;
+    match error {
+        quorate_log::Error::Refused { .. } if formed => {
+            data(config, format!("{error}; to form a new cluster, start each of its nodes with --bootstrap"))
+        }
+        _ => data(config, error),
+    }
+}
+
+fn tell(config: &Config, recovered: &Recovered) {
+    let identity = &recovered.identity;
+    let cluster = identity.cluster_id.map_or("not born yet".to_owned(), |id| format!("{id:032x}"));
+    tracing::info!(
+        folder = %config.data_dir.display(),
+        node = identity.node_id,
+        cluster,
+        start = identity.incarnation,
+        entries = recovered.entries.len(),
+        snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index),
+        "recovered the data"
+    );
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!("the end of the log had not been synced when the node ended, and was cut: {cut}");
+    }
+}
+
+fn restore(store: &SnapshotStore<OsDisk>, index: u64) -> Result<Machine, String> {
+    let mut failure = None;
+    let reader = store.reader(index).map_err(|error| error.to_string())?;
+    let chunks = reader.map_while(|chunk| chunk.map_err(|error| failure = Some(error.to_string())).ok());
+    let machine = Machine::restore(chunks);
+    match failure {
+        Some(failure) => Err(failure),
+        None => machine.map_err(|error| format!("the snapshot at {index} is not one of a machine: {error}")),
+    }
+}
+
+/// A member without an address would never be reached, and the cluster perhaps never lead.
+fn check_members(config: &Config, membership: &Membership) -> Result<(), Error> {
+    let known: BTreeSet<NodeId> = config.peers.0.keys().copied().map(NodeId).collect();
+    let this = NodeId(config.node_id);
+    let missing: Vec<_> = membership
+        .members()
+        .filter(|member| *member != this && !known.contains(member))
+        .map(|n| n.0)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Setting {
+        name: "peers",
+        reason: format!(
+            "{:?} is not allowed with the folder {}: that holds a cluster of {} members, and node {} has no address \
+             here; allowed is a list of all members, or another --data-dir",
+            config.peers.show(),
+            config.data_dir.display(),
+            membership.len(),
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    })
+}
+
+fn engine_config(config: &Config) -> Result<consensus::Config, getrandom::Error> {
+    Ok(consensus::Config {
+        id: NodeId(config.node_id),
+        seed: getrandom::u64()?,
+        election_timeout: config.election_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        message_bytes_max: config.message_bytes_max.0,
+        inflight_messages_max: config.inflight_messages_max,
+        inflight_bytes_max: config.inflight_bytes_max.0,
+        uncommitted_bytes_max: config.uncommitted_bytes_max.0,
+        snapshot_chunk_bytes: config.snapshot_chunk_bytes.0,
+        persist_stall_max: config.disk_stall_timeout,
+    })
+}
+
+fn driver_config(config: &Config, incarnation: u64) -> Result<node::Config, getrandom::Error> {
+    let mut cluster_id = [0; 16];
+    getrandom::fill(&mut cluster_id)?;
+    let defaults =
+        node::Config::for_node(NodeId(config.node_id), incarnation, u128::from_le_bytes(cluster_id));
+    Ok(node::Config {
+        command_timeout: config.command_timeout,
+        origin_bytes_max: config.uncommitted_bytes_max.0,
+        intake_bytes_max: config.uncommitted_bytes_max.0,
+        batch_bytes_max: config.message_bytes_max.0,
+        snapshot_log_bytes: config.snapshot_log_bytes.0,
+        ..defaults
+    })
+}

@@ -1,0 +1,161 @@
+//! Which data folder each member has, this node too, remembered across restarts.
+//!
+//! A folder is told from another by a random number that it gets when a node first starts on it. A file in the data
+//! folder beside the log has a line for each member. It is written before a member is talked
+//! to for the first time, so that a node which may have promised something is known for ever by its folder.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::handshake::Refusal;
+
+/// The file's name in the data folder.
+const FILE: &str = "acquaintances";
+
+/// The ids of members' data folders.
+#[derive(Debug)]
+pub(crate) struct Acquaintances {
+    /// Where they are remembered; nowhere in some tests.
+    folder: Option<PathBuf>,
+    disks: Mutex<BTreeMap<u64, u128>>,
+}
+
+impl Acquaintances {
+    /// Those that `folder` remembers.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says what this program does not write.
+    pub(crate) fn load(folder: &Path) -> io::Result<Self> {
+        let disks = match std::fs::read_to_string(folder.join(FILE)) {
+            Ok(text) => parse(&text).ok_or_else(|| {
+                let text = format!("{} is damaged", folder.join(FILE).display());
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { folder: Some(folder.to_owned()), disks: Mutex::new(disks) })
+    }
+
+    /// The id of this node's own folder: random, and made when it is first asked for.
+    ///
+    /// # Errors
+    /// It cannot be remembered, or there is no randomness to be had.
+    pub(crate) fn own(&self, node: u64) -> io::Result<u128> {
+        let mut disks = self.lock();
+        if let Some(&known) = disks.get(&node) {
+            return Ok(known);
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let mut more = disks.clone();
+        let disk_id = *more.entry(node).or_insert(u128::from_le_bytes(random));
+        self.store(&more)?;
+        *disks = more;
+        Ok(disk_id)
+    }
+
+    /// None yet, and none remembered.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        Self { folder: None, disks: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Compares the disk that a node shows with what it has shown before, and remembers a first one durably.
+    ///
+    /// The file is written at most once for each member in the life of a folder, and so may block.
+    ///
+    /// # Errors
+    /// The node shows another disk than before, or what it shows cannot be remembered.
+    pub(crate) fn meet(&self, node: u64, disk_id: u128) -> Result<(), Refusal> {
+        let mut disks = self.lock();
+        match disks.get(&node) {
+            Some(&known) if known == disk_id => Ok(()),
+            Some(_) => Err(Refusal(format!(
+                "node {node} comes with another disk than before: what it had promised there is lost, so it may not \
+                 take part under its old id; give it back its data folder, or a new --node-id"
+            ))),
+            None => {
+                let mut more = disks.clone();
+                more.insert(node, disk_id);
+                self.store(&more)
+                    .map_err(|error| Refusal(format!("node {node} cannot be remembered on disk: {error}")))?;
+                *disks = more;
+                Ok(())
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u128>> {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store(&self, disks: &BTreeMap<u64, u128>) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let mut text = String::new();
+        for (node, disk_id) in disks {
+            writeln!(text, "{node} {disk_id:032x}").expect("a string takes all text");
+        }
+        let aside = folder.join("acquaintances.partial");
+        let mut file = File::create(&aside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&aside, folder.join(FILE))?;
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn parse(text: &str) -> Option<BTreeMap<u64, u128>> {
+    text.lines()
+        .map(|line| {
+            let (node, disk_id) = line.split_once(' ')?;
+            Some((node.parse().ok()?, u128::from_str_radix(disk_id, 16).ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_known_by_its_disk_also_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = Acquaintances::load(folder.path()).unwrap();
+        before.meet(2, 20).unwrap();
+        before.meet(3, u128::MAX).unwrap();
+        let after = Acquaintances::load(folder.path()).unwrap();
+        assert!(after.meet(2, 20).is_ok() && after.meet(3, u128::MAX).is_ok());
+        assert!(after.meet(2, 21).is_err());
+    }
+
+    #[test]
+    fn a_folder_keeps_its_own_id_and_another_has_another() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = Acquaintances::load(folder.path()).unwrap().own(1).unwrap();
+        assert_eq!(Acquaintances::load(folder.path()).unwrap().own(1).unwrap(), own);
+        assert_ne!(Acquaintances::load(other.path()).unwrap().own(1).unwrap(), own);
+    }
+
+    #[test]
+    fn a_member_that_cannot_be_remembered_is_not_talked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let acquaintances = Acquaintances::load(folder.path()).unwrap();
+        drop(folder);
+        assert!(acquaintances.meet(2, 20).is_err());
+        assert!(acquaintances.meet(2, 20).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "2 xyz\n").unwrap();
+        assert!(Acquaintances::load(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,242 @@
+//! From what the driver says to what is on the wire, and back.
+//!
+//! The way out cannot fail. The way back takes whatever protobuf accepts and refuses what no node of ours says,
+//! so that the engine never sees a message that its own kind could not have sent.
+
+use bytes::Bytes;
+use prost::Message as _;
+use quorate_consensus::{
+    self as consensus, ClusterTime, Index, NodeId, Term,
+    raft::message::{self as raft, ReadPoint},
+};
+use quorate_machine::{Batch, MACHINE_VERSION};
+use quorate_node::PeerMessage;
+
+use super::wire::{self, Body, Content, Frame};
+
+/// A frame that no node of ours sends. The connection that it came on is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+/// The only shard until there are more.
+const SHARD: u32 = 0;
+
+/// The frame that says `message`.
+pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
+    let content = match message {
+        PeerMessage::Engine(message) => Content::Raft(raft_to_wire(message)),
+        PeerMessage::Forward(group) => {
+            Content::Forward(Batch { version: MACHINE_VERSION, groups: vec![group] }.encode())
+        }
+        PeerMessage::Gossip(gossip) => Content::Gossip(wire::Gossip {
+            applied: gossip.applied.0,
+            room: gossip.room,
+            wall_ms: gossip.wall_ms,
+            followers: gossip.followers,
+        }),
+    };
+    Frame { shard: SHARD, content: Some(content) }
+}
+
+/// What the frame in `bytes` says. Payloads share the memory of `bytes`.
+pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Malformed> {
+    let frame = Frame::decode(bytes).map_err(|_| Malformed("not the protobuf of a frame"))?;
+    if frame.shard != SHARD {
+        return Err(Malformed("a shard that this node does not have"));
+    }
+    match frame.content.ok_or(Malformed("a frame without content"))? {
+        Content::Raft(message) => raft_from_wire(message).map(PeerMessage::Engine),
+        Content::Forward(batch) => {
+            let batch = Batch::decode(&batch).map_err(|_| Malformed("forwarded commands"))?;
+            let [group] = <[_; 1]>::try_from(batch.groups)
+                .map_err(|_| Malformed("forwarded commands of not exactly one session"))?;
+            Ok(PeerMessage::Forward(group))
+        }
+        Content::Gossip(gossip) => Ok(PeerMessage::Gossip(quorate_node::Gossip {
+            applied: Index(gossip.applied),
+            room: gossip.room,
+            wall_ms: gossip.wall_ms,
+            followers: gossip.followers,
+        })),
+    }
+}
+
+fn raft_to_wire(message: raft::Message) -> wire::Raft {
+    let body = match message.body {
+        raft::Body::PreVote { last } => Body::PreVote(position(last)),
+        raft::Body::PreVoteAnswer { granted } => Body::PreVoteAnswer(wire::Granted { granted }),
+        raft::Body::Vote { last, transfer } => {
+            Body::Vote(wire::Vote { last: Some(position(last)), transfer })
+        }
+        raft::Body::VoteAnswer { granted } => Body::VoteAnswer(wire::Granted { granted }),
+        raft::Body::Append { base, entries, commit, stamp } => Body::Append(wire::Append {
+            base: Some(position(base)),
+            entries: entries.into_iter().map(entry).collect(),
+            commit: commit.0,
+            stamp_ms: stamp.millis,
+        }),
+        raft::Body::AppendAccepted { matched } => Body::AppendAccepted(matched.0),
+        raft::Body::AppendRejected { base, hint } => {
+            Body::AppendRejected(wire::AppendRejected { base: base.0, hint: Some(position(hint)) })
+        }
+        raft::Body::Heartbeat { commit, round, stamp } => {
+            Body::Heartbeat(wire::Heartbeat { commit: commit.0, round, stamp_ms: stamp.millis })
+        }
+        raft::Body::HeartbeatAnswer { round } => Body::HeartbeatAnswer(round),
+        raft::Body::Commit { commit, stamp } => {
+            Body::Commit(wire::Commit { commit: commit.0, stamp_ms: stamp.millis })
+        }
+        raft::Body::Outdated => Body::Outdated(wire::Nothing {}),
+        raft::Body::TimeoutNow => Body::TimeoutNow(wire::Nothing {}),
+        raft::Body::Read { origin, batch } => Body::Read(wire::Read { origin, batch }),
+        raft::Body::ReadAnswer { origin, batch, point } => Body::ReadAnswer(wire::ReadAnswer {
+            origin,
+            batch,
+            point: point.map(|point| wire::ReadPoint { index: point.index.0, stamp_ms: point.stamp.millis }),
+        }),
+        raft::Body::SnapshotChunk { meta, offset, data } => {
+            Body::SnapshotChunk(wire::SnapshotChunk { meta: Some(snapshot_meta(&meta)), offset, data })
+        }
+        raft::Body::SnapshotReceived { last, end } => {
+            Body::SnapshotReceived(wire::SnapshotReceived { last: Some(position(last)), end })
+        }
+    };
+    wire::Raft { term: message.term.0, body: Some(body) }
+}
+
+fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
+    let body = match message.body.ok_or(Malformed("a Raft message without body"))? {
+        Body::PreVote(last) => raft::Body::PreVote { last: from_position(last) },
+        Body::PreVoteAnswer(wire::Granted { granted }) => raft::Body::PreVoteAnswer { granted },
+        Body::Vote(vote) => raft::Body::Vote { last: required(vote.last)?, transfer: vote.transfer },
+        Body::VoteAnswer(wire::Granted { granted }) => raft::Body::VoteAnswer { granted },
+        Body::Append(append) => append_from_wire(append)?,
+        Body::AppendAccepted(matched) => raft::Body::AppendAccepted { matched: Index(matched) },
+        Body::AppendRejected(rejected) => {
+            raft::Body::AppendRejected { base: Index(rejected.base), hint: required(rejected.hint)? }
+        }
+        Body::Heartbeat(heartbeat) => raft::Body::Heartbeat {
+            commit: Index(heartbeat.commit),
+            round: heartbeat.round,
+            stamp: stamp(heartbeat.stamp_ms),
+        },
+        Body::HeartbeatAnswer(round) => raft::Body::HeartbeatAnswer { round },
+        Body::Commit(commit) => {
+            raft::Body::Commit { commit: Index(commit.commit), stamp: stamp(commit.stamp_ms) }
+        }
+        Body::Outdated(wire::Nothing {}) => raft::Body::Outdated,
+        Body::TimeoutNow(wire::Nothing {}) => raft::Body::TimeoutNow,
+        Body::Read(wire::Read { origin, batch }) => raft::Body::Read { origin, batch },
+        Body::ReadAnswer(answer) => raft::Body::ReadAnswer {
+            origin: answer.origin,
+            batch: answer.batch,
+            point: answer
+                .point
+                .map(|point| ReadPoint { index: Index(point.index), stamp: stamp(point.stamp_ms) }),
+        },
+        Body::SnapshotChunk(chunk) => raft::Body::SnapshotChunk {
+            meta: from_snapshot_meta(chunk.meta.ok_or(Malformed("a chunk of no snapshot"))?)?,
+            offset: chunk.offset,
+            data: chunk.data,
+        },
+        Body::SnapshotReceived(received) => {
+            raft::Body::SnapshotReceived { last: required(received.last)?, end: received.end }
+        }
+    };
+    Ok(raft::Message { term: Term(message.term), body })
+}
+
+fn append_from_wire(append: wire::Append) -> Result<raft::Body, Malformed> {
+    let base = required(append.base)?;
+    let count = append.entries.len() as u64;
+    base.index.0.checked_add(count).ok_or(Malformed("entries beyond the last index"))?;
+    let indexes = (base.index.0 + 1..).map(Index);
+    let entries = append.entries.into_iter().zip(indexes).map(|(entry, index)| from_entry(entry, index));
+    Ok(raft::Body::Append {
+        base,
+        entries: entries.collect::<Result<_, _>>()?,
+        commit: Index(append.commit),
+        stamp: stamp(append.stamp_ms),
+    })
+}
+
+fn stamp(millis: u64) -> ClusterTime {
+    ClusterTime { millis }
+}
+
+fn position(position: raft::Position) -> wire::Position {
+    wire::Position { index: position.index.0, term: position.term.0 }
+}
+
+fn from_position(position: wire::Position) -> raft::Position {
+    raft::Position { index: Index(position.index), term: Term(position.term) }
+}
+
+fn required(position: Option<wire::Position>) -> Result<raft::Position, Malformed> {
+    position.map(from_position).ok_or(Malformed("a message without its position"))
+}
+
+fn entry(entry: consensus::Entry) -> wire::Entry {
+    let payload = match entry.payload {
+        consensus::Payload::Blank => None,
+        consensus::Payload::Command(bytes) => Some(wire::Payload::Command(bytes)),
+        consensus::Payload::Membership(membership) => {
+            Some(wire::Payload::Membership(membership_to_wire(&membership)))
+        }
+    };
+    wire::Entry { term: entry.term.0, stamp_ms: entry.stamp.millis, payload }
+}
+
+fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malformed> {
+    let payload = match entry.payload {
+        None => consensus::Payload::Blank,
+        Some(wire::Payload::Command(bytes)) if bytes.is_empty() => {
+            return Err(Malformed("an entry with an empty command"));
+        }
+        Some(wire::Payload::Command(bytes)) => consensus::Payload::Command(bytes),
+        Some(wire::Payload::Membership(membership)) => {
+            consensus::Payload::Membership(membership_from_wire(membership)?)
+        }
+    };
+    Ok(consensus::Entry { index, term: Term(entry.term), stamp: stamp(entry.stamp_ms), payload })
+}
+
+/// A configuration on the wire.
+pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Membership {
+    let numbers = |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
+    wire::Membership { voters: numbers(&membership.voters), learners: numbers(&membership.learners) }
+}
+
+/// A configuration from the wire.
+pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<consensus::Membership, Malformed> {
+    if membership.voters.iter().chain(&membership.learners).any(|&node| node == 0) {
+        return Err(Malformed("a configuration with node 0"));
+    }
+    let nodes = |numbers: Vec<u64>| numbers.into_iter().map(NodeId).collect();
+    Ok(consensus::Membership { voters: nodes(membership.voters), learners: nodes(membership.learners) })
+}
+
+fn snapshot_meta(meta: &consensus::SnapshotMeta) -> wire::SnapshotMeta {
+    wire::SnapshotMeta {
+        last: Some(wire::Position { index: meta.index.0, term: meta.term.0 }),
+        stamp_ms: meta.stamp.millis,
+        membership: Some(membership_to_wire(&meta.membership)),
+        bytes: meta.bytes,
+    }
+}
+
+fn from_snapshot_meta(meta: wire::SnapshotMeta) -> Result<consensus::SnapshotMeta, Malformed> {
+    let last = required(meta.last)?;
+    Ok(consensus::SnapshotMeta {
+        index: last.index,
+        term: last.term,
+        stamp: stamp(meta.stamp_ms),
+        membership: membership_from_wire(meta.membership.unwrap_or_default())?,
+        bytes: meta.bytes,
+    })
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

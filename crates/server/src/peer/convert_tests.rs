@@ -1,0 +1,199 @@
+//! The bytes of messages, and that everything comes back as it was sent.
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use prost::Message as _;
+use quorate_consensus::{Entry, Membership, Payload, SnapshotMeta};
+use quorate_machine::{Group, Operation, SessionId};
+use quorate_node::Gossip;
+
+use super::*;
+
+fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
+    to_frame(message).encode_to_vec()
+}
+
+fn engine(term: u64, body: raft::Body) -> PeerMessage<raft::Message> {
+    PeerMessage::Engine(raft::Message { term: Term(term), body })
+}
+
+/// `docs/messages.md` draws these bytes: they change only together with the version of the messages.
+#[test]
+fn golden_bytes_of_messages() {
+    let heartbeat = raft::Body::Heartbeat { commit: Index(5), round: 6, stamp: stamp(7) };
+    assert_eq!(encode(engine(3, heartbeat)), b"\x12\x0a\x08\x03\x4a\x06\x08\x05\x10\x06\x18\x07");
+
+    let entry = Entry {
+        index: Index(2),
+        term: Term(3),
+        stamp: stamp(4),
+        payload: Payload::Command(Bytes::from_static(b"hi")),
+    };
+    let base = raft::Position { index: Index(1), term: Term(1) };
+    let append = raft::Body::Append { base, entries: vec![entry], commit: Index(1), stamp: stamp(9) };
+    assert_eq!(
+        encode(engine(3, append)),
+        b"\x12\x18\x08\x03\x32\x14\x0a\x04\x08\x01\x10\x01\x12\x08\x08\x03\x10\x04\x1a\x02hi\x18\x01\x20\x09"
+    );
+
+    let gossip = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2 };
+    assert_eq!(encode(PeerMessage::Gossip(gossip)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
+}
+
+#[test]
+fn golden_bytes_of_a_handshake() {
+    let hello = wire::Hello {
+        version: 1,
+        from: 2,
+        to: 3,
+        cluster_id: Bytes::from_static(&[7; 16]),
+        disk_id: Bytes::from_static(&[8; 16]),
+        incarnation: 4,
+        engine: "raft".to_owned(),
+        machine_version: 1,
+        frame_bytes_max: 128,
+        resp_address: "h:1".to_owned(),
+        http_address: "h:2".to_owned(),
+        program: "0".to_owned(),
+    };
+    let mut expected = b"\x08\x01\x10\x02\x18\x03\x22\x10".to_vec();
+    expected.extend_from_slice(&[7; 16]);
+    expected.extend_from_slice(b"\x2a\x10");
+    expected.extend_from_slice(&[8; 16]);
+    expected.extend_from_slice(b"\x30\x04\x3a\x04raft\x40\x01\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010");
+    assert_eq!(hello.encode_to_vec(), expected);
+}
+
+#[test]
+fn what_no_node_sends_is_refused() {
+    let malformed = |frame: Frame| from_bytes(frame.encode_to_vec().into()).unwrap_err();
+    let raft = |body| Frame { shard: 0, content: Some(Content::Raft(wire::Raft { term: 1, body })) };
+    assert!(from_bytes(Bytes::from_static(b"\xff\xff")).is_err());
+    malformed(Frame { shard: 0, content: None });
+    malformed(Frame { shard: 1, content: Some(Content::Gossip(wire::Gossip::default())) });
+    malformed(raft(None));
+    malformed(raft(Some(Body::Vote(wire::Vote { last: None, transfer: false }))));
+    let base = Some(wire::Position { index: u64::MAX, term: 1 });
+    let entries = vec![wire::Entry { term: 1, stamp_ms: 0, payload: None }];
+    malformed(raft(Some(Body::Append(wire::Append { base, entries, commit: 0, stamp_ms: 0 }))));
+    malformed(Frame { shard: 0, content: Some(Content::Forward(Bytes::from_static(b"x"))) });
+    let nobody = Batch { version: MACHINE_VERSION, groups: vec![] }.encode();
+    malformed(Frame { shard: 0, content: Some(Content::Forward(nobody)) });
+}
+
+fn position_strategy() -> impl Strategy<Value = raft::Position> {
+    (any::<u64>(), any::<u64>())
+        .prop_map(|(index, term)| raft::Position { index: Index(index), term: Term(term) })
+}
+
+fn membership_strategy() -> impl Strategy<Value = Membership> {
+    let nodes = || proptest::collection::btree_set((1u64..).prop_map(NodeId), 0..5);
+    (nodes(), nodes()).prop_map(|(voters, learners)| Membership { voters, learners })
+}
+
+fn bytes_strategy(least: usize) -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), least..40).prop_map(Bytes::from)
+}
+
+fn payload_strategy() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::Blank),
+        bytes_strategy(1).prop_map(Payload::Command),
+        membership_strategy().prop_map(Payload::Membership),
+    ]
+}
+
+fn append_strategy() -> impl Strategy<Value = raft::Body> {
+    let entries = proptest::collection::vec((any::<u64>(), any::<u64>(), payload_strategy()), 0..5);
+    (0u64..1 << 60, any::<u64>(), entries, any::<u64>(), any::<u64>()).prop_map(
+        |(base, term, entries, commit, now)| {
+            let entries = entries.into_iter().zip(base + 1..).map(|((term, at, payload), index)| Entry {
+                index: Index(index),
+                term: Term(term),
+                stamp: stamp(at),
+                payload,
+            });
+            raft::Body::Append {
+                base: raft::Position { index: Index(base), term: Term(term) },
+                entries: entries.collect(),
+                commit: Index(commit),
+                stamp: stamp(now),
+            }
+        },
+    )
+}
+
+fn chunk_strategy() -> impl Strategy<Value = raft::Body> {
+    (position_strategy(), any::<u64>(), membership_strategy(), any::<u64>(), any::<u64>(), bytes_strategy(0))
+        .prop_map(|(last, at, membership, bytes, offset, data)| {
+            let meta =
+                SnapshotMeta { index: last.index, term: last.term, stamp: stamp(at), membership, bytes };
+            raft::Body::SnapshotChunk { meta, offset, data }
+        })
+}
+
+fn body_strategy() -> impl Strategy<Value = raft::Body> {
+    use raft::Body;
+    let point = proptest::option::of((any::<u64>(), any::<u64>()));
+    prop_oneof![
+        position_strategy().prop_map(|last| Body::PreVote { last }),
+        any::<bool>().prop_map(|granted| Body::PreVoteAnswer { granted }),
+        (position_strategy(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
+        any::<bool>().prop_map(|granted| Body::VoteAnswer { granted }),
+        append_strategy(),
+        any::<u64>().prop_map(|matched| Body::AppendAccepted { matched: Index(matched) }),
+        (any::<u64>(), position_strategy())
+            .prop_map(|(base, hint)| Body::AppendRejected { base: Index(base), hint }),
+        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(commit, round, at)| Body::Heartbeat {
+            commit: Index(commit),
+            round,
+            stamp: stamp(at)
+        }),
+        any::<u64>().prop_map(|round| Body::HeartbeatAnswer { round }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(commit, at)| Body::Commit { commit: Index(commit), stamp: stamp(at) }),
+        Just(Body::Outdated),
+        Just(Body::TimeoutNow),
+        (any::<u64>(), any::<u64>()).prop_map(|(origin, batch)| Body::Read { origin, batch }),
+        (any::<u64>(), any::<u64>(), point).prop_map(|(origin, batch, point)| {
+            let point = point.map(|(index, at)| ReadPoint { index: Index(index), stamp: stamp(at) });
+            Body::ReadAnswer { origin, batch, point }
+        }),
+        chunk_strategy(),
+        (position_strategy(), any::<u64>()).prop_map(|(last, end)| Body::SnapshotReceived { last, end }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn engine_messages_come_back_as_they_were(term: u64, body in body_strategy()) {
+        let message = engine(term, body);
+        prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+    }
+
+    #[test]
+    fn forwarded_commands_come_back_as_they_were(
+        node: u64, incarnation: u64, acked: u64, first_sequence: u64,
+        args in proptest::collection::vec(bytes_strategy(0), 1..5),
+    ) {
+        let operations = vec![Operation::OpenSession, Operation::Command { db: 3, user: 0, args }];
+        let session = SessionId { node, incarnation };
+        let message = PeerMessage::Forward(Group { session, stream: 0, acked, first_sequence, operations });
+        prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+    }
+
+    #[test]
+    fn garbage_is_refused_without_panic(bytes: Vec<u8>) {
+        let _ = from_bytes(bytes.into());
+    }
+
+    #[test]
+    fn damaged_messages_are_refused_or_other_messages_without_panic(
+        body in body_strategy(), at: proptest::sample::Index, to: u8,
+    ) {
+        let mut bytes = BytesMut::from(&encode(engine(1, body))[..]);
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        let _ = from_bytes(bytes.freeze());
+    }
+}

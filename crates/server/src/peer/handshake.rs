@@ -1,0 +1,243 @@
+//! Who may talk to whom.
+//!
+//! Both sides say who they are, and each judges the other by the same rules ([`Local::judge`]); either may refuse,
+//! with a reason that an operator can act on. The rules keep a stranger's or a forgetful node's messages away
+//! from the engine:
+//! * the same version, engine, and (once born) cluster;
+//! * the sender is the member that it is taken for, and a member at all;
+//! * **a node that lost its disk does not come back under its old id**: each data folder has a random number
+//!   from its making on; a node remembers durably which number each member has shown, and refuses another.
+//!
+//! It is no authentication: who can reach the peer port can lie. Until it has passed, a connection costs us at
+//! most [`HELLO_BYTES_MAX`] and [`TIMEOUT`].
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    acquaintances::Acquaintances,
+    wire::{Hello, VERSION},
+};
+use crate::config::{Address, HostPort, Value as _};
+
+/// The largest frame of the handshake.
+pub(crate) const HELLO_BYTES_MAX: usize = 1 << 10;
+
+/// How long a handshake may take in all.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// This node, as it presents itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    /// Its id.
+    pub(crate) node_id: u64,
+    /// All members, this node too.
+    pub(crate) members: BTreeSet<u64>,
+    /// Set once the cluster is born, and never changed.
+    pub(crate) cluster_id: Arc<OnceLock<u128>>,
+    /// The random number of its data folder.
+    pub(crate) disk_id: u128,
+    /// How often it was started on its folder.
+    pub(crate) incarnation: u64,
+    /// The name of its engine.
+    pub(crate) engine: &'static str,
+    /// The version of its machine.
+    pub(crate) machine_version: u32,
+    /// The largest frame that it sends and takes.
+    pub(crate) frame_bytes_max: usize,
+    /// Where its clients connect.
+    pub(crate) resp_address: Address,
+    /// Where its HTTP is.
+    pub(crate) http_address: Address,
+    /// Which folder each member has shown.
+    pub(crate) acquaintances: Arc<Acquaintances>,
+}
+
+/// Another node, after it has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// Its id.
+    pub(crate) node_id: u64,
+    /// Where its clients connect, if it said so.
+    pub(crate) resp_address: Option<Address>,
+}
+
+/// Why another node is refused, in words for both operators.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(pub(crate) String);
+
+impl Local {
+    /// What this node says to node `to`.
+    pub(crate) fn hello(&self, to: u64) -> Hello {
+        Hello {
+            version: VERSION,
+            from: self.node_id,
+            to,
+            cluster_id: self.cluster_id.get().map_or_else(Bytes::new, |&id| sixteen(id)),
+            disk_id: sixteen(self.disk_id),
+            incarnation: self.incarnation,
+            engine: self.engine.to_owned(),
+            machine_version: self.machine_version,
+            frame_bytes_max: self.frame_bytes_max as u64,
+            resp_address: self.resp_address.to_string(),
+            http_address: self.http_address.to_string(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Decides about the sender of `hello`, and remembers it if it passes.
+    pub(crate) fn judge(&self, hello: &Hello) -> Result<Remote, Refusal> {
+        self.judge_version(hello)?;
+        self.judge_identity(hello)?;
+        let disk_id =
+            number(&hello.disk_id).ok_or_else(|| Refusal("it shows no id of its disk".to_owned()))?;
+        self.acquaintances.meet(hello.from, disk_id)?;
+        let resp_address = Address::read(&hello.resp_address, &HostPort);
+        Ok(Remote { node_id: hello.from, resp_address })
+    }
+
+    fn judge_version(&self, hello: &Hello) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal(text));
+        if hello.version != VERSION {
+            let (theirs, program) = (hello.version, &hello.program);
+            return refuse(format!(
+                "node {} (version {program}) speaks version {theirs} of the messages, node {} speaks {VERSION}: run \
+                 the same program on both",
+                hello.from, self.node_id
+            ));
+        }
+        if hello.engine != self.engine {
+            return refuse(format!(
+                "node {} runs the engine {}, node {} runs {}",
+                hello.from, hello.engine, self.node_id, self.engine
+            ));
+        }
+        if hello.frame_bytes_max > self.frame_bytes_max as u64 {
+            return refuse(format!(
+                "node {} sends frames of up to {} bytes, node {} takes {}: give both the same max-request-bytes, \
+                 max-message-bytes and snapshot-chunk-bytes",
+                hello.from, hello.frame_bytes_max, self.node_id, self.frame_bytes_max
+            ));
+        }
+        Ok(())
+    }
+
+    fn judge_identity(&self, hello: &Hello) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal(text));
+        if hello.to != self.node_id {
+            return refuse(format!(
+                "node {} looks for node {} here, but this is node {}: see the addresses of --peers",
+                hello.from, hello.to, self.node_id
+            ));
+        }
+        if hello.from == self.node_id {
+            return refuse(format!(
+                "two nodes are called {}: each needs a --node-id of its own",
+                self.node_id
+            ));
+        }
+        if !self.members.contains(&hello.from) {
+            return refuse(format!("node {} is no member that node {} knows", hello.from, self.node_id));
+        }
+        match (self.cluster_id.get(), number(&hello.cluster_id)) {
+            (Some(&ours), Some(theirs)) if ours != theirs => refuse(format!(
+                "node {} belongs to cluster {theirs:032x}, node {} to cluster {ours:032x}",
+                hello.from, self.node_id
+            )),
+            (_, None) if !hello.cluster_id.is_empty() => refuse("it shows a malformed cluster id".to_owned()),
+            (Some(_) | None, Some(_) | None) => Ok(()),
+        }
+    }
+}
+
+fn sixteen(number: u128) -> Bytes {
+    Bytes::copy_from_slice(&number.to_be_bytes())
+}
+
+fn number(bytes: &Bytes) -> Option<u128> {
+    Some(u128::from_be_bytes(bytes.as_ref().try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(node_id: u64, disk_id: u128) -> Local {
+        Local {
+            node_id,
+            members: BTreeSet::from([1, 2, 3]),
+            cluster_id: Arc::new(OnceLock::new()),
+            disk_id,
+            incarnation: 1,
+            engine: "raft",
+            machine_version: 1,
+            frame_bytes_max: 1 << 20,
+            resp_address: Address::new("127.0.0.1", 7379),
+            http_address: Address::new("127.0.0.1", 18_379),
+            acquaintances: Arc::new(Acquaintances::in_memory()),
+        }
+    }
+
+    fn born(node_id: u64, disk_id: u128, cluster_id: u128) -> Local {
+        let local = local(node_id, disk_id);
+        local.cluster_id.set(cluster_id).unwrap();
+        local
+    }
+
+    #[test]
+    fn members_of_one_cluster_pass_born_or_not() {
+        let remote = born(1, 10, 7).judge(&born(2, 20, 7).hello(1)).unwrap();
+        assert_eq!((remote.node_id, remote.resp_address), (2, Some(Address::new("127.0.0.1", 7379))));
+        assert!(born(1, 10, 7).judge(&local(3, 30).hello(1)).is_ok());
+        assert!(local(1, 10).judge(&born(2, 20, 7).hello(1)).is_ok());
+    }
+
+    #[test]
+    fn strangers_are_refused_with_a_reason() {
+        let refused = |local: &Local, hello: &Hello| local.judge(hello).unwrap_err().0;
+        let one = born(1, 10, 7);
+        assert!(refused(&one, &born(2, 20, 8).hello(1)).contains("belongs to cluster 00000"));
+        assert!(
+            refused(&one, &born(2, 20, 7).hello(3)).contains("looks for node 3 here, but this is node 1")
+        );
+        assert!(refused(&one, &born(9, 90, 7).hello(1)).contains("no member"));
+        assert!(refused(&one, &born(1, 11, 7).hello(1)).contains("two nodes are called 1"));
+        let mut other = born(2, 20, 7).hello(1);
+        other.version = 2;
+        assert!(refused(&one, &other).contains("version 2 of the messages"));
+        let mut other = born(2, 20, 7).hello(1);
+        other.engine = "paxos".to_owned();
+        assert!(refused(&one, &other).contains("engine paxos"));
+        let mut other = born(2, 20, 7).hello(1);
+        other.frame_bytes_max = 1 << 30;
+        assert!(refused(&one, &other).contains("max-request-bytes"));
+        let mut other = born(2, 20, 7).hello(1);
+        other.disk_id = Bytes::new();
+        assert!(one.judge(&other).is_err());
+    }
+
+    /// A node whose disk was wiped has forgotten its votes: with its old id it could elect a second leader of a
+    /// term, and lose what it had acknowledged (tigerbeetle#2767).
+    #[test]
+    fn a_node_whose_disk_was_wiped_does_not_come_back_under_its_old_id() {
+        let one = born(1, 10, 7);
+        one.judge(&born(2, 20, 7).hello(1)).unwrap();
+        let refusal = one.judge(&local(2, 21).hello(1)).unwrap_err().0;
+        assert!(refusal.contains("node 2 comes with another disk"), "{refusal}");
+        assert!(one.judge(&born(2, 20, 7).hello(1)).is_ok(), "the true one is still welcome");
+    }
+
+    #[test]
+    fn a_hello_fits_into_its_frame() {
+        let mut local = born(u64::MAX, u128::MAX, u128::MAX);
+        local.resp_address = Address::new(&"h".repeat(253), 65_535);
+        local.http_address = Address::new(&"h".repeat(253), 65_535);
+        assert!(prost::Message::encoded_len(&local.hello(u64::MAX)) <= HELLO_BYTES_MAX);
+    }
+}

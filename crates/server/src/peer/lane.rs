@@ -1,0 +1,236 @@
+//! Messages that wait for one peer, in a queue that is bounded by bytes.
+//!
+//! Each peer has two lanes, each with a connection of its own: *urgent*, for small messages that hold time-outs
+//! off and elections together, and *bulk*, for entries, forwarded commands and snapshots. So a heartbeat never
+//! waits behind a megabyte.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use quorate_consensus::raft::message::{Body, Message};
+use quorate_machine::Operation;
+use quorate_node::PeerMessage;
+use tokio::sync::mpsc;
+
+/// The kinds of lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Small, and late is as bad as lost.
+    Urgent,
+    /// All else.
+    Bulk,
+}
+
+impl Kind {
+    /// The lane of a message. One kind of message always takes the same, so that it keeps its order.
+    pub(crate) fn of(message: &PeerMessage<Message>) -> Self {
+        match message {
+            PeerMessage::Forward(_) => Self::Bulk,
+            PeerMessage::Gossip(_) => Self::Urgent,
+            PeerMessage::Engine(message) => match &message.body {
+                Body::Append { .. }
+                | Body::AppendAccepted { .. }
+                | Body::AppendRejected { .. }
+                | Body::SnapshotChunk { .. }
+                | Body::SnapshotReceived { .. } => Self::Bulk,
+                Body::PreVote { .. }
+                | Body::PreVoteAnswer { .. }
+                | Body::Vote { .. }
+                | Body::VoteAnswer { .. }
+                | Body::Heartbeat { .. }
+                | Body::HeartbeatAnswer { .. }
+                | Body::Commit { .. }
+                | Body::Outdated
+                | Body::TimeoutNow
+                | Body::Read { .. }
+                | Body::ReadAnswer { .. } => Self::Urgent,
+            },
+        }
+    }
+}
+
+/// The bytes that a message counts for: what it holds in memory, roughly.
+fn weight(message: &PeerMessage<Message>) -> usize {
+    const BASE_BYTES: usize = 128;
+    let arguments = |args: &[bytes::Bytes]| args.iter().map(|arg| arg.len() + 32).sum::<usize>();
+    BASE_BYTES
+        + match message {
+            PeerMessage::Gossip(_) => 0,
+            PeerMessage::Engine(message) => match &message.body {
+                Body::Append { entries, .. } => entries.iter().map(quorate_consensus::Entry::weight).sum(),
+                Body::SnapshotChunk { data, .. } => data.len(),
+                Body::AppendAccepted { .. }
+                | Body::AppendRejected { .. }
+                | Body::SnapshotReceived { .. }
+                | Body::PreVote { .. }
+                | Body::PreVoteAnswer { .. }
+                | Body::Vote { .. }
+                | Body::VoteAnswer { .. }
+                | Body::Heartbeat { .. }
+                | Body::HeartbeatAnswer { .. }
+                | Body::Commit { .. }
+                | Body::Outdated
+                | Body::TimeoutNow
+                | Body::Read { .. }
+                | Body::ReadAnswer { .. } => 0,
+            },
+            PeerMessage::Forward(group) => group
+                .operations
+                .iter()
+                .map(|operation| match operation {
+                    Operation::Command { args, .. } => arguments(args),
+                    Operation::Transaction { watched, commands } => {
+                        watched.iter().map(|watched| watched.key.len() + 64).sum::<usize>()
+                            + commands.iter().map(|(_, args)| arguments(args)).sum::<usize>()
+                    }
+                    Operation::Nothing
+                    | Operation::OpenSession
+                    | Operation::Birth { .. }
+                    | Operation::Calendar { .. } => 64,
+                })
+                .sum(),
+        }
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Push {
+    /// It waits to be sent.
+    Queued,
+    /// It was dropped: there is no connection. The peer is reported unreachable by who tries to connect.
+    Away,
+    /// It was dropped: the queue is full.
+    Full,
+}
+
+/// The end where messages go in.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    queue: mpsc::UnboundedSender<PeerMessage<Message>>,
+    shared: Arc<Shared>,
+}
+
+/// The end where messages come out.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    queue: mpsc::UnboundedReceiver<PeerMessage<Message>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    open: AtomicBool,
+}
+
+/// A lane that holds up to `bytes_max` bytes, without a connection yet.
+pub(crate) fn lane(bytes_max: usize) -> (Sender, Receiver) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), bytes_max, open: AtomicBool::new(false) });
+    (Sender { queue: sender, shared: Arc::clone(&shared) }, Receiver { queue: receiver, shared })
+}
+
+impl Sender {
+    /// Hands a message over, or drops it. A message that is larger than the whole queue travels alone.
+    pub(crate) fn push(&self, message: PeerMessage<Message>) -> Push {
+        if !self.shared.open.load(Ordering::Acquire) {
+            return Push::Away;
+        }
+        let weight = weight(&message);
+        let before = self.shared.bytes.fetch_add(weight, Ordering::Relaxed);
+        if before > 0 && before + weight > self.shared.bytes_max {
+            self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
+            return Push::Full;
+        }
+        // A receiver that is gone means that the node is shutting down.
+        if self.queue.send(message).is_err() { Push::Away } else { Push::Queued }
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Receiver {
+    /// There is a connection: messages are taken from now on.
+    pub(crate) fn open(&mut self) {
+        self.shared.open.store(true, Ordering::Release);
+    }
+
+    /// The connection is lost, and with it what waits.
+    pub(crate) fn close(&mut self) {
+        self.shared.open.store(false, Ordering::Release);
+        while self.try_take().is_some() {}
+    }
+
+    /// The next message; `None` once the sender is gone. Safe to cancel.
+    pub(crate) async fn take(&mut self) -> Option<PeerMessage<Message>> {
+        let message = self.queue.recv().await?;
+        self.taken(&message);
+        Some(message)
+    }
+
+    /// The next message, if one waits.
+    pub(crate) fn try_take(&mut self) -> Option<PeerMessage<Message>> {
+        let message = self.queue.try_recv().ok()?;
+        self.taken(&message);
+        Some(message)
+    }
+
+    fn taken(&self, message: &PeerMessage<Message>) {
+        self.shared.bytes.fetch_sub(weight(message), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
+
+    use super::*;
+
+    fn chunk(bytes: usize) -> PeerMessage<Message> {
+        let meta = SnapshotMeta {
+            index: Index(1),
+            term: Term(1),
+            stamp: ClusterTime { millis: 0 },
+            membership: quorate_consensus::Membership::default(),
+            bytes: 0,
+        };
+        let body = Body::SnapshotChunk { meta, offset: 0, data: Bytes::from(vec![0; bytes]) };
+        PeerMessage::Engine(Message { term: Term(1), body })
+    }
+
+    #[test]
+    fn without_a_connection_nothing_waits() {
+        let (sender, mut receiver) = lane(1000);
+        assert_eq!(sender.push(chunk(10)), Push::Away);
+        receiver.open();
+        assert_eq!(sender.push(chunk(10)), Push::Queued);
+        receiver.close();
+        assert_eq!((sender.bytes(), sender.push(chunk(10))), (0, Push::Away));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_recovers_and_one_large_message_travels_alone() {
+        let (sender, mut receiver) = lane(1000);
+        receiver.open();
+        assert_eq!(sender.push(chunk(5000)), Push::Queued);
+        assert_eq!(sender.push(chunk(10)), Push::Full);
+        assert!(receiver.try_take().is_some());
+        assert_eq!(sender.bytes(), 0);
+        assert_eq!(sender.push(chunk(500)), Push::Queued);
+        assert_eq!(sender.push(chunk(500)), Push::Full);
+    }
+
+    #[test]
+    fn a_heartbeat_does_not_share_a_lane_with_entries() {
+        let heartbeat = Body::Heartbeat { commit: Index(1), round: 1, stamp: ClusterTime { millis: 1 } };
+        let heartbeat = PeerMessage::Engine(Message { term: Term(1), body: heartbeat });
+        assert_eq!((Kind::of(&heartbeat), Kind::of(&chunk(1))), (Kind::Urgent, Kind::Bulk));
+    }
+}

@@ -1,0 +1,161 @@
+//! Two transports over the loopback.
+
+use std::{collections::BTreeSet, io, sync::OnceLock, time::Duration};
+
+use quorate_consensus::Index;
+use quorate_node::Gossip;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::*;
+use crate::peer::acquaintances::Acquaintances;
+
+/// What a transport told, in order.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Message(u64, PeerMessage<Message>),
+    Unreachable(u64),
+}
+
+#[derive(Clone)]
+struct Ear(mpsc::UnboundedSender<Told>);
+
+impl Events for Ear {
+    fn message(&self, from: u64, message: PeerMessage<Message>, _: OwnedSemaphorePermit) {
+        let _ = self.0.send(Told::Message(from, message));
+    }
+
+    fn unreachable(&self, peer: u64) {
+        let _ = self.0.send(Told::Unreachable(peer));
+    }
+}
+
+struct Node {
+    transport: Transport<Ear>,
+    told: mpsc::UnboundedReceiver<Told>,
+    shutdown: watch::Sender<bool>,
+}
+
+fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Local {
+    Local {
+        node_id,
+        members: BTreeSet::from([1, 2]),
+        cluster_id: Arc::new(OnceLock::new()),
+        disk_id,
+        incarnation: 1,
+        engine: "raft",
+        machine_version: 1,
+        frame_bytes_max: 1 << 20,
+        resp_address: Address::new("127.0.0.1", 7379),
+        http_address: Address::new("127.0.0.1", 18_379),
+        acquaintances,
+    }
+}
+
+fn start(local: Local, peers: &Peers, listener: TcpListener) -> Node {
+    let (sender, told) = mpsc::unbounded_channel();
+    let shutdown = watch::Sender::new(false);
+    let transport =
+        Transport::start(local, peers, 1 << 20, Some(listener), Ear(sender), shutdown.subscribe());
+    Node { transport, told, shutdown }
+}
+
+async fn listeners() -> (TcpListener, TcpListener, Peers) {
+    let one = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let two = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = |listener: &TcpListener| Address::new("127.0.0.1", listener.local_addr().unwrap().port());
+    let peers = Peers([(1, address(&one)), (2, address(&two))].into());
+    (one, two, peers)
+}
+
+fn gossip(number: u64) -> PeerMessage<Message> {
+    PeerMessage::Gossip(Gossip { applied: Index(number), room: true, wall_ms: 0, followers: 0 })
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// The next thing that is told and fits; others are passed over.
+    async fn next(&mut self, fits: impl Fn(&Told) -> bool) -> Told {
+        let search = async {
+            loop {
+                let told = self.told.recv().await.expect("the transport lives");
+                if fits(&told) {
+                    return told;
+                }
+            }
+        };
+        timeout(LONG, search).await.expect("it is told in time")
+    }
+
+    /// Resolves once both lanes to `peer` are connected, or panics after a long time.
+    async fn connected(&self, peer: u64) {
+        let directory = self.transport.directory();
+        let wait = async {
+            while directory.contacts()[&peer].connections < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, wait).await.expect("connected in time");
+    }
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_a_lost_connection_is_told_and_made_again() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let first = start(local(1, 10, Arc::clone(&known)), &peers, one);
+    let mut first = first;
+    let mut second = start(local(2, 20, Arc::clone(&known)), &peers, two);
+    first.connected(2).await;
+    for number in 0..100 {
+        first.transport.send(NodeId(2), gossip(number));
+    }
+    for number in 0..100 {
+        let told = second.next(|told| matches!(told, Told::Message(..))).await;
+        assert_eq!(told, Told::Message(1, gossip(number)));
+    }
+
+    second.shutdown.send_replace(true);
+    first.next(|told| *told == Told::Unreachable(2)).await;
+    drop(second);
+    let again = TcpListener::bind(peers.0[&2].to_pair()).await.unwrap();
+    let mut second = start(local(2, 20, known), &peers, again);
+    first.connected(2).await;
+    first.transport.send(NodeId(2), gossip(7));
+    assert_eq!(second.next(|told| matches!(told, Told::Message(..))).await, Told::Message(1, gossip(7)));
+}
+
+#[tokio::test]
+async fn a_wiped_node_is_refused_in_both_directions() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    known.meet(2, 20).unwrap();
+    let mut first = start(local(1, 10, known), &peers, one);
+    let mut second = start(local(2, 21, Arc::new(Acquaintances::in_memory())), &peers, two);
+    first.next(|told| *told == Told::Unreachable(2)).await;
+    second.next(|told| *told == Told::Unreachable(1)).await;
+    assert_eq!(first.transport.directory().contacts()[&2].connections, 0);
+    assert_eq!(second.transport.directory().contacts()[&1].connections, 0);
+}
+
+#[tokio::test]
+async fn garbage_on_the_peer_port_is_closed_at_once_and_harms_nobody() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let first = start(local(1, 10, Arc::clone(&known)), &peers, one);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"QUORATE1\xff\xff\xff\xff", b"QUORATE1\x02\0\0\0zz"] {
+        let mut stranger = TcpStream::connect(peers.0[&1].to_pair()).await.unwrap();
+        stranger.write_all(garbage).await.unwrap();
+        let mut answer = Vec::new();
+        let read = timeout(LONG, stranger.read_to_end(&mut answer)).await.expect("closed in time");
+        let reset = matches!(&read, Err(error) if error.kind() == io::ErrorKind::ConnectionReset);
+        assert!(read.is_ok() || reset);
+    }
+    let _second = start(local(2, 20, known), &peers, two);
+    first.connected(2).await;
+}

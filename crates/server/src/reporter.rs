@@ -1,0 +1,256 @@
+//! Makes the published [`NodeStatus`] from what driver, transport and clocks know.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quorate_consensus::{
+    BootTime, NodeId, PersistId,
+    engine::{PeerStatus, RoleKind},
+};
+use quorate_node::{LogTask, Status};
+use tokio::sync::watch;
+
+use crate::{
+    config::Address,
+    peer::directory::{Contact, Directory},
+    status::{Database, Leader, NodeStatus, Peer, Positions, Role},
+};
+
+/// How often the status is made anew at most. What clients see of it may be this old.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(25);
+
+/// What does not change while the process lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Constants {
+    pub(crate) node_id: u64,
+    pub(crate) incarnation: u64,
+    /// 40 hexadecimal digits, new with each start.
+    pub(crate) run_id: String,
+    pub(crate) engine: &'static str,
+    pub(crate) advertise: Address,
+    /// A peer that was not heard for this long is not connected.
+    pub(crate) election_timeout: Duration,
+    /// What was known to be committed when the process started: loading lasts until it is applied.
+    pub(crate) committed_at_start: u64,
+}
+
+/// Publishes the status.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    constants: Constants,
+    started: Instant,
+    status: watch::Sender<Arc<NodeStatus>>,
+    directory: Arc<Directory>,
+    durable: Durable,
+    snapshot: u64,
+    due: BootTime,
+}
+
+/// Which entries are on the disk: known from the writes that were handed out and those that were reported.
+#[derive(Debug)]
+struct Durable {
+    index: u64,
+    writes: std::collections::VecDeque<(PersistId, u64)>,
+}
+
+impl Constants {
+    /// The status of a node that is still loading.
+    pub(crate) fn loading(&self) -> NodeStatus {
+        NodeStatus {
+            node_id: self.node_id,
+            incarnation: self.incarnation,
+            run_id: self.run_id.clone(),
+            engine: self.engine.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine_version: u32::from(quorate_machine::MACHINE_VERSION),
+            loading: true,
+            ..NodeStatus::default()
+        }
+    }
+}
+
+impl Reporter {
+    /// A reporter that publishes to `status`. The log holds entries up to `last` and a snapshot of `snapshot`.
+    pub(crate) fn new(
+        constants: Constants,
+        status: watch::Sender<Arc<NodeStatus>>,
+        directory: Arc<Directory>,
+        last: u64,
+        snapshot: u64,
+    ) -> Self {
+        let durable = Durable { index: last, writes: std::collections::VecDeque::new() };
+        Self {
+            constants,
+            started: Instant::now(),
+            status,
+            directory,
+            durable,
+            snapshot,
+            due: BootTime::default(),
+        }
+    }
+
+    /// When the next status is due.
+    pub(crate) fn due(&self) -> BootTime {
+        self.due
+    }
+
+    /// A task was handed to the log.
+    pub(crate) fn handed_out(&mut self, task: &LogTask) {
+        match task {
+            LogTask::Write { op, write } => {
+                if let Some(from) = write.truncate_from {
+                    self.durable.index = self.durable.index.min(from.saturating_sub(1));
+                }
+                if let Some(last) = write.entries.last() {
+                    self.durable.writes.push_back((*op, last.index));
+                }
+            }
+            LogTask::ReplaceBySnapshot { meta, .. } => {
+                self.snapshot = meta.index.0;
+                self.durable.index = self.durable.index.max(meta.index.0);
+            }
+            LogTask::Release { .. } | LogTask::SetClusterId { .. } => {}
+        }
+    }
+
+    /// A write is durable.
+    pub(crate) fn persisted(&mut self, op: PersistId) {
+        while let Some(&(write, last)) = self.durable.writes.front()
+            && write <= op
+        {
+            self.durable.index = last;
+            self.durable.writes.pop_front();
+        }
+    }
+
+    /// A snapshot of this node's own was made.
+    pub(crate) fn made_snapshot(&mut self, index: u64) {
+        self.snapshot = index;
+    }
+
+    /// Publishes what is known now.
+    pub(crate) fn publish(&mut self, now: BootTime, status: &Status, calendar_ms: u64, data_bytes_max: u64) {
+        self.due = now.after(INTERVAL);
+        let contacts = self.directory.contacts();
+        let role = &status.engine.role;
+        let mut faults = Vec::new();
+        if !status.room {
+            faults.push("the disk is full: writes are refused".to_owned());
+        }
+        let databases = status.machine.databases.iter().zip(0..).filter(|(database, _)| database.keys > 0);
+        let databases = databases.map(|(database, number)| Database {
+            number,
+            keys: database.keys as u64,
+            expires: database.expires as u64,
+        });
+        let peer = |(&node_id, contact): (&u64, &Contact)| {
+            let known = status.engine.peers.iter().find(|peer| peer.id == NodeId(node_id));
+            peer(node_id, contact, known)
+        };
+        let new = NodeStatus {
+            cluster_id: status.cluster_id.map(|id| format!("{id:032x}")),
+            role: match role.kind {
+                RoleKind::Leader => Role::Leader,
+                RoleKind::PreCandidate | RoleKind::Candidate => Role::Candidate,
+                RoleKind::Follower => self.follower(status),
+            },
+            term: role.term.0,
+            leader: role.leader.map(|leader| self.leader(leader.0, contacts.get(&leader.0))),
+            loading: status.engine.applied.0 < self.constants.committed_at_start,
+            log: Positions {
+                first: status.engine.first_index.0,
+                last: status.engine.last_index.0,
+                durable: self.durable.index.min(status.engine.last_index.0),
+                committed: status.engine.commit.0,
+                applied: status.engine.applied.0,
+                snapshot: self.snapshot,
+            },
+            peers: contacts.iter().map(peer).collect(),
+            connected_slaves: u64::from(status.leader_followers),
+            databases: databases.collect(),
+            memory_bytes: status.machine.data_bytes,
+            memory_bytes_max: data_bytes_max,
+            scripts: status.machine.scripts as u64,
+            sessions: status.machine.sessions as u64,
+            uptime_s: self.started.elapsed().as_secs(),
+            calendar_ms,
+            faults,
+            ..self.constants.loading()
+        };
+        self.status.send_replace(Arc::new(new));
+    }
+
+    fn follower(&self, status: &Status) -> Role {
+        let this = NodeId(self.constants.node_id);
+        if status.engine.membership.learners.contains(&this) { Role::Learner } else { Role::Follower }
+    }
+
+    fn leader(&self, node_id: u64, contact: Option<&Contact>) -> Leader {
+        let own = (node_id == self.constants.node_id).then(|| self.constants.advertise.clone());
+        let is_self = own.is_some();
+        let heard = contact
+            .and_then(Contact::silence)
+            .is_some_and(|silence| silence <= self.constants.election_timeout);
+        let address = own.or_else(|| contact.and_then(|contact| contact.resp_address.clone()));
+        let (host, port) = address.map_or((String::new(), 0), |address| (address.host, address.port));
+        Leader { node_id, host, port, connected: is_self || heard }
+    }
+}
+
+fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {
+    let address = contact.resp_address.clone();
+    let (host, port) = address.map_or((String::new(), 0), |address| (address.host, address.port));
+    let millis = |silence: Duration| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+    Peer {
+        node_id,
+        host,
+        port,
+        connected: contact.connections > 0,
+        matched: known.map_or(0, |peer| peer.matched.0),
+        heard_ms_ago: contact.silence().map(millis),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_log::{LogEntry, Write};
+
+    use super::*;
+
+    fn write(op: u64, truncate_from: Option<u64>, last: u64) -> LogTask {
+        let entry = LogEntry { index: last, term: 1, stamp: 0, kind: 0, payload: bytes::Bytes::new() };
+        LogTask::Write {
+            op: PersistId(op),
+            write: Write { hard_state: None, truncate_from, entries: vec![entry] },
+        }
+    }
+
+    fn reporter() -> Reporter {
+        let constants = Constants {
+            node_id: 1,
+            incarnation: 1,
+            run_id: String::new(),
+            engine: "raft",
+            advertise: Address::new("h", 1),
+            election_timeout: Duration::from_millis(300),
+            committed_at_start: 0,
+        };
+        let status = watch::Sender::new(Arc::new(constants.loading()));
+        Reporter::new(constants, status, Arc::new(Directory::new(std::iter::empty())), 5, 0)
+    }
+
+    #[test]
+    fn an_entry_is_durable_only_once_its_write_was_reported() {
+        let mut reporter = reporter();
+        reporter.handed_out(&write(1, None, 7));
+        reporter.handed_out(&write(2, None, 9));
+        assert_eq!(reporter.durable.index, 5);
+        reporter.persisted(PersistId(1));
+        assert_eq!(reporter.durable.index, 7);
+        reporter.handed_out(&write(3, Some(4), 4));
+        assert_eq!(reporter.durable.index, 3);
+    }
+}

@@ -1,0 +1,488 @@
+//! One node as a process: everything is made, connected, watched, and ended here.
+//!
+//! Threads: a small tokio runtime serves clients, peers and HTTP; one thread owns the shard, one the log, one the
+//! snapshots. If any of the three ends by itself, the node ends with an error: it never limps.
+//!
+//! An orderly end (SIGTERM, SIGINT, or the end of the lifeline) goes: accept no more clients; hand the leadership over
+//! and answer what is in flight, for a bounded time; mark the log durable; close the connections. A second signal
+//! ends the process at once, which loses nothing that was acknowledged.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::{self, Read as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use crate::{
+    config::{Address, Config, Value as _},
+    connection::{self, FrontDoor},
+    data_folder::{self, DataFolder},
+    handle::ShardHandle,
+    http,
+    inlet::{Event, Inlet},
+    log_writer::LogWriter,
+    metrics::Metrics,
+    peer::{Transport, handshake::Local},
+    reporter::{Constants, Reporter},
+    resp::FrameLimits,
+    shard::{Inbox, Phase, Shard},
+    snapshots::Snapshots,
+    status::NodeStatus,
+};
+
+/// Threads of the runtime: they only move bytes.
+const RUNTIME_THREADS: usize = 2;
+/// What the threads may take after the shard has ended: one more sync, and the end of a snapshot's chunk.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long connections may take to write the last answers.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
+/// File descriptors beside those of clients: log, snapshots, peers, listeners.
+const OTHER_FILES: u64 = 128;
+
+/// What the process's life hangs on, beside signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifeline {
+    /// Nothing.
+    None,
+    /// Standard input: whoever started the node holds its other end, and is gone when it ends.
+    Stdin,
+}
+
+/// Why a node has ended other than in order.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Choose another folder, or give it what it needs; starting again does not help.
+    #[error("data folder {folder}: {reason}")]
+    Data {
+        /// The folder.
+        folder: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// Change the setting.
+    #[error("setting {name}: {reason}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value, what is wrong with it, and what is allowed.
+        reason: String,
+    },
+    /// Something broke, in words. Starting again may help.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Error {
+    fn failed(what: &str) -> impl Fn(io::Error) -> Self + '_ {
+        move |error| Self::Failed(format!("{what}: {error}"))
+    }
+}
+
+/// Runs the node of `config` until it is told to end. `dropped_log_lines` is for its metrics.
+///
+/// # Errors
+/// Why it could not start, or had to stop.
+pub fn run(config: Config, lifeline: Lifeline, dropped_log_lines: ErrorCounter) -> Result<(), Error> {
+    raise_file_limit(&config);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("sockets")
+        .enable_all()
+        .build()
+        .map_err(Error::failed("cannot start the runtime"))?;
+    let result = serve(&runtime, &config, lifeline, dropped_log_lines);
+    runtime.shutdown_timeout(FLUSH_TIMEOUT);
+    result
+}
+
+/// The three doors of a node.
+struct Listeners {
+    resp: TcpListener,
+    http: TcpListener,
+    /// None for a node that has no peers.
+    peers: Option<TcpListener>,
+}
+
+/// What says that a thread has ended, and how.
+struct Ended {
+    thread: &'static str,
+    result: Result<(), String>,
+}
+
+/// The ends by which the running parts are told to stop.
+struct Switches {
+    /// No more clients, please.
+    stopping: watch::Sender<bool>,
+    /// All is over.
+    ended: watch::Sender<bool>,
+}
+
+fn serve(
+    runtime: &Runtime,
+    config: &Config,
+    lifeline: Lifeline,
+    dropped_log_lines: ErrorCounter,
+) -> Result<(), Error> {
+    let mut ends = runtime.block_on(Ends::watch(lifeline))?;
+    let listeners = runtime.block_on(Listeners::bind(config))?;
+    let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
+    let metrics = Arc::new(Metrics::default());
+    let (client_inputs, clients) = crossbeam_channel::unbounded();
+    let (event_inputs, events) = crossbeam_channel::unbounded();
+    let inlet = Inlet::new(event_inputs);
+    let loading = NodeStatus { node_id: config.node_id, loading: true, ..NodeStatus::default() };
+    let status = watch::Sender::new(Arc::new(loading));
+    let handle = ShardHandle::new(client_inputs, status.subscribe());
+    let switches = Switches { stopping: watch::Sender::new(false), ended: watch::Sender::new(false) };
+
+    let sources = http::Sources {
+        status: status.subscribe(),
+        metrics: Arc::clone(&metrics),
+        dropped_log_lines,
+        stopping: switches.stopping.subscribe(),
+    };
+    runtime.spawn(http::serve(listeners.http, sources, switches.ended.subscribe()));
+
+    let data = data_folder::open(config)?;
+    let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
+    runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
+    let parts = Parts { config, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
+    let inbox = (clients, events);
+    let threads = parts.start(runtime, data, inbox, listeners.peers, switches.ended.subscribe())?;
+    tracing::info!(
+        clients = %config.listen,
+        peers = config.peers.0.len().saturating_sub(1),
+        http = %config.http_listen,
+        "node {} serves",
+        config.node_id
+    );
+    let counting = runtime.spawn(count_connections(Arc::clone(&front), metrics));
+    let result =
+        runtime.block_on(ends.until_end(threads, &inlet, &switches, &front, config.shutdown_timeout));
+    counting.abort();
+    result
+}
+
+/// Copies the front door's number of connections into the metrics.
+async fn count_connections(front: Arc<FrontDoor>, metrics: Arc<Metrics>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        interval.tick().await;
+        metrics.connections.set(front.connected() as u64);
+    }
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, Error> {
+        let peers = match config.peers.0.is_empty() {
+            true => None,
+            false => Some(listen("peer-listen", &config.peer_listen).await?),
+        };
+        let resp = listen("listen", &config.listen).await?;
+        Ok(Self { resp, http: listen("http-listen", &config.http_listen).await?, peers })
+    }
+}
+
+async fn listen(name: &str, address: &Address) -> Result<TcpListener, Error> {
+    TcpListener::bind(address.to_pair())
+        .await
+        .map_err(|error| Error::Failed(format!("cannot listen on {address} (setting {name}): {error}")))
+}
+
+/// What the threads are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    handle: ShardHandle,
+    inlet: Inlet,
+    status: watch::Sender<Arc<NodeStatus>>,
+    metrics: Arc<Metrics>,
+}
+
+type Inputs = (crossbeam_channel::Receiver<crate::handle::ShardInput>, crossbeam_channel::Receiver<Event>);
+
+/// The threads that own something: shard, log, snapshots.
+const THREADS: usize = 3;
+
+impl Parts<'_> {
+    /// Starts transport and threads. The receiver gets one message for each thread that ends.
+    fn start(
+        self,
+        runtime: &Runtime,
+        data: DataFolder,
+        (clients, events): Inputs,
+        peer_listener: Option<TcpListener>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<mpsc::Receiver<Ended>, Error> {
+        let cluster_id = Arc::new(OnceLock::new());
+        if let Some(id) = data.cluster_id {
+            cluster_id.get_or_init(|| id);
+        }
+        let transport = {
+            let _context = runtime.enter();
+            let local = self.local(&data, &cluster_id);
+            let queue_bytes = self.config.peer_queue_bytes_max.0;
+            let inlet = self.inlet.clone();
+            Transport::start(local, &self.config.peers, queue_bytes, peer_listener, inlet, shutdown)
+        };
+        let (log_tasks, log_queue) = crossbeam_channel::unbounded();
+        let (snapshot_tasks, snapshot_queue) = crossbeam_channel::unbounded();
+        let constants = self.constants(&data)?;
+        self.status.send_replace(Arc::new(constants.loading()));
+        let directory = transport.directory();
+        let reporter = Reporter::new(constants, self.status, directory, data.last, data.snapshot);
+        let shard = Shard {
+            driver: data.driver,
+            inbox: Inbox { clients, events, _open: (self.handle, self.inlet.clone()) },
+            log: log_tasks,
+            snapshots: snapshot_tasks,
+            transport,
+            cluster_id,
+            reporter,
+            metrics: Arc::clone(&self.metrics),
+            shutdown_timeout: self.config.shutdown_timeout,
+            clients: HashMap::new(),
+            phase: Phase::Serving,
+        };
+        let writer = LogWriter::new(data.log, data.disk, log_queue, self.inlet.clone(), self.metrics);
+        let snapshots = Snapshots::new(data.store, snapshot_queue, self.inlet);
+        let (ended, endings) = mpsc::channel(THREADS);
+        spawn("log", &ended, || writer.run().map_err(|error| error.to_string()))?;
+        spawn("snapshots", &ended, || {
+            snapshots.run();
+            Ok(())
+        })?;
+        spawn("shard", &ended, || shard.run().map_err(|fatal| fatal.to_string()))?;
+        Ok(endings)
+    }
+
+    /// How this node presents itself to others.
+    fn local(&self, data: &DataFolder, cluster_id: &Arc<OnceLock<u128>>) -> Local {
+        let members: BTreeSet<u64> = self.config.peers.0.keys().copied().collect();
+        Local {
+            node_id: self.config.node_id,
+            members,
+            cluster_id: Arc::clone(cluster_id),
+            disk_id: data.disk_id,
+            incarnation: data.incarnation,
+            engine: data_folder::ENGINE,
+            machine_version: u32::from(quorate_machine::MACHINE_VERSION),
+            frame_bytes_max: frame_bytes_max(self.config),
+            resp_address: self.config.advertise.clone(),
+            http_address: self.config.http_listen.clone(),
+            acquaintances: Arc::clone(&data.acquaintances),
+        }
+    }
+
+    fn constants(&self, data: &DataFolder) -> Result<Constants, Error> {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random).map_err(|error| Error::Failed(format!("no randomness: {error}")))?;
+        Ok(Constants {
+            node_id: self.config.node_id,
+            incarnation: data.incarnation,
+            run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            engine: data_folder::ENGINE,
+            advertise: self.config.advertise.clone(),
+            election_timeout: self.config.election_timeout,
+            committed_at_start: data.committed,
+        })
+    }
+}
+
+/// The largest frame between nodes: one entry or batch of the greatest allowed request, with what is around it.
+fn frame_bytes_max(config: &Config) -> usize {
+    const AROUND_BYTES: usize = 1 << 20;
+    let largest = config.request_bytes_max.max(config.message_bytes_max).max(config.snapshot_chunk_bytes);
+    2 * largest.0 + AROUND_BYTES
+}
+
+/// Starts a thread whose end, also by a panic, is told to `ended`.
+fn spawn(
+    name: &'static str,
+    ended: &mpsc::Sender<Ended>,
+    work: impl FnOnce() -> Result<(), String> + Send + 'static,
+) -> Result<(), Error> {
+    let ended = ended.clone();
+    let body = move || {
+        // What the thread owned is dropped by the panic; nothing half-changed is used again.
+        let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("panicked".to_owned()));
+        // The channel has room for all threads; nobody listens once the process ends anyway.
+        drop(ended.try_send(Ended { thread: name, result }));
+    };
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(Error::failed("cannot start a thread"))?;
+    Ok(())
+}
+
+/// What can end the process in order.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    lifeline: oneshot::Receiver<()>,
+    /// Keeps `lifeline` open when there is none.
+    _unused: Option<oneshot::Sender<()>>,
+}
+
+impl Ends {
+    async fn watch(lifeline: Lifeline) -> Result<Self, Error> {
+        let failed = Error::failed("cannot watch signals");
+        let (cut, receiver) = oneshot::channel();
+        let unused = match lifeline {
+            Lifeline::None => Some(cut),
+            Lifeline::Stdin => {
+                let wait = move || {
+                    wait_for_end_of_stdin();
+                    // Nobody listens when the node is ending already.
+                    let _ = cut.send(());
+                };
+                thread::Builder::new().name("lifeline".to_owned()).spawn(wait).map_err(&failed)?;
+                None
+            }
+        };
+        let interrupt = signal(SignalKind::interrupt()).map_err(&failed)?;
+        let terminate = signal(SignalKind::terminate()).map_err(&failed)?;
+        Ok(Self { interrupt, terminate, lifeline: receiver, _unused: unused })
+    }
+
+    async fn signal(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+
+    /// Waits for the order to end, or for a thread to end by itself; then ends the others.
+    async fn until_end(
+        &mut self,
+        mut threads: mpsc::Receiver<Ended>,
+        inlet: &Inlet,
+        switches: &Switches,
+        front: &FrontDoor,
+        shutdown_timeout: Duration,
+    ) -> Result<(), Error> {
+        let order = tokio::select! {
+            order = async { tokio::select! {
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = &mut self.lifeline => "the end of the process that started this one",
+            } } => order,
+            ended = threads.recv() => return Err(broken(ended)),
+        };
+        tracing::info!("ending, by {order}");
+        switches.stopping.send_replace(true);
+        inlet.send(Event::Stop);
+        let closing = close(&mut threads);
+        let result = tokio::select! {
+            closed = timeout(shutdown_timeout + CLOSE_TIMEOUT, closing) => {
+                closed.unwrap_or_else(|_| Err(Error::Failed("the node could not end in time".to_owned())))
+            }
+            order = self.signal() => Err(Error::Failed(format!("ended at once, by a second {order}"))),
+        };
+        if result.is_ok() {
+            let _ = timeout(FLUSH_TIMEOUT, closed_connections(front)).await;
+            tracing::info!("ended in order");
+        }
+        switches.ended.send_replace(true);
+        result
+    }
+}
+
+/// Waits until all threads have ended, or one has failed.
+async fn close(threads: &mut mpsc::Receiver<Ended>) -> Result<(), Error> {
+    for _ in 0..THREADS {
+        match threads.recv().await {
+            Some(Ended { result: Ok(()), .. }) => {}
+            ended => return Err(broken(ended)),
+        }
+    }
+    Ok(())
+}
+
+fn broken(ended: Option<Ended>) -> Error {
+    Error::Failed(match ended {
+        Some(Ended { thread, result: Err(reason) }) => format!("the {thread} thread has ended: {reason}"),
+        Some(Ended { thread, result: Ok(()) }) => format!("the {thread} thread has ended"),
+        None => "all threads have ended".to_owned(),
+    })
+}
+
+/// Resolves when the last client's connection is closed.
+async fn closed_connections(front: &FrontDoor) {
+    while front.connected() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Returns when standard input ends or fails. What arrives there means nothing.
+fn wait_for_end_of_stdin() {
+    let mut ignored = [0; 64];
+    let mut stdin = io::stdin().lock();
+    loop {
+        match stdin.read(&mut ignored) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Lets the process have as many open files as the system allows it, and tells if that is too few.
+fn raise_file_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let wanted = config.clients_max as u64 + OTHER_FILES;
+    if let Some(allowed) = allowed.filter(|&allowed| allowed < wanted) {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "fewer open files are allowed than max-clients may need: raise the limit (ulimit -n) or lower max-clients"
+        );
+    }
+}
+
+fn limits(config: &Config) -> connection::Limits {
+    let defaults = connection::Limits::default();
+    connection::Limits {
+        frame: FrameLimits {
+            frame_bytes_max: config.request_bytes_max.0,
+            arguments_max: config.arguments_max,
+            argument_bytes_max: config.request_bytes_max.0,
+            ..defaults.frame
+        },
+        clients_max: config.clients_max,
+        pipeline_max: config.pipeline_max,
+        output_bytes_max: config.output_bytes_max.0,
+        transaction_bytes_max: config.request_bytes_max.0,
+        ..defaults
+    }
+}
+
+/// What CONFIG GET tells of the settings, by their names.
+fn told_settings(config: &Config) -> std::collections::BTreeMap<String, String> {
+    let mut told: std::collections::BTreeMap<_, _> =
+        config.shown().into_iter().map(|(setting, value)| (setting.name.to_owned(), value)).collect();
+    told.insert("dir".to_owned(), config.data_dir.show());
+    told.insert("port".to_owned(), config.listen.port.to_string());
+    told.insert("bind".to_owned(), config.listen.host.clone());
+    told
+}
