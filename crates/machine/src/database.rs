@@ -62,19 +62,30 @@ pub(crate) struct Database {
     pages: Vec<Arc<Page>>,
     /// Every slot with a deadline, soonest first.
     deadlines: BTreeSet<(Stamp, Bytes)>,
+    /// The present stamp: deadlines before it have passed.
+    now: Stamp,
+    /// How many have passed, so that nobody has to count them.
+    expired: usize,
     keys: usize,
     bytes: u64,
 }
 
 impl Database {
+    /// Lets time pass. Costs a step for each key that expires by it.
+    pub(crate) fn advance(&mut self, now: Stamp) {
+        let newly = self.deadlines.range((self.now, Bytes::new())..);
+        self.expired += newly.take_while(|(deadline, _)| *deadline < now).count();
+        self.now = now;
+    }
+
+    /// The stamp that it was last told.
+    pub(crate) fn now(&self) -> Stamp {
+        self.now
+    }
+
     /// Slots, the expired ones included.
     pub(crate) fn keys(&self) -> usize {
         self.keys
-    }
-
-    /// Slots with a deadline, the expired ones included.
-    pub(crate) fn deadlines(&self) -> usize {
-        self.deadlines.len()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -85,26 +96,24 @@ impl Database {
         &self.pages
     }
 
-    /// The keys that exist. Costs a step for each that has expired and is not yet reclaimed.
-    pub(crate) fn live_keys(&self, now: Stamp) -> usize {
-        self.keys - self.expired(now).count()
+    /// The keys that exist.
+    pub(crate) fn live_keys(&self) -> usize {
+        self.keys - self.expired
     }
 
-    pub(crate) fn live_deadlines(&self, now: Stamp) -> usize {
-        self.deadlines.len() - self.expired(now).count()
-    }
-
-    fn expired(&self, now: Stamp) -> impl Iterator<Item = &(Stamp, Bytes)> {
-        self.deadlines.iter().take_while(move |(deadline, _)| *deadline < now)
+    /// Those of them that will expire.
+    pub(crate) fn live_deadlines(&self) -> usize {
+        self.deadlines.len() - self.expired
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// A key that has expired by `now`, to be removed.
-    pub(crate) fn first_expired(&self, now: Stamp) -> Option<Bytes> {
-        self.expired(now).next().map(|(_, key)| key.clone())
+    /// A key that has expired, to be removed.
+    pub(crate) fn first_expired(&self) -> Option<Bytes> {
+        let (deadline, key) = self.deadlines.first()?;
+        (*deadline < self.now).then(|| key.clone())
     }
 
     /// The slot of a key, expired or not.
@@ -149,12 +158,14 @@ impl Database {
         Some(slot)
     }
 
-    /// Keeps the index of deadlines equal to the slots'.
+    /// Keeps the index of deadlines, and the number that have passed, equal to the slots'.
     fn index(&mut self, key: Bytes, before: Option<Stamp>, after: Option<Stamp>) {
         if let Some(before) = before {
+            self.expired -= usize::from(before < self.now);
             self.deadlines.remove(&(before, key.clone()));
         }
         if let Some(after) = after {
+            self.expired += usize::from(after < self.now);
             self.deadlines.insert((after, key));
         }
     }

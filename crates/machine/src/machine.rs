@@ -109,7 +109,8 @@ impl Machine {
         self.state.applied = index;
         self.state.stamp = stamp;
         let keys_max = self.state.settings.reclaim_keys_max;
-        self.state.keyspace.reclaim(stamp, keys_max);
+        self.state.keyspace.advance(stamp);
+        self.state.keyspace.reclaim(keys_max);
 
         let mut results = Vec::new();
         let mut ordinal = 0;
@@ -187,7 +188,8 @@ impl Machine {
     }
 
     fn birth(&mut self, cluster_id: u128, fence_base: u64, calendar_ms: i64) {
-        if self.state.cluster_id.is_some() {
+        // 0 stands for an unborn cluster in snapshots.
+        if self.state.cluster_id.is_some() || cluster_id == 0 {
             return;
         }
         let stamp_ms = i64::try_from(self.state.stamp.0).unwrap_or(i64::MAX);
@@ -330,10 +332,10 @@ impl Machine {
     /// Present figures.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let State { keyspace, sessions, scripts, stamp, .. } = &self.state;
+        let State { keyspace, sessions, scripts, .. } = &self.state;
         let figures = |database: &crate::database::Database| DatabaseStats {
-            keys: database.live_keys(*stamp),
-            expires: database.live_deadlines(*stamp),
+            keys: database.live_keys(),
+            expires: database.live_deadlines(),
         };
         Stats {
             databases: keyspace.databases().iter().map(figures).collect(),

@@ -54,15 +54,29 @@ const FRAME_HEAD_BYTES: usize = 8;
 #[derive(Debug)]
 pub struct Snapshot {
     applied: u64,
-    stamp: u64,
-    /// The header's payload, until it was drawn.
-    header: Option<Vec<u8>>,
+    stamp: Stamp,
+    /// All but the keys, until it was drawn.
+    header: Option<Header>,
     /// Pages that were not drawn yet, last first.
     pages: Vec<(usize, Arc<Page>)>,
     slots: u64,
     ended: bool,
     /// Drawn bytes that no chunk has had yet.
     pending: Bytes,
+}
+
+/// Everything that is not a key. Its replies and scripts share their memory with the machine's.
+#[derive(Debug)]
+struct Header {
+    applied: u64,
+    stamp: Stamp,
+    cluster_id: Option<u128>,
+    calendar_offset_ms: i64,
+    fence: FencingToken,
+    version: Version,
+    settings: Limits,
+    sessions: Sessions,
+    scripts: ScriptCache,
 }
 
 impl Snapshot {
@@ -75,13 +89,13 @@ impl Snapshot {
     /// That entry's stamp.
     #[must_use]
     pub fn stamp(&self) -> u64 {
-        self.stamp
+        self.stamp.0
     }
 
     /// The next frame's payload.
     fn payload(&mut self) -> Option<Vec<u8>> {
         if let Some(header) = self.header.take() {
-            return Some(header);
+            return Some(header.encode());
         }
         if let Some((db, _)) = self.pages.last() {
             let db = *db;
@@ -147,8 +161,8 @@ impl Machine {
         });
         Snapshot {
             applied: state.applied,
-            stamp: state.stamp.0,
-            header: Some(encode_header(state)),
+            stamp: state.stamp,
+            header: Some(Header::of(state)),
             pages: pages.collect(),
             slots: 0,
             ended: false,
@@ -165,12 +179,9 @@ impl Machine {
         if frames.take(MAGIC.len())? != MAGIC[..] {
             return Err(Error::Malformed("snapshot's first bytes"));
         }
-        let mut header = frames.next_frame()?;
-        if header.u8()? != HEADER {
-            return Err(header.malformed());
-        }
-        let mut state = decode_header(&mut header)?;
-        header.finish()?;
+        let mut frame = frames.next_frame()?;
+        let mut state = Header::decode(&mut frame)?.into_state();
+        frame.finish()?;
         let mut slots = 0;
         loop {
             let mut frame = frames.next_frame()?;
@@ -179,6 +190,7 @@ impl Machine {
                 END if frame.varint()? == slots => {
                     frame.finish()?;
                     frames.finish()?;
+                    state.keyspace.advance(state.stamp);
                     return Ok(Self::from_state(state));
                 }
                 _ => return Err(frame.malformed()),
@@ -196,45 +208,73 @@ impl Machine {
     }
 }
 
-fn encode_header(state: &State) -> Vec<u8> {
-    let mut to = Encoder::default();
-    to.u8(HEADER);
-    to.varint(u64::from(MACHINE_VERSION));
-    to.varint(state.applied);
-    to.varint(state.stamp.0);
-    to.fixed(&state.cluster_id.unwrap_or(0).to_le_bytes());
-    to.signed(state.calendar_offset_ms);
-    to.varint(state.keyspace.fence.0);
-    to.varint(state.keyspace.version.0);
-    state.settings.encode(&mut to);
-    state.sessions.encode(&mut to);
-    state.scripts.encode(&mut to);
-    to.0
-}
-
-fn decode_header(from: &mut Decoder) -> Result<State, Error> {
-    let version = from.varint()?;
-    if version > u64::from(MACHINE_VERSION) {
-        let found = u16::try_from(version).unwrap_or(u16::MAX);
-        return Err(Error::Newer { found, known: MACHINE_VERSION });
+impl Header {
+    fn of(state: &State) -> Self {
+        Self {
+            applied: state.applied,
+            stamp: state.stamp,
+            cluster_id: state.cluster_id,
+            calendar_offset_ms: state.calendar_offset_ms,
+            fence: state.keyspace.fence,
+            version: state.keyspace.version,
+            settings: state.settings.clone(),
+            sessions: state.sessions.clone(),
+            scripts: state.scripts.clone(),
+        }
     }
-    let (applied, stamp) = (from.varint()?, Stamp(from.varint()?));
-    let cluster_id = match u128::from_le_bytes(from.array()?) {
-        0 => None,
-        id => Some(id),
-    };
-    let calendar_offset_ms = from.signed()?;
-    let (fence, version) = (FencingToken(from.varint()?), Version(from.varint()?));
-    let mut state = State::new(Limits::decode(from)?);
-    state.applied = applied;
-    state.stamp = stamp;
-    state.cluster_id = cluster_id;
-    state.calendar_offset_ms = calendar_offset_ms;
-    state.keyspace.fence = fence;
-    state.keyspace.version = version;
-    state.sessions = Sessions::decode(from)?;
-    state.scripts = ScriptCache::decode(from)?;
-    Ok(state)
+
+    /// The state without its keys.
+    fn into_state(self) -> State {
+        let mut state = State::new(self.settings);
+        state.applied = self.applied;
+        state.stamp = self.stamp;
+        state.cluster_id = self.cluster_id;
+        state.calendar_offset_ms = self.calendar_offset_ms;
+        state.keyspace.fence = self.fence;
+        state.keyspace.version = self.version;
+        state.sessions = self.sessions;
+        state.scripts = self.scripts;
+        state
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut to = Encoder::default();
+        to.u8(HEADER);
+        to.varint(u64::from(MACHINE_VERSION));
+        to.varint(self.applied);
+        to.varint(self.stamp.0);
+        to.fixed(&self.cluster_id.unwrap_or(0).to_le_bytes());
+        to.signed(self.calendar_offset_ms);
+        to.varint(self.fence.0);
+        to.varint(self.version.0);
+        self.settings.encode(&mut to);
+        self.sessions.encode(&mut to);
+        self.scripts.encode(&mut to);
+        to.0
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        if from.u8()? != HEADER {
+            return Err(from.malformed());
+        }
+        let version = from.varint()?;
+        if version > u64::from(MACHINE_VERSION) {
+            let found = u16::try_from(version).unwrap_or(u16::MAX);
+            return Err(Error::Newer { found, known: MACHINE_VERSION });
+        }
+        // The fields of a literal are read in the order in which they are written here.
+        Ok(Self {
+            applied: from.varint()?,
+            stamp: Stamp(from.varint()?),
+            cluster_id: Some(u128::from_le_bytes(from.array()?)).filter(|id| *id != 0),
+            calendar_offset_ms: from.signed()?,
+            fence: FencingToken(from.varint()?),
+            version: Version(from.varint()?),
+            settings: Limits::decode(from)?,
+            sessions: Sessions::decode(from)?,
+            scripts: ScriptCache::decode(from)?,
+        })
+    }
 }
 
 fn encode_slot(key: &[u8], slot: &Slot, to: &mut Encoder) {
@@ -385,6 +425,13 @@ mod tests {
         );
         let hex: String = sample().snapshot().flatten().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);
+    }
+
+    #[test]
+    fn machines_and_snapshots_can_go_to_another_thread() {
+        fn goes_to_another_thread<T: Send + 'static>(_: T) {}
+        goes_to_another_thread(sample().snapshot());
+        goes_to_another_thread(sample());
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
     let draw = context.random();
     let database = context.state.keyspace.database(context.db);
-    if database.live_keys(context.now) == 0 {
+    if database.live_keys() == 0 {
         return Ok(Reply::Null);
     }
     // The key at a place among all, or the next one that has not expired, beginning anew after the last.
@@ -130,7 +130,7 @@ fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
 }
 
 fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
-    Ok(Reply::count(context.state.keyspace.database(context.db).live_keys(context.now)))
+    Ok(Reply::count(context.state.keyspace.database(context.db).live_keys()))
 }
 
 /// ASYNC and SYNC are the same here: keys are gone at once, memory is freed later.
