@@ -146,9 +146,11 @@ impl<'a> SetOptions<'a> {
         Ok(())
     }
 
+    /// A unit may be repeated, the last time counts; two ways of saying how long contradict each other.
     fn lives(&mut self, lifetime: Lifetime<'a>) -> Result<(), Reply> {
         let allowed = match (self.lifetime, lifetime) {
             (Lifetime::Forever, _) | (Lifetime::Keep, Lifetime::Keep) => true,
+            (Lifetime::Until(present, _), Lifetime::Until(unit, _)) => present == unit,
             (Lifetime::Keep | Lifetime::Until(..), _) => false,
         };
         self.lifetime = lifetime;
