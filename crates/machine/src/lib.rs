@@ -17,8 +17,6 @@
 //! * **exactly once**: a command has one effect and one reply however often it is in the log;
 //! * **bounded**: every limit is a replicated setting, and reaching it is an error reply, the same everywhere.
 
-#![expect(dead_code, reason = "scripts land next")]
-
 pub mod command;
 mod commands;
 mod context;
@@ -33,6 +31,7 @@ pub mod integer;
 mod keyspace;
 pub mod machine;
 pub mod reply;
+mod script;
 mod script_cache;
 pub mod session;
 pub mod settings;

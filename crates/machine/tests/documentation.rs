@@ -25,6 +25,19 @@ What differs from Redis:
 * A value is at most `proto-max-bulk-len` long whatever command makes it. The limit on data counts keys and values,
   and also holds within scripts.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
+
+Scripts are Lua 5.1 on Luau. What differs there:
+
+* `pairs` and `next` go through numbers, then strings by their bytes, then booleans; a table with other keys (tables,
+  functions) cannot be iterated. `tostring` of a table shows no address, `%s` takes strings and numbers alone.
+* `math.random` begins with the same seed in each script; the clock is `redis.call('TIME')`, the calendar of the log.
+* `tostring` of a number gives all its digits (`1e15` is `1000000000000000`), NaN has no sign, and errors that Lua
+  itself raises are in Luau's words.
+* `KEYS` and `ARGV` are local to the script, and not in `_G`. There is no `load`, `loadstring`, `collectgarbage`,
+  `cjson`, `cmsgpack` or `struct`. Of Luau's additions, `if` as an expression and backticks are refused.
+* A script ends with an error once it has used up `quorate-script-steps` (calls, returns and turns of loops, dearer with
+  a large heap) or `quorate-script-memory`. As with any error, what it had written stays.
+* A script is at most 1 MiB long. `redis.log` checks its arguments and writes nothing.
 ";
 
 fn place(spec: &Spec) -> &'static str {

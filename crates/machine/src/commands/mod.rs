@@ -8,6 +8,7 @@ mod fencing;
 mod introspection;
 mod keys;
 mod scan;
+mod scripting;
 mod server;
 mod strings;
 mod transactions;
@@ -26,6 +27,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     scan::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,
+    scripting::COMMANDS,
     connection::COMMANDS,
     server::COMMANDS,
     introspection::COMMANDS,
