@@ -26,6 +26,11 @@ pub(super) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Reply {
     Reply::error_text(format!("ERR unknown subcommand '{}'. Try {command} HELP.", quoted(subcommand)))
 }
 
+/// What arguments take in memory, in bytes: empty ones are not for nothing.
+pub(super) fn footprint(arguments: &[Bytes]) -> usize {
+    arguments.iter().map(|argument| argument.len() + size_of::<Bytes>()).sum()
+}
+
 /// A bulk string of text that was put together.
 pub(super) fn text(text: impl Into<String>) -> Reply {
     Reply::Bulk(Bytes::from(text.into()))

@@ -50,14 +50,13 @@ pub(super) struct Details {
     pub(super) protocol: u8,
     /// Commands queued by MULTI; none outside of it.
     pub(super) queued: Option<usize>,
-    pub(super) watched: usize,
     pub(super) input_bytes: usize,
     pub(super) input_free: usize,
     pub(super) output_bytes: usize,
     pub(super) no_evict: bool,
     pub(super) no_touch: bool,
     /// The last command, `client|list` for a subcommand.
-    pub(super) command: String,
+    pub(super) command: &'static str,
     pub(super) last_active: Instant,
 }
 
@@ -102,13 +101,12 @@ impl Client {
             db: 0,
             protocol: 2,
             queued: None,
-            watched: 0,
             input_bytes: 0,
             input_free: 0,
             output_bytes: 0,
             no_evict: false,
             no_touch: false,
-            command: "NULL".into(),
+            command: "NULL",
             last_active: now,
         };
         Self { id, endpoints, since: now, kill: Notify::new(), details: Mutex::new(details) }
@@ -141,7 +139,7 @@ impl Client {
         let memory = details.input_bytes + details.input_free + details.output_bytes;
         let mut line = format!(
             "id={} addr={} laddr={} fd=0 name={} age={} idle={idle} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} \
-             watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={memory} \
+             qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={memory} \
              events=r cmd={} user=default redir=-1 resp={}",
             self.id.0,
             self.endpoints.remote,
@@ -150,7 +148,6 @@ impl Client {
             self.age_s(now),
             details.flags(),
             details.db,
-            details.watched,
             details.input_bytes,
             details.input_free,
             details.output_bytes,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{
     FrontDoor,
-    arguments::is,
+    arguments::{footprint, is},
     clients::Client,
     commands,
     replies::{Replies, Slot},
@@ -83,7 +83,12 @@ impl Exchange {
 
     /// Whether the next command may be executed now.
     pub(super) fn accepts(&self) -> bool {
-        !self.closing && !self.replies.held() && self.replies.len() < self.front.limits.pipeline_max
+        let limits = &self.front.limits;
+        !self.closing
+            && !self.replies.held()
+            && self.replies.len() < limits.pipeline_max
+            && self.replies.request_bytes() < limits.pipeline_bytes_max
+            && self.replies.output.len() <= limits.output_bytes_max
     }
 
     /// Executes a command: name and arguments, not empty.
@@ -190,11 +195,21 @@ impl Exchange {
         arguments.remove(0);
         if self.queue.is_some() {
             self.say(Reply::error("ERR WATCH inside MULTI is not allowed"));
-        } else if self.watched.len() + arguments.len() > self.front.limits.transaction_commands_max {
+        } else if self.watches_too_much(&arguments) {
             self.say(Reply::error("ERR too many watched keys, see the limits of this server"));
         } else {
             self.ask(Action::Watch(arguments), Slot::Watch);
         }
+    }
+
+    fn watches_too_much(&self, more: &[Bytes]) -> bool {
+        let limits = &self.front.limits;
+        self.watched.len() + more.len() > limits.transaction_commands_max
+            || self.watched_bytes() + footprint(more) > limits.transaction_bytes_max
+    }
+
+    fn watched_bytes(&self) -> usize {
+        self.watched.iter().map(|seen| seen.key.len() + size_of::<Watched>()).sum()
     }
 
     fn exec(&mut self) {
@@ -331,6 +346,11 @@ impl Exchange {
         &mut self.replies.output
     }
 
+    /// Bytes that wait to be written.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.replies.output.len()
+    }
+
     /// Whether it is closing and everything is answered; the output may still have to be written.
     pub(super) fn is_over(&self) -> bool {
         self.closing && self.replies.len() == 0
@@ -348,23 +368,21 @@ impl Exchange {
 
     /// Bytes that the connection holds apart from its read buffer.
     pub(super) fn held_bytes(&self) -> usize {
-        self.replies.output.capacity() + self.queue.as_ref().map_or(0, Queue::bytes)
+        let queued = self.queue.as_ref().map_or(0, Queue::bytes);
+        self.replies.output.capacity() + self.replies.request_bytes() + queued + self.watched_bytes()
     }
 
     /// Writes down for CLIENT LIST what has changed.
     pub(super) fn publish(&mut self, input_bytes: usize, input_free: usize) {
         self.front.stats.add_commands(std::mem::take(&mut self.commands_executed));
         let mut details = self.client.details();
-        if details.command != self.last_command {
-            self.last_command.clone_into(&mut details.command);
-        }
+        details.command = self.last_command;
         if details.name != self.name {
             details.name.clone_from(&self.name);
         }
         details.db = self.db;
         details.protocol = self.protocol.number();
         details.queued = self.queue.as_ref().map(Queue::len);
-        details.watched = self.watched.len();
         details.output_bytes = self.replies.output.len();
         details.input_bytes = input_bytes;
         details.input_free = input_free;
@@ -372,8 +390,16 @@ impl Exchange {
     }
 
     fn ask(&mut self, action: Action, slot: Slot) {
+        let bytes = match &action {
+            Action::Read(arguments) | Action::Write(arguments) | Action::Watch(arguments) => {
+                footprint(arguments)
+            }
+            Action::Transaction { commands, .. } => {
+                commands.iter().map(|(_, arguments)| footprint(arguments)).sum()
+            }
+        };
         self.requests.push(Request { db: self.db, action });
-        self.push(slot);
+        self.replies.push_request(slot, self.silent, bytes);
     }
 
     fn say(&mut self, reply: Reply) {

@@ -219,7 +219,7 @@ fn a_refused_command_spoils_the_transaction() {
 
 #[test]
 fn a_transaction_that_is_too_large_is_refused_as_a_whole() {
-    let mut bench = Bench::with(Limits { transaction_bytes_max: 20, ..Limits::default() });
+    let mut bench = Bench::with(Limits { transaction_bytes_max: 110, ..Limits::default() });
     bench.send("MULTI").send("SET a 1").send("SET a 12345678901234").send("EXEC");
     let got = bench.got();
     assert!(got.contains("-ERR transaction is too large") && got.contains("-EXECABORT"), "{got}");
@@ -347,6 +347,25 @@ fn at_the_pipeline_limit_commands_wait() {
     assert!(!bench.exchange.accepts());
     bench.answer(Reply::Null);
     assert!(bench.exchange.accepts());
+}
+
+#[test]
+fn large_requests_in_flight_hold_back_the_next() {
+    let mut bench = Bench::with(Limits { pipeline_bytes_max: 200, ..Limits::default() });
+    bench.send(&format!("SET a {}", "x".repeat(200)));
+    assert!(!bench.exchange.accepts());
+    assert!(bench.exchange.held_bytes() > 200);
+    bench.answer(Reply::ok());
+    assert!(bench.exchange.accepts());
+    assert!(bench.exchange.held_bytes() < 200);
+}
+
+#[test]
+fn what_watch_may_remember_is_bounded() {
+    let mut bench = Bench::with(Limits { transaction_bytes_max: 200, ..Limits::default() });
+    assert!(bench.says(&format!("WATCH {}", "k".repeat(200))).starts_with("-ERR too many watched keys"));
+    bench.send("WATCH a").saw("a", 1).got();
+    assert!(bench.says(&format!("WATCH {}", "k".repeat(150))).starts_with("-ERR too many watched keys"));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Limits {
     pub clients_max: usize,
     /// Requests of one connection that are unanswered at once. Beyond, its input waits in its socket.
     pub pipeline_max: usize,
+    /// Bytes of one connection's unanswered requests. Beyond, its input waits as well.
+    pub pipeline_bytes_max: usize,
     /// Reply bytes that wait for one connection to read them. Beyond, it is cut off.
     pub output_bytes_max: usize,
     /// Bytes that all connections together hold in buffers, small change excepted. Who passes it is cut off.
@@ -29,7 +31,7 @@ pub struct Limits {
     pub idle_max: Option<Duration>,
     /// Commands that MULTI may queue, and keys that WATCH may name.
     pub transaction_commands_max: usize,
-    /// Bytes of the commands that MULTI may queue: EXEC makes one log entry of them.
+    /// Bytes that those commands, or those keys, may take in memory: EXEC makes one log entry of them.
     pub transaction_bytes_max: usize,
 }
 
@@ -40,6 +42,8 @@ impl Default for Limits {
             clients_max: 10_000,
             // Enough to fill a batch, few enough that ten thousand connections cannot flood the shard.
             pipeline_max: 1024,
+            // Two of the largest commands, or any number of ordinary ones.
+            pipeline_bytes_max: 32 << 20,
             // A client that writes a whole pipeline before it reads must fit, so this is not small.
             output_bytes_max: 64 << 20,
             buffers_bytes_max: 512 << 20,

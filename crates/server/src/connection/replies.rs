@@ -84,6 +84,8 @@ struct Owed {
     slot: Slot,
     /// CLIENT REPLY: the outcome counts, but nobody is told.
     silent: bool,
+    /// What the request takes in memory while it is unanswered.
+    request_bytes: usize,
 }
 
 /// The queue, and the bytes that are ready to be sent.
@@ -92,6 +94,7 @@ pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// How many in the queue hold back what follows.
     holding: usize,
+    request_bytes: usize,
     protocol: Protocol,
     /// Encoded, to be written to the socket.
     pub(super) output: BytesMut,
@@ -100,9 +103,20 @@ pub(super) struct Replies {
 impl Replies {
     /// Takes the next place in the order.
     pub(super) fn push(&mut self, slot: Slot, silent: bool) {
+        self.push_request(slot, silent, 0);
+    }
+
+    /// Takes the next place in the order for a request of so many bytes.
+    pub(super) fn push_request(&mut self, slot: Slot, silent: bool, request_bytes: usize) {
         self.holding += usize::from(slot.holds());
-        self.owed.push_back(Owed { slot, silent });
+        self.request_bytes += request_bytes;
+        self.owed.push_back(Owed { slot, silent, request_bytes });
         self.settle();
+    }
+
+    /// Bytes of the requests that are unanswered.
+    pub(super) fn request_bytes(&self) -> usize {
+        self.request_bytes
     }
 
     /// How many places wait.
@@ -120,8 +134,9 @@ impl Replies {
         if !self.owed.front()?.slot.awaits_answer() {
             return None;
         }
-        let Owed { slot, silent } = self.owed.pop_front()?;
+        let Owed { slot, silent, request_bytes } = self.owed.pop_front()?;
         self.holding -= usize::from(slot.holds());
+        self.request_bytes -= request_bytes;
         Some((slot, silent))
     }
 
@@ -148,7 +163,7 @@ impl Replies {
 
     /// Starts the clock of a WAIT at the front, and answers it if it is over; `given_up` answers it in any case.
     pub(super) fn poll_wait(&mut self, followers: u64, now: Instant, given_up: bool) {
-        let Some(Owed { slot: Slot::Wait(wait), silent }) = self.owed.front_mut() else { return };
+        let Some(Owed { slot: Slot::Wait(wait), silent, .. }) = self.owed.front_mut() else { return };
         if wait.deadline.is_none() {
             wait.deadline = wait.timeout.and_then(|timeout| now.checked_add(timeout));
         }
@@ -165,6 +180,7 @@ impl Replies {
     pub(super) fn abandon(&mut self) {
         self.owed.clear();
         self.holding = 0;
+        self.request_bytes = 0;
     }
 
     /// Encodes what is known at the front.
@@ -179,7 +195,7 @@ impl Replies {
                 | Slot::Transaction(_)
                 | Slot::Settings(_)
                 | Slot::Wait(_)) => {
-                    self.owed.push_front(Owed { slot, silent: owed.silent });
+                    self.owed.push_front(Owed { slot, ..owed });
                     return;
                 }
             }

@@ -44,6 +44,8 @@ const ANSWERS_AT_ONCE: usize = 256;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
+const TOO_MUCH_OUTPUT: &str = "its unread replies exceed max-output-bytes";
+
 /// A connection that has been admitted.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -97,6 +99,10 @@ enum Event {
 impl Connection {
     /// Admits a connection, unless there are too many.
     pub(super) fn open(front: &Arc<FrontDoor>, endpoints: Endpoints) -> Option<Self> {
+        if front.clients.count() >= front.limits.clients_max {
+            // Refusing must cost less than serving, so the shard is not asked.
+            return None;
+        }
         let (id, answers) = front.shard.connect();
         let Some(client) = front.clients.admit(id, endpoints, front.limits.clients_max) else {
             front.shard.disconnect(id);
@@ -217,9 +223,9 @@ impl Connection {
     fn check_limits(&mut self) -> Option<End> {
         let limits = &self.presence.front.limits;
         let now = Instant::now();
-        let output = self.exchange.output().len();
-        if output > limits.output_bytes_max {
-            return Some(End::Cut("its unread replies exceed max-output-bytes"));
+        let output = self.exchange.output_bytes();
+        if self.has_too_much_output() {
+            return Some(End::Cut(TOO_MUCH_OUTPUT));
         }
         self.stalled_since = (output > 0).then(|| self.stalled_since.unwrap_or(now));
         if self
@@ -266,6 +272,10 @@ impl Connection {
         }
     }
 
+    fn has_too_much_output(&self) -> bool {
+        self.exchange.output_bytes() > self.presence.front.limits.output_bytes_max
+    }
+
     fn may_read(&self) -> bool {
         let patient = self.exchange.accepts() || self.decoder.buffered() < READ_AHEAD_BYTES;
         !self.exchange.is_closing() && patient
@@ -306,7 +316,7 @@ impl Connection {
     /// The next piece is larger if this one filled its room, and smaller if it used little of it.
     fn arrived(&mut self, bytes: usize) {
         self.last_input = Instant::now();
-        if bytes >= self.read_bytes {
+        if self.decoder.is_full() {
             self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
         } else if bytes < self.read_bytes / 4 {
             self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
@@ -325,6 +335,9 @@ impl Connection {
     fn deliver(&mut self, answers: &mut Vec<Answer>) -> Result<(), End> {
         for answer in answers.drain(..) {
             self.exchange.answer(answer).map_err(End::Closed)?;
+            if self.has_too_much_output() {
+                return Err(End::Cut(TOO_MUCH_OUTPUT));
+            }
         }
         Ok(())
     }
@@ -382,5 +395,34 @@ impl Drop for Presence {
         }
         self.front.clients.remove(id);
         self.front.shard.disconnect(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        connection::Limits,
+        handle::{ShardHandle, ShardInput},
+    };
+
+    #[tokio::test]
+    async fn a_panic_ends_one_connection_and_leaves_no_trace_of_it() {
+        let (inputs, received) = crossbeam_channel::unbounded();
+        let (_status, watched) = watch::channel(Arc::new(NodeStatus::default()));
+        let front = FrontDoor::new(ShardHandle::new(inputs, watched), Limits::default(), BTreeMap::new(), 0);
+        let endpoints = Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 6).into() };
+        let mut connection = Connection::open(&front, endpoints).expect("there is room");
+        assert!(connection.share.hold(1 << 20));
+        let task = tokio::spawn(async move {
+            let _connection = connection;
+            panic!("as the test wants it");
+        });
+        assert!(task.await.is_err());
+        assert_eq!((front.connected(), front.buffered_bytes()), (0, 0));
+        assert!(matches!(received.try_recv(), Ok(ShardInput::Connected { .. })));
+        assert!(matches!(received.try_recv(), Ok(ShardInput::Disconnected { .. })));
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use quorate_machine::{Class, DATABASES, Spec};
 
-use super::arguments::{integer, is};
+use super::arguments::{footprint, integer, is};
 use crate::handle::{Reply, Watched};
 
 /// The commands since MULTI.
@@ -46,7 +46,7 @@ pub(super) type Entry = Vec<(u32, Vec<Bytes>)>;
 impl Queue {
     /// Remembers a command. False if there are too many, or they are too large: then EXEC will refuse.
     pub(super) fn push(&mut self, command: Command, commands_max: usize, bytes_max: usize) -> bool {
-        let bytes: usize = command.arguments.iter().map(Bytes::len).sum();
+        let bytes = footprint(&command.arguments);
         if self.commands.len() >= commands_max || self.bytes + bytes > bytes_max {
             self.broken = true;
             return false;
@@ -69,7 +69,7 @@ impl Queue {
         self.commands.len()
     }
 
-    /// Bytes of the arguments.
+    /// Bytes that the commands take in memory.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

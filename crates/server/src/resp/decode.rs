@@ -126,9 +126,12 @@ impl Decoder {
         Self { limits, buffer: BytesMut::new(), allocated: 0, state: State::Start { scanned: 0 } }
     }
 
-    /// Where to append what arrives, with room for at least `bytes`. Only append.
+    /// Where to append what arrives, with room for `bytes`, or for a quarter of that if so much is left: small
+    /// commands share an allocation, since each of them may keep it for long. Only append.
     pub fn space(&mut self, bytes: usize) -> &mut BytesMut {
-        self.buffer.reserve(bytes);
+        if self.buffer.capacity() - self.buffer.len() < bytes.div_ceil(4) {
+            self.buffer.reserve(bytes);
+        }
         self.allocated = self.allocated.max(self.buffer.capacity());
         &mut self.buffer
     }
@@ -148,6 +151,12 @@ impl Decoder {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Whether what has arrived has filled the room that there was for it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() == self.buffer.capacity()
     }
 
     /// Bytes that the read buffer keeps allocated, at most.
