@@ -4,10 +4,11 @@
 //! continue from a stamp that was given out already: the greatest one that it has logged or heard. So cluster
 //! time stands still while nobody leads, and never runs faster than real time.
 //!
-//! * **A stamp that was heard counts only if its term is at least that of the last log entry.** A deposed leader
-//!   may have run ahead of what its successor continued from. Were its stamp used after entries of the
-//!   successor, time would jump over an interval that the successor never let pass, and a key that was set in
-//!   between would expire early.
+//! * **A stamp that was heard counts only if it is of the last log entry's own term.** Of an older term: a deposed
+//!   leader may have run ahead of what its successor continued from; were its stamp used after the successor's
+//!   entries, time would jump over an interval that the successor never let pass, and a key that was set in between
+//!   would expire early. Of a newer term: that leader may never have had this log's last entry, and may stand in the
+//!   same relation to it. Ignoring a stamp only lengthens what runs.
 
 use crate::{BootTime, ClusterTime, Entry, Term};
 
@@ -55,7 +56,7 @@ impl HeardStamp {
     /// `last_stamp`.
     #[must_use]
     pub fn continue_from(&self, last_term: Term, last_stamp: ClusterTime) -> ClusterTime {
-        if self.term >= last_term { last_stamp.max(self.stamp) } else { last_stamp }
+        if self.term == last_term { last_stamp.max(self.stamp) } else { last_stamp }
     }
 }
 
@@ -94,12 +95,21 @@ mod tests {
         assert_eq!(heard.continue_from(Term(1), stamp(510)), stamp(900));
     }
 
+    /// A node has the last entry of term 2, at 510, which the leader of term 3 never saw: that one continued from
+    /// the 900 of term 1, and the node heard it. Should the node lead term 4, its entry counts from 510.
+    #[test]
+    fn stamp_of_a_leader_without_our_last_entry_does_not_make_time_jump() {
+        let mut heard = HeardStamp::default();
+        heard.hear(Term(3), stamp(900));
+        assert_eq!(heard.continue_from(Term(2), stamp(510)), stamp(510));
+    }
+
     #[test]
     fn newer_term_replaces_a_greater_stamp() {
         let mut heard = HeardStamp::default();
         heard.hear(Term(1), stamp(900));
         heard.hear(Term(2), stamp(510));
         heard.hear(Term(1), stamp(950));
-        assert_eq!(heard.continue_from(Term(1), stamp(0)), stamp(510));
+        assert_eq!(heard.continue_from(Term(2), stamp(0)), stamp(510));
     }
 }

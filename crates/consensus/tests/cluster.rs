@@ -103,6 +103,8 @@ pub(crate) struct Cluster {
     pub(crate) leaders: BTreeMap<Term, NodeId>,
     /// All that was ever handed out as committed.
     pub(crate) history: BTreeMap<Index, Entry>,
+    /// When each entry was first written anywhere: by its leader, as soon as it was appended.
+    appended: BTreeMap<(Index, Term), BootTime>,
     /// Open reads: what was committed when each began.
     reads: BTreeMap<ReadId, Index>,
     pub(crate) read_outcomes: BTreeMap<ReadId, ReadOutcome>,
@@ -145,6 +147,7 @@ impl Cluster {
             trace: Vec::new(),
             leaders: BTreeMap::new(),
             history: BTreeMap::new(),
+            appended: BTreeMap::new(),
             reads: BTreeMap::new(),
             read_outcomes: BTreeMap::new(),
             proposal_outcomes: BTreeMap::new(),
@@ -179,7 +182,7 @@ impl Cluster {
         let entry = |(&term, index)| Entry {
             index: Index(index),
             term: Term(term),
-            stamp: ClusterTime { millis: index },
+            stamp: ClusterTime::default(),
             payload: Payload::Blank,
         };
         let entries: Vec<Entry> = terms.iter().zip(1..).map(entry).collect();
@@ -328,6 +331,9 @@ impl Cluster {
             text += &format!("; then ->{to} {message}");
         }
         self.trace.push(text);
+        for entry in &persist.entries {
+            self.appended.entry((entry.index, entry.term)).or_insert(self.now);
+        }
         let node = self.node_mut(id);
         node.submitted.write(&persist);
         node.writes.push_back(persist);
@@ -582,11 +588,28 @@ impl Cluster {
         });
         let holders = holders.count();
         assert!(holders >= self.quorum(), "{id} committed {} with {holders} copies", entry.index);
-        let before = self.history.last_key_value();
-        assert!(
-            before.is_none_or(|(index, before)| index.next() == entry.index && before.stamp <= entry.stamp)
-        );
+        if let Some((_, before)) = self.history.last_key_value() {
+            assert_eq!(before.index.next(), entry.index, "{id} skipped an entry");
+            self.check_stamps(before, entry);
+        }
         self.history.insert(entry.index, entry.clone());
+    }
+
+    /// Cluster time never goes back, and between two entries never runs faster than real time: or a key would
+    /// expire early.
+    fn check_stamps(&self, before: &Entry, entry: &Entry) {
+        assert!(before.stamp <= entry.stamp, "time went back from {} to {}", before.stamp, entry.stamp);
+        let appended = |entry: &Entry| self.appended.get(&(entry.index, entry.term));
+        if let (Some(earlier), Some(later)) = (appended(before), appended(entry)) {
+            let passed = u64::try_from(later.since(*earlier).as_millis()).expect("short");
+            let counted = entry.stamp.millis - before.stamp.millis;
+            // Both are cut to whole milliseconds.
+            assert!(
+                counted <= passed + 1,
+                "{counted} ms were counted at {} while {passed} passed",
+                entry.index
+            );
+        }
     }
 
     /// A machine holds the commands of the committed history, no more and no less.

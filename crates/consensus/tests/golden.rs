@@ -291,6 +291,7 @@ scripts![
     read_duplicates,
     read_first_commit,
     read_forwarded,
+    read_in_transfer,
     replication,
     restart,
     single_voter,

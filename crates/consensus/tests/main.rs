@@ -2,6 +2,7 @@
 //! properties of the Raft paper's figure 3 at every step.
 
 mod cluster;
+mod cluster_time;
 mod golden;
 mod paper_tests;
 mod properties;

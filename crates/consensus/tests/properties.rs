@@ -164,7 +164,7 @@ fn check(voters: u64, learners: u64, actions: Vec<Action>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// hazards 1, 5 to 8, 10, 11, 13, 16.
     #[test]

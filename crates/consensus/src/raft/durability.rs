@@ -145,6 +145,7 @@ impl Durability {
         if !writes_log && !self.promises_changed && waiting.is_empty() {
             return (None, free);
         }
+        let promised = waiting.iter().map(|guarded| guarded.through).max().unwrap_or_default();
         let commit = hard_state.commit.min(self.durable).max(self.commit_submitted);
         let writes_hard_state = self.promises_changed || (writes_log && commit > self.commit_submitted);
         let persist = Persist {
@@ -155,6 +156,12 @@ impl Durability {
             after: waiting.into_iter().map(Guarded::into_envelope).collect(),
         };
         self.submitted = log.last_index();
+        assert!(
+            promised <= self.submitted,
+            "promised entries up to {promised}, but write {} ends at {}",
+            self.next,
+            self.submitted
+        );
         if writes_hard_state {
             self.commit_submitted = commit;
         }

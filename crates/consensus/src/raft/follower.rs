@@ -166,6 +166,8 @@ impl Raft {
         assert!(from > self.commit, "truncated from {from}, but {} is committed", self.commit);
         self.log.truncate(from);
         self.durability.truncated(from);
+        // What was to be promised about these entries, in this very batch, would never become true.
+        self.outbox.guarded.retain(|guarded| guarded.through < from);
     }
 
     /// The leader says that the log is committed up to `commit`, and knows that this node has it.
