@@ -8,7 +8,7 @@
 //! | `identity` | whose folder this is: node, cluster, engine, incarnation |
 //! | `hardstate-a`, `hardstate-b` | the newest term and vote, written in turns |
 //! | `segment-N` | records, one after the other; the last file is zeros, ready to be written |
-//! | `spare-N` | a segment that is being zeroed, or was released and will be used again |
+//! | `spare-K` | a segment that is being zeroed, or was released and will be used again |
 //! | `snapshots/N.snapshot` | the machine's state after entry N |
 //!
 //! `docs/log-format.md` draws the bytes.

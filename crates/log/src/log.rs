@@ -71,8 +71,8 @@ pub struct Log<D: Disk> {
     reserve: Reserve<D>,
     /// All before this position is durable.
     durable: u64,
-    /// The greatest durable mark that has been written.
-    marked: u64,
+    /// The greatest durable mark that has been written since the log was opened.
+    marked: Option<u64>,
     /// The end of the log if the last record is a mark of all before it, or some earlier position.
     vouched: u64,
     dead: Option<Error>,
@@ -100,7 +100,7 @@ impl<D: Disk> Log<D> {
             }
             result => result.about(&disk, LOCK, "lock")?,
         };
-        let identity = admit_or_create(&disk, &options)?;
+        let mut identity = admit_or_create(&disk, &options)?;
         let owner = identity.fingerprint();
         let names = disk.list().about(&disk, "", "list")?;
         let (slots, promised, damaged_slot) = Slots::open(&disk, owner)?;
@@ -113,6 +113,9 @@ impl<D: Disk> Log<D> {
             SnapshotStore::new(disk.clone()).recover(contents.first_index(), &names, &mut repaired)?;
 
         let hard_state = later_of(contents.hard_state(), promised, &disk)?;
+        // Before the first record is written: no two runs write under the same incarnation.
+        identity.incarnation += 1;
+        identity.store(&disk)?;
         let durable = tail.position();
         let unsynced = VecDeque::new();
         let mut log = Self {
@@ -125,7 +128,7 @@ impl<D: Disk> Log<D> {
             slots,
             reserve,
             durable,
-            marked: mark,
+            marked: None,
             vouched: if ends_in_mark { durable } else { mark },
             dead: None,
             _lock: lock,
@@ -154,14 +157,11 @@ impl<D: Disk> Log<D> {
         let committed = hard_state.commit.min(self.contents.last_index());
         let commit = committed.max(snapshot.map_or(0, |header| header.index));
         let hard_state = HardState { commit, ..hard_state };
-        // Also a slot that was readable may have come from the page cache alone: its twin is now written.
         self.slots.write(hard_state)?;
         if hard_state != self.contents.hard_state() {
             self.write(&Write { hard_state: Some(hard_state), ..Write::default() })?;
         }
-        self.mark()?;
-        self.identity.incarnation += 1;
-        self.identity.store(&self.disk)
+        self.mark()
     }
 
     /// Writes a batch: visible after a crash of the process, not durable before [`sync`](Self::sync).
@@ -204,11 +204,17 @@ impl<D: Disk> Log<D> {
 
     /// Adds a record to the batch, after the batch's durable mark.
     fn append(&mut self, record: &Record) -> Result<(), Error> {
-        if self.marked < self.durable {
-            self.append_marked(&Record::Mark { durable: self.durable })?;
-            self.marked = self.durable;
+        if self.marked != Some(self.durable) {
+            self.append_mark()?;
         }
         self.append_marked(record)
+    }
+
+    fn append_mark(&mut self) -> Result<(), Error> {
+        let (durable, incarnation) = (self.durable, self.identity.incarnation);
+        self.append_marked(&Record::Mark { durable, incarnation })?;
+        self.marked = Some(durable);
+        Ok(())
     }
 
     fn append_marked(&mut self, record: &Record) -> Result<(), Error> {
@@ -238,7 +244,6 @@ impl<D: Disk> Log<D> {
         };
         self.unsynced.extend(self.tail.move_to(file, &header));
         self.contents.begin_segment(&header);
-        self.marked = self.durable;
         Ok(())
     }
 
@@ -274,10 +279,8 @@ impl<D: Disk> Log<D> {
         if self.vouched == self.durable {
             return Ok(());
         }
-        let mark = Record::Mark { durable: self.durable };
-        let result = self.append_marked(&mark).and_then(|()| self.tail.flush(&self.disk));
+        let result = self.append_mark().and_then(|()| self.tail.flush(&self.disk));
         self.finish(result)?;
-        self.marked = self.durable;
         self.sync()?;
         self.vouched = self.durable;
         Ok(())

@@ -21,7 +21,7 @@ pub(crate) const HEADER_BYTES: usize = 20;
 pub(crate) const ENTRY_OVERHEAD_BYTES: u64 = HEADER_BYTES as u64 + 25;
 
 /// The bytes of a durable mark's record.
-pub(crate) const MARK_BYTES: u64 = HEADER_BYTES as u64 + 8;
+const MARK_BYTES: u64 = HEADER_BYTES as u64 + 16;
 
 /// Records carry their shard from the first version on; there is one today.
 const SHARD: u32 = 0;
@@ -35,8 +35,10 @@ const KIND_RESET: u8 = 5;
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    /// Everything before position `durable` was durable when this was written.
-    Mark { durable: u64 },
+    /// Everything before position `durable` was durable when this was written, in this incarnation of the node.
+    /// The incarnation makes the first record after an open unlike any that stood there before: what an earlier
+    /// run may have left behind it never fits, even if the disk lost the zeros that recovery wrote over it.
+    Mark { durable: u64, incarnation: u64 },
     /// Term, vote and commit from here on.
     HardState(HardState),
     /// The entries from this index on are gone.
@@ -81,7 +83,10 @@ impl Record {
 
     fn put_body(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Mark { durable } => out.put_u64_le(*durable),
+            Self::Mark { durable, incarnation } => {
+                out.put_u64_le(*durable);
+                out.put_u64_le(*incarnation);
+            }
             Self::HardState(state) => put_hard_state(state, out),
             Self::Truncate { from } => out.put_u64_le(*from),
             Self::Entry(entry) => {
@@ -101,7 +106,9 @@ impl Record {
     fn from_body(kind: u8, mut body: &[u8]) -> Option<Self> {
         let body = &mut body;
         let record = match kind {
-            KIND_MARK => Self::Mark { durable: body.try_get_u64_le().ok()? },
+            KIND_MARK => {
+                Self::Mark { durable: body.try_get_u64_le().ok()?, incarnation: body.try_get_u64_le().ok()? }
+            }
             KIND_HARD_STATE => Self::HardState(get_hard_state(body)?),
             KIND_TRUNCATE => Self::Truncate { from: body.try_get_u64_le().ok()? },
             KIND_ENTRY => Self::Entry(LogEntry {
@@ -185,13 +192,13 @@ pub(crate) fn decode(bytes: &[u8], position: u64, previous: u32) -> Option<Decod
 /// The greatest durable mark in `bytes`, which begin at `position` and may be damaged anywhere.
 pub(crate) fn greatest_mark(bytes: &[u8], position: u64) -> Option<u64> {
     let mark_bytes = MARK_BYTES as usize;
-    let looks_like_mark = |window: &[u8]| window[16] == KIND_MARK && window[..4] == 8_u32.to_le_bytes();
+    let looks_like_mark = |window: &[u8]| window[16] == KIND_MARK && window[..4] == 16_u32.to_le_bytes();
     bytes
         .windows(mark_bytes)
         .enumerate()
         .filter(|(_, window)| looks_like_mark(window))
         .filter_map(|(offset, window)| match intact(window, position + offset as u64)?.record {
-            Record::Mark { durable } => Some(durable),
+            Record::Mark { durable, .. } => Some(durable),
             Record::HardState(_) | Record::Truncate { .. } | Record::Entry(_) | Record::Reset { .. } => None,
         })
         .max()
@@ -204,7 +211,7 @@ mod tests {
     fn samples() -> Vec<Record> {
         let payload = Bytes::from_static(b"payload");
         vec![
-            Record::Mark { durable: 77 },
+            Record::Mark { durable: 77, incarnation: 2 },
             Record::HardState(HardState { term: 3, vote: 2, commit: 1 }),
             Record::Truncate { from: 9 },
             Record::Entry(LogEntry { index: 9, term: 3, stamp: 1000, kind: 1, payload }),
@@ -244,7 +251,7 @@ mod tests {
     #[test]
     fn a_mark_is_found_behind_damage() {
         let mut out = vec![0xff; 13];
-        Record::Mark { durable: 5 }.encode(113, 1, &mut out);
+        Record::Mark { durable: 5, incarnation: 2 }.encode(113, 1, &mut out);
         out.extend_from_slice(&[0xff; 9]);
         assert_eq!(greatest_mark(&out, 100), Some(5));
         assert_eq!(greatest_mark(&out, 101), None, "a mark of another place does not count");
@@ -255,7 +262,7 @@ mod tests {
     fn golden_kinds_and_bodies() {
         let entry = LogEntry { index: 1, term: 2, stamp: 3, kind: 4, payload: Bytes::from_static(b"p") };
         let golden: [(Record, u8, &[u64], &[u8]); 5] = [
-            (Record::Mark { durable: 1 }, 1, &[1], b""),
+            (Record::Mark { durable: 1, incarnation: 2 }, 1, &[1, 2], b""),
             (Record::HardState(HardState { term: 1, vote: 2, commit: 3 }), 2, &[1, 2, 3], b""),
             (Record::Truncate { from: 1 }, 3, &[1], b""),
             (Record::Entry(entry), 4, &[1, 2, 3], b"\x04p"),

@@ -131,7 +131,7 @@ impl Scan {
         self.chain = crc;
         self.extents.last_mut().expect("a scan begins with a segment").end = self.position;
         match record {
-            Record::Mark { durable } => {
+            Record::Mark { durable, .. } => {
                 self.mark = self.mark.max(durable);
                 if durable == begin {
                     self.mark_end = self.position;

@@ -21,11 +21,6 @@ const SPARES_MAX: usize = 4;
 
 const PREFIX: &str = "spare-";
 
-/// The name of the spare that comes from, or becomes, segment `number`.
-fn spare_name(number: u64) -> String {
-    format!("{PREFIX}{number:020}")
-}
-
 /// How far the next segment is.
 enum Next<F> {
     Absent,
@@ -121,7 +116,7 @@ impl<D: Disk> Reserve<D> {
         match &mut self.next {
             Next::Ready(_) => Ok(true),
             Next::Absent => {
-                self.next = self.begin(number)?;
+                self.next = self.begin()?;
                 Ok(false)
             }
             Next::Zeroing { file, name, zeroed } => {
@@ -142,12 +137,12 @@ impl<D: Disk> Reserve<D> {
         }
     }
 
-    fn begin(&mut self, number: u64) -> Result<Next<D::File>, Error> {
+    fn begin(&mut self) -> Result<Next<D::File>, Error> {
         if let Some(name) = self.spares.pop() {
             let file = self.disk.open(&name).about(&self.disk, &name, "open")?;
             return Ok(Next::Zeroing { file, name, zeroed: 0 });
         }
-        let name = spare_name(number);
+        let name = self.free_name();
         let mut file = self.disk.create(&name).about(&self.disk, &name, "create")?;
         if let Err(error) = file.preallocate(self.segment_bytes).about(&self.disk, &name, "preallocate") {
             self.disk.remove(&name).about(&self.disk, &name, "remove")?;
@@ -170,8 +165,21 @@ impl<D: Disk> Reserve<D> {
     /// Takes a released segment's file; durable on return, so that segments vanish in their order.
     pub(crate) fn recycle(&mut self, released: &Segment) -> Result<(), Error> {
         let name = segment::name(released.number);
-        self.keep_or_remove(&name, &spare_name(released.number), released.bytes)?;
+        self.keep_or_remove(&name, &self.free_name(), released.bytes)?;
         self.disk.sync_directory().about(&self.disk, "", "sync")
+    }
+
+    /// A name that no spare has. They are numbered without regard to segments: a spare outlives the number of the
+    /// segment that it came from.
+    fn free_name(&self) -> String {
+        let zeroing = match &self.next {
+            Next::Zeroing { name, .. } => Some(name),
+            Next::Absent | Next::Ready(_) => None,
+        };
+        (0..=SPARES_MAX + 1)
+            .map(|number| format!("{PREFIX}{number}"))
+            .find(|name| zeroing != Some(name) && !self.spares.contains(name))
+            .expect("one more name than there can be spares")
     }
 
     fn keep_or_remove(&mut self, name: &str, spare: &str, bytes: u64) -> Result<(), Error> {

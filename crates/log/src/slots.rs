@@ -23,6 +23,11 @@ pub(crate) const NAMES: [&str; 2] = ["hardstate-a", "hardstate-b"];
 
 const KIND: Kind = Kind { magic: b"quor-hst", version: 1 };
 
+/// Which of the files a turn is written to.
+fn file_of(turn: u64) -> usize {
+    usize::from(turn % 2 == 1)
+}
+
 /// What a slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
@@ -111,7 +116,11 @@ impl<D: Disk> Slots<D> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.create(name),
             result => result,
         };
-        let files = [open(a).about(disk, a, "open")?, open(b).about(disk, b, "open")?];
+        let mut files = [open(a).about(disk, a, "open")?, open(b).about(disk, b, "open")?];
+        // It may have survived in the page cache alone, and its twin is the next to be overwritten.
+        let which = file_of(newest.turn);
+        files[which].write_at(0, &newest.encode()).about(disk, NAMES[which], "write")?;
+        files[which].sync_data().about(disk, NAMES[which], "sync")?;
         let this = Self { disk: disk.clone(), files, owner, durable_turn: newest.turn, dirty: false };
         Ok((this, newest.hard_state, damaged))
     }
@@ -119,7 +128,7 @@ impl<D: Disk> Slots<D> {
     /// Writes `hard_state` into the slot whose turn it is. A second write before a sync goes to the same slot.
     pub(crate) fn write(&mut self, hard_state: HardState) -> Result<(), Error> {
         let turn = self.durable_turn + 1;
-        let which = usize::from(turn % 2 == 1);
+        let which = file_of(turn);
         let slot = Slot { owner: self.owner, turn, hard_state };
         self.dirty = true;
         self.files[which].write_at(0, &slot.encode()).about(&self.disk, NAMES[which], "write")
@@ -129,7 +138,7 @@ impl<D: Disk> Slots<D> {
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         if self.dirty {
             let turn = self.durable_turn + 1;
-            let which = usize::from(turn % 2 == 1);
+            let which = file_of(turn);
             self.files[which].sync_data().about(&self.disk, NAMES[which], "sync")?;
             self.durable_turn = turn;
             self.dirty = false;

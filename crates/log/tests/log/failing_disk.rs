@@ -25,7 +25,7 @@ fn a_failed_sync_is_final() {
     let (mut log, _) = open(&disk).unwrap();
     append_and_sync(&mut log, 1..=2);
     log.write(&append([entry(3, 1, "lost")])).unwrap();
-    disk.set_fault(Fault::NextSync);
+    disk.set_fault(Fault::Sync { after: 0 });
     let error = log.sync().unwrap_err();
     assert!(error.to_string().contains("could not sync data/segment-00000000000000000001"), "{error}");
     let syncs = disk.syncs();
@@ -41,7 +41,7 @@ fn what_a_failed_sync_left_in_the_page_cache_is_written_again() {
     let (mut log, _) = open(&disk).unwrap();
     append_and_sync(&mut log, 1..=2);
     log.write(&append((3..=30).map(|index| entry(index, 1, "shown, not durable")))).unwrap();
-    disk.set_fault(Fault::NextSync);
+    disk.set_fault(Fault::Sync { after: 0 });
     log.sync().unwrap_err();
     drop(log);
     let (log, recovered) = open(&disk).unwrap();

@@ -69,9 +69,9 @@ impl Naming {
 pub(crate) enum Fault {
     #[default]
     None,
-    /// The next sync of a file fails, and the file's pages count as clean from then on, as on Linux: they are
+    /// After so many more syncs of a file the next one fails, and the file's pages count as clean from then on, as on Linux: they are
     /// shown until the power fails, and no later sync writes them.
-    NextSync,
+    Sync { after: u64 },
     /// The next write fails after half of its bytes.
     NextWrite,
 }
@@ -84,6 +84,8 @@ struct State {
     pending: Vec<Naming>,
     capacity: Option<u64>,
     fault: Fault,
+    /// A fault has struck.
+    failed: bool,
     /// So many changes of the disk still succeed, and then none.
     fuse: Option<u64>,
     syncs: u64,
@@ -202,6 +204,15 @@ impl MemoryDisk {
     /// Lets so many changes of the disk succeed, and then none: the moment before a power cut.
     pub(crate) fn set_fuse(&self, changes: Option<u64>) {
         self.state.borrow_mut().fuse = changes;
+    }
+
+    /// Takes every fault away, and says whether there was one, or has been.
+    pub(crate) fn mend(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let faulty = state.capacity.take().is_some() | state.fuse.take().is_some() | state.failed;
+        state.fault = Fault::None;
+        state.failed = false;
+        faulty
     }
 
     pub(crate) fn has_fuse(&self) -> bool {
@@ -339,6 +350,7 @@ impl DiskFile for MemoryFile {
         state.inodes[self.inode].change(change);
         if failed {
             state.fault = Fault::None;
+            state.failed = true;
             return Err(io::ErrorKind::Other.into());
         }
         Ok(())
@@ -348,11 +360,15 @@ impl DiskFile for MemoryFile {
         let mut state = self.state.borrow_mut();
         state.syncs += 1;
         state.burn()?;
-        let failed = state.fault == Fault::NextSync;
+        let failed = state.fault == Fault::Sync { after: 0 };
+        if let Fault::Sync { after } = &mut state.fault {
+            *after = after.saturating_sub(1);
+        }
         let inode = &mut state.inodes[self.inode];
         let pending = std::mem::take(&mut inode.pending);
         if failed {
             state.fault = Fault::None;
+            state.failed = true;
             return Err(io::ErrorKind::Other.into());
         }
         for change in pending {
