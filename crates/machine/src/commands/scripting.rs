@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
-use crate::command::{Group, KeySpec, Spec};
+use crate::command::{self, Group, KeySpec, Spec};
 use crate::commands::help;
 use crate::context::{Access, Caller, Context, execute};
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
-use crate::script::{self, Budgets, Host, Invocation};
+use crate::script::{self, Budgets, Host, Invocation, WORK_BYTES};
 use crate::script_cache::{ScriptSha, script_sha};
 
 const COUNTED: KeySpec = KeySpec::Counted { count_at: 2 };
@@ -152,6 +152,23 @@ struct Running<'c, 'a> {
 impl Host for Running<'_, '_> {
     fn call(&mut self, args: Vec<Bytes>) -> Reply {
         execute(self.context, &args)
+    }
+
+    fn cost(&self, args: &[Bytes]) -> u64 {
+        let Ok(spec) = command::check(args) else { return 0 };
+        let keyspace = &self.context.state.keyspace;
+        let all_keys = || keyspace.databases().iter().map(|database| database.keys() as u64).sum();
+        if spec.flags.contains(Flags::DANGEROUS) {
+            return all_keys();
+        }
+        if spec.name == "scan" {
+            let counts = args.iter().skip(2).filter_map(|argument| integer::parse(argument));
+            return counts.max().map_or(0, |count| count.unsigned_abs().min(all_keys()));
+        }
+        // A write may copy the values that it changes, and the journal keeps them until the script ends.
+        let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
+        let value_bytes = |key: &Bytes| self.context.get(key).map_or(0, |slot| slot.value.bytes() as u64);
+        changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64
     }
 
     fn forbid_writes(&mut self) {

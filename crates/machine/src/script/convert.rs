@@ -6,12 +6,10 @@
 use bytes::Bytes;
 use mlua::{Lua, MultiValue, Table, Value};
 
+use super::WORK_BYTES;
 use super::budget::{Limit, Meter};
 use super::number::{shortest_17, truncated};
 use crate::reply::Reply;
-
-/// Bytes of arguments or reply that cost as much time as one step.
-const BYTES_PER_STEP: usize = 256;
 
 /// The protocol version whose kinds of replies a script sees and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub(super) fn arguments(
             _ => return Ok(Err("ERR Lua redis lib command arguments must be strings or integers")),
         });
     }
-    meter.charge((bytes / BYTES_PER_STEP) as u64)?;
+    meter.charge((bytes / WORK_BYTES) as u64)?;
     Ok(Ok(arguments))
 }
 
@@ -110,7 +108,7 @@ fn list<'a>(lua: &Lua, elements: impl Iterator<Item = &'a Reply>, resp: Resp) ->
 
 /// Charges what it costs to hand a reply to a script.
 pub(super) fn charge_for(reply: &Reply, meter: &Meter) -> mlua::Result<()> {
-    meter.charge((reply.bytes() / BYTES_PER_STEP) as u64)
+    meter.charge((reply.bytes() / WORK_BYTES) as u64)
 }
 
 /// Makes the reply to the client out of what a script returned.

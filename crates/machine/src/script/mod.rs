@@ -42,6 +42,9 @@ use crate::script_cache::{ScriptSha, script_sha};
 const REDIS_VERSION: &str = "7.2.4";
 const REDIS_VERSION_NUMBER: u32 = 0x0007_0204;
 
+/// Bytes of arguments, values and replies that take about as long as one step.
+pub(crate) const WORK_BYTES: usize = 256;
+
 /// Runs the commands of a script, on the state that the script belongs to.
 ///
 /// Calls come strictly one after another. A checkpoint is followed by either a commit or a rollback; after a rollback
@@ -50,6 +53,9 @@ pub(crate) trait Host {
     /// Runs one command by its name and arguments (at least the name), and answers what a client would get; an
     /// error reply is what the script is told.
     fn call(&mut self, args: Vec<Bytes>) -> Reply;
+    /// What a command would cost beyond its arguments and its reply, in units of work on [`WORK_BYTES`] bytes or on
+    /// one key. Asked before each call; a script that cannot pay for it does not get to make it.
+    fn cost(&self, args: &[Bytes]) -> u64;
     /// From now on the script promises not to write: answer writes with Redis's error.
     fn forbid_writes(&mut self);
     /// Begins to remember the state as it is.

@@ -55,6 +55,10 @@ impl Host for Mock {
         }
     }
 
+    fn cost(&self, args: &[Bytes]) -> u64 {
+        if &args[0][..] == b"dear" { 1_000 } else { 0 }
+    }
+
     fn forbid_writes(&mut self) {
         self.read_only = true;
     }
@@ -74,8 +78,8 @@ impl Host for Mock {
 }
 
 const BUDGETS: Budgets = Budgets { steps: 10_000_000, memory_bytes: 64 << 20 };
-/// The worst of scripts take a second or so for as many steps.
-const FEW_STEPS: Budgets = Budgets { steps: 1_000_000, memory_bytes: 64 << 20 };
+/// The worst of scripts take some tenths of a second for as many steps.
+const FEW_STEPS: Budgets = Budgets { steps: 300_000, memory_bytes: 64 << 20 };
 /// So many steps that memory ends first.
 const LITTLE_MEMORY: Budgets = Budgets { steps: 1 << 40, memory_bytes: 16 << 20 };
 
@@ -238,6 +242,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("insertion in front", "local t = {} while true do table.insert(t, 1, 1) end"),
     ("digests", "local s = string.rep('a', 4000000) while true do redis.sha1hex(s) end"),
     ("commands", "while true do redis.call('ping') end"),
+    ("commands that cost much", "for i = 1, 1000 do redis.pcall('dear') end"),
     ("commands that fail", "while true do redis.pcall('nosuch') end"),
     ("iteration", "local t = {} for i = 1, 10000 do t[i] = i end while true do next(t) end"),
     (
@@ -289,7 +294,7 @@ const BOUNDLESS: &[(&str, &str)] = &[
 fn every_script_that_would_not_end_is_ended() {
     for (name, body) in ENDLESS {
         let reply = eval(body, FEW_STEPS);
-        assert_eq!(reply, "-ERR script exceeded its budget of 1000000 steps", "{name}");
+        assert_eq!(reply, "-ERR script exceeded its budget of 300000 steps", "{name}");
     }
 }
 
@@ -327,7 +332,7 @@ fn what_a_script_wrote_before_its_budget_ended_stays_and_is_done_once() {
     let mut host = Mock::default();
     let body = "redis.call('incr', 'n') while true do end";
     let reply = run_on(&mut host, body, &[], &[], FEW_STEPS);
-    assert_eq!(notation(&reply), "-ERR script exceeded its budget of 1000000 steps");
+    assert_eq!(notation(&reply), "-ERR script exceeded its budget of 300000 steps");
     assert_eq!(host.rollbacks, 1, "the warm run was undone");
     assert_eq!(host.data.get(&b"n"[..]), Some(&Bytes::from_static(b"1")));
 }
@@ -338,6 +343,9 @@ fn a_panic_of_the_host_goes_through_a_script_that_catches_everything() {
     impl Host for Panicking {
         fn call(&mut self, _: Vec<Bytes>) -> Reply {
             panic!("an invariant is broken");
+        }
+        fn cost(&self, _: &[Bytes]) -> u64 {
+            0
         }
         fn forbid_writes(&mut self) {}
         fn checkpoint(&mut self) {}
@@ -393,7 +401,7 @@ fn in_fresh_vm(body: &str) -> (Reply, Mock) {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
 
     /// Whatever ran before in the warm VM, a script gives what it gives in a fresh one.
     #[test]
