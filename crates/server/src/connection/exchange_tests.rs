@@ -434,3 +434,69 @@ fn every_command_that_the_table_leaves_to_the_server_is_answered() {
         }
     }
 }
+
+/// The shard's answer to its `number`-th request; errors and aborted transactions are among them.
+fn scripted_answer(request: &Request, number: usize) -> Answer {
+    let reply = Reply::count(number);
+    match &request.action {
+        Action::Watch(keys) => {
+            let saw =
+                |key: &Bytes| Watched { db: request.db, key: key.clone(), version: Version(number as u64) };
+            Answer::Watched(keys.iter().map(saw).collect())
+        }
+        Action::Transaction { .. } if number.is_multiple_of(3) => Answer::Reply(Reply::NullArray),
+        Action::Transaction { commands, .. } => Answer::Reply(Reply::Array(vec![reply; commands.len()])),
+        Action::Read(_) | Action::Write(_) if number.is_multiple_of(5) => {
+            Answer::Reply(Reply::error("ERR five"))
+        }
+        Action::Read(_) | Action::Write(_) => Answer::Reply(reply),
+    }
+}
+
+/// Sends the lines while the shard answers `patience` requests late, or earlier where it must: what went to the
+/// shard and what the client read.
+fn converse(lines: &[&str], patience: usize) -> (Vec<Request>, String) {
+    let mut bench = Bench::new();
+    let (mut asked, mut answered, mut got) = (Vec::new(), 0, String::new());
+    let mut answer_one = |bench: &mut Bench, asked: &[Request]| {
+        let answer = scripted_answer(&asked[answered], answered);
+        bench.exchange.answer(answer).expect("an answer was awaited");
+        answered += 1;
+        answered
+    };
+    let mut done = 0;
+    for line in lines {
+        while !bench.exchange.accepts() && !bench.exchange.is_closing() {
+            done = answer_one(&mut bench, &asked);
+        }
+        if bench.exchange.is_closing() {
+            break;
+        }
+        bench.send(line);
+        asked.extend(bench.exchange.take_requests());
+        while asked.len() - done > patience {
+            done = answer_one(&mut bench, &asked);
+        }
+        got += &bench.got();
+    }
+    while done < asked.len() {
+        done = answer_one(&mut bench, &asked);
+    }
+    got += &bench.got();
+    (asked, got)
+}
+
+proptest::proptest! {
+    #[test]
+    fn how_late_the_shard_answers_changes_nothing(
+        choices in proptest::collection::vec(0_usize..17, 1..40),
+        patience in 1_usize..10,
+    ) {
+        const LINES: [&str; 17] = [
+            "GET a", "SET a 1", "PING", "SELECT 3", "SELECT 99", "MULTI", "EXEC", "DISCARD", "WATCH a b", "UNWATCH",
+            "HELLO 3", "RESET", "CLIENT REPLY SKIP", "CLIENT REPLY OFF", "CLIENT REPLY ON", "FOO", "CONFIG GET none",
+        ];
+        let lines: Vec<&str> = choices.iter().map(|choice| LINES[*choice]).collect();
+        proptest::prop_assert_eq!(converse(&lines, patience), converse(&lines, 0));
+    }
+}
