@@ -1,1 +1,85 @@
-//! See ARCHITECTURE.md.
+//! Quorate's deterministic simulator: the shipping driver, engine, log and machine in a world made from a seed.
+//!
+//! # How it works
+//!
+//! [`run`] makes a world of nodes and clients from one number: their clocks, disks and links, the settings of the
+//! product, what the clients do, and what goes wrong. It runs in one thread, without clocks, threads or I/O, an
+//! event at a time; so the same seed gives the same run, each time and on each machine, and a failure is
+//! reproduced by its number.
+//!
+//! The world does what the server does around a driver (`world`), and nothing of what the product does: it moves
+//! messages, writes what the driver wants written by the shipping log onto a simulated disk (`disk`), and tells
+//! the time (`clock`).
+//!
+//! # What is checked
+//!
+//! Inside, after each step of a node (`checks::cluster`): one leader a term, equal entries at equal positions,
+//! leaders that have all that is committed, commitment by a quorum's disks, nothing that goes back, equal machines.
+//! Outside, by what clients saw (`checks::history`): linearizability, exactly once, nothing acknowledged lost,
+//! nothing refused applied, one holder a lock, growing tokens, nothing expired early. And at the end, liveness: when
+//! nothing fails any more, everything makes progress within a bound.
+//!
+//! # What it does not do
+//!
+//! It knows no network protocol and no operating system: those belong to black-box tests. Bit rot and
+//! misdirected writes are tried on the log alone.
+
+mod agenda;
+mod bug;
+mod checks;
+mod clock;
+mod disk;
+mod faults;
+mod panics;
+mod profile;
+mod random;
+mod report;
+mod time;
+mod trace;
+mod workload;
+mod world;
+
+pub use bug::Bug;
+pub use faults::{Fault, FaultCounts};
+pub use profile::Profile;
+pub use report::{Report, Violation};
+pub use time::SimTime;
+
+use crate::{checks::Failure, world::World};
+
+/// How many of the last steps a violation tells.
+pub const TRACE_LINES: usize = 60;
+
+/// Simulates one seed.
+///
+/// # Errors
+/// The first property that did not hold, with the last [`TRACE_LINES`] steps.
+pub fn run(seed: u64, profile: &Profile) -> Result<Report, Box<Violation>> {
+    // Making text is dear, and a seed can be run twice: the first time without.
+    attempt(seed, profile, 0).0.or_else(|_| run_traced(seed, profile, TRACE_LINES).0)
+}
+
+/// Simulates one seed, and tells its last `lines` steps however it ends.
+pub fn run_traced(
+    seed: u64,
+    profile: &Profile,
+    lines: usize,
+) -> (Result<Report, Box<Violation>>, Vec<String>) {
+    let (result, trace) = attempt(seed, profile, lines);
+    let result = result.map_err(|mut violation| {
+        violation.trace.clone_from(&trace);
+        violation
+    });
+    (result, trace)
+}
+
+fn attempt(seed: u64, profile: &Profile, lines: usize) -> (Result<Report, Box<Violation>>, Vec<String>) {
+    let mut world = World::new(seed, profile, lines);
+    let result =
+        panics::caught(|| world.run()).unwrap_or_else(|text| Err(Failure::new("assertions hold", text)));
+    let at = world.now();
+    let result = result.map_err(|Failure { property, detail }| {
+        Box::new(Violation { property: property.to_owned(), detail, seed, at, trace: Vec::new() })
+    });
+    (result, world.trace.take_lines())
+}

@@ -1,0 +1,43 @@
+//! Defects that the world makes on purpose, so that the checkers can be tested.
+
+/// A defect. Each must be noticed within some hundred seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// Fdatasync says yes and does nothing.
+    LyingDisk,
+    /// What waits for a write leaves before the write is durable.
+    EarlyCompletion,
+    /// A forwarded group arrives a second time under the numbers that follow.
+    ForwardTwice,
+    /// Boot-time clocks run fast by a fifth, far beyond the stated bound.
+    FastClock,
+    /// A restarted node has forgotten whom it voted for, and in which term.
+    ForgottenVote,
+    /// A client's answers are those to its previous request.
+    ShiftedAnswers,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::LyingDisk,
+        Self::EarlyCompletion,
+        Self::ForwardTwice,
+        Self::FastClock,
+        Self::ForgottenVote,
+        Self::ShiftedAnswers,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LyingDisk => "lying-disk",
+            Self::EarlyCompletion => "early-completion",
+            Self::ForwardTwice => "forward-twice",
+            Self::FastClock => "fast-clock",
+            Self::ForgottenVote => "forgotten-vote",
+            Self::ShiftedAnswers => "shifted-answers",
+        }
+    }
+}

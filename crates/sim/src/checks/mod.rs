@@ -1,0 +1,44 @@
+//! What must hold, whatever happens.
+//!
+//! [`cluster`] looks into the nodes after each of their steps. The others judge what clients have seen, without
+//! looking into anything: [`sequence`] (appends, counters, tokens), [`register`] (linearizability), [`holders`]
+//! (mutual exclusion).
+
+pub(crate) mod cluster;
+pub(crate) mod history;
+pub(crate) mod holders;
+pub(crate) mod register;
+pub(crate) mod sequence;
+
+use crate::time::SimTime;
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The property, in a few words that stay the same for all violations of it.
+    pub(crate) property: &'static str,
+    /// What was seen.
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(property: &'static str, detail: impl Into<String>) -> Self {
+        Self { property, detail: detail.into() }
+    }
+}
+
+/// Fails unless `holds`.
+pub(crate) fn check(
+    holds: bool,
+    property: &'static str,
+    detail: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure::new(property, detail())) }
+}
+
+/// When a client sent a request, and when it had the answer. The effect lies in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) invoked: SimTime,
+    pub(crate) completed: SimTime,
+}

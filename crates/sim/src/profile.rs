@@ -1,0 +1,157 @@
+//! How a world is made: what the caller chooses, and what the seed does.
+//!
+//! *Swarm testing* (Groce et al., ISSTA 2012): a seed turns a random subset of the faults on, and draws the
+//! settings of the product from wide ranges, small ones preferred. A run with all faults at once would hardly ever
+//! get far enough to meet the rarer combinations.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use quorate_consensus::{self as consensus, NodeId};
+use quorate_node as node;
+
+use crate::{bug::Bug, faults::Fault, random::Random};
+
+/// What a run is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// How many nodes; `None` lets the seed choose 1, 3 or 5, mostly 3.
+    pub nodes: Option<u64>,
+    /// How many clients; `None` lets the seed choose 2 to 8.
+    pub clients: Option<usize>,
+    /// How long faults happen, in simulated time. The liveness phase follows.
+    pub duration: Duration,
+    /// The kinds of faults that may happen.
+    pub faults: BTreeSet<Fault>,
+    /// A defect that the world makes, to see whether the checkers notice.
+    pub bug: Option<Bug>,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            nodes: None,
+            clients: None,
+            duration: Duration::from_secs(30),
+            faults: Fault::ALL.iter().copied().collect(),
+            bug: None,
+        }
+    }
+}
+
+impl Profile {
+    /// The same without any fault.
+    #[must_use]
+    pub fn calm() -> Self {
+        Self { faults: BTreeSet::new(), ..Self::default() }
+    }
+}
+
+/// What a seed has made of a profile.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) nodes: u64,
+    pub(crate) clients: usize,
+    pub(crate) duration: Duration,
+    pub(crate) faults: BTreeSet<Fault>,
+    /// The mean time between two faults that have an instant.
+    pub(crate) fault_interval: Duration,
+    /// Of a thousand messages, how many are lost, doubled, delayed; 0 if the fault is off.
+    pub(crate) loss_permille: u64,
+    pub(crate) duplication_permille: u64,
+    pub(crate) reordering_permille: u64,
+    pub(crate) settings: Settings,
+    pub(crate) bug: Option<Bug>,
+}
+
+/// The product's settings in this world, the same on all nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) segment_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) batch_bytes: usize,
+    pub(crate) message_bytes: usize,
+    pub(crate) inflight_messages: usize,
+    pub(crate) inflight_bytes: usize,
+    pub(crate) uncommitted_bytes: usize,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) origin_commands: usize,
+    pub(crate) origin_bytes: usize,
+    pub(crate) snapshot_log_bytes: usize,
+    pub(crate) snapshot_keep_entries: u64,
+    pub(crate) command_timeout: Duration,
+    pub(crate) resend_after: Duration,
+}
+
+/// Of a thousand seeds, how many turn a given fault on.
+const FAULT_PERMILLE: u64 = 350;
+
+impl Plan {
+    pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
+        let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
+        let clients = profile.clients.unwrap_or_else(|| random.index(7) + 2);
+        let faults: BTreeSet<Fault> =
+            profile.faults.iter().copied().filter(|_| random.chance(FAULT_PERMILLE)).collect();
+        let mut permille = |fault, most| if faults.contains(&fault) { random.between(1, most) } else { 0 };
+        let loss_permille = permille(Fault::Loss, 100);
+        let duplication_permille = permille(Fault::Duplication, 100);
+        let reordering_permille = permille(Fault::Reordering, 300);
+        Self {
+            nodes,
+            clients,
+            duration: profile.duration,
+            fault_interval: random.millis(300, 4000),
+            loss_permille,
+            duplication_permille,
+            reordering_permille,
+            settings: Settings::draw(random),
+            faults,
+            bug: profile.bug,
+        }
+    }
+}
+
+impl Settings {
+    fn draw(random: &mut Random) -> Self {
+        let segment_bytes = *random.pick(&[8 << 10, 16 << 10, 64 << 10]);
+        Self {
+            segment_bytes,
+            reserve_bytes: 4 * segment_bytes,
+            batch_bytes: *random.pick(&[256, 1 << 10, 4 << 10]),
+            message_bytes: *random.pick(&[256, 1 << 10, 64 << 10]),
+            inflight_messages: *random.pick(&[1, 2, 8, 256]),
+            inflight_bytes: *random.pick(&[1 << 10, 64 << 10]),
+            uncommitted_bytes: *random.pick(&[2 << 10, 1 << 20]),
+            chunk_bytes: *random.pick(&[256, 1 << 10, 16 << 10]),
+            origin_commands: *random.pick(&[1, 4, 64, 4096]),
+            origin_bytes: *random.pick(&[1 << 10, 1 << 20]),
+            snapshot_log_bytes: *random.pick(&[2 << 10, 16 << 10, 1 << 20]),
+            snapshot_keep_entries: *random.pick(&[0, 3, 50, 1000]),
+            command_timeout: random.millis(1500, 15_000),
+            resend_after: *random.pick(&[Duration::from_millis(100), Duration::from_millis(500)]),
+        }
+    }
+
+    pub(crate) fn for_engine(&self, id: NodeId, seed: u64) -> consensus::Config {
+        consensus::Config {
+            message_bytes_max: self.message_bytes,
+            inflight_messages_max: self.inflight_messages,
+            inflight_bytes_max: self.inflight_bytes,
+            uncommitted_bytes_max: self.uncommitted_bytes,
+            snapshot_chunk_bytes: self.chunk_bytes,
+            ..consensus::Config::for_node(id, seed)
+        }
+    }
+
+    pub(crate) fn for_driver(&self, id: NodeId, incarnation: u64, cluster_id: u128) -> node::Config {
+        node::Config {
+            command_timeout: self.command_timeout,
+            resend_after: self.resend_after,
+            origin_bytes_max: self.origin_bytes,
+            origin_commands_max: self.origin_commands,
+            batch_bytes_max: self.batch_bytes,
+            snapshot_log_bytes: self.snapshot_log_bytes,
+            snapshot_keep_entries: self.snapshot_keep_entries,
+            ..node::Config::for_node(id, incarnation, cluster_id)
+        }
+    }
+}

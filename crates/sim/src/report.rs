@@ -1,0 +1,111 @@
+//! What a run has to tell.
+
+use std::{fmt, time::Duration};
+
+use crate::{faults::FaultCounts, time::SimTime};
+
+/// A run in which everything held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Simulated time.
+    pub simulated: Duration,
+    /// Events.
+    pub steps: u64,
+    /// Requests of clients that were answered.
+    pub answered: u64,
+    /// Those among them that were refused, with the promise that they were not applied.
+    pub refused: u64,
+    /// Requests whose outcome a client never learned.
+    pub unknown: u64,
+    /// Operations that the checkers of client histories have judged.
+    pub judged: u64,
+    /// Client histories that were too hard to judge.
+    pub undecided: u64,
+    /// Entries that were committed.
+    pub committed: u64,
+    /// Changes of leader.
+    pub elections: u64,
+    /// Snapshots made, and snapshots installed from a leader.
+    pub snapshots: (u64, u64),
+    /// Power cuts that lost unsynced writes, syncs that failed, and writes refused by a full disk.
+    pub disks: (u64, u64, u64),
+    /// Faults of each kind.
+    pub faults: FaultCounts,
+    /// A hash of everything that happened: equal for equal seeds.
+    pub trace_hash: u64,
+}
+
+impl Report {
+    /// Adds another run to this summary.
+    pub fn merge(&mut self, other: &Self) {
+        self.simulated += other.simulated;
+        self.steps += other.steps;
+        self.answered += other.answered;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.judged += other.judged;
+        self.undecided += other.undecided;
+        self.committed += other.committed;
+        self.elections += other.elections;
+        self.snapshots.0 += other.snapshots.0;
+        self.snapshots.1 += other.snapshots.1;
+        self.disks.0 += other.disks.0;
+        self.disks.1 += other.disks.1;
+        self.disks.2 += other.disks.2;
+        self.faults.merge(&other.faults);
+        self.trace_hash ^= other.trace_hash;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (made, installed) = self.snapshots;
+        writeln!(f, "simulated  {:.1} s in {} steps", self.simulated.as_secs_f64(), self.steps)?;
+        writeln!(
+            f,
+            "clients    {} answers ({} refusals), {} unknown",
+            self.answered, self.refused, self.unknown
+        )?;
+        writeln!(f, "judged     {} operations, {} histories undecided", self.judged, self.undecided)?;
+        writeln!(f, "cluster    {} entries, {} elections", self.committed, self.elections)?;
+        writeln!(f, "snapshots  {made} made, {installed} installed")?;
+        let (lossy, failed, full) = self.disks;
+        writeln!(
+            f,
+            "disks      {lossy} power cuts with losses, {failed} failed syncs, {full} writes without room"
+        )?;
+        write!(f, "faults    ")?;
+        for (fault, count) in self.faults.iter() {
+            write!(f, " {fault}={count}")?;
+        }
+        writeln!(f, "\ntrace      {:016x}", self.trace_hash)
+    }
+}
+
+/// A run in which a property did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property.
+    pub property: String,
+    /// What was seen.
+    pub detail: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// When it was noticed.
+    pub at: SimTime,
+    /// The last steps, in compact notation.
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "  {line}")?;
+        }
+        writeln!(f, "violated: {}", self.property)?;
+        writeln!(f, "  {}", self.detail)?;
+        write!(f, "at {} of seed {}; replay it by: cargo xtask sim --seed {}", self.at, self.seed, self.seed)
+    }
+}
+
+impl std::error::Error for Violation {}

@@ -1,0 +1,251 @@
+//! Clients: each is bound to one node, sends an exchange, waits for the answers, and thinks.
+
+use std::time::Duration;
+
+use quorate_node::{Answer, ConnId, Input, Request};
+
+use super::{Event, World};
+use crate::{
+    bug::Bug,
+    checks::Failure,
+    random::Random,
+    time::SimTime,
+    workload::{self, Exchange, Outcome, Step, Workload},
+};
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) node: usize,
+    /// One way, constant, so that a connection keeps its order.
+    pub(super) latency: Duration,
+    random: Random,
+    workload: Box<dyn Workload>,
+    /// Its connection, and the life of the node that it belongs to.
+    pub(super) connection: Option<(ConnId, u64)>,
+    pub(super) state: State,
+    pub(super) paused_until: SimTime,
+    /// When it last had an answer that was no refusal.
+    pub(super) last_success: Option<SimTime>,
+    /// It begins nothing any more.
+    pub(super) retired: bool,
+    /// For the test of the checkers: the answer before the present one.
+    previous: Option<Answer>,
+}
+
+/// What a client is doing.
+#[derive(Debug)]
+pub(super) enum State {
+    /// A wake-up is planned.
+    Thinking,
+    /// An exchange is under way.
+    Waiting { exchange: Exchange, expected: usize },
+    /// It has ended.
+    Retired,
+}
+
+/// How often a client without a connection looks for its node.
+const RECONNECT: Duration = Duration::from_millis(40);
+
+impl Client {
+    pub(super) fn new(number: usize, node: usize, mut random: Random) -> Self {
+        let workload = workload::choose(number, &mut random);
+        Self::with(workload, node, random)
+    }
+
+    /// A client with a workload of its own.
+    pub(super) fn with(workload: Box<dyn Workload>, node: usize, mut random: Random) -> Self {
+        let latency = random.duration(Duration::from_micros(20), Duration::from_micros(500));
+        Self {
+            node,
+            latency,
+            random,
+            workload,
+            connection: None,
+            state: State::Thinking,
+            paused_until: SimTime::default(),
+            last_success: None,
+            retired: false,
+            previous: None,
+        }
+    }
+
+    fn is_connected_by(&self, conn: ConnId) -> bool {
+        self.connection.is_some_and(|(present, _)| present == conn)
+    }
+}
+
+impl World {
+    pub(super) fn client_wake(&mut self, at: SimTime, number: usize) {
+        let client = &mut self.clients[number];
+        if !matches!(client.state, State::Thinking) {
+            return;
+        }
+        if client.retired {
+            client.workload.end(at, &mut self.history);
+            client.state = State::Retired;
+            return;
+        }
+        if at < client.paused_until {
+            self.agenda.add(client.paused_until, Event::ClientWake { client: number });
+            return;
+        }
+        let Some((conn, life)) = self.connect(number) else {
+            self.agenda.add(at + RECONNECT, Event::ClientWake { client: number });
+            return;
+        };
+        let client = &mut self.clients[number];
+        match client.workload.plan(at, &mut client.random, &mut self.history) {
+            Step::Rest(duration) => self.agenda.add(at + duration, Event::ClientWake { client: number }),
+            Step::Ask(requests) => {
+                self.trace
+                    .tell(at, || format!("c{number} -> n{} {}", client.node + 1, requests_text(&requests)));
+                let exchange = Exchange { sent: at, answers: Vec::new() };
+                client.state = State::Waiting { exchange, expected: requests.len() };
+                let (node, latency) = (client.node, client.latency);
+                self.agenda.add(at + latency, Event::Requests { client: number, node, life, conn, requests });
+            }
+        }
+    }
+
+    /// The client's connection, a new one if need be; `None` if its node is down.
+    fn connect(&mut self, number: usize) -> Option<(ConnId, u64)> {
+        let client = &mut self.clients[number];
+        let node = &mut self.nodes[client.node];
+        let process = node.process.as_mut()?;
+        if let Some((conn, life)) = client.connection
+            && life == node.life
+            && process.connections.contains_key(&conn)
+        {
+            return Some((conn, life));
+        }
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        process.connections.insert(conn, number);
+        client.connection = Some((conn, node.life));
+        client.connection
+    }
+
+    pub(super) fn take_requests(
+        &mut self,
+        at: SimTime,
+        client: usize,
+        (node, life): (usize, u64),
+        conn: ConnId,
+        requests: Vec<Request>,
+    ) {
+        let is_alive = self.nodes[node].life == life && self.nodes[node].process.is_some();
+        if is_alive {
+            self.put(at, node, Input::Requests { conn, requests });
+        } else {
+            self.agenda.add(at, Event::ConnectionLost { client, conn });
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        at: SimTime,
+        number: usize,
+        conn: ConnId,
+        mut answer: Answer,
+    ) -> Result<(), Failure> {
+        let client = &mut self.clients[number];
+        if !client.is_connected_by(conn) {
+            return Ok(());
+        }
+        if self.plan.bug == Some(Bug::ShiftedAnswers)
+            && let Some(previous) = client.previous.replace(answer.clone())
+        {
+            answer = previous;
+        }
+        let State::Waiting { exchange, expected } = &mut client.state else {
+            return Err(Failure::new("one answer for each request", format!("c{number} asked for nothing")));
+        };
+        let closed = matches!(answer, Answer::Close(_));
+        exchange.answers.push((at, answer));
+        if closed {
+            client.connection = None;
+            return self.finish_exchange(at, number);
+        }
+        if exchange.answers.len() == *expected {
+            return self.finish_exchange(at, number);
+        }
+        Ok(())
+    }
+
+    pub(super) fn connection_lost(
+        &mut self,
+        at: SimTime,
+        number: usize,
+        conn: ConnId,
+    ) -> Result<(), Failure> {
+        let client = &mut self.clients[number];
+        if !client.is_connected_by(conn) {
+            return Ok(());
+        }
+        client.connection = None;
+        if matches!(client.state, State::Waiting { .. }) {
+            self.trace.tell(at, || format!("c{number} loses its connection"));
+            return self.finish_exchange(at, number);
+        }
+        Ok(())
+    }
+
+    fn finish_exchange(&mut self, at: SimTime, number: usize) -> Result<(), Failure> {
+        let client = &mut self.clients[number];
+        let State::Waiting { exchange, expected } = std::mem::replace(&mut client.state, State::Thinking)
+        else {
+            unreachable!("only an exchange that is under way ends");
+        };
+        for at in 0..expected {
+            match exchange.outcome(at) {
+                Outcome::Done(_, span) => {
+                    self.report.answered += 1;
+                    if client.last_success.is_none_or(|last| last < exchange.sent) {
+                        client.last_success = Some(span.invoked);
+                    }
+                }
+                Outcome::Refused => {
+                    self.report.answered += 1;
+                    self.report.refused += 1;
+                }
+                Outcome::Unknown => self.report.unknown += 1,
+            }
+        }
+        client.workload.learn(&exchange, &mut self.history)?;
+        let soon = client.random.duration(Duration::from_micros(10), Duration::from_millis(2));
+        self.agenda.add(at + soon, Event::ClientWake { client: number });
+        Ok(())
+    }
+
+    /// A client drops its connection, whatever is under way on it.
+    pub(super) fn reset_client(&mut self, at: SimTime, number: usize) -> bool {
+        let Some((conn, life)) = self.clients[number].connection else { return false };
+        let node = self.clients[number].node;
+        self.agenda.add(at, Event::ConnectionLost { client: number, conn });
+        if self.nodes[node].life == life
+            && let Some(process) = &mut self.nodes[node].process
+        {
+            process.connections.remove(&conn);
+            let input = Box::new(Input::Disconnected { conn });
+            self.agenda.add(at + self.clients[number].latency, Event::Tell { node, life, input });
+        }
+        true
+    }
+}
+
+fn requests_text(requests: &[Request]) -> String {
+    use quorate_node::Action;
+    let words = |args: &[bytes::Bytes]| {
+        args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" ")
+    };
+    let text = |request: &Request| match &request.action {
+        Action::Read(args) | Action::Write(args) => words(args),
+        Action::Watch(keys) => format!("WATCH {}", words(keys)),
+        Action::Transaction { commands, .. } => {
+            let commands: Vec<_> = commands.iter().map(|(_, args)| words(args)).collect();
+            format!("MULTI {} EXEC", commands.join(", "))
+        }
+    };
+    requests.iter().map(text).collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,122 @@
+//! The snapshot thread of a node: takes its tasks in order, one at a time, and reports each.
+
+use std::collections::VecDeque;
+
+use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
+use quorate_log::{Error, SnapshotHeader, SnapshotStore, SnapshotWriter};
+use quorate_node::{SnapshotDone, SnapshotTask, header, record};
+
+use crate::disk::SimDisk;
+
+/// What waits, and the snapshot that is being received.
+pub(super) struct Keeper {
+    pub(super) queue: VecDeque<SnapshotTask>,
+    /// Whether a task is under way.
+    pub(super) busy: bool,
+    store: SnapshotStore<SimDisk>,
+    incoming: Option<(SnapshotMeta, SnapshotWriter<SimDisk>)>,
+}
+
+impl Keeper {
+    pub(super) fn new(store: SnapshotStore<SimDisk>) -> Self {
+        Self { queue: VecDeque::new(), busy: false, store, incoming: None }
+    }
+
+    /// Does the next task, all at once. What the driver is told when it is over.
+    pub(super) fn work(&mut self) -> Option<SnapshotDone> {
+        Some(match self.queue.pop_front()? {
+            SnapshotTask::Make { meta, snapshot } => {
+                // An own snapshot and a received one of the same index would share a file.
+                self.incoming = None;
+                self.make(&meta, snapshot)
+                    .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() })
+            }
+            SnapshotTask::Load { to, meta, offset, bytes } => {
+                let loaded = self.load(meta, offset, bytes).ok().flatten();
+                loaded.map_or(SnapshotDone::Missing { to }, |(meta, data)| SnapshotDone::Loaded {
+                    to,
+                    meta,
+                    offset,
+                    data,
+                })
+            }
+            SnapshotTask::Store { meta, offset, data } => match self.store(&meta, offset, &data) {
+                Ok(end) => SnapshotDone::Stored { meta, end },
+                Err(reason) => self.reject(meta, reason),
+            },
+            SnapshotTask::Finish { meta } => match self.finish(&meta) {
+                Ok(chunks) => SnapshotDone::Received { meta, chunks },
+                Err(reason) => self.reject(meta, reason),
+            },
+        })
+    }
+
+    fn make(&self, meta: &SnapshotMeta, snapshot: quorate_machine::Snapshot) -> Result<SnapshotDone, Error> {
+        let mut writer = self.store.begin(&header(meta))?;
+        for chunk in snapshot {
+            writer.write(&chunk)?;
+        }
+        let made = writer.finish()?;
+        self.store.remove_older_than(made.index)?;
+        Ok(SnapshotDone::Made { meta: SnapshotMeta { bytes: made.bytes, ..meta.clone() } })
+    }
+
+    fn load(
+        &self,
+        wanted: Option<SnapshotMeta>,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<Option<(SnapshotMeta, bytes::Bytes)>, Error> {
+        let meta = match wanted {
+            Some(meta) => meta,
+            None => match self.store.newest()? {
+                Some(header) => meta_of(&header),
+                None => return Ok(None),
+            },
+        };
+        let data = self.store.read(meta.index.0, offset, bytes)?;
+        Ok(Some((meta, data)))
+    }
+
+    fn store(&mut self, meta: &SnapshotMeta, offset: u64, data: &[u8]) -> Result<u64, String> {
+        if offset == 0 {
+            self.incoming = None;
+            let writer = self.store.begin(&header(meta)).map_err(|error| error.to_string())?;
+            self.incoming = Some((meta.clone(), writer));
+        }
+        match &mut self.incoming {
+            Some((coming, writer)) if coming == meta && writer.written() == offset => {
+                writer.write(data).map_err(|error| error.to_string())?;
+                Ok(writer.written())
+            }
+            Some(_) | None => Err("the chunk does not follow the one before".to_owned()),
+        }
+    }
+
+    fn finish(&mut self, meta: &SnapshotMeta) -> Result<Vec<bytes::Bytes>, String> {
+        let (coming, writer) = self.incoming.take().ok_or("no snapshot was begun")?;
+        if coming != *meta || writer.written() != meta.bytes {
+            return Err(format!("{} of {} bytes have arrived", writer.written(), meta.bytes));
+        }
+        let made = writer.finish().map_err(|error| error.to_string())?;
+        let reader = self.store.reader(made.index).map_err(|error| error.to_string())?;
+        reader.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    fn reject(&mut self, meta: SnapshotMeta, reason: String) -> SnapshotDone {
+        self.incoming = None;
+        SnapshotDone::Rejected { meta, reason }
+    }
+}
+
+/// What the engine calls a snapshot.
+pub(super) fn meta_of(header: &SnapshotHeader) -> SnapshotMeta {
+    SnapshotMeta {
+        index: Index(header.index),
+        term: Term(header.term),
+        stamp: ClusterTime { millis: header.stamp },
+        membership: record::decode_membership(&header.membership)
+            .expect("a configuration that this node wrote"),
+        bytes: header.bytes,
+    }
+}

@@ -1,0 +1,267 @@
+//! The world: nodes, disks, links and clients, and one agenda of what happens when.
+//!
+//! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
+//! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
+//! `log_writer` and `keeper` (its other two threads), `network`, `clients`, `nemesis` (faults), `phases` (faults,
+//! healing, judgement).
+
+mod clients;
+mod keeper;
+mod log_writer;
+mod nemesis;
+mod network;
+mod node;
+mod phases;
+mod running;
+
+use quorate_consensus::{Membership, NodeId};
+use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
+
+use self::{
+    clients::Client,
+    network::{Network, Odds},
+    node::{Message, Node},
+    phases::Phase,
+};
+use crate::{
+    agenda::Agenda,
+    bug::Bug,
+    checks::{Failure, cluster::Cluster, history::History},
+    clock::{Clock, DRIFT_PPM_MAX},
+    disk::SimDisk,
+    faults::{Fault, FaultCounts},
+    profile::{Plan, Profile},
+    random::Random,
+    report::Report,
+    time::SimTime,
+    trace::Trace,
+};
+
+/// The whole simulation of one seed.
+pub(crate) struct World {
+    plan: Plan,
+    agenda: Agenda<Event>,
+    random: Random,
+    nodes: Vec<Node>,
+    members: Membership,
+    network: Network,
+    clients: Vec<Client>,
+    next_conn: u64,
+    phase: Phase,
+    cluster: Cluster,
+    history: History,
+    report: Report,
+    counts: FaultCounts,
+    pub(crate) trace: Trace,
+}
+
+/// What can happen.
+#[derive(Debug)]
+enum Event {
+    /// A message arrives.
+    Deliver { from: usize, to: usize, connection: u64, message: Box<PeerMessage<Message>> },
+    /// A process learns something.
+    Tell { node: usize, life: u64, input: Box<Input<Message>> },
+    /// A process takes what is in its inbox.
+    Step { node: usize, life: u64 },
+    /// A process has asked to be called by now.
+    Wake { node: usize, life: u64 },
+    /// The log writer goes on.
+    LogWork { node: usize, life: u64 },
+    /// The snapshot thread goes on.
+    SnapshotWork { node: usize, life: u64 },
+    /// A machine starts its process, if none runs.
+    Boot { node: usize },
+    /// A process is killed after it was asked to end.
+    End { node: usize, life: u64 },
+    /// A client decides what to do.
+    ClientWake { client: usize },
+    /// A client's requests arrive.
+    Requests { client: usize, node: usize, life: u64, conn: ConnId, requests: Vec<Request> },
+    /// An answer arrives at a client.
+    Answer { client: usize, conn: ConnId, answer: Box<Answer> },
+    /// A client notices that its connection is gone.
+    ConnectionLost { client: usize, conn: ConnId },
+    /// The world does something bad.
+    Fault,
+    /// Housekeeping, and the course of the phases.
+    Tick,
+}
+
+impl Event {
+    /// Numbers for the trace's hash: the kind, and whom it concerns.
+    fn facts(&self) -> [u64; 2] {
+        let (kind, who) = match self {
+            Self::Deliver { from, to, .. } => (1, from * 8 + to),
+            Self::Tell { node, .. } => (2, *node),
+            Self::Step { node, .. } => (3, *node),
+            Self::Wake { node, .. } => (4, *node),
+            Self::LogWork { node, .. } => (5, *node),
+            Self::SnapshotWork { node, .. } => (6, *node),
+            Self::Boot { node } => (7, *node),
+            Self::End { node, .. } => (8, *node),
+            Self::ClientWake { client } => (9, *client),
+            Self::Requests { client, .. } => (10, *client),
+            Self::Answer { client, .. } => (11, *client),
+            Self::ConnectionLost { client, .. } => (12, *client),
+            Self::Fault => (13, 0),
+            Self::Tick => (14, 0),
+        };
+        [kind, who as u64]
+    }
+}
+
+/// The streams of chance.
+mod stream {
+    pub(super) const PLAN: u64 = 1;
+    pub(super) const WORLD: u64 = 2;
+    pub(super) const NETWORK: u64 = 3;
+    pub(super) const CLOCKS: u64 = 4;
+    pub(super) const DISKS: u64 = 100;
+    pub(super) const CLIENTS: u64 = 200;
+}
+
+/// What a disk holds when it is not made smaller: far more than a run writes.
+const DISK_BYTES: u64 = 1 << 30;
+/// A run that takes more events than this goes round in circles.
+const STEPS_MAX: u64 = 20_000_000;
+
+impl World {
+    pub(crate) fn new(seed: u64, profile: &Profile, trace_lines: usize) -> Self {
+        let plan = Plan::new(profile, &mut Random::new(seed, stream::PLAN));
+        let count = usize::try_from(plan.nodes).expect("a few nodes");
+        let odds = Odds {
+            loss: plan.loss_permille,
+            duplication: plan.duplication_permille,
+            reordering: plan.reordering_permille,
+        };
+        let mut clocks = Random::new(seed, stream::CLOCKS);
+        let nodes = (0..plan.nodes).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
+        let clients = (0..plan.clients)
+            .map(|client| {
+                Client::new(client, client % count, Random::new(seed, stream::CLIENTS + client as u64))
+            })
+            .collect();
+        let mut counts = FaultCounts::default();
+        if plan.faults.contains(&Fault::Drift) {
+            counts.add(Fault::Drift);
+        }
+        let mut world = Self {
+            agenda: Agenda::new(),
+            random: Random::new(seed, stream::WORLD),
+            nodes,
+            members: Membership::of_voters((1..=plan.nodes).map(NodeId)),
+            network: Network::new(count, odds, Random::new(seed, stream::NETWORK)),
+            clients,
+            next_conn: 1,
+            phase: Phase::Faults,
+            cluster: Cluster::new(plan.nodes),
+            history: History::default(),
+            report: Report::default(),
+            counts,
+            trace: Trace::new(trace_lines),
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn node(seed: u64, plan: &Plan, number: u64, clocks: &mut Random) -> Node {
+        let drift = if plan.faults.contains(&Fault::Drift) { DRIFT_PPM_MAX } else { 0 };
+        let mut clock = Clock::new(clocks, drift);
+        let id = NodeId(number + 1);
+        let disk =
+            SimDisk::new(format!("disk-of-{id}"), DISK_BYTES, Random::new(seed, stream::DISKS + number));
+        match plan.bug {
+            Some(Bug::FastClock) => clock.run_fast_by(200_000),
+            Some(Bug::LyingDisk) => disk.lie(),
+            Some(Bug::EarlyCompletion | Bug::ForwardTwice | Bug::ForgottenVote | Bug::ShiftedAnswers)
+            | None => {}
+        }
+        Node::new(id, clock, disk)
+    }
+
+    fn begin(&mut self) {
+        self.trace.tell(SimTime::default(), || format!("{:?}", self.plan));
+        for node in 0..self.nodes.len() {
+            let at = SimTime::default() + self.random.millis(0, 100);
+            self.agenda.add(at, Event::Boot { node });
+        }
+        for client in 0..self.clients.len() {
+            self.agenda.add(SimTime::default(), Event::ClientWake { client });
+        }
+        self.agenda.add(SimTime::default(), Event::Tick);
+        self.plan_fault();
+    }
+
+    /// Runs until everything was judged.
+    pub(crate) fn run(&mut self) -> Result<Report, Failure> {
+        while !matches!(self.phase, Phase::Done) {
+            let (at, _, event) = self.agenda.take().expect("there is always another tick");
+            self.trace.step(at, event.facts());
+            self.happen(at, event)?;
+            if self.trace.steps() > STEPS_MAX {
+                return Err(Failure::new("bounded work", format!("{STEPS_MAX} events until {at}")));
+            }
+        }
+        Ok(self.make_report())
+    }
+
+    /// What the clock shows that nobody can see.
+    pub(crate) fn now(&self) -> SimTime {
+        self.agenda.now()
+    }
+
+    fn happen(&mut self, at: SimTime, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Deliver { from, to, connection, message } => {
+                if self.network.arrives(at, from, to, connection) {
+                    let input = Input::Peer { from: self.nodes[from].id, message: *message };
+                    self.put(at, to, input);
+                }
+            }
+            Event::Tell { node, life, input } => {
+                if self.nodes[node].life == life {
+                    self.put(at, node, *input);
+                }
+            }
+            Event::Step { node, life } => self.step(at, node, life)?,
+            Event::Wake { node, life } => self.wake(at, node, life),
+            Event::LogWork { node, life } => self.log_work(at, node, life)?,
+            Event::SnapshotWork { node, life } => self.snapshot_work(at, node, life),
+            Event::Boot { node } => self.boot(at, node)?,
+            Event::End { node, life } => {
+                if self.nodes[node].life == life {
+                    self.kill(at, node, "ends");
+                    self.plan_boot(at, node);
+                }
+            }
+            Event::ClientWake { client } => self.client_wake(at, client),
+            Event::Requests { client, node, life, conn, requests } => {
+                self.take_requests(at, client, (node, life), conn, requests);
+            }
+            Event::Answer { client, conn, answer } => self.answered(at, client, conn, *answer)?,
+            Event::ConnectionLost { client, conn } => self.connection_lost(at, client, conn)?,
+            Event::Fault => self.fault(at),
+            Event::Tick => self.tick(at)?,
+        }
+        Ok(())
+    }
+
+    fn make_report(&mut self) -> Report {
+        let mut report = std::mem::take(&mut self.report);
+        report.simulated = self.now().since(SimTime::default());
+        report.steps = self.trace.steps();
+        report.committed = self.cluster.committed();
+        report.elections = self.cluster.elections();
+        for node in &self.nodes {
+            let counters = node.disk.counters();
+            report.disks.0 += counters.lossy_cuts;
+            report.disks.1 += counters.failed_syncs;
+            report.disks.2 += counters.refused;
+        }
+        report.faults = self.counts.clone();
+        report.trace_hash = self.trace.hash();
+        report
+    }
+}

@@ -1,0 +1,258 @@
+//! What goes wrong, and when: at random instants one of the faults that the seed has turned on.
+
+use std::time::Duration;
+
+use quorate_node::Input;
+
+use super::{DISK_BYTES, Event, World, phases::Phase};
+use crate::{faults::Fault, random::Random, time::SimTime};
+
+/// The most disk operations until a fuse cuts the power: a start takes some dozens, a write about two.
+const FUSE_MAX: u64 = 60;
+
+impl World {
+    /// Plans the next fault, exponentially distributed, as independent misfortunes are.
+    pub(super) fn plan_fault(&mut self) {
+        let mean = self.plan.fault_interval;
+        // Sum of a few uniform steps: close enough, and the same on every machine, unlike a logarithm.
+        let steps = 1 + (0..6).take_while(|_| self.random.chance(500)).count();
+        let steps = u32::try_from(steps).expect("a few steps");
+        let after = self.random.duration(Duration::ZERO, mean * steps);
+        self.agenda.add(self.now() + after, Event::Fault);
+    }
+
+    pub(super) fn fault(&mut self, at: SimTime) {
+        if !matches!(self.phase, Phase::Faults) {
+            return;
+        }
+        let enabled: Vec<Fault> =
+            self.plan.faults.iter().copied().filter(|&fault| has_instant(fault)).collect();
+        if !enabled.is_empty() {
+            let fault = *self.random.pick(&enabled);
+            if self.inflict(at, fault) {
+                self.trace.tell(at, || format!("--- {fault}"));
+            }
+        }
+        self.plan_fault();
+    }
+
+    /// Does something bad. False if it found no victim, or counts when it takes effect.
+    fn inflict(&mut self, at: SimTime, fault: Fault) -> bool {
+        let done = match fault {
+            Fault::Partition | Fault::OneWayPartition | Fault::SlowLink | Fault::Reset
+                if self.nodes.len() == 1 =>
+            {
+                false
+            }
+            Fault::Partition => self.partition(at),
+            Fault::OneWayPartition => self.one_way_partition(at),
+            Fault::SlowLink => self.slow_link(at),
+            Fault::Reset => self.reset_link(at),
+            Fault::Kill => self.kill_some(at),
+            Fault::PowerCut => self.cut_power_of_some(at),
+            Fault::Blackout => self.black_out(at),
+            Fault::KillInStep => {
+                let node = self.some_node();
+                self.nodes[node].kill_in_step = self.nodes[node].process.is_some();
+                return false;
+            }
+            Fault::PowerCutInWrite => {
+                let (node, operations) = (self.some_node(), self.random.below(FUSE_MAX));
+                self.nodes[node].disk.light_fuse(operations);
+                return false;
+            }
+            Fault::Pause => self.pause(at),
+            Fault::Shutdown => self.shut_down(at),
+            Fault::WallJump => self.jump_wall_clock(),
+            Fault::SlowDisk => {
+                let node = self.some_node();
+                self.nodes[node].slow_until = at + self.random.millis(100, 6000);
+                true
+            }
+            Fault::HangingSync => {
+                let node = self.some_node();
+                self.nodes[node].hang_next_sync = Some(self.random.millis(200, 8000));
+                return false;
+            }
+            Fault::FailedSync => {
+                let node = self.some_node();
+                self.nodes[node].disk.fail_next_sync();
+                true
+            }
+            Fault::LowRoom => self.fill_disk(at, true),
+            Fault::FullDisk => self.fill_disk(at, false),
+            Fault::ClientReset => {
+                let client = self.random.index(self.clients.len());
+                self.reset_client(at, client)
+            }
+            Fault::ClientPause => {
+                let client = self.random.index(self.clients.len());
+                self.clients[client].paused_until = at + self.random.millis(100, 4000);
+                true
+            }
+            Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift => {
+                unreachable!("{fault} has no instant")
+            }
+        };
+        if done {
+            self.counts.add(fault);
+        }
+        done
+    }
+
+    fn some_node(&mut self) -> usize {
+        self.random.index(self.nodes.len())
+    }
+
+    fn some_pair(&mut self) -> (usize, usize) {
+        let one = self.some_node();
+        let other = (one + 1 + self.random.index(self.nodes.len() - 1)) % self.nodes.len();
+        (one, other)
+    }
+
+    fn partition(&mut self, at: SimTime) -> bool {
+        let until = at + self.random.millis(100, 6000);
+        let sides: Vec<bool> = self.nodes.iter().map(|_| self.random.chance(500)).collect();
+        let is_told = self.random.chance(500);
+        for from in 0..sides.len() {
+            for to in 0..sides.len() {
+                if sides[from] != sides[to] {
+                    self.network.cut(from, to, until);
+                    if is_told {
+                        self.tell_unreachable(at, from, to);
+                    }
+                }
+            }
+        }
+        sides.contains(&true) && sides.contains(&false)
+    }
+
+    fn one_way_partition(&mut self, at: SimTime) -> bool {
+        let until = at + self.random.millis(100, 6000);
+        let (one, other) = self.some_pair();
+        let (deaf, mute) = (self.random.chance(300), self.random.chance(300));
+        if deaf == mute {
+            self.network.cut(one, other, until);
+            return true;
+        }
+        for peer in (0..self.nodes.len()).filter(|&peer| peer != one) {
+            let (from, to) = if deaf { (peer, one) } else { (one, peer) };
+            self.network.cut(from, to, until);
+        }
+        true
+    }
+
+    fn slow_link(&mut self, at: SimTime) -> bool {
+        let (from, to) = self.some_pair();
+        let by = self.random.millis(5, 500);
+        self.network.slow_down(from, to, by, at + self.random.millis(200, 6000));
+        true
+    }
+
+    fn reset_link(&mut self, at: SimTime) -> bool {
+        let (one, other) = self.some_pair();
+        self.network.reset(one, other);
+        self.tell_unreachable(at, one, other);
+        self.tell_unreachable(at, other, one);
+        true
+    }
+
+    fn kill_some(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        let was_up = self.nodes[node].process.is_some();
+        if was_up {
+            self.kill(at, node, "is killed");
+            self.plan_boot(at, node);
+        }
+        was_up
+    }
+
+    fn cut_power_of_some(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        self.cut_power(at, node);
+        self.plan_boot(at, node);
+        true
+    }
+
+    fn black_out(&mut self, at: SimTime) -> bool {
+        for node in 0..self.nodes.len() {
+            self.cut_power(at, node);
+            self.plan_boot(at, node);
+        }
+        true
+    }
+
+    fn pause(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        self.nodes[node].paused_until = at + self.random.millis(20, 5000);
+        self.nodes[node].process.is_some()
+    }
+
+    fn shut_down(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        let is_up = self.nodes[node].process.is_some();
+        if is_up {
+            self.put(at, node, Input::Shutdown);
+            let life = self.nodes[node].life;
+            self.agenda.add(at + self.random.millis(20, 1500), Event::End { node, life });
+        }
+        is_up
+    }
+
+    fn jump_wall_clock(&mut self) -> bool {
+        let node = self.some_node();
+        let by_ms = jump_ms(&mut self.random);
+        self.nodes[node].clock.jump_wall(by_ms);
+        true
+    }
+
+    /// Fills a disk: up to a part of the reserve, or as a whole.
+    fn fill_disk(&mut self, at: SimTime, leaves_reserve: bool) -> bool {
+        let node = self.some_node();
+        let spare = if leaves_reserve { self.random.below(self.plan.settings.reserve_bytes) } else { 0 };
+        let disk = &self.nodes[node].disk;
+        disk.set_capacity(disk.used_bytes() + spare);
+        self.nodes[node].full_until = at + self.random.millis(200, 8000);
+        true
+    }
+
+    /// Ends the faults whose time is over.
+    pub(super) fn end_faults(&mut self, at: SimTime) {
+        for node in &mut self.nodes {
+            if at >= node.full_until {
+                node.disk.set_capacity(DISK_BYTES);
+            }
+        }
+    }
+
+    /// Ends all faults, and starts what is down.
+    pub(super) fn heal(&mut self, at: SimTime) {
+        self.network.heal();
+        for number in 0..self.nodes.len() {
+            let node = &mut self.nodes[number];
+            node.disk.heal(DISK_BYTES);
+            node.slow_until = SimTime::default();
+            node.full_until = SimTime::default();
+            node.hang_next_sync = None;
+            node.kill_in_step = false;
+            // What was postponed to the end of a pause comes then; nothing pauses any more.
+            node.paused_until = node.paused_until.min(at);
+            self.agenda.add(at, Event::Boot { node: number });
+        }
+        for client in &mut self.clients {
+            client.paused_until = SimTime::default();
+        }
+    }
+}
+
+/// Whether a fault happens at an instant, and not all the time.
+fn has_instant(fault: Fault) -> bool {
+    !matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift)
+}
+
+/// From a second to some months, either way.
+fn jump_ms(random: &mut Random) -> i64 {
+    let most = *random.pick(&[1_000, 60_000, 86_400_000, 10_000_000_000]);
+    let by = i64::try_from(random.between(1, most)).expect("some months");
+    if random.chance(500) { by } else { -by }
+}

@@ -1,0 +1,165 @@
+//! A machine, and the process that runs on it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use quorate_consensus::{Engine, NodeId, raft::Raft};
+use quorate_log::{Error, Log, LogEntry, Options, Recovered};
+use quorate_machine::{Limits, Machine};
+use quorate_node::{ConnId, Driver, Input, Now, record};
+
+use super::{
+    keeper::{Keeper, meta_of},
+    log_writer::LogWriter,
+};
+use crate::{bug::Bug, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime};
+
+/// What engines say to each other here.
+pub(super) type Message = <Raft as Engine>::Message;
+
+/// One machine of the cluster.
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) clock: Clock,
+    pub(super) disk: SimDisk,
+    /// Counts the starts, so that what was meant for an earlier process reaches no later one.
+    pub(super) life: u64,
+    pub(super) process: Option<Box<Process>>,
+    /// Whether it has ever run: then its folder must not be empty any more.
+    pub(super) was_born: bool,
+    pub(super) paused_until: SimTime,
+    /// The disk is slow until then.
+    pub(super) slow_until: SimTime,
+    /// The next sync takes so long.
+    pub(super) hang_next_sync: Option<Duration>,
+    /// The process ends in the middle of its next step that has consequences.
+    pub(super) kill_in_step: bool,
+    /// The disk has no spare room until then.
+    pub(super) full_until: SimTime,
+}
+
+/// The product, running.
+pub(super) struct Process {
+    pub(super) driver: Driver<Raft>,
+    pub(super) writer: LogWriter,
+    /// Whether a stage of the log writer is under way.
+    pub(super) writer_busy: bool,
+    pub(super) keeper: Keeper,
+    pub(super) inbox: Vec<Input<Message>>,
+    pub(super) step_planned: bool,
+    /// The earliest planned call for the sake of a deadline.
+    pub(super) wake_at: Option<SimTime>,
+    pub(super) connections: BTreeMap<ConnId, usize>,
+    pub(super) room: bool,
+    /// The disk has failed this process, so it must end.
+    pub(super) disk_failed: bool,
+    /// When steps began to be counted, and how many there were since.
+    pub(super) steps_counted: (SimTime, u64),
+}
+
+/// A process that has just started, and what it found.
+pub(super) struct Booted {
+    pub(super) process: Box<Process>,
+    pub(super) snapshot: u64,
+    pub(super) entries: Vec<LogEntry>,
+    pub(super) cut: Option<String>,
+}
+
+/// What the world decides about a start.
+pub(super) struct Birth<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) members: &'a quorate_consensus::Membership,
+    pub(super) seed: u64,
+    pub(super) cluster_id: u128,
+    pub(super) bug: Option<Bug>,
+}
+
+impl Node {
+    pub(super) fn new(id: NodeId, clock: Clock, disk: SimDisk) -> Self {
+        Self {
+            id,
+            clock,
+            disk,
+            life: 0,
+            process: None,
+            was_born: false,
+            paused_until: SimTime::default(),
+            slow_until: SimTime::default(),
+            hang_next_sync: None,
+            kill_in_step: false,
+            full_until: SimTime::default(),
+        }
+    }
+
+    /// What its clocks show.
+    pub(super) fn now(&self, at: SimTime) -> Now {
+        self.clock.now(at)
+    }
+
+    /// Starts the product on what the disk holds, as the server does.
+    pub(super) fn boot(&mut self, at: SimTime, birth: &Birth<'_>) -> Result<Booted, Error> {
+        let options = Options {
+            create: !self.was_born,
+            birth: record::encode_membership(birth.members),
+            segment_bytes: birth.settings.segment_bytes,
+            reserve_bytes: birth.settings.reserve_bytes,
+            ..Options::new(self.id.0, "raft")
+        };
+        let (log, mut recovered) = Log::open(self.disk.clone(), options)?;
+        self.was_born = true;
+        if birth.bug == Some(Bug::ForgottenVote) {
+            forget_vote(&mut recovered);
+        }
+        let machine = match &recovered.snapshot {
+            None => Machine::new(Limits::default()),
+            Some(header) => {
+                let chunks = log.snapshots().reader(header.index)?.collect::<Result<Vec<_>, _>>()?;
+                Machine::restore(chunks).expect("a verified snapshot is one of a machine")
+            }
+        };
+        let now = self.now(at);
+        let incarnation = recovered.identity.incarnation;
+        let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
+        let membership = recovered.snapshot.as_ref().map(|header| meta_of(header).membership);
+        let (entries, cut) = (recovered.entries.clone(), recovered.cut.clone());
+        let restored = record::restored(recovered).expect("a log that this version wrote");
+        let membership = membership.unwrap_or_else(|| restored.birth.clone());
+        let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
+        let config = birth.settings.for_driver(self.id, incarnation, birth.cluster_id);
+        let driver = Driver::new(config, engine, machine, membership, now);
+        let keeper = Keeper::new(log.snapshots());
+        let process = Process::new(driver, LogWriter::new(log), keeper, at);
+        self.life += 1;
+        Ok(Booted { process: Box::new(process), snapshot, entries, cut })
+    }
+}
+
+impl Process {
+    fn new(driver: Driver<Raft>, writer: LogWriter, keeper: Keeper, at: SimTime) -> Self {
+        Self {
+            driver,
+            writer,
+            writer_busy: false,
+            keeper,
+            inbox: Vec::new(),
+            step_planned: false,
+            wake_at: None,
+            connections: BTreeMap::new(),
+            room: true,
+            disk_failed: false,
+            steps_counted: (at, 0),
+        }
+    }
+}
+
+/// How long the disk takes for something.
+pub(super) fn latency(random: &mut Random, is_slow: bool) -> Duration {
+    if is_slow {
+        random.millis(20, 400)
+    } else {
+        random.duration(Duration::from_micros(30), Duration::from_millis(3))
+    }
+}
+
+fn forget_vote(recovered: &mut Recovered) {
+    recovered.hard_state.vote = 0;
+}

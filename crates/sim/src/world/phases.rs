@@ -1,0 +1,193 @@
+//! The course of a run: faults, then healing, then judgement.
+//!
+//! After the faults everything is healed, and the cluster owes progress: each client must get an answer, then each
+//! node must answer a last read, and all nodes must arrive at one state, each within a bound of simulated time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Event, World,
+    clients::{Client, State},
+};
+use crate::{
+    checks::{Failure, check},
+    random::Random,
+    time::SimTime,
+    workload::auditor::Auditor,
+};
+
+/// What the run is at.
+#[derive(Debug)]
+pub(super) enum Phase {
+    Faults,
+    /// Everything works again; clients go on.
+    Healing {
+        since: SimTime,
+    },
+    /// Clients finish what they have begun.
+    Quiescing {
+        since: SimTime,
+    },
+    /// On each node a client reads everything.
+    Auditing {
+        since: SimTime,
+    },
+    /// All nodes must arrive at one state.
+    Converging {
+        since: SimTime,
+    },
+    Done,
+}
+
+/// How often the world looks after itself.
+const TICK: Duration = Duration::from_millis(50);
+/// How long each step to full service may take once nothing fails any more. Some election time-outs, some
+/// resends, and a snapshot in chunks: two or three seconds are usual.
+const PROGRESS_MAX: Duration = Duration::from_secs(15);
+const PROPERTY: &str = "liveness: after healing everything goes on";
+
+impl World {
+    pub(super) fn tick(&mut self, at: SimTime) -> Result<(), Failure> {
+        self.end_faults(at);
+        for node in 0..self.nodes.len() {
+            self.look_after_log(at, node);
+        }
+        self.advance(at)?;
+        self.agenda.add(at + TICK, Event::Tick);
+        Ok(())
+    }
+
+    /// What the log thread does between writes: housekeeping, and watching the room.
+    fn look_after_log(&mut self, at: SimTime, node: usize) {
+        if at < self.nodes[node].paused_until {
+            return;
+        }
+        let marks = self.random.chance(50);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.disk_failed || process.writer_busy {
+            return;
+        }
+        let log = &mut process.writer.log;
+        let kept = log.maintain().and_then(|_| if marks { log.mark() } else { Ok(()) });
+        let room = log.has_room();
+        if self.lost_power(at, node) {
+            return;
+        }
+        if let Err(error) = kept {
+            self.trace.tell(at, || format!("the log of n{} has failed: {error}", node + 1));
+            self.kill(at, node, "ends, since its log is dead");
+            return self.plan_boot(at, node);
+        }
+        let process = self.nodes[node].process.as_mut().expect("it was just seen");
+        if process.room != room {
+            process.room = room;
+            self.put(at, node, quorate_node::Input::Room { available: room });
+        }
+    }
+
+    fn advance(&mut self, at: SimTime) -> Result<(), Failure> {
+        match self.phase {
+            Phase::Faults => {
+                if at.since(SimTime::default()) >= self.plan.duration {
+                    self.trace.tell(at, || "--- everything is healed".to_owned());
+                    self.heal(at);
+                    self.phase = Phase::Healing { since: at };
+                }
+            }
+            Phase::Healing { since } => {
+                let served = |client: &Client| client.last_success.is_some_and(|sent| sent >= since);
+                if self.clients.iter().all(served) {
+                    self.clients.iter_mut().for_each(|client| client.retired = true);
+                    self.phase = Phase::Quiescing { since: at };
+                } else {
+                    let unserved = self.clients.iter().position(|client| !served(client));
+                    self.check_progress(at, since, || format!("client {unserved:?} got no answer"))?;
+                }
+            }
+            Phase::Quiescing { since } => {
+                if self.clients.iter().all(|client| matches!(client.state, State::Retired)) {
+                    self.begin_audit(at);
+                } else {
+                    let client =
+                        self.clients.iter().position(|client| !matches!(client.state, State::Retired));
+                    self.check_progress(at, since, || format!("client {client:?} waits for an answer"))?;
+                }
+            }
+            Phase::Auditing { since } => {
+                if self.history.audits.len() == self.nodes.len() {
+                    self.phase = Phase::Converging { since: at };
+                } else {
+                    let answered: Vec<_> = self.history.audits.keys().collect();
+                    self.check_progress(at, since, || format!("only {answered:?} answered the last reads"))?;
+                }
+            }
+            Phase::Converging { since } => {
+                if self.has_converged()? {
+                    self.judge()?;
+                    self.phase = Phase::Done;
+                } else {
+                    self.check_progress(at, since, || "the nodes do not arrive at one state".to_owned())?;
+                }
+            }
+            Phase::Done => {}
+        }
+        Ok(())
+    }
+
+    fn check_progress(
+        &self,
+        at: SimTime,
+        since: SimTime,
+        detail: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        check(at.since(since) < PROGRESS_MAX, PROPERTY, || format!("{} within {PROGRESS_MAX:?}", detail()))
+    }
+
+    fn begin_audit(&mut self, at: SimTime) {
+        let keys = self.history.keys();
+        for node in 0..self.nodes.len() {
+            let auditor = Box::new(Auditor::new(node, keys.clone()));
+            let random = Random::new(self.random.number(), 0);
+            self.clients.push(Client::with(auditor, node, random));
+            self.agenda.add(at, Event::ClientWake { client: self.clients.len() - 1 });
+        }
+        self.phase = Phase::Auditing { since: at };
+    }
+
+    /// Whether all nodes have applied the same entries. Then their machines must be equal, and nothing may be left
+    /// under way.
+    fn has_converged(&mut self) -> Result<bool, Failure> {
+        let mut states = BTreeMap::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let Some(process) = &node.process else { return Ok(false) };
+            let machine = process.driver.machine();
+            states.insert(number, (machine.applied(), machine.hash()));
+            let status = process.driver.status(node.now(self.now()));
+            if status.commands_in_flight > 0 {
+                return Ok(false);
+            }
+        }
+        let Some(&(applied, hash)) = states.get(&0) else { return Ok(false) };
+        if states.values().any(|state| state.0 != applied) {
+            return Ok(false);
+        }
+        check(states.values().all(|state| state.1 == hash), "equal machines at equal indexes", || {
+            format!("at {applied} the machines' hashes are {states:?}")
+        })?;
+        Ok(true)
+    }
+
+    fn judge(&mut self) -> Result<(), Failure> {
+        let audits = &self.history.audits;
+        let first = audits.get(&0).cloned().unwrap_or_default();
+        for (node, content) in audits {
+            check(*content == first, "each node answers the same", || {
+                format!("n{} read {content:?}, n1 {first:?}", node + 1)
+            })?;
+        }
+        let judged = self.history.verify(&first)?;
+        self.report.judged = judged.operations as u64;
+        self.report.undecided = judged.undecided as u64;
+        Ok(())
+    }
+}

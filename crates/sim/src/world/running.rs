@@ -1,0 +1,500 @@
+//! How processes run: their starts and ends, their steps, and what becomes of their outputs.
+
+use std::time::Duration;
+
+use quorate_consensus::Engine;
+use quorate_log::Error;
+use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage, SnapshotDone};
+
+use super::{
+    Event, World,
+    log_writer::Progress,
+    node::{Birth, Message, Process, latency},
+};
+use crate::{
+    bug::Bug,
+    checks::{Failure, check},
+    faults::Fault,
+    time::SimTime,
+};
+
+/// The hash of a machine is taken at each index that this divides.
+const HASHED_INDEXES: u64 = 8;
+/// More steps than this within [`COUNTED`] mean that a process spins: each input leads to one step at most, and
+/// inputs are far fewer.
+const STEPS_PER_PERIOD_MAX: u64 = 3000;
+const COUNTED: Duration = Duration::from_millis(100);
+
+impl World {
+    /// Puts an input before a process, which takes it soon, together with what else arrives until then.
+    pub(super) fn put(&mut self, at: SimTime, node: usize, input: Input<Message>) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.inbox.push(input);
+        self.plan_step(at, node);
+    }
+
+    fn plan_step(&mut self, at: SimTime, node: usize) {
+        let soon = self.random.duration(Duration::from_micros(5), Duration::from_micros(100));
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if !process.step_planned {
+            process.step_planned = true;
+            let life = self.nodes[node].life;
+            self.agenda.add(at + soon, Event::Step { node, life });
+        }
+    }
+
+    pub(super) fn wake(&mut self, at: SimTime, node: usize, life: u64) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let paused_until = self.nodes[node].paused_until;
+        let now = self.nodes[node].now(at);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if process.wake_at.is_some_and(|wake_at| wake_at <= at) {
+            process.wake_at = None;
+            if process.driver.deadline(now) <= now.boot || at < paused_until {
+                self.plan_step(at, node);
+            } else {
+                self.plan_wake(at, node);
+            }
+        }
+    }
+
+    fn plan_wake(&mut self, at: SimTime, node: usize) {
+        let now = self.nodes[node].now(at);
+        let Some(process) = &self.nodes[node].process else { return };
+        let due = self.nodes[node].clock.when(process.driver.deadline(now)).max(at);
+        if process.wake_at.is_none_or(|wake_at| due < wake_at) {
+            let life = self.nodes[node].life;
+            self.agenda.add(due, Event::Wake { node, life });
+            self.nodes[node].process.as_mut().expect("it was just seen").wake_at = Some(due);
+        }
+    }
+
+    /// Lets a process take all that has arrived, and handles what comes of it.
+    pub(super) fn step(&mut self, at: SimTime, node: usize, life: u64) -> Result<(), Failure> {
+        let paused_until = self.nodes[node].paused_until;
+        if self.nodes[node].life != life || self.nodes[node].process.is_none() {
+            return Ok(());
+        }
+        if at < paused_until {
+            self.agenda.add(paused_until, Event::Step { node, life });
+            return Ok(());
+        }
+        let now = self.nodes[node].now(at);
+        let process = self.nodes[node].process.as_mut().expect("it was just seen");
+        process.step_planned = false;
+        count_step(process, at)?;
+        let inputs = std::mem::take(&mut process.inbox);
+        let mut outputs = process.driver.step(now, inputs);
+        let dies = self.cut_short(at, node, &mut outputs);
+        self.hand_out(at, node, outputs)?;
+        if self.nodes[node].life == life && self.nodes[node].process.is_some() {
+            self.examine(at, node)?;
+            self.plan_wake(at, node);
+        }
+        if dies {
+            self.kill(at, node, "is killed in the middle of a step");
+            self.plan_boot(at, node);
+        }
+        Ok(())
+    }
+
+    /// If the process is to die in this step, only the beginnings of its outputs get out.
+    fn cut_short(&mut self, at: SimTime, node: usize, outputs: &mut Outputs<Message>) -> bool {
+        let is_empty = outputs.log.is_empty() && outputs.send.is_empty() && outputs.answers.is_empty();
+        if !self.nodes[node].kill_in_step || is_empty {
+            return false;
+        }
+        self.nodes[node].kill_in_step = false;
+        self.counts.add(Fault::KillInStep);
+        let random = &mut self.random;
+        outputs.log.truncate(random.index(outputs.log.len() + 1));
+        outputs.send.truncate(random.index(outputs.send.len() + 1));
+        outputs.answers.truncate(random.index(outputs.answers.len() + 1));
+        outputs.snapshots.truncate(random.index(outputs.snapshots.len() + 1));
+        self.trace.tell(at, || format!("n{} is about to die in its step", node + 1));
+        true
+    }
+
+    fn hand_out(&mut self, at: SimTime, node: usize, outputs: Outputs<Message>) -> Result<(), Failure> {
+        let Outputs { log, send, answers, snapshots, notices, fatal } = outputs;
+        for notice in notices {
+            self.trace.tell(at, || format!("n{} says: {}", node + 1, notice.text));
+        }
+        for task in log {
+            self.give_to_log(at, node, task)?;
+        }
+        for (to, message) in send {
+            let to = usize::try_from(to.0 - 1).expect("a member");
+            self.send(at, node, to, message);
+        }
+        for (conn, answer) in answers {
+            self.send_answer(at, node, conn, answer);
+        }
+        let process = self.nodes[node].process.as_mut().expect("it has just stepped");
+        process.keeper.queue.extend(snapshots);
+        self.plan_snapshot_work(at, node);
+        if let Some(reason) = fatal {
+            let process = self.nodes[node].process.as_ref().expect("it has just stepped");
+            check(process.disk_failed, "a node ends only when its disk fails", || {
+                format!("n{}: {reason}", node + 1)
+            })?;
+            self.kill(at, node, "ends, since its disk has failed");
+            self.plan_boot(at, node);
+        }
+        Ok(())
+    }
+
+    fn give_to_log(&mut self, at: SimTime, node: usize, task: LogTask) -> Result<(), Failure> {
+        match &task {
+            LogTask::Write { op, write } => {
+                self.cluster.will_write(node, write)?;
+                if self.plan.bug == Some(Bug::EarlyCompletion) {
+                    self.put(at, node, Input::Persisted { op: *op });
+                }
+            }
+            LogTask::ReplaceBySnapshot { header, .. } => self.cluster.will_replace(node, header),
+            LogTask::Release { .. } | LogTask::SetClusterId { .. } => {}
+        }
+        self.trace.tell(at, || format!("n{} log: {}", node + 1, task_text(&task)));
+        let process = self.nodes[node].process.as_mut().expect("it has just stepped");
+        process.writer.queue.push_back(task);
+        self.plan_log_work(at, node);
+        Ok(())
+    }
+
+    fn send(&mut self, at: SimTime, from: usize, to: usize, message: PeerMessage<Message>) {
+        let passages = self.network.send(at, from, to);
+        self.trace.tell(at, || {
+            let arrival = passages.copies.first().map_or("lost".to_owned(), |copy| copy.arrival.to_string());
+            format!("n{} -> n{} {} ({arrival})", from + 1, to + 1, message_text(&message))
+        });
+        let many = passages.copies.len() > 1;
+        for (happened, fault) in [
+            (passages.lost, Fault::Loss),
+            (passages.reordered, Fault::Reordering),
+            (many, Fault::Duplication),
+        ] {
+            if happened {
+                self.counts.add(fault);
+            }
+        }
+        for copy in passages.copies {
+            if self.plan.bug == Some(Bug::ForwardTwice)
+                && let PeerMessage::Forward(group) = &message
+            {
+                let mut again = group.clone();
+                again.first_sequence += group.operations.len() as u64;
+                let message = Box::new(PeerMessage::Forward(again));
+                let connection = copy.connection;
+                let later = copy.arrival + Duration::from_micros(1);
+                self.agenda.add(later, Event::Deliver { from, to, connection, message });
+            }
+            let message = Box::new(message.clone());
+            let connection = copy.connection;
+            self.agenda.add(copy.arrival, Event::Deliver { from, to, connection, message });
+        }
+    }
+
+    /// Looks at a node after its step.
+    fn examine(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
+        let now = self.nodes[node].now(at);
+        let process = self.nodes[node].process.as_ref().expect("it has just stepped");
+        let status = process.driver.engine().status(now.boot);
+        let applied = process.driver.machine().applied();
+        self.trace.fold(status.commit.0 ^ (status.role.term.0 << 32));
+        self.trace.fold(applied ^ (status.last_index.0 << 32));
+        self.cluster.stepped(node, &status, applied)?;
+        if applied > 0 && applied.is_multiple_of(HASHED_INDEXES) {
+            let hash = process.driver.machine().hash();
+            self.cluster.machine(node, applied, hash)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn plan_log_work(&mut self, at: SimTime, node: usize) {
+        let life = self.nodes[node].life;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if !process.writer_busy && !process.writer.is_idle() {
+            process.writer_busy = true;
+            self.agenda.add(at, Event::LogWork { node, life });
+        }
+    }
+
+    /// One stage of the log writer.
+    pub(super) fn log_work(&mut self, at: SimTime, node: usize, life: u64) -> Result<(), Failure> {
+        if self.nodes[node].life != life || self.nodes[node].process.is_none() {
+            return Ok(());
+        }
+        let paused_until = self.nodes[node].paused_until;
+        if at < paused_until {
+            self.agenda.add(paused_until, Event::LogWork { node, life });
+            return Ok(());
+        }
+        let process = self.nodes[node].process.as_mut().expect("it was just seen");
+        let progress = process.writer.work();
+        if self.lost_power(at, node) {
+            return Ok(());
+        }
+        let mut took = latency(&mut self.random, at < self.nodes[node].slow_until);
+        let report = match progress {
+            Progress::Idle => {
+                self.nodes[node].process.as_mut().expect("it was just seen").writer_busy = false;
+                return Ok(());
+            }
+            Progress::Wrote => {
+                if let Some(hang) = self.nodes[node].hang_next_sync.take() {
+                    self.counts.add(Fault::HangingSync);
+                    self.trace.tell(at, || format!("the sync of n{} hangs", node + 1));
+                    took += hang;
+                }
+                None
+            }
+            Progress::Synced { last, writes } => {
+                self.cluster.has_written(node, &writes)?;
+                Some(Input::Persisted { op: last })
+            }
+            Progress::Replaced { meta, header } => {
+                self.cluster.has_replaced(node, &header);
+                Some(Input::LogReplaced { meta })
+            }
+            Progress::Done => None,
+            Progress::Failed { op, error } => return self.log_failed(at, node, op, &error),
+        };
+        if let Some(input) = report {
+            // The next batch may begin before the driver knows of this one.
+            let input = Box::new(input);
+            let late = self.random.duration(Duration::ZERO, Duration::from_micros(200));
+            self.agenda.add(at + late, Event::Tell { node, life, input });
+            took = Duration::from_micros(10);
+        }
+        self.agenda.add(at + took, Event::LogWork { node, life });
+        Ok(())
+    }
+
+    fn log_failed(
+        &mut self,
+        at: SimTime,
+        node: usize,
+        op: Option<quorate_consensus::PersistId>,
+        error: &Error,
+    ) -> Result<(), Failure> {
+        let process = self.nodes[node].process.as_mut().expect("its log has just failed");
+        self.trace.tell(at, || format!("the log of n{} has failed: {error}", node + 1));
+        check(matches!(error, Error::Dead { .. }), "a log fails only with its disk", || {
+            format!("n{}: {error}", node + 1)
+        })?;
+        process.disk_failed = true;
+        match op {
+            // The writer stays busy for ever: its thread has ended.
+            Some(op) => self.put(at, node, Input::PersistFailed { op, reason: error.to_string() }),
+            None => {
+                self.kill(at, node, "ends, since its log is dead");
+                self.plan_boot(at, node);
+            }
+        }
+        Ok(())
+    }
+
+    fn plan_snapshot_work(&mut self, at: SimTime, node: usize) {
+        let is_slow = at < self.nodes[node].slow_until;
+        let life = self.nodes[node].life;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if !process.keeper.busy && !process.keeper.queue.is_empty() {
+            process.keeper.busy = true;
+            let took = latency(&mut self.random, is_slow);
+            self.agenda.add(at + took, Event::SnapshotWork { node, life });
+        }
+    }
+
+    pub(super) fn snapshot_work(&mut self, at: SimTime, node: usize, life: u64) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let paused_until = self.nodes[node].paused_until;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        if at < paused_until {
+            self.agenda.add(paused_until, Event::SnapshotWork { node, life });
+            return;
+        }
+        let done = process.keeper.work();
+        process.keeper.busy = false;
+        if self.lost_power(at, node) {
+            return;
+        }
+        if let Some(done) = done {
+            match &done {
+                SnapshotDone::Made { .. } => self.report.snapshots.0 += 1,
+                SnapshotDone::Received { .. } => self.report.snapshots.1 += 1,
+                SnapshotDone::MakeFailed { .. }
+                | SnapshotDone::Loaded { .. }
+                | SnapshotDone::Missing { .. }
+                | SnapshotDone::Stored { .. }
+                | SnapshotDone::Rejected { .. } => {}
+            }
+            self.trace.tell(at, || format!("n{} snapshot: {}", node + 1, snapshot_text(&done)));
+            self.put(at, node, Input::Snapshot(done));
+        }
+        self.plan_snapshot_work(at, node);
+    }
+
+    /// Whether a fuse has cut the power in what the node has just done. Then it is down.
+    pub(super) fn lost_power(&mut self, at: SimTime, node: usize) -> bool {
+        if !self.nodes[node].disk.has_burnt_out() {
+            return false;
+        }
+        self.counts.add(Fault::PowerCutInWrite);
+        self.cut_power(at, node);
+        self.plan_boot(at, node);
+        true
+    }
+
+    pub(super) fn boot(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
+        if self.nodes[node].process.is_some() {
+            return Ok(());
+        }
+        let birth = Birth {
+            settings: &self.plan.settings,
+            members: &self.members,
+            seed: self.random.number(),
+            cluster_id: u128::from(self.random.number()) + 1,
+            bug: self.plan.bug,
+        };
+        let booted = self.nodes[node].boot(at, &birth);
+        if self.lost_power(at, node) {
+            return Ok(());
+        }
+        match booted {
+            Ok(booted) => {
+                self.trace.tell(at, || {
+                    let (last, cut) = (booted.snapshot + booted.entries.len() as u64, booted.cut);
+                    format!("n{} starts at {}..{last} {}", node + 1, booted.snapshot, cut.unwrap_or_default())
+                });
+                self.cluster.restarted(node, booted.snapshot, &booted.entries)?;
+                self.nodes[node].process = Some(booted.process);
+                self.plan_step(at, node);
+                Ok(())
+            }
+            Err(error) if error.can_retry() => {
+                self.trace.tell(at, || format!("n{} cannot start: {error}", node + 1));
+                self.plan_boot(at, node);
+                Ok(())
+            }
+            Err(error) => {
+                Err(Failure::new("a node recovers from any crash", format!("n{}: {error}", node + 1)))
+            }
+        }
+    }
+
+    pub(super) fn plan_boot(&mut self, at: SimTime, node: usize) {
+        let after =
+            if self.random.chance(300) { self.random.millis(1, 20) } else { self.random.millis(20, 4000) };
+        self.agenda.add(at + after, Event::Boot { node });
+    }
+
+    /// Ends a process. What it wrote stays with the operating system.
+    pub(super) fn kill(&mut self, at: SimTime, node: usize, how: &str) {
+        let Some(process) = self.nodes[node].process.take() else { return };
+        self.trace.tell(at, || format!("n{} {how}", node + 1));
+        self.nodes[node].life += 1;
+        self.nodes[node].paused_until = SimTime::default();
+        self.nodes[node].kill_in_step = false;
+        for (&conn, &client) in &process.connections {
+            let late = self.random.millis(1, 20);
+            self.agenda.add(at + late, Event::ConnectionLost { client, conn });
+        }
+        for other in 0..self.nodes.len() {
+            if other != node && self.random.chance(800) {
+                self.tell_unreachable(at, other, node);
+            }
+        }
+    }
+
+    /// Cuts the power of a machine: what is not durable is lost.
+    pub(super) fn cut_power(&mut self, at: SimTime, node: usize) {
+        self.kill(at, node, "loses power");
+        self.nodes[node].disk.cut_power();
+        self.nodes[node].clock.reboot(&mut self.random);
+    }
+
+    /// Lets a node know, soon, that it does not reach another.
+    pub(super) fn tell_unreachable(&mut self, at: SimTime, node: usize, peer: usize) {
+        let late = self.random.millis(1, 30);
+        let peer = self.nodes[peer].id;
+        let life = self.nodes[node].life;
+        let input = Box::new(Input::Unreachable { peer });
+        self.agenda.add(at + late, Event::Tell { node, life, input });
+    }
+
+    /// Sends an answer on its way to whoever has the connection.
+    fn send_answer(&mut self, at: SimTime, node: usize, conn: quorate_node::ConnId, answer: Answer) {
+        let process = self.nodes[node].process.as_mut().expect("it has just stepped");
+        let client = match &answer {
+            Answer::Close(_) => process.connections.remove(&conn),
+            Answer::Reply(_) | Answer::Watched(_) => process.connections.get(&conn).copied(),
+        };
+        let Some(client) = client else { return };
+        self.trace.tell(at, || format!("n{} -> c{client} {answer:?}", node + 1));
+        let latency = self.clients[client].latency;
+        self.agenda.add(at + latency, Event::Answer { client, conn, answer: Box::new(answer) });
+    }
+}
+
+/// Notices a process that does not come to rest.
+fn count_step(process: &mut Process, at: SimTime) -> Result<(), Failure> {
+    let (since, count) = &mut process.steps_counted;
+    if at.since(*since) > COUNTED {
+        (*since, *count) = (at, 0);
+    }
+    *count += 1;
+    check(*count < STEPS_PER_PERIOD_MAX, "processes come to rest", || {
+        format!("{STEPS_PER_PERIOD_MAX} steps within {COUNTED:?}")
+    })
+}
+
+fn task_text(task: &LogTask) -> String {
+    match task {
+        LogTask::Write { op, write } => {
+            let mut text = format!("#{op}");
+            if let Some(state) = write.hard_state {
+                text.push_str(&format!(" term={} vote={} commit={}", state.term, state.vote, state.commit));
+            }
+            if let Some(from) = write.truncate_from {
+                text.push_str(&format!(" truncate={from}"));
+            }
+            if let (Some(first), Some(last)) = (write.entries.first(), write.entries.last()) {
+                text.push_str(&format!(" {}@{}..{}@{}", first.index, first.term, last.index, last.term));
+            }
+            text
+        }
+        LogTask::ReplaceBySnapshot { header, .. } => format!("replace by {}@{}", header.index, header.term),
+        LogTask::Release { first_kept } => format!("release up to {first_kept}"),
+        LogTask::SetClusterId { id } => format!("cluster {id:x}"),
+    }
+}
+
+fn message_text(message: &PeerMessage<Message>) -> String {
+    match message {
+        PeerMessage::Engine(message) => message.to_string(),
+        PeerMessage::Forward(group) => {
+            let (first, count) = (group.first_sequence, group.operations.len());
+            format!("Forward {}.{} {first}+{count}", group.session.node, group.session.incarnation)
+        }
+        PeerMessage::Gossip(gossip) => format!("Gossip applied={} room={}", gossip.applied, gossip.room),
+    }
+}
+
+fn snapshot_text(done: &SnapshotDone) -> String {
+    match done {
+        SnapshotDone::Made { meta } => format!("made {}", meta.index),
+        SnapshotDone::MakeFailed { reason } => format!("not made: {reason}"),
+        SnapshotDone::Loaded { to, meta, offset, data } => {
+            format!("loaded {} {offset}+{} for {to}", meta.index, data.len())
+        }
+        SnapshotDone::Missing { to } => format!("missing for {to}"),
+        SnapshotDone::Stored { meta, end } => format!("stored {} up to {end}", meta.index),
+        SnapshotDone::Received { meta, .. } => format!("received {}", meta.index),
+        SnapshotDone::Rejected { meta, reason } => format!("rejected {}: {reason}", meta.index),
+    }
+}

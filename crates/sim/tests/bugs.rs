@@ -1,0 +1,44 @@
+//! The checkers, tested: each defect that the world can make must be noticed within a few seeds.
+
+use quorate_sim::{Bug, Profile, run};
+
+/// Far more than any of them needs.
+const SEEDS: u64 = 200;
+
+fn is_noticed(bug: Bug) {
+    let profile = Profile { bug: Some(bug), ..Profile::default() };
+    let noticed = (0..SEEDS).find_map(|seed| run(seed, &profile).err());
+    let violation = noticed.unwrap_or_else(|| panic!("{} was not noticed in {SEEDS} seeds", bug.name()));
+    assert!(!violation.trace.is_empty(), "a violation without its last steps");
+    assert!(violation.to_string().contains(&format!("cargo xtask sim --seed {}", violation.seed)));
+}
+
+#[test]
+fn a_lying_disk_is_noticed() {
+    is_noticed(Bug::LyingDisk);
+}
+
+#[test]
+fn a_promise_before_its_write_is_noticed() {
+    is_noticed(Bug::EarlyCompletion);
+}
+
+#[test]
+fn a_command_forwarded_twice_is_noticed() {
+    is_noticed(Bug::ForwardTwice);
+}
+
+#[test]
+fn early_expiry_is_noticed() {
+    is_noticed(Bug::FastClock);
+}
+
+#[test]
+fn a_forgotten_vote_is_noticed() {
+    is_noticed(Bug::ForgottenVote);
+}
+
+#[test]
+fn answers_to_other_questions_are_noticed() {
+    is_noticed(Bug::ShiftedAnswers);
+}
