@@ -81,6 +81,8 @@ pub(crate) struct Node {
     pub(crate) writes: VecDeque<Persist<Message>>,
     pub(crate) snapshot: Option<(SnapshotMeta, Vec<u8>)>,
     incoming: Vec<u8>,
+    /// The snapshot whose installation is under way.
+    installing: Option<SnapshotMeta>,
     /// The commands applied, and the position of the last.
     pub(crate) machine: Vec<String>,
     applied: Index,
@@ -238,6 +240,7 @@ impl Cluster {
         let node = self.node_mut(id);
         node.raft = None;
         node.incoming.clear();
+        node.installing = None;
         let mut writes = std::mem::take(&mut node.writes).into_iter();
         for persist in writes.by_ref().take(whole) {
             node.durable.write(&persist);
@@ -375,7 +378,7 @@ impl Cluster {
             } else {
                 let slow = self.slow.clone();
                 let fast = self.ids().into_iter().filter(|id| !slow.contains(id));
-                if fast.map(|id| self.persist(id)).filter(|&done| done).count() == 0 {
+                if fast.map(|id| self.persist(id) | self.install(id)).filter(|&done| done).count() == 0 {
                     return;
                 }
             }
@@ -497,20 +500,39 @@ impl Cluster {
                 Input::SnapshotStored { meta, end }
             }
             SnapshotEffect::Install { meta } => {
-                self.trace.push(format!("{id} installs snapshot {}@{}", meta.index, meta.term));
                 let node = self.node_mut(id);
                 assert!(node.writes.iter().all(|write| write.entries.is_empty()), "installed amid writes");
-                let data = std::mem::take(&mut node.incoming);
-                node.machine = decode(&data);
-                node.applied = meta.index;
-                node.durable.install(&meta);
-                node.submitted.install(&meta);
-                node.snapshot = Some((meta.clone(), data));
-                self.check_machine(id);
-                Input::SnapshotInstalled { meta }
+                node.installing = Some(meta);
+                return;
             }
         };
         self.input(id, answer);
+    }
+
+    /// Completes the installation of a snapshot.
+    pub(crate) fn install(&mut self, id: NodeId) -> bool {
+        let node = self.node_mut(id);
+        let Some(meta) = node.installing.take() else { return false };
+        assert!(
+            node.writes.iter().all(|write| write.entries.is_empty()),
+            "wrote entries amid an installation"
+        );
+        assert!(
+            node.applied < meta.index,
+            "applied {} amid the installation of {}",
+            node.applied,
+            meta.index
+        );
+        let data = std::mem::take(&mut node.incoming);
+        node.machine = decode(&data);
+        node.applied = meta.index;
+        node.durable.install(&meta);
+        node.submitted.install(&meta);
+        node.snapshot = Some((meta.clone(), data));
+        self.trace.push(format!("{id} installs snapshot {}@{}", meta.index, meta.term));
+        self.check_machine(id);
+        self.input(id, Input::SnapshotInstalled { meta });
+        true
     }
 
     fn load(
@@ -659,6 +681,7 @@ impl Node {
             writes: VecDeque::new(),
             snapshot: None,
             incoming: Vec::new(),
+            installing: None,
             machine: Vec::new(),
             applied: Index(0),
             starts: 0,

@@ -10,7 +10,8 @@
 //! | `read N ..`, `transfer N to` | a read at each N; a hand-over |
 //! | `deliver [from=N] [to=N] [kind=Name]`, `drop ..`, `duplicate ..` | what is on its way, and matches |
 //! | `persist N ..`, `fail N` | the oldest write of each N completes, or fails |
-//! | `slow N` | from now on, only `persist` completes the writes of N |
+//! | `slow N` | from now on, only `persist` and `install` complete what the disk of N does |
+//! | `install N` | the installation of a snapshot completes |
 //! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
@@ -184,6 +185,9 @@ impl Script {
                     cluster.persist(NodeId(id));
                 }
             }
+            "install" => {
+                cluster.install(node()?);
+            }
             "fail" => {
                 let op = cluster.nodes[&node()?].writes.front().ok_or("nothing is being written")?.op;
                 cluster.input(node()?, Input::PersistFailed { op });
@@ -295,6 +299,7 @@ scripts![
     replication,
     restart,
     single_voter,
+    snapshot_alone,
     snapshot_overlap,
     snapshot_restart,
     snapshot_transfer,

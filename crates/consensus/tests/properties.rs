@@ -17,6 +17,8 @@ enum Action {
     Drop(usize),
     Duplicate(usize),
     Persist(u64),
+    /// Completes the installation of a snapshot.
+    Install(u64),
     Advance(u64),
     Propose(u64),
     Read(u64),
@@ -50,6 +52,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (0_usize..20).prop_map(Action::Drop),
         5 => (0_usize..20).prop_map(Action::Duplicate),
         25 => node().prop_map(Action::Persist),
+        5 => node().prop_map(Action::Install),
         10 => (1_u64..400).prop_map(Action::Advance),
         10 => node().prop_map(Action::Propose),
         6 => node().prop_map(Action::Read),
@@ -85,6 +88,9 @@ fn take(cluster: &mut Cluster, action: Action) {
         Action::Deliver(_) | Action::Drop(_) | Action::Duplicate(_) => {}
         Action::Persist(node) => {
             cluster.persist(NodeId(id(node)));
+        }
+        Action::Install(node) => {
+            cluster.install(NodeId(id(node)));
         }
         Action::Advance(millis) => {
             cluster.now = cluster.now.after(Duration::from_millis(millis));
