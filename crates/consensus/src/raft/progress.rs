@@ -57,6 +57,16 @@ pub(super) enum Outgoing {
     Sent { meta: SnapshotMeta, offset: u64, since: BootTime, repeated: bool },
 }
 
+impl Outgoing {
+    /// Whether a peer whose log equals the leader's up to `matched` has all of the snapshot under way.
+    fn is_covered_by(&self, matched: Index) -> bool {
+        match self {
+            Self::Opening | Self::Absent { .. } => false,
+            Self::Loading { meta, .. } | Self::Sent { meta, .. } => meta.index <= matched,
+        }
+    }
+}
+
 impl Peer {
     /// A peer of which a new leader knows nothing; `next` is its guess.
     pub(super) fn new(next: Index, now: BootTime) -> Self {
@@ -91,8 +101,14 @@ impl Peer {
                 self.next = self.next.max(self.matched.next());
             }
             Progress::Probe { .. } => self.replicate(now),
-            // An old acknowledgement does not end the transfer, unless the log reaches far enough back.
-            Progress::Snapshot(_) if self.matched.next() >= first_index => self.replicate(now),
+            // An old acknowledgement does not end the transfer, unless the log reaches far enough back. One that
+            // covers the snapshot does, though the log may have been compacted beyond it meanwhile: then a
+            // newer snapshot follows.
+            Progress::Snapshot(outgoing)
+                if self.matched.next() >= first_index || outgoing.is_covered_by(self.matched) =>
+            {
+                self.replicate(now);
+            }
             Progress::Snapshot(_) => {}
         }
     }
@@ -250,5 +266,26 @@ mod tests {
         assert_eq!(peer.state_name(), "snapshot");
         peer.accepted(Index(8), Index(9), BootTime::default());
         assert_eq!((peer.next, peer.state_name()), (Index(9), "replicate"));
+    }
+
+    /// The leader compacted its log beyond the snapshot while it was under way; the follower installed it, and
+    /// was asked for ever after how the transfer stood (found by the simulator, seed 94).
+    #[test]
+    fn installed_snapshot_ends_its_transfer_though_the_log_begins_later_by_now() {
+        let membership = crate::Membership::of_voters([NodeId(1), NodeId(2)]);
+        let meta = SnapshotMeta {
+            index: Index(5),
+            term: Term(1),
+            stamp: ClusterTime::default(),
+            membership,
+            bytes: 9,
+        };
+        let mut peer = Peer::new(Index(3), BootTime::default());
+        let since = BootTime::default();
+        peer.progress = Progress::Snapshot(Outgoing::Sent { meta, offset: 9, since, repeated: false });
+        peer.accepted(Index(4), Index(9), since);
+        assert_eq!(peer.state_name(), "snapshot");
+        peer.accepted(Index(5), Index(9), since);
+        assert_eq!((peer.next, peer.state_name()), (Index(6), "replicate"));
     }
 }
