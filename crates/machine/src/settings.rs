@@ -19,7 +19,7 @@ pub struct Limits {
     pub data_bytes_max: u64,
     /// `proto-max-bulk-len`: bytes of a value, also of one that grows by APPEND or SETRANGE.
     pub value_bytes_max: u64,
-    /// `quorate-script-steps`: how many VM instructions (as the VM counts them) a script may take.
+    /// `quorate-script-steps`: how many calls, returns and turns of loops a script may take.
     pub script_steps_max: u64,
     /// `quorate-script-memory`: bytes that a script may allocate.
     pub script_memory_bytes_max: u64,
@@ -99,7 +99,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(value_bytes_max, "proto-max-bulk-len", 16 * MIB, KIB..=512 * MIB, memory: true,
         "Bytes of one value. A write that would exceed it answers an error."),
     setting!(script_steps_max, "quorate-script-steps", 10_000_000, 1_000..=10_000_000_000, memory: false,
-        "Instructions of one script. A script that needs more answers an error."),
+        "Steps of one script: calls, returns, turns of loops. A script that needs more answers an error."),
     setting!(script_memory_bytes_max, "quorate-script-memory", 64 * MIB, MIB..=GIB, memory: true,
         "Bytes that one script may allocate. A script that needs more answers an error."),
     setting!(script_cache_scripts_max, "quorate-script-cache-scripts", 1024, 1..=1 << 20, memory: false,

@@ -385,3 +385,30 @@ fn a_scan_meets_every_key_that_stays_once_whatever_comes_and_goes() {
     found.dedup();
     assert_eq!(found.len(), 2000);
 }
+
+/// A script that needs more than a small part of its budget is undone and begun anew in a fresh VM. Tokens, versions, the
+/// selected database and the draws of chance are as if it had been run once.
+#[test]
+fn a_script_that_was_begun_anew_leaves_what_one_run_leaves() {
+    const LOOP: &str = "for i = 1, 50 do redis.call('incr', 'n') end \
+        redis.call('select', 1) redis.call('randomkey') for i = 1, 50 do redis.call('incr', 'n') end \
+        redis.call('set', 'b', redis.call('randomkey')) return redis.call('fence', 'b')";
+    let run = |steps: u32| {
+        let mut driver = Driver::new();
+        for key in 0..9 {
+            driver.command(1, &args(&["SET", &key.to_string(), "v"]));
+        }
+        driver.command(0, &args(&["CONFIG", "SET", "quorate-script-steps", &steps.to_string()]));
+        let reply = driver.command(0, &args(&["EVAL", LOOP, "0"]));
+        let look: [(u32, &[&str]); 3] = [(0, &["FENCE", "n"]), (1, &["GET", "b"]), (0, &["DBSIZE"])];
+        let state = look.map(|(db, words)| support::show(&driver.command(db, &args(words))));
+        let watched = driver.machine.versions(1, &args(&["b"]));
+        (reply, state, watched)
+    };
+    let at_once = run(10_000_000);
+    assert!(!at_once.0.is_error());
+    // A warm VM has a five-hundredth of these: it ends before the loop, at any turn of it, or not at all.
+    for steps in (10_000..1_600_000).step_by(15_000) {
+        assert_eq!(run(steps), at_once, "with {steps} steps");
+    }
+}
