@@ -133,6 +133,9 @@ fn tell(config: &Config, recovered: &Recovered) {
     if let Some(cut) = &recovered.cut {
         tracing::warn!("the end of the log had not been synced when the node ended, and was cut: {cut}");
     }
+    for repaired in &recovered.repaired {
+        tracing::warn!("damaged, and made good without loss: {repaired}");
+    }
 }
 
 fn restore(store: &SnapshotStore<OsDisk>, index: u64) -> Result<Machine, String> {

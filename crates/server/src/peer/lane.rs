@@ -101,8 +101,11 @@ pub(crate) enum Push {
     Queued,
     /// It was dropped: there is no connection. The peer is reported unreachable by who tries to connect.
     Away,
-    /// It was dropped: the queue is full.
-    Full,
+    /// It was dropped: the queue is full. `first` says that it was not full just before.
+    Full {
+        /// The first of the messages that are dropped in a row.
+        first: bool,
+    },
 }
 
 /// The end where messages go in.
@@ -124,12 +127,18 @@ struct Shared {
     bytes: AtomicUsize,
     bytes_max: usize,
     open: AtomicBool,
+    full: AtomicBool,
 }
 
 /// A lane that holds up to `bytes_max` bytes, without a connection yet.
 pub(crate) fn lane(bytes_max: usize) -> (Sender, Receiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared { bytes: AtomicUsize::new(0), bytes_max, open: AtomicBool::new(false) });
+    let shared = Arc::new(Shared {
+        bytes: AtomicUsize::new(0),
+        bytes_max,
+        open: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+    });
     (Sender { queue: sender, shared: Arc::clone(&shared) }, Receiver { queue: receiver, shared })
 }
 
@@ -143,8 +152,9 @@ impl Sender {
         let before = self.shared.bytes.fetch_add(weight, Ordering::Relaxed);
         if before > 0 && before + weight > self.shared.bytes_max {
             self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
-            return Push::Full;
+            return Push::Full { first: !self.shared.full.swap(true, Ordering::Relaxed) };
         }
+        self.shared.full.store(false, Ordering::Relaxed);
         // A receiver that is gone means that the node is shutting down.
         if self.queue.send(message).is_err() { Push::Away } else { Push::Queued }
     }
@@ -220,11 +230,12 @@ mod tests {
         let (sender, mut receiver) = lane(1000);
         receiver.open();
         assert_eq!(sender.push(chunk(5000)), Push::Queued);
-        assert_eq!(sender.push(chunk(10)), Push::Full);
+        assert_eq!(sender.push(chunk(10)), Push::Full { first: true });
+        assert_eq!(sender.push(chunk(10)), Push::Full { first: false });
         assert!(receiver.try_take().is_some());
         assert_eq!(sender.bytes(), 0);
         assert_eq!(sender.push(chunk(500)), Push::Queued);
-        assert_eq!(sender.push(chunk(500)), Push::Full);
+        assert_eq!(sender.push(chunk(500)), Push::Full { first: true });
     }
 
     #[test]

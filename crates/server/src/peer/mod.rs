@@ -124,9 +124,12 @@ impl<E: Events> Transport<E> {
         match lane.push(message) {
             Push::Queued => {}
             Push::Away => self.directory.dropped(to.0),
-            Push::Full => {
+            Push::Full { first } => {
                 self.directory.dropped(to.0);
-                self.events.unreachable(to.0);
+                if first {
+                    tracing::warn!("{to} takes messages too slowly: some are dropped, and sent again later");
+                    self.events.unreachable(to.0);
+                }
             }
         }
     }

@@ -107,8 +107,13 @@ impl Plan {
         connect(address).await.map(drop).map_err(|error| format!("{address}: {error}"))
     }
 
+    /// Locks have names of their own: a value that `set` has left would be a lock that nobody releases.
     fn key(&self, number: u64) -> String {
-        format!("bench:{number:0width$}", width = self.key_bytes - "bench:".len())
+        let prefix = match self.operation {
+            Operation::Set | Operation::Get => "bench:",
+            Operation::Lock => "lock:",
+        };
+        format!("{prefix}{number:0width$}", width = self.key_bytes - prefix.len())
     }
 }
 

@@ -19,7 +19,7 @@ Examples:
   quorate bench --op lock --clients 20 --keys 20 --json
 
 One lock operation is a whole cycle: SET key id NX PX, then the script that deletes the key
-if it still holds the id. Keys are named bench:N and are left behind by `set`.";
+if it still holds the id. Keys are named bench:N, and are left behind; locks lock:N.";
 
 /// The most clients: each is a connection of this process.
 const CLIENTS_MAX: i64 = 10_000;
