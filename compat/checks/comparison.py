@@ -117,8 +117,7 @@ def _close(tolerance, wanted, got):
 
 
 def run_section(section, protocol, reference, subject):
-    """All differences of a section."""
-    differences = []
+    """The differences of a section, one by one."""
     ask(reference.addresses[0], "FLUSHALL")
     ask(subject.addresses[0], "FLUSHALL")
     for line in section.lines:
@@ -134,8 +133,7 @@ def run_section(section, protocol, reference, subject):
             wanted = reference.run(line)
             same = equal(line, wanted, got)
         if not same:
-            differences.append(Difference(section.name, line.text, protocol, wanted, got))
-    return differences
+            yield Difference(section.name, line.text, protocol, wanted, got)
 
 
 def run(context):
@@ -150,10 +148,12 @@ def run(context):
                 reference, subject = Side(redis.addresses[:1], protocol), Side(nodes, protocol)
                 try:
                     if not (context.against_redis and section.is_newer):
-                        differences += run_section(section, protocol, reference, subject)
+                        for difference in run_section(section, protocol, reference, subject):
+                            differences.append(difference)
                         compared += len(section.lines)
                 except (Failure, OSError, Closed) as failure:
-                    raise Failure(f"{section.name}, RESP{protocol}: {failure}") from failure
+                    cut_short = f"the section was cut short: {failure}"
+                    differences.append(Difference(section.name, cut_short, protocol, b"", b""))
                 finally:
                     reference.close()
                     subject.close()
