@@ -39,11 +39,11 @@ class Accepted:
         self.rules = tomllib.loads(path.read_text())["accept"]
         self.used = set()
         for rule in self.rules:
-            expect({"line", "quorate", "reason"} <= rule.keys(), f"an accepted difference lacks a field: {rule}")
+            expect({"section", "line", "quorate", "reason"} <= rule.keys(), f"an accepted difference lacks a field: {rule}")
 
     def covers(self, difference):
         for number, rule in enumerate(self.rules):
-            right_place = rule["line"] == difference.line
+            right_place = (rule["section"], rule["line"]) == (difference.section, difference.line)
             right_place = right_place and difference.protocol in rule.get("protocols", [2, 3])
             if right_place and cases.pattern(rule["quorate"]).fullmatch(difference.got):
                 self.used.add(number)
