@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 /// Which seeds to run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Arguments for the simulator, such as `--seeds 5000` or `--seed 17`; see `cargo xtask sim -- --help`
+    /// Arguments for the simulator, such as `--seeds 0..5000` or `--seed 17 --trace`; see `cargo xtask sim -- --help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
