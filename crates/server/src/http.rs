@@ -4,15 +4,41 @@
 //! * `/readyz`: clients are served: data is loaded and there is a leader. 503 with the reason otherwise.
 //! * `/metrics`: everything as figures.
 //!
-//! The answers come from the published status, so asking costs the shard nothing.
+//! The answers come from the published status, so asking costs the shard nothing. Connections are few and short-lived:
+//! whoever opens many, or holds one open without a word, takes nothing from the clients of the other port.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
-use tokio::{net::TcpListener, sync::watch};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+    serve::Listener,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, Sleep},
+};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::{metrics::Metrics, status::NodeStatus};
+
+/// The most connections at once; one more waits. Far more than monitoring needs.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a connection may last. Who wants to know more then comes again.
+const CONNECTION_LIFE: Duration = Duration::from_secs(10);
 
 /// What the answers are made of.
 #[derive(Clone, Debug)]
@@ -39,6 +65,7 @@ pub(crate) async fn serve(
         // A sender that is gone means the same as one that says so.
         drop(ended.wait_for(|&ended| ended).await);
     };
+    let listener = Bounded::new(listener, CONNECTIONS_MAX, CONNECTION_LIFE);
     axum::serve(listener, router).with_graceful_shutdown(end).await
 }
 
@@ -71,9 +98,96 @@ async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
+/// A listener whose connections are bounded in number and in time.
+struct Bounded {
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+    life: Duration,
+}
+
+/// A connection in its slot; reading from it fails once its time is over.
+struct Connection {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Bounded {
+    fn new(listener: TcpListener, connections_max: usize, life: Duration) -> Self {
+        Self { listener, slots: Arc::new(Semaphore::new(connections_max)), life }
+    }
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let end = Box::pin(tokio::time::sleep_until(Instant::now() + self.life));
+        (Connection { stream, end, _slot: slot }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    #[tokio::test]
+    async fn silent_connections_lose_their_slots_to_those_who_ask() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounded = Bounded::new(listener, 2, Duration::from_millis(50));
+        let router = Router::new().route("/healthz", get(|| async { "ok\n" }));
+        tokio::spawn(async move { axum::serve(bounded, router).await });
+
+        let mut silent = Vec::new();
+        for _ in 0..2 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut asking = TcpStream::connect(address).await.unwrap();
+        asking.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), asking.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
     use crate::status::Leader;
 
     #[test]

@@ -162,11 +162,6 @@ impl LogWriter {
         let available = self.log.has_room();
         if available != self.room.available {
             self.room.available = available;
-            if available {
-                tracing::info!("the disk has room again: writes are accepted");
-            } else {
-                tracing::error!("the disk is full: writes are refused, reads go on");
-            }
             self.inlet.input(Input::Room { available });
         }
     }
