@@ -15,6 +15,10 @@ pub enum Bug {
     ForgottenVote,
     /// A client's answers are those to its previous request.
     ShiftedAnswers,
+    /// A node answers reads from its own machine, without asking a quorum how far it must be.
+    LocalRead,
+    /// A restarted node goes on under the session of its first life.
+    ReusedSession,
 }
 
 impl Bug {
@@ -26,6 +30,8 @@ impl Bug {
         Self::FastClock,
         Self::ForgottenVote,
         Self::ShiftedAnswers,
+        Self::LocalRead,
+        Self::ReusedSession,
     ];
 
     /// The name on the command line.
@@ -38,6 +44,8 @@ impl Bug {
             Self::FastClock => "fast-clock",
             Self::ForgottenVote => "forgotten-vote",
             Self::ShiftedAnswers => "shifted-answers",
+            Self::LocalRead => "local-read",
+            Self::ReusedSession => "reused-session",
         }
     }
 }

@@ -42,3 +42,13 @@ fn a_forgotten_vote_is_noticed() {
 fn answers_to_other_questions_are_noticed() {
     is_noticed(Bug::ShiftedAnswers);
 }
+
+#[test]
+fn a_stale_read_is_noticed() {
+    is_noticed(Bug::LocalRead);
+}
+
+#[test]
+fn a_session_of_an_earlier_life_is_noticed() {
+    is_noticed(Bug::ReusedSession);
+}

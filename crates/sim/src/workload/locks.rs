@@ -53,6 +53,8 @@ struct Held {
     ttl: Duration,
     acquired: Span,
     valid_until: SimTime,
+    /// A change of unknown outcome may still be under way, and spoil a transaction.
+    is_disturbed: bool,
     /// What it means to do under WATCH, once it knows that the lock is still its own.
     checked: Option<(Intent, Vec<Watched>)>,
 }
@@ -157,7 +159,8 @@ impl Locks {
         let (answer, span) = match (exchange.outcome(0), intent) {
             (Outcome::Done(answer, span), _) => (answer, span),
             (Outcome::Refused | Outcome::Unknown, Intent::Release) => return Ok(()),
-            (Outcome::Refused | Outcome::Unknown, Intent::Extend) => {
+            (outcome @ (Outcome::Refused | Outcome::Unknown), Intent::Extend) => {
+                held.is_disturbed |= matches!(outcome, Outcome::Unknown);
                 self.state = State::Held(held);
                 return Ok(());
             }
@@ -168,6 +171,11 @@ impl Locks {
                 self.state = State::Held(held);
             }
             (true, Intent::Release) => {}
+            // Its own earlier change came in between: the next look at the lock decides.
+            (false, Intent::Extend) if held.is_disturbed && !self.by_script => {
+                self.state = State::Held(held);
+            }
+            (false, Intent::Release) if held.is_disturbed && !self.by_script => {}
             (false, intent) => {
                 check(span.completed >= held.valid_until, PROPERTY, || {
                     let (key, id, until) = (&held.key, &held.id, held.valid_until);
@@ -244,7 +252,9 @@ impl Workload for Locks {
                 Outcome::Done(Answer::Reply(Reply::Null), _) | Outcome::Refused | Outcome::Unknown => {}
                 Outcome::Done(answer, acquired) if *answer == Answer::Reply(Reply::ok()) => {
                     let valid_until = valid_until(exchange.sent, ttl);
-                    self.state = State::Held(Held { key, id, ttl, acquired, valid_until, checked: None });
+                    let (is_disturbed, checked) = (false, None);
+                    self.state =
+                        State::Held(Held { key, id, ttl, acquired, valid_until, is_disturbed, checked });
                 }
                 Outcome::Done(answer, _) => return Err(unexpected("SET NX", answer)),
             },

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quorate_node::{Answer, ConnId, Input, Request};
+use quorate_machine::Machine;
+use quorate_node::{Action, Answer, ConnId, Input, Request};
 
 use super::{Event, World};
 use crate::{
@@ -135,10 +136,31 @@ impl World {
         requests: Vec<Request>,
     ) {
         let is_alive = self.nodes[node].life == life && self.nodes[node].process.is_some();
-        if is_alive {
+        if is_alive && self.plan.bug == Some(Bug::LocalRead) && requests.iter().all(is_read) {
+            self.answer_by_itself(at, client, node, conn, &requests);
+        } else if is_alive {
             self.put(at, node, Input::Requests { conn, requests });
         } else {
             self.agenda.add(at, Event::ConnectionLost { client, conn });
+        }
+    }
+
+    /// For the test of the checkers: what the node's machine says at this moment, be it stale.
+    fn answer_by_itself(
+        &mut self,
+        at: SimTime,
+        client: usize,
+        node: usize,
+        conn: ConnId,
+        requests: &[Request],
+    ) {
+        let process = self.nodes[node].process.as_ref().expect("it is alive");
+        let copy = Machine::restore(process.driver.machine().snapshot()).expect("a machine's own snapshot");
+        let (mut copy, latency) = (copy, self.clients[client].latency);
+        for request in requests {
+            let Action::Read(args) = &request.action else { unreachable!("only reads are answered so") };
+            let answer = Box::new(Answer::Reply(copy.read(copy.stamp(), request.db, args)));
+            self.agenda.add(at + latency, Event::Answer { client, conn, answer });
         }
     }
 
@@ -234,8 +256,11 @@ impl World {
     }
 }
 
+fn is_read(request: &Request) -> bool {
+    matches!(request.action, Action::Read(_))
+}
+
 fn requests_text(requests: &[Request]) -> String {
-    use quorate_node::Action;
     let words = |args: &[bytes::Bytes]| {
         args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" ")
     };

@@ -25,12 +25,9 @@ impl Keeper {
     /// Does the next task, all at once. What the driver is told when it is over.
     pub(super) fn work(&mut self) -> Option<SnapshotDone> {
         Some(match self.queue.pop_front()? {
-            SnapshotTask::Make { meta, snapshot } => {
-                // An own snapshot and a received one of the same index would share a file.
-                self.incoming = None;
-                self.make(&meta, snapshot)
-                    .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() })
-            }
+            SnapshotTask::Make { meta, snapshot } => self
+                .make(&meta, snapshot)
+                .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
             SnapshotTask::Load { to, meta, offset, bytes } => {
                 let loaded = self.load(meta, offset, bytes).ok().flatten();
                 loaded.map_or(SnapshotDone::Missing { to }, |(meta, data)| SnapshotDone::Loaded {
@@ -100,7 +97,9 @@ impl Keeper {
         }
         let made = writer.finish().map_err(|error| error.to_string())?;
         let reader = self.store.reader(made.index).map_err(|error| error.to_string())?;
-        reader.collect::<Result<_, _>>().map_err(|error| error.to_string())
+        let chunks = reader.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        self.store.remove_older_than(made.index).map_err(|error| error.to_string())?;
+        Ok(chunks)
     }
 
     fn reject(&mut self, meta: SnapshotMeta, reason: String) -> SnapshotDone {

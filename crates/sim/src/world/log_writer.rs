@@ -78,12 +78,15 @@ impl LogWriter {
         }
     }
 
+    /// Writes a batch. What is empty keeps its place in the order and does not bother the disk.
     fn write(&mut self, first: PersistId, write: Write) -> Progress {
         let mut next = Some((first, write));
         let mut writes = Vec::new();
         let mut last = first;
         while let Some((op, write)) = next.take() {
-            if let Err(error) = self.log.write(&write) {
+            if !is_empty(&write)
+                && let Err(error) = self.log.write(&write)
+            {
                 return Progress::Failed { op: Some(op), error };
             }
             last = op;
@@ -95,9 +98,16 @@ impl LogWriter {
                 next = Some((op, write));
             }
         }
+        if writes.iter().all(is_empty) {
+            return Progress::Synced { last, writes };
+        }
         self.stage = Stage::Written { last, writes };
         Progress::Wrote
     }
+}
+
+fn is_empty(write: &Write) -> bool {
+    write.hard_state.is_none() && write.truncate_from.is_none() && write.entries.is_empty()
 }
 
 fn done(result: Result<(), Error>) -> Progress {

@@ -175,7 +175,14 @@ impl World {
         match plan.bug {
             Some(Bug::FastClock) => clock.run_fast_by(200_000),
             Some(Bug::LyingDisk) => disk.lie(),
-            Some(Bug::EarlyCompletion | Bug::ForwardTwice | Bug::ForgottenVote | Bug::ShiftedAnswers)
+            Some(
+                Bug::EarlyCompletion
+                | Bug::ForwardTwice
+                | Bug::ForgottenVote
+                | Bug::ShiftedAnswers
+                | Bug::LocalRead
+                | Bug::ReusedSession,
+            )
             | None => {}
         }
         Node::new(id, clock, disk)

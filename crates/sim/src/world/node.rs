@@ -117,7 +117,8 @@ impl Node {
             }
         };
         let now = self.now(at);
-        let incarnation = recovered.identity.incarnation;
+        let reuses_session = birth.bug == Some(Bug::ReusedSession);
+        let incarnation = if reuses_session { 1 } else { recovered.identity.incarnation };
         let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
         let membership = recovered.snapshot.as_ref().map(|header| meta_of(header).membership);
         let (entries, cut) = (recovered.entries.clone(), recovered.cut.clone());

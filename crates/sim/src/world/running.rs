@@ -89,13 +89,13 @@ impl World {
         let mut outputs = process.driver.step(now, inputs);
         let dies = self.cut_short(at, node, &mut outputs);
         self.hand_out(at, node, outputs)?;
-        if self.nodes[node].life == life && self.nodes[node].process.is_some() {
-            self.examine(at, node)?;
-            self.plan_wake(at, node);
-        }
         if dies {
+            // What it would have done next is nobody's business: it has written less than it believes.
             self.kill(at, node, "is killed in the middle of a step");
             self.plan_boot(at, node);
+        } else if self.nodes[node].life == life && self.nodes[node].process.is_some() {
+            self.examine(at, node)?;
+            self.plan_wake(at, node);
         }
         Ok(())
     }
