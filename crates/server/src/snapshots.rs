@@ -4,6 +4,8 @@
 //! an error leaves nothing behind. Errors here are never fatal: the log still holds what the snapshot would have
 //! held, and a transfer begins anew.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
@@ -20,7 +22,13 @@ pub(crate) struct Snapshots {
     inlet: Inlet,
     /// The snapshot that a leader is sending.
     receiving: Option<Receiving>,
+    /// The snapshot that was last read for a peer, and when.
+    lent: Option<(u64, Instant)>,
 }
+
+/// A snapshot that a peer is being sent stays until nothing of it was read for so long: otherwise a node that
+/// makes snapshots faster than it sends them would never finish.
+const LENT: Duration = Duration::from_secs(10);
 
 struct Receiving {
     meta: SnapshotMeta,
@@ -33,7 +41,7 @@ type Failure = String;
 impl Snapshots {
     /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`.
     pub(crate) fn new(store: SnapshotStore<OsDisk>, tasks: Receiver<SnapshotTask>, inlet: Inlet) -> Self {
-        Self { store, tasks, inlet, receiving: None }
+        Self { store, tasks, inlet, receiving: None, lent: None }
     }
 
     /// Works until the shard is gone.
@@ -80,6 +88,8 @@ impl Snapshots {
     }
 
     fn remove_older(&self, index: u64) {
+        let lent = self.lent.filter(|(_, read)| read.elapsed() < LENT);
+        let index = lent.map_or(index, |(lent, _)| lent.min(index));
         if let Err(error) = self.store.remove_older_than(index) {
             tracing::warn!("old snapshots could not be removed: {error}");
         }
@@ -87,7 +97,7 @@ impl Snapshots {
 
     /// Reads a part of the snapshot `meta`, or of the newest.
     fn load(
-        &self,
+        &mut self,
         meta: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
@@ -96,6 +106,7 @@ impl Snapshots {
             Some(meta) => meta,
             None => self.newest()?,
         };
+        self.lent = Some((meta.index.0, Instant::now()));
         let data = self.store.read(meta.index.0, offset, bytes).map_err(|error| error.to_string())?;
         Ok((meta, data))
     }
