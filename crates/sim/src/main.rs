@@ -27,6 +27,9 @@ struct Arguments {
     /// Begins no seed after so many seconds of wall-clock time.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
+    /// How long faults happen in each seed, in simulated seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    duration: u64,
     /// Runs without faults.
     #[arg(long)]
     calm: bool,
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut profile = if arguments.calm { Profile::calm() } else { Profile::default() };
     profile.nodes = arguments.nodes;
+    profile.duration = Duration::from_secs(arguments.duration);
     profile.bug = arguments.bug;
     for fault in &arguments.without {
         profile.faults.remove(fault);

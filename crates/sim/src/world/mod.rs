@@ -2,7 +2,7 @@
 //!
 //! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
 //! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
-//! `log_writer` and `keeper` (its other two threads), `network`, `clients`, `nemesis` (faults), `phases` (faults,
+//! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `nemesis` (faults), `phases` (faults,
 //! healing, judgement).
 
 mod clients;
@@ -11,8 +11,12 @@ mod log_writer;
 mod nemesis;
 mod network;
 mod node;
+mod notation;
 mod phases;
 mod running;
+mod threads;
+
+use std::collections::BTreeSet;
 
 use quorate_consensus::{Membership, NodeId};
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
@@ -48,6 +52,8 @@ pub(crate) struct World {
     clients: Vec<Client>,
     next_conn: u64,
     phase: Phase,
+    /// Nodes that stay down for now.
+    dead: BTreeSet<usize>,
     cluster: Cluster,
     history: History,
     report: Report,
@@ -155,6 +161,7 @@ impl World {
             clients,
             next_conn: 1,
             phase: Phase::Faults,
+            dead: BTreeSet::new(),
             cluster: Cluster::new(plan.nodes),
             history: History::default(),
             report: Report::default(),

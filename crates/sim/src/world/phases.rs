@@ -1,7 +1,7 @@
 //! The course of a run: faults, then healing, then judgement.
 //!
-//! After the faults everything is healed, and the cluster owes progress: each client must get an answer, then each
-//! node must answer a last read, and all nodes must arrive at one state, each within a bound of simulated time.
+//! After the faults everything is healed, and the cluster owes progress: each client of a living node must get an
+//! answer, first with a minority of the nodes down, then with all; then each node must answer a last read, and all nodes must arrive at one state, each within a bound of simulated time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Phase {
     Faults,
-    /// Everything works again; clients go on.
+    /// Everything works again, but for a minority that may stay down at first; clients go on.
     Healing {
         since: SimTime,
     },
@@ -90,18 +90,28 @@ impl World {
             Phase::Faults => {
                 if at.since(SimTime::default()) >= self.plan.duration {
                     self.trace.tell(at, || "--- everything is healed".to_owned());
+                    self.choose_dead();
                     self.heal(at);
                     self.phase = Phase::Healing { since: at };
                 }
             }
             Phase::Healing { since } => {
-                let served = |client: &Client| client.last_success.is_some_and(|sent| sent >= since);
-                if self.clients.iter().all(served) {
+                let dead = &self.dead;
+                let owed = |client: &Client| {
+                    !dead.contains(&client.node) && client.last_success.is_none_or(|sent| sent < since)
+                };
+                let unserved = self.clients.iter().position(owed);
+                if unserved.is_some() {
+                    self.check_progress(at, since, || format!("client {unserved:?} got no answer"))?;
+                } else if self.dead.is_empty() {
                     self.clients.iter_mut().for_each(|client| client.retired = true);
                     self.phase = Phase::Quiescing { since: at };
                 } else {
-                    let unserved = self.clients.iter().position(|client| !served(client));
-                    self.check_progress(at, since, || format!("client {unserved:?} got no answer"))?;
+                    self.trace.tell(at, || "--- the dead come back".to_owned());
+                    for node in std::mem::take(&mut self.dead) {
+                        self.agenda.add(at, Event::Boot { node });
+                    }
+                    self.phase = Phase::Healing { since: at };
                 }
             }
             Phase::Quiescing { since } => {
@@ -141,6 +151,19 @@ impl World {
         detail: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         check(at.since(since) < PROGRESS_MAX, PROPERTY, || format!("{} within {PROGRESS_MAX:?}", detail()))
+    }
+
+    /// A majority is enough: in half of the runs some of the others stay down until everybody else was served.
+    fn choose_dead(&mut self) {
+        let minority = (self.nodes.len() - 1) / 2;
+        let count = if self.random.chance(500) { self.random.index(minority + 1) } else { 0 };
+        while self.dead.len() < count {
+            let node = self.random.index(self.nodes.len());
+            self.dead.insert(node);
+        }
+        for node in self.dead.clone() {
+            self.kill(self.now(), node, "stays down");
+        }
     }
 
     fn begin_audit(&mut self, at: SimTime) {

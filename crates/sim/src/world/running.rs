@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use quorate_consensus::Engine;
 use quorate_log::Error;
-use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage, SnapshotDone};
+use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage};
 
 use super::{
     Event, World,
-    log_writer::Progress,
-    node::{Birth, Message, Process, latency},
+    node::{Birth, Message, Process},
+    notation::{message_text, task_text},
 };
 use crate::{
     bug::Bug,
@@ -213,132 +213,6 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn plan_log_work(&mut self, at: SimTime, node: usize) {
-        let life = self.nodes[node].life;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        if !process.writer_busy && !process.writer.is_idle() {
-            process.writer_busy = true;
-            self.agenda.add(at, Event::LogWork { node, life });
-        }
-    }
-
-    /// One stage of the log writer.
-    pub(super) fn log_work(&mut self, at: SimTime, node: usize, life: u64) -> Result<(), Failure> {
-        if self.nodes[node].life != life || self.nodes[node].process.is_none() {
-            return Ok(());
-        }
-        let paused_until = self.nodes[node].paused_until;
-        if at < paused_until {
-            self.agenda.add(paused_until, Event::LogWork { node, life });
-            return Ok(());
-        }
-        let process = self.nodes[node].process.as_mut().expect("it was just seen");
-        let progress = process.writer.work();
-        if self.lost_power(at, node) {
-            return Ok(());
-        }
-        let mut took = latency(&mut self.random, at < self.nodes[node].slow_until);
-        let report = match progress {
-            Progress::Idle => {
-                self.nodes[node].process.as_mut().expect("it was just seen").writer_busy = false;
-                return Ok(());
-            }
-            Progress::Wrote => {
-                if let Some(hang) = self.nodes[node].hang_next_sync.take() {
-                    self.counts.add(Fault::HangingSync);
-                    self.trace.tell(at, || format!("the sync of n{} hangs", node + 1));
-                    took += hang;
-                }
-                None
-            }
-            Progress::Synced { last, writes } => {
-                self.cluster.has_written(node, &writes)?;
-                Some(Input::Persisted { op: last })
-            }
-            Progress::Replaced { meta, header } => {
-                self.cluster.has_replaced(node, &header);
-                Some(Input::LogReplaced { meta })
-            }
-            Progress::Done => None,
-            Progress::Failed { op, error } => return self.log_failed(at, node, op, &error),
-        };
-        if let Some(input) = report {
-            // The next batch may begin before the driver knows of this one.
-            let input = Box::new(input);
-            let late = self.random.duration(Duration::ZERO, Duration::from_micros(200));
-            self.agenda.add(at + late, Event::Tell { node, life, input });
-            took = Duration::from_micros(10);
-        }
-        self.agenda.add(at + took, Event::LogWork { node, life });
-        Ok(())
-    }
-
-    fn log_failed(
-        &mut self,
-        at: SimTime,
-        node: usize,
-        op: Option<quorate_consensus::PersistId>,
-        error: &Error,
-    ) -> Result<(), Failure> {
-        let process = self.nodes[node].process.as_mut().expect("its log has just failed");
-        self.trace.tell(at, || format!("the log of n{} has failed: {error}", node + 1));
-        check(matches!(error, Error::Dead { .. }), "a log fails only with its disk", || {
-            format!("n{}: {error}", node + 1)
-        })?;
-        process.disk_failed = true;
-        match op {
-            // The writer stays busy for ever: its thread has ended.
-            Some(op) => self.put(at, node, Input::PersistFailed { op, reason: error.to_string() }),
-            None => {
-                self.kill(at, node, "ends, since its log is dead");
-                self.plan_boot(at, node);
-            }
-        }
-        Ok(())
-    }
-
-    fn plan_snapshot_work(&mut self, at: SimTime, node: usize) {
-        let is_slow = at < self.nodes[node].slow_until;
-        let life = self.nodes[node].life;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        if !process.keeper.busy && !process.keeper.queue.is_empty() {
-            process.keeper.busy = true;
-            let took = latency(&mut self.random, is_slow);
-            self.agenda.add(at + took, Event::SnapshotWork { node, life });
-        }
-    }
-
-    pub(super) fn snapshot_work(&mut self, at: SimTime, node: usize, life: u64) {
-        if self.nodes[node].life != life {
-            return;
-        }
-        let paused_until = self.nodes[node].paused_until;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        if at < paused_until {
-            self.agenda.add(paused_until, Event::SnapshotWork { node, life });
-            return;
-        }
-        let done = process.keeper.work();
-        process.keeper.busy = false;
-        if self.lost_power(at, node) {
-            return;
-        }
-        if let Some(done) = done {
-            match &done {
-                SnapshotDone::Made { .. } => self.report.snapshots.0 += 1,
-                SnapshotDone::Received { .. } => self.report.snapshots.1 += 1,
-                SnapshotDone::MakeFailed { .. }
-                | SnapshotDone::Loaded { .. }
-                | SnapshotDone::Missing { .. }
-                | SnapshotDone::Stored { .. }
-                | SnapshotDone::Rejected { .. } => {}
-            }
-            self.trace.tell(at, || format!("n{} snapshot: {}", node + 1, snapshot_text(&done)));
-            self.put(at, node, Input::Snapshot(done));
-        }
-        self.plan_snapshot_work(at, node);
-    }
-
     /// Whether a fuse has cut the power in what the node has just done. Then it is down.
     pub(super) fn lost_power(&mut self, at: SimTime, node: usize) -> bool {
         if !self.nodes[node].disk.has_burnt_out() {
@@ -351,7 +225,7 @@ impl World {
     }
 
     pub(super) fn boot(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
-        if self.nodes[node].process.is_some() {
+        if self.nodes[node].process.is_some() || self.dead.contains(&node) {
             return Ok(());
         }
         let birth = Birth {
@@ -376,7 +250,8 @@ impl World {
                 self.plan_step(at, node);
                 Ok(())
             }
-            Err(error) if error.can_retry() => {
+            // The disk may fail a start, too; then nothing was promised, and the next one finds out.
+            Err(error) if error.can_retry() || matches!(error, Error::Dead { .. }) => {
                 self.trace.tell(at, || format!("n{} cannot start: {error}", node + 1));
                 self.plan_boot(at, node);
                 Ok(())
@@ -451,50 +326,4 @@ fn count_step(process: &mut Process, at: SimTime) -> Result<(), Failure> {
     check(*count < STEPS_PER_PERIOD_MAX, "processes come to rest", || {
         format!("{STEPS_PER_PERIOD_MAX} steps within {COUNTED:?}")
     })
-}
-
-fn task_text(task: &LogTask) -> String {
-    match task {
-        LogTask::Write { op, write } => {
-            let mut text = format!("#{op}");
-            if let Some(state) = write.hard_state {
-                text.push_str(&format!(" term={} vote={} commit={}", state.term, state.vote, state.commit));
-            }
-            if let Some(from) = write.truncate_from {
-                text.push_str(&format!(" truncate={from}"));
-            }
-            if let (Some(first), Some(last)) = (write.entries.first(), write.entries.last()) {
-                text.push_str(&format!(" {}@{}..{}@{}", first.index, first.term, last.index, last.term));
-            }
-            text
-        }
-        LogTask::ReplaceBySnapshot { header, .. } => format!("replace by {}@{}", header.index, header.term),
-        LogTask::Release { first_kept } => format!("release up to {first_kept}"),
-        LogTask::SetClusterId { id } => format!("cluster {id:x}"),
-    }
-}
-
-fn message_text(message: &PeerMessage<Message>) -> String {
-    match message {
-        PeerMessage::Engine(message) => message.to_string(),
-        PeerMessage::Forward(group) => {
-            let (first, count) = (group.first_sequence, group.operations.len());
-            format!("Forward {}.{} {first}+{count}", group.session.node, group.session.incarnation)
-        }
-        PeerMessage::Gossip(gossip) => format!("Gossip applied={} room={}", gossip.applied, gossip.room),
-    }
-}
-
-fn snapshot_text(done: &SnapshotDone) -> String {
-    match done {
-        SnapshotDone::Made { meta } => format!("made {}", meta.index),
-        SnapshotDone::MakeFailed { reason } => format!("not made: {reason}"),
-        SnapshotDone::Loaded { to, meta, offset, data } => {
-            format!("loaded {} {offset}+{} for {to}", meta.index, data.len())
-        }
-        SnapshotDone::Missing { to } => format!("missing for {to}"),
-        SnapshotDone::Stored { meta, end } => format!("stored {} up to {end}", meta.index),
-        SnapshotDone::Received { meta, .. } => format!("received {}", meta.index),
-        SnapshotDone::Rejected { meta, reason } => format!("rejected {}: {reason}", meta.index),
-    }
 }
