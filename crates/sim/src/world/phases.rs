@@ -156,7 +156,8 @@ impl World {
     /// A majority is enough: in half of the runs some of the others stay down until everybody else was served.
     fn choose_dead(&mut self) {
         let minority = (self.nodes.len() - 1) / 2;
-        let count = if self.random.chance(500) { self.random.index(minority + 1) } else { 0 };
+        let may_be = !self.plan.faults.is_empty() && self.random.chance(500);
+        let count = if may_be { self.random.index(minority + 1) } else { 0 };
         while self.dead.len() < count {
             let node = self.random.index(self.nodes.len());
             self.dead.insert(node);
