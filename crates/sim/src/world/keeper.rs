@@ -1,12 +1,12 @@
 //! The snapshot thread of a node: takes its tasks in order, one at a time, and reports each.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
 use quorate_log::{Error, SnapshotHeader, SnapshotStore, SnapshotWriter};
 use quorate_node::{SnapshotDone, SnapshotTask, header, record};
 
-use crate::disk::SimDisk;
+use crate::{disk::SimDisk, time::SimTime};
 
 /// What waits, and the snapshot that is being received.
 pub(super) struct Keeper {
@@ -15,21 +15,26 @@ pub(super) struct Keeper {
     pub(super) busy: bool,
     store: SnapshotStore<SimDisk>,
     incoming: Option<(SnapshotMeta, SnapshotWriter<SimDisk>)>,
+    /// The snapshot that was last read for a peer, and when.
+    lent: Option<(u64, SimTime)>,
 }
+
+/// A snapshot that a peer is being sent stays until nothing of it was read for so long, as in the server.
+const LENT: Duration = Duration::from_secs(10);
 
 impl Keeper {
     pub(super) fn new(store: SnapshotStore<SimDisk>) -> Self {
-        Self { queue: VecDeque::new(), busy: false, store, incoming: None }
+        Self { queue: VecDeque::new(), busy: false, store, incoming: None, lent: None }
     }
 
     /// Does the next task, all at once. What the driver is told when it is over.
-    pub(super) fn work(&mut self) -> Option<SnapshotDone> {
+    pub(super) fn work(&mut self, now: SimTime) -> Option<SnapshotDone> {
         Some(match self.queue.pop_front()? {
             SnapshotTask::Make { meta, snapshot } => self
-                .make(&meta, snapshot)
+                .make(now, &meta, snapshot)
                 .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
             SnapshotTask::Load { to, meta, offset, bytes } => {
-                let loaded = self.load(meta, offset, bytes).ok().flatten();
+                let loaded = self.load(now, meta, offset, bytes).ok().flatten();
                 loaded.map_or(SnapshotDone::Missing { to }, |(meta, data)| SnapshotDone::Loaded {
                     to,
                     meta,
@@ -41,25 +46,36 @@ impl Keeper {
                 Ok(end) => SnapshotDone::Stored { meta, end },
                 Err(reason) => self.reject(meta, reason),
             },
-            SnapshotTask::Finish { meta } => match self.finish(&meta) {
+            SnapshotTask::Finish { meta } => match self.finish(now, &meta) {
                 Ok(chunks) => SnapshotDone::Received { meta, chunks },
                 Err(reason) => self.reject(meta, reason),
             },
         })
     }
 
-    fn make(&self, meta: &SnapshotMeta, snapshot: quorate_machine::Snapshot) -> Result<SnapshotDone, Error> {
+    fn make(
+        &self,
+        now: SimTime,
+        meta: &SnapshotMeta,
+        snapshot: quorate_machine::Snapshot,
+    ) -> Result<SnapshotDone, Error> {
         let mut writer = self.store.begin(&header(meta))?;
         for chunk in snapshot {
             writer.write(&chunk)?;
         }
         let made = writer.finish()?;
-        self.store.remove_older_than(made.index)?;
+        self.remove_older(now, made.index)?;
         Ok(SnapshotDone::Made { meta: SnapshotMeta { bytes: made.bytes, ..meta.clone() } })
     }
 
+    fn remove_older(&self, now: SimTime, index: u64) -> Result<(), Error> {
+        let lent = self.lent.filter(|(_, read)| now.since(*read) < LENT);
+        self.store.remove_older_than(lent.map_or(index, |(lent, _)| lent.min(index)))
+    }
+
     fn load(
-        &self,
+        &mut self,
+        now: SimTime,
         wanted: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
@@ -71,6 +87,7 @@ impl Keeper {
                 None => return Ok(None),
             },
         };
+        self.lent = Some((meta.index.0, now));
         let data = self.store.read(meta.index.0, offset, bytes)?;
         Ok(Some((meta, data)))
     }
@@ -90,7 +107,7 @@ impl Keeper {
         }
     }
 
-    fn finish(&mut self, meta: &SnapshotMeta) -> Result<Vec<bytes::Bytes>, String> {
+    fn finish(&mut self, now: SimTime, meta: &SnapshotMeta) -> Result<Vec<bytes::Bytes>, String> {
         let (coming, writer) = self.incoming.take().ok_or("no snapshot was begun")?;
         if coming != *meta || writer.written() != meta.bytes {
             return Err(format!("{} of {} bytes have arrived", writer.written(), meta.bytes));
@@ -98,7 +115,7 @@ impl Keeper {
         let made = writer.finish().map_err(|error| error.to_string())?;
         let reader = self.store.reader(made.index).map_err(|error| error.to_string())?;
         let chunks = reader.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        self.store.remove_older_than(made.index).map_err(|error| error.to_string())?;
+        self.remove_older(now, made.index).map_err(|error| error.to_string())?;
         Ok(chunks)
     }
 

@@ -118,7 +118,7 @@ impl World {
             self.agenda.add(paused_until, Event::SnapshotWork { node, life });
             return;
         }
-        let done = process.keeper.work();
+        let done = process.keeper.work(at);
         process.keeper.busy = false;
         if self.lost_power(at, node) {
             return;
