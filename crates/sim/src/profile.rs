@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) loss_permille: u64,
     pub(crate) duplication_permille: u64,
     pub(crate) reordering_permille: u64,
+    /// How long clients think, in thousandths of the usual.
+    pub(crate) thinking_permille: u32,
     pub(crate) settings: Settings,
     pub(crate) bug: Option<Bug>,
 }
@@ -103,6 +105,7 @@ impl Plan {
             loss_permille,
             duplication_permille,
             reordering_permille,
+            thinking_permille: *random.pick(&[50, 300, 1000, 1000, 3000]),
             settings: Settings::draw(random),
             faults,
             bug: profile.bug,

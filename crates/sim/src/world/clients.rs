@@ -97,7 +97,10 @@ impl World {
         };
         let client = &mut self.clients[number];
         match client.workload.plan(at, &mut client.random, &mut self.history) {
-            Step::Rest(duration) => self.agenda.add(at + duration, Event::ClientWake { client: number }),
+            Step::Rest(duration) => {
+                let rest = duration * self.plan.thinking_permille / 1000;
+                self.agenda.add(at + rest, Event::ClientWake { client: number });
+            }
             Step::Ask(requests) => {
                 self.trace
                     .tell(at, || format!("c{number} -> n{} {}", client.node + 1, requests_text(&requests)));
