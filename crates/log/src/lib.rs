@@ -65,6 +65,6 @@ pub use entry::{HardState, LogEntry, Write};
 pub use error::Error;
 pub use identity::Identity;
 pub use log::{Log, Recovered};
-pub use options::Options;
+pub use options::{Options, Room};
 pub use os::{OsDisk, OsFile, OsLock};
 pub use snapshot::{SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter};

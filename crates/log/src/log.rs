@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::{
-    Disk, DiskFile, Error, HardState, Identity, LogEntry, Options, SnapshotHeader, SnapshotStore, Write,
+    Disk, DiskFile, Error, HardState, Identity, LogEntry, Options, Room, SnapshotHeader, SnapshotStore,
+    Write,
     contents::Contents,
     error::About,
     identity,
@@ -291,7 +292,7 @@ impl<D: Disk> Log<D> {
     /// so when idle. Says whether there is nothing left to do at the moment.
     ///
     /// # Errors
-    /// [`Error::Dead`]: final. A full disk is no error: see [`has_room`](Self::has_room).
+    /// [`Error::Dead`]: final. A full disk is no error: see [`room`](Self::room).
     pub fn maintain(&mut self) -> Result<bool, Error> {
         self.check_alive()?;
         let result = self.reserve.step(self.contents.newest_number() + 1);
@@ -299,14 +300,13 @@ impl<D: Disk> Log<D> {
         Ok(ready || self.reserve.was_refused())
     }
 
-    /// Whether new entries should be accepted: there is room for one more segment than the one being written, and
-    /// beyond it for [`Options::reserve_bytes`]. When not, refuse proposals before they are written, go on with
-    /// reads and votes, and ask again: it recovers by itself.
-    pub fn has_room(&mut self) -> bool {
-        if self.reserve.was_refused() && self.maintain().is_err() {
-            return false;
+    /// How much may be written. Ask often: a full disk is noticed here, while nothing is lost yet, and room that is
+    /// back is noticed, too.
+    pub fn room(&mut self) -> Room {
+        if self.dead.is_some() || (self.reserve.was_refused() && self.maintain().is_err()) {
+            return Room::Gone;
         }
-        self.dead.is_none() && self.reserve.has_room(self.options.reserve_bytes)
+        self.reserve.room(self.options.reserve_bytes)
     }
 
     /// Writes down that the node belongs to cluster `id`; durable on return.

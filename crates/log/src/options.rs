@@ -30,7 +30,7 @@ pub struct Options {
     /// The size of a segment in bytes, from 512 to 1 GiB. An entry must fit into one. Larger segments cost more
     /// room ahead of time, smaller ones more file operations.
     pub segment_bytes: u64,
-    /// [`Log::has_room`](crate::Log::has_room) says no when less than this is free on the disk, in bytes: so
+    /// Room is [`Scarce`](crate::Room::Scarce) when less than this is free on the disk, in bytes: so
     /// much is left for elections, for what is already in flight, and for a snapshot that makes room.
     pub reserve_bytes: u64,
 }
@@ -71,4 +71,16 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// How much a [`Log`](crate::Log) can still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room for one more segment than the one being written, and the reserve beyond it is free.
+    Enough,
+    /// The next segment is ready, but the disk is nearly full. Refuse what is new before it is written; what is
+    /// under way, elections, and marks that time has passed fit into what is ready.
+    Scarce,
+    /// The segment being written is the last. Write nothing but hard state, or the log may die of a full disk.
+    Gone,
 }

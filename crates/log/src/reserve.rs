@@ -10,7 +10,7 @@
 
 use std::{io, mem};
 
-use crate::{Disk, DiskFile, Error, contents::Segment, error::About, segment};
+use crate::{Disk, DiskFile, Error, Room, contents::Segment, error::About, segment};
 
 /// The zeros written and synced in one step: some milliseconds of a slow disk.
 const SLICE_BYTES: usize = 512 << 10;
@@ -71,13 +71,19 @@ impl<D: Disk> Reserve<D> {
         Ok(this)
     }
 
-    /// Whether a segment more than the reserve is there or can be made.
-    pub(crate) fn has_room(&self, reserve_bytes: u64) -> bool {
-        let needed = match self.next {
-            Next::Ready(_) => reserve_bytes,
-            Next::Absent | Next::Zeroing { .. } => reserve_bytes.saturating_add(self.segment_bytes),
-        };
-        !self.refused && self.disk.available_bytes().is_ok_and(|available| available >= needed)
+    /// How much can be written: [`Room::Enough`] if a segment more than the reserve is there or can be made.
+    pub(crate) fn room(&self, reserve_bytes: u64) -> Room {
+        let is_free = |needed| self.disk.available_bytes().is_ok_and(|available| available >= needed);
+        match self.next {
+            Next::Ready(_) if !self.refused && is_free(reserve_bytes) => Room::Enough,
+            Next::Ready(_) => Room::Scarce,
+            Next::Absent | Next::Zeroing { .. }
+                if !self.refused && is_free(reserve_bytes.saturating_add(self.segment_bytes)) =>
+            {
+                Room::Enough
+            }
+            Next::Absent | Next::Zeroing { .. } => Room::Gone,
+        }
     }
 
     /// Whether an attempt to make the next segment failed for want of room.

@@ -34,8 +34,10 @@ pub struct Config {
     pub intake_bytes_max: usize,
     /// A snapshot is made when this much of the log has been applied since the last.
     pub snapshot_log_bytes: usize,
-    /// How many entries before a snapshot stay in the log, for followers that are only a little behind.
-    pub snapshot_keep_entries: u64,
+    /// How many entries before a snapshot stay in the log at most, for followers that are only a little behind.
+    pub snapshot_keep_entries: usize,
+    /// How many bytes of such entries stay at most.
+    pub snapshot_keep_bytes: usize,
 }
 
 impl Config {
@@ -55,6 +57,7 @@ impl Config {
             intake_bytes_max: 64 << 20,
             snapshot_log_bytes: 64 << 20,
             snapshot_keep_entries: 4096,
+            snapshot_keep_bytes: 16 << 20,
         }
     }
 }

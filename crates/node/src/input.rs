@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quorate_consensus::{BootTime, NodeId, PersistId, SnapshotMeta};
+use quorate_log::Room;
 use quorate_machine::Watched;
 
 use crate::peer::PeerMessage;
@@ -66,11 +67,8 @@ pub enum Input<M> {
         /// The snapshot.
         meta: SnapshotMeta,
     },
-    /// Whether the disk has room for more of the log. Assumed until the first report.
-    Room {
-        /// Whether writes can be accepted.
-        available: bool,
-    },
+    /// How much room the disk has for more of the log has changed. Until the first report it is enough.
+    Room(Room),
     /// What became of a [`crate::SnapshotTask`].
     Snapshot(SnapshotDone),
     /// The process wants to end: leadership should be handed over.

@@ -6,6 +6,7 @@ mod cluster;
 use std::time::Duration;
 
 use cluster::{Cluster, bulk, integer, is_error, read, write};
+use quorate_log::Room;
 use quorate_node::{Action, Answer, ConnId, Input};
 
 #[test]
@@ -121,11 +122,11 @@ fn hazard_24_full_disk_refuses_writes_serves_reads_and_recovers() {
     let (mut cluster, leader) = Cluster::with_leader(3);
     cluster.ask(leader, 1, vec![write("set k a")]);
     cluster.answers(leader);
-    let room = |cluster: &mut Cluster, available| {
-        [1, 2, 3].map(|node| cluster.input(node, Input::Room { available }));
+    let tell = |cluster: &mut Cluster, room| {
+        (1..=3).for_each(|node| cluster.input(node, Input::Room(room)));
         cluster.pass(Duration::from_millis(300));
     };
-    room(&mut cluster, false);
+    tell(&mut cluster, Room::Gone);
     for node in 1..=3 {
         cluster.ask(node, 1, vec![write("set k b"), read("get k")]);
         cluster.pass(Duration::from_millis(100));
@@ -133,10 +134,32 @@ fn hazard_24_full_disk_refuses_writes_serves_reads_and_recovers() {
         assert!(is_error(&answers[0].1, "MISCONF"), "{answers:?}");
         assert_eq!(answers[1], bulk(1, "a"));
     }
-    room(&mut cluster, true);
+    tell(&mut cluster, Room::Enough);
     let leader = cluster.leader().expect("a leader");
     cluster.ask(leader, 1, vec![write("incr n")]);
     assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+}
+
+/// Each node noticed in turn that the shared disk was full, and leadership went to one whose first entry nobody
+/// could take: reads were refused until there was room again.
+#[test]
+fn full_disks_everywhere_leave_an_election_possible() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![write("set k a px 2000")]);
+    (1..=3).for_each(|node| cluster.input(node, Input::Room(Room::Scarce)));
+    cluster.pass(Duration::from_millis(1500));
+    assert_eq!(cluster.leader(), Some(leader), "nobody has more room");
+    cluster.cut_off.insert(leader);
+    cluster.elect();
+    cluster.ask(follower, 1, vec![read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [bulk(1, "a")]);
+    cluster.pass(Duration::from_secs(2));
+    cluster.ask(follower, 1, vec![read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    let nothing = Answer::Reply(quorate_machine::Reply::Null);
+    assert_eq!(cluster.answers(follower), [(1, nothing)], "time goes on");
 }
 
 #[test]
@@ -144,8 +167,10 @@ fn leader_without_room_hands_over_to_a_follower_that_has_some() {
     let (mut cluster, leader) = Cluster::with_leader(3);
     let follower = cluster.follower();
     cluster.pass(Duration::from_millis(300));
-    cluster.input(leader, Input::Room { available: false });
-    cluster.pass(Duration::from_millis(300));
+    cluster.input(leader, Input::Room(Room::Scarce));
+    cluster.pass(Duration::from_millis(900));
+    assert_eq!(cluster.leader(), Some(leader));
+    cluster.pass(Duration::from_millis(600));
     assert!(cluster.leader().is_some_and(|successor| successor != leader));
     cluster.ask(follower, 1, vec![write("incr k")]);
     cluster.pass(Duration::from_millis(100));
@@ -157,7 +182,7 @@ fn refusal_does_not_overtake_an_earlier_answer() {
     let (mut cluster, leader) = Cluster::with_leader(1);
     cluster.stalled.insert(leader);
     cluster.ask(leader, 1, vec![write("incr k")]);
-    cluster.input(leader, Input::Room { available: false });
+    cluster.input(leader, Input::Room(Room::Scarce));
     cluster.ask(leader, 1, vec![write("incr k")]);
     assert_eq!(cluster.answers(leader), []);
     cluster.release_disk(leader);

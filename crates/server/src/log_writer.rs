@@ -13,7 +13,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use quorate_consensus::PersistId;
-use quorate_log::{Disk as _, Error, Log, OsDisk, Write};
+use quorate_log::{Disk as _, Error, Log, OsDisk, Room, Write};
 use quorate_node::{Input, LogTask};
 
 use crate::{inlet::Inlet, metrics::Metrics};
@@ -38,12 +38,12 @@ pub(crate) struct LogWriter {
     unreported: Option<PersistId>,
     /// Whether something was written since the last sync.
     unsynced: bool,
-    room: Room,
+    room: RoomReport,
 }
 
 /// What the driver was told of the room on the disk.
-struct Room {
-    available: bool,
+struct RoomReport {
+    told: Room,
     looked_at: Option<Instant>,
 }
 
@@ -56,7 +56,7 @@ impl LogWriter {
         inlet: Inlet,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let room = Room { available: true, looked_at: None };
+        let room = RoomReport { told: Room::Enough, looked_at: None };
         Self { log, disk, tasks, inlet, metrics, unreported: None, unsynced: false, room }
     }
 
@@ -159,10 +159,10 @@ impl LogWriter {
         if let Ok(bytes) = self.disk.available_bytes() {
             self.metrics.disk_available_bytes.set(bytes);
         }
-        let available = self.log.has_room();
-        if available != self.room.available {
-            self.room.available = available;
-            self.inlet.input(Input::Room { available });
+        let room = self.log.room();
+        if room != self.room.told {
+            self.room.told = room;
+            self.inlet.input(Input::Room(room));
         }
     }
 }

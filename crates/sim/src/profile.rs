@@ -79,7 +79,7 @@ pub(crate) struct Settings {
     pub(crate) origin_commands: usize,
     pub(crate) origin_bytes: usize,
     pub(crate) snapshot_log_bytes: usize,
-    pub(crate) snapshot_keep_entries: u64,
+    pub(crate) snapshot_keep_entries: usize,
     pub(crate) command_timeout: Duration,
     pub(crate) resend_after: Duration,
 }

@@ -1,6 +1,6 @@
 //! Failing and full disks.
 
-use quorate_log::{Error, Log, Options, SnapshotHeader};
+use quorate_log::{Error, Log, Options, Room, SnapshotHeader};
 
 use crate::{
     append, append_and_sync, entry, indexes,
@@ -15,7 +15,7 @@ fn assert_dead(log: &mut Log<MemoryDisk>) {
     assert!(matches!(log.release(1), Err(Error::Dead { .. })));
     assert!(matches!(log.maintain(), Err(Error::Dead { .. })));
     assert!(matches!(log.set_cluster_id(1), Err(Error::Dead { .. })));
-    assert!(!log.has_room());
+    assert_ne!(log.room(), Room::Enough);
 }
 
 /// HAZARDS 15. After a failed fdatasync Linux counts the pages as clean: the next one would succeed.
@@ -74,10 +74,10 @@ fn a_failed_write_is_final_and_its_half_is_cut() {
 fn a_full_disk_is_noticed_before_it_is_too_late() {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk).unwrap();
-    assert!(log.has_room());
+    assert_eq!(log.room(), Room::Enough);
     disk.set_capacity(Some(disk.used() + 4096));
     let mut index = 0;
-    while log.has_room() {
+    while log.room() == Room::Enough {
         index += 1;
         assert!(index < 1000, "never full");
         append_and_sync(&mut log, index..=index);
@@ -87,9 +87,9 @@ fn a_full_disk_is_noticed_before_it_is_too_late() {
     append_and_sync(&mut log, index + 1..=index + 5);
     log.write(&promise(9, 3, index)).unwrap();
     log.sync().unwrap();
-    assert!(!log.has_room());
+    assert_ne!(log.room(), Room::Enough);
     disk.set_capacity(None);
-    assert!(log.has_room());
+    assert_eq!(log.room(), Room::Enough);
     append_and_sync(&mut log, index + 6..=index + 50);
     drop(log);
     let (_log, recovered) = open(&disk).unwrap();
@@ -104,10 +104,10 @@ fn a_full_disk_that_cannot_make_the_next_segment_refuses_and_recovers() {
     let (mut log, _) = Log::open(disk.clone(), Options { reserve_bytes: 0, ..options() }).unwrap();
     disk.set_capacity(Some(disk.used() + 100));
     assert!(log.maintain().unwrap(), "there is nothing to do at the moment");
-    assert!(!log.has_room());
+    assert_ne!(log.room(), Room::Enough);
     append_and_sync(&mut log, 1..=3);
     disk.set_capacity(None);
-    assert!(log.has_room());
+    assert_eq!(log.room(), Room::Enough);
 }
 
 /// HAZARDS 24: a snapshot that finds no room is given up, and the log goes on.

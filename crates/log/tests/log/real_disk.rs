@@ -1,6 +1,6 @@
 //! The operating system's file system.
 
-use quorate_log::{Disk, DiskFile, Error, HardState, Log, Options, OsDisk, SnapshotHeader};
+use quorate_log::{Disk, DiskFile, Error, HardState, Log, Options, OsDisk, Room, SnapshotHeader};
 
 use crate::{append, entry, indexes, promise};
 
@@ -24,7 +24,7 @@ fn a_log_lives_on_a_real_disk() {
             log.maintain().unwrap();
         }
     }
-    assert!(log.has_room());
+    assert_eq!(log.room(), Room::Enough);
     let header = SnapshotHeader { index: 150, term: 1, stamp: 0, membership: "m".into(), bytes: 0 };
     let store = log.snapshots();
     // The store is used from another thread, like the log itself.

@@ -23,7 +23,7 @@ impl<E: Engine> Driver<E> {
         {
             bytes += entry.weight();
             self.apply(now, &entry);
-            self.snapshots.applied(&entry);
+            self.snapshots.applied(&entry, &self.config);
         }
         if bytes == 0 {
             return false;

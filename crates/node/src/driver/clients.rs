@@ -1,6 +1,7 @@
 //! What clients ask, in which order it runs, and what they are told.
 
 use quorate_consensus::{Engine, engine::ReadOutcome};
+use quorate_log::Room;
 use quorate_machine::Reply;
 
 use crate::{
@@ -42,7 +43,7 @@ impl<E: Engine> Driver<E> {
 
     /// Why no command is taken for the log at this moment, if none is.
     fn refusal(&self) -> Option<&'static str> {
-        if !self.has_room {
+        if self.room != Room::Enough {
             Some(NO_ROOM)
         } else if !self.leader_has_room() {
             Some(NO_ROOM_AT_LEADER)

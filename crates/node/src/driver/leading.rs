@@ -1,6 +1,9 @@
 //! What only a leader does: take commands in, stamp the passing of time, keep the calendar, hand over.
 
+use std::time::Duration;
+
 use quorate_consensus::{BootTime, Engine, Input as EngineInput, NodeId, ProposalId, Term, engine::RoleKind};
+use quorate_log::Room;
 use quorate_machine::{Group, Machine, Operation};
 
 use crate::{
@@ -41,6 +44,8 @@ enum Proposing {
 const STAMP_INTERVAL_MS: u64 = 1000;
 /// Deadlines closer together than this share a stamp.
 const STAMP_PAUSE_MS: u64 = 5;
+/// How long a leader waits with too little room on its disk before it gives way.
+const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 /// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
 const FENCE_PER_SECOND: u64 = 1 << 20;
 
@@ -99,7 +104,7 @@ impl<E: Engine> Driver<E> {
     pub(super) fn lead(&mut self, now: Now) {
         let Leadership::Leading(leader) = &mut self.leadership else { return };
         let Some(cluster_time) = self.engine.cluster_time(now.boot) else { return };
-        if !leader.intake.is_open() || !self.has_room || leader.proposing.is_some() {
+        if !leader.intake.is_open() || self.room == Room::Gone || leader.proposing.is_some() {
             return;
         }
         leader.calendar.heard(self.config.node, now.wall_ms, cluster_time, now.boot);
@@ -124,12 +129,12 @@ impl<E: Engine> Driver<E> {
     pub(super) fn leading_deadline(&self, now: Now) -> Option<BootTime> {
         let Leadership::Leading(leader) = &self.leadership else { return None };
         let cluster_time = self.engine.cluster_time(now.boot)?;
-        if !leader.intake.is_open() || !self.has_room {
+        if !leader.intake.is_open() || self.room == Room::Gone {
             return None;
         }
-        let stamp = leader.next_stamp_ms(&self.machine).map(|due_ms| {
-            now.boot.after(std::time::Duration::from_millis(due_ms.saturating_sub(cluster_time.millis)))
-        });
+        let stamp = leader
+            .next_stamp_ms(&self.machine)
+            .map(|due_ms| now.boot.after(Duration::from_millis(due_ms.saturating_sub(cluster_time.millis))));
         stamp.into_iter().chain([leader.calendar.deadline()]).min()
     }
 
@@ -150,7 +155,7 @@ impl<E: Engine> Driver<E> {
         self.next_gossip = now.boot.after(self.config.gossip_interval);
         let gossip = Gossip {
             applied: self.applied(),
-            room: self.has_room,
+            room: self.room == Room::Enough,
             wall_ms: now.wall_ms,
             followers: self.live_followers(now),
         };
@@ -158,21 +163,32 @@ impl<E: Engine> Driver<E> {
         self.out.send.extend(others.map(|member| (member, PeerMessage::Gossip(gossip))));
     }
 
-    /// Whether the disk has room for the log has changed.
-    pub(super) fn room(&mut self, now: Now, available: bool) {
-        if self.has_room == available {
-            return;
-        }
-        self.has_room = available;
-        // The others refuse writes while the leader has no room: they should know at once.
+    /// How much room the disk has for the log has changed.
+    pub(super) fn room_changed(&mut self, now: Now, room: Room) {
+        let was = std::mem::replace(&mut self.room, room);
+        // The others refuse writes while the leader has too little: they should know at once.
         self.next_gossip = now.boot;
-        if available {
-            self.notice(Level::Info, "the disk has room for the log again: writes are accepted".into());
-        } else {
-            self.notice(
-                Level::Warn,
-                "the disk has no room for the log: writes are refused, reads go on".into(),
-            );
+        match (was, room) {
+            (Room::Enough, Room::Scarce | Room::Gone) => {
+                self.crowded_since = Some(now.boot);
+                let text = "the disk has no room for the log: writes are refused, reads go on";
+                self.notice(Level::Warn, text.into());
+            }
+            (Room::Scarce | Room::Gone, Room::Enough) => {
+                self.crowded_since = None;
+                self.notice(Level::Info, "the disk has room for the log again: writes are accepted".into());
+            }
+            (Room::Enough, Room::Enough) | (Room::Scarce | Room::Gone, Room::Scarce | Room::Gone) => {}
+        }
+    }
+
+    /// A leader that has had too little room for a while gives way to a follower that has told since then that it
+    /// has enough. Without the pause, leadership would wander among nodes that are about to notice the same.
+    pub(super) fn give_way_if_crowded(&mut self, now: Now) {
+        if let Some(since) = self.crowded_since
+            && now.boot.since(since) >= CROWDED_PAUSE
+            && self.next_gossip <= now.boot
+        {
             self.hand_over(now);
         }
     }
@@ -183,7 +199,9 @@ impl<E: Engine> Driver<E> {
         if status.role.kind != RoleKind::Leader {
             return;
         }
-        let has_room = |peer: NodeId| self.gossip.get(&peer).is_some_and(|(gossip, _)| gossip.room);
+        let since = self.crowded_since.unwrap_or_default();
+        let has_room =
+            |peer: NodeId| self.gossip.get(&peer).is_some_and(|(gossip, at)| gossip.room && *at > since);
         let can_lead = |peer: NodeId| status.membership.voters.contains(&peer) && has_room(peer);
         let candidates = status.peers.iter().filter(|peer| peer.active && can_lead(peer.id));
         if let Some(successor) = candidates.max_by_key(|peer| peer.matched).map(|peer| peer.id) {

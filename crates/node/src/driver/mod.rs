@@ -24,6 +24,7 @@ pub(crate) mod snapshots;
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_consensus::{BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, engine::RoleView};
+use quorate_log::Room;
 use quorate_machine::Machine;
 
 use crate::{
@@ -60,7 +61,9 @@ pub struct Driver<E: Engine> {
     /// What each peer told last, and when.
     gossip: BTreeMap<NodeId, (Gossip, BootTime)>,
     next_gossip: BootTime,
-    has_room: bool,
+    room: Room,
+    /// Since when this node has too little room, if it has.
+    crowded_since: Option<BootTime>,
     out: Outputs<E::Message>,
     dead: bool,
 }
@@ -92,7 +95,8 @@ impl<E: Engine> Driver<E> {
             unapplied: VecDeque::new(),
             unsent: VecDeque::new(),
             gossip: BTreeMap::new(),
-            has_room: true,
+            room: Room::Enough,
+            crowded_since: None,
             out: Outputs::default(),
             dead: false,
         }
@@ -114,6 +118,7 @@ impl<E: Engine> Driver<E> {
         if !self.dead {
             self.engine.step(now.boot, quorate_consensus::Input::Deadline);
             self.expire(now);
+            self.give_way_if_crowded(now);
             self.settle(now);
             self.tell_others(now);
         }
@@ -169,7 +174,7 @@ impl<E: Engine> Driver<E> {
             Input::LogReplaced { meta } => {
                 self.engine.step(now.boot, EngineInput::SnapshotInstalled { meta });
             }
-            Input::Room { available } => self.room(now, available),
+            Input::Room(room) => self.room_changed(now, room),
             Input::Snapshot(done) => self.snapshot_done(now, done),
             Input::Shutdown => self.hand_over(now),
         }
@@ -178,7 +183,7 @@ impl<E: Engine> Driver<E> {
     fn take_peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage<E::Message>) {
         match message {
             // Without room a message that makes the log grow is as good as lost, and will come again.
-            PeerMessage::Engine(message) if !self.has_room && E::needs_room(&message) => {}
+            PeerMessage::Engine(message) if self.room == Room::Gone && E::needs_room(&message) => {}
             PeerMessage::Engine(message) => {
                 self.engine.step(now.boot, quorate_consensus::Input::Message { from, message });
             }

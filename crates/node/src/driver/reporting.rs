@@ -1,6 +1,7 @@
 //! What a driver tells those who watch it.
 
 use quorate_consensus::{Engine, NodeId, engine};
+use quorate_log::Room;
 use quorate_machine::Stats;
 
 use crate::{driver::Driver, input::Now, peer::Gossip};
@@ -38,7 +39,7 @@ impl<E: Engine> Driver<E> {
             stamp_ms: self.machine.stamp(),
             commands_in_flight: self.origin.len(),
             connections: self.connections.len(),
-            room: self.has_room,
+            room: self.room == Room::Enough,
             leader_followers: self.leader_followers(now),
             gossip: self.gossip.iter().map(|(&peer, &(gossip, _))| (peer, gossip)).collect(),
         }

@@ -1,11 +1,16 @@
 //! When a snapshot of the machine is made, and how one is given to and taken from a peer.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
-use quorate_consensus::{Engine, Entry, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect};
+use quorate_consensus::{
+    Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
+};
 use quorate_log::SnapshotHeader;
 use quorate_machine::Machine;
 
 use crate::{
+    config::Config,
     driver::Driver,
     input::{Now, SnapshotDone},
     output::{Level, LogTask, SnapshotTask},
@@ -19,13 +24,30 @@ pub(super) struct Snapshots {
     applied_bytes: usize,
     /// The term of the last applied entry.
     last_term: Term,
+    /// The entries applied last, each with its weight: those that stay in the log when it is compacted.
+    recent: VecDeque<(Index, usize)>,
+    recent_bytes: usize,
     making: bool,
 }
 
 impl Snapshots {
-    pub(super) fn applied(&mut self, entry: &Entry) {
-        self.applied_bytes += entry.weight();
+    pub(super) fn applied(&mut self, entry: &Entry, config: &Config) {
+        let bytes = entry.weight();
+        self.applied_bytes += bytes;
         self.last_term = entry.term;
+        self.recent.push_back((entry.index, bytes));
+        self.recent_bytes += bytes;
+        while self.recent.len() > config.snapshot_keep_entries
+            || self.recent_bytes > config.snapshot_keep_bytes
+        {
+            let Some((_, bytes)) = self.recent.pop_front() else { break };
+            self.recent_bytes -= bytes;
+        }
+    }
+
+    /// The first entry that stays in the log beside a snapshot at `index`.
+    fn keep_from(&self, index: Index) -> Index {
+        self.recent.front().map_or(index.next(), |&(oldest, _)| oldest.min(index.next()))
     }
 }
 
@@ -84,10 +106,9 @@ impl<E: Engine> Driver<E> {
 
     fn snapshot_made(&mut self, now: Now, meta: SnapshotMeta) {
         self.snapshots.making = false;
-        let keep_from = meta.index.next().0.saturating_sub(self.config.snapshot_keep_entries).max(1);
+        let keep_from = self.snapshots.keep_from(meta.index);
         self.notice(Level::Info, format!("made a snapshot at {} of {} bytes", meta.index, meta.bytes));
-        self.out.log.push(LogTask::Release { first_kept: keep_from });
-        let keep_from = quorate_consensus::Index(keep_from);
+        self.out.log.push(LogTask::Release { first_kept: keep_from.0 });
         self.engine.step(now.boot, EngineInput::SnapshotMade { meta, keep_from });
     }
 
@@ -108,8 +129,8 @@ impl<E: Engine> Driver<E> {
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
         self.membership = meta.membership.clone();
-        self.snapshots.applied_bytes = 0;
-        self.snapshots.last_term = meta.term;
+        self.snapshots =
+            Snapshots { last_term: meta.term, making: self.snapshots.making, ..Snapshots::default() };
         self.reconcile_with_machine(now);
         self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));
         let header = header(&meta);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use quorate_consensus::{Engine, NodeId, raft::Raft};
-use quorate_log::{Error, Log, LogEntry, Options, Recovered};
+use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{Limits, Machine};
 use quorate_node::{ConnId, Driver, Input, Now, record};
 
@@ -49,7 +49,7 @@ pub(super) struct Process {
     /// The earliest planned call for the sake of a deadline.
     pub(super) wake_at: Option<SimTime>,
     pub(super) connections: BTreeMap<ConnId, usize>,
-    pub(super) room: bool,
+    pub(super) room: Room,
     /// The disk has failed this process, so it must end.
     pub(super) disk_failed: bool,
     /// When steps began to be counted, and how many there were since.
@@ -145,7 +145,7 @@ impl Process {
             step_planned: false,
             wake_at: None,
             connections: BTreeMap::new(),
-            room: true,
+            room: Room::Enough,
             disk_failed: false,
             steps_counted: (at, 0),
         }

@@ -69,7 +69,7 @@ impl World {
         }
         let log = &mut process.writer.log;
         let kept = log.maintain().and_then(|_| if marks { log.mark() } else { Ok(()) });
-        let room = log.has_room();
+        let room = log.room();
         if self.lost_power(at, node) {
             return;
         }
@@ -81,7 +81,7 @@ impl World {
         let process = self.nodes[node].process.as_mut().expect("it was just seen");
         if process.room != room {
             process.room = room;
-            self.put(at, node, quorate_node::Input::Room { available: room });
+            self.put(at, node, quorate_node::Input::Room(room));
         }
     }
 
