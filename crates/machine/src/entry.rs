@@ -1,7 +1,7 @@
 //! The payload of a log entry: a batch of operations, grouped by the session on whose behalf they run.
 //!
 //! The driver encodes a [`Batch`] once, the log and the peers carry its bytes, and every replica decodes it in
-//! [`crate::Machine::apply`]. All of it is input from elsewhere: decoding is strict, bounded by the bytes that are
+//! [`crate::Machine::begin`]. All of it is input from elsewhere: decoding is strict, bounded by the bytes that are
 //! there, and never panics. Arguments share the payload's memory; the keyspace copies what it keeps.
 //!
 //! ```text

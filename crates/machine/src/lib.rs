@@ -6,7 +6,8 @@
 //! entries are equal, byte for byte of their snapshots.
 //!
 //! Where to read on:
-//! * [`machine`] has the front; [`entry`] what an entry carries; [`session`] how a command is applied once;
+//! * [`machine`] has the front; [`entry`] what an entry carries, the private module `applying` how it takes effect;
+//! * [`session`] is how a command is applied once;
 //! * [`command`] is the table that everybody asks, the private module `commands` has a file for each family;
 //! * [`snapshot`] is how a state travels.
 //!
@@ -17,6 +18,7 @@
 //! * **exactly once**: a command has one effect and one reply however often it is in the log;
 //! * **bounded**: every limit is a replicated setting, and reaching it is an error reply, the same everywhere.
 
+mod applying;
 pub mod command;
 mod commands;
 mod context;

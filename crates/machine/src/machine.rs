@@ -1,18 +1,19 @@
 //! The machine's front: entries in, replies out; reads; what the driver asks.
 //!
-//! [`Machine::apply`] is the only way to change a machine, and depends on nothing but the state and the entry. So
-//! two machines that applied the same entries are equal, whatever else happened to their nodes.
+//! To apply an entry ([`Machine::begin`] and [`Machine::apply_next`], or [`Machine::apply`] at one go) is the only
+//! way to change a machine, and depends on nothing but the state and the entry. So two machines that applied the
+//! same entries are equal, whatever else happened to their nodes.
 
 use bytes::Bytes;
 
+use crate::applying::Entry;
 use crate::command::{self, Spec};
 use crate::context::{Access, Caller, Context, execute};
-use crate::entry::{Batch, Group, Operation, Watched};
-use crate::error::Error;
+use crate::entry::Watched;
 use crate::identifiers::{SessionId, Stamp, Version};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
-use crate::session::{Admission, Refusal};
+use crate::session::Refusal;
 use crate::settings::Limits;
 use crate::state::State;
 
@@ -20,6 +21,8 @@ use crate::state::State;
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) state: State,
+    /// The entry that was begun and is not finished. Not part of the state: a snapshot is taken between entries.
+    pub(crate) under_way: Option<Entry>,
     /// Counts reads, for those that want to be random. Not part of the state: a read leaves no trace.
     reads: u64,
 }
@@ -83,157 +86,12 @@ impl Machine {
     }
 
     pub(crate) fn from_state(state: State) -> Self {
-        Self { state, reads: 0 }
+        Self { state, under_way: None, reads: 0 }
     }
 
-    /// Applies the committed entry `index`, stamped `stamp_ms`; without a payload (a blank entry, a configuration)
-    /// only time passes. Answers one [`Applied`] for each operation, in order.
-    ///
-    /// # Errors
-    /// Nothing has changed, and the node must stop: see [`Error`].
-    pub fn apply(
-        &mut self,
-        index: u64,
-        stamp_ms: u64,
-        payload: Option<&Bytes>,
-    ) -> Result<Vec<Applied>, Error> {
-        let applied = self.state.applied;
-        if applied.checked_add(1) != Some(index) {
-            return Err(Error::Order { applied, found: index });
-        }
-        let (before, stamp) = (self.state.stamp, Stamp(stamp_ms));
-        if stamp < before {
-            return Err(Error::TimeRegressed { before: before.0, after: stamp_ms });
-        }
-        let batch = payload.map(Batch::decode).transpose()?;
-        self.state.applied = index;
-        self.state.stamp = stamp;
-        let keys_max = self.state.settings.reclaim_keys_max;
-        self.state.keyspace.advance(stamp);
-        self.state.keyspace.reclaim(keys_max);
-
-        let mut results = Vec::new();
-        let mut ordinal = 0;
-        for group in batch.iter().flat_map(|batch| &batch.groups) {
-            self.apply_group(group, &mut ordinal, &mut results);
-        }
-        Ok(results)
-    }
-
-    fn apply_group(&mut self, group: &Group, ordinal: &mut u64, results: &mut Vec<Applied>) {
-        let session = group.session;
-        self.state.sessions.acknowledge(session, group.acked);
-        for (operation, sequence) in group.operations.iter().zip(group.first_sequence..) {
-            let outcome = self.apply_operation(session, sequence, operation, ordinal);
-            results.push(Applied { session, sequence, outcome });
-        }
-    }
-
-    /// Sees to it that a sequence is applied once.
-    fn apply_operation(
-        &mut self,
-        session: SessionId,
-        sequence: u64,
-        operation: &Operation,
-        ordinal: &mut u64,
-    ) -> Outcome {
-        if sequence == 0 {
-            return self.apply_unnumbered(session, operation);
-        }
-        match self.state.sessions.admit(session, sequence) {
-            Admission::Duplicate(reply) => Outcome::Reply(reply),
-            Admission::Refused(refusal) => Outcome::Refused(refusal),
-            Admission::Fresh => {
-                let reply = self.run(operation, ordinal);
-                self.state.sessions.retain(session, self.state.applied, &reply, &self.state.settings);
-                Outcome::Reply(reply)
-            }
-        }
-    }
-
-    /// Operations that may be applied twice, since the second time changes nothing that matters.
-    fn apply_unnumbered(&mut self, session: SessionId, operation: &Operation) -> Outcome {
-        match operation {
-            Operation::OpenSession => {
-                match self.state.sessions.open(session, self.state.applied, &self.state.settings) {
-                    Ok(()) => Outcome::Reply(Reply::ok()),
-                    Err(refusal) => Outcome::Refused(refusal),
-                }
-            }
-            Operation::Birth { .. } | Operation::Calendar { .. } => {
-                Outcome::Reply(self.run(operation, &mut 0))
-            }
-            Operation::Nothing | Operation::Command { .. } | Operation::Transaction { .. } => {
-                Outcome::Refused(Refusal::Misplaced)
-            }
-        }
-    }
-
-    fn run(&mut self, operation: &Operation, ordinal: &mut u64) -> Reply {
-        match operation {
-            Operation::Nothing => Reply::Null,
-            // A session is opened before it has numbers; here it already is.
-            Operation::OpenSession => Reply::ok(),
-            Operation::Command { db, user: _, args } => self.command(*db, args, ordinal),
-            Operation::Transaction { watched, commands } => self.transaction(watched, commands, ordinal),
-            Operation::Birth { cluster_id, fence_base, calendar_ms } => {
-                self.birth(*cluster_id, *fence_base, *calendar_ms);
-                Reply::ok()
-            }
-            Operation::Calendar { offset_ms } => {
-                self.state.calendar_offset_ms = *offset_ms;
-                Reply::ok()
-            }
-        }
-    }
-
-    fn birth(&mut self, cluster_id: u128, fence_base: u64, calendar_ms: i64) {
-        // 0 stands for an unborn cluster in snapshots.
-        if self.state.cluster_id.is_some() || cluster_id == 0 {
-            return;
-        }
-        let stamp_ms = i64::try_from(self.state.stamp.0).unwrap_or(i64::MAX);
-        self.state.cluster_id = Some(cluster_id);
-        self.state.calendar_offset_ms = calendar_ms.saturating_sub(stamp_ms);
-        self.state.keyspace.raise_fence(fence_base);
-    }
-
-    fn command(&mut self, db: u32, args: &[Bytes], ordinal: &mut u64) -> Reply {
-        *ordinal += 1;
-        let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
-        // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
-        // draw the same numbers.
-        let seed = (self.state.applied << 24) ^ *ordinal;
-        let now = self.state.stamp;
-        let mut context = Context {
-            state: &mut self.state,
-            db,
-            now,
-            present: now,
-            access: Access::Write,
-            caller: Caller::Client,
-            seed,
-            draws: 0,
-        };
-        execute(&mut context, args)
-    }
-
-    fn transaction(
-        &mut self,
-        watched: &[Watched],
-        commands: &[(u32, Vec<Bytes>)],
-        ordinal: &mut u64,
-    ) -> Reply {
-        if watched.iter().any(|watched| self.version(watched.db, &watched.key) != watched.version) {
-            return Reply::NullArray;
-        }
-        Reply::Array(commands.iter().map(|(db, args)| self.command(*db, args, ordinal)).collect())
-    }
-
-    /// Answers a command that changes nothing: of [`crate::Class::Read`], of
-    /// [`crate::Class::Pure`], or a read-only script. The
-    /// state is that of the last applied entry, what has expired included; `stamp_ms` is the leader's present
-    /// cluster time, which PTTL and TIME show.
+    /// Answers a command that changes nothing: of [`crate::Class::Read`], of [`crate::Class::Pure`], or a read-only
+    /// script. The state is that after the last applied operation, what has expired by the last begun entry's stamp
+    /// left out; `stamp_ms` is the leader's present cluster time, which PTTL and TIME show.
     pub fn read(&mut self, stamp_ms: u64, db: u32, args: &[Bytes]) -> Reply {
         let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
         self.state.keyspace.sweep();
@@ -269,18 +127,18 @@ impl Machine {
         keys.iter().map(watch).collect()
     }
 
-    fn version(&self, db: u32, key: &[u8]) -> Version {
+    pub(crate) fn version(&self, db: u32, key: &[u8]) -> Version {
         let slot = database(db).and_then(|db| self.state.keyspace.get(db, key, self.state.stamp));
         slot.map_or(Version(0), |slot| slot.version)
     }
 
-    /// The index of the last applied entry; 0: none.
+    /// The index of the last entry that was applied to its end; 0: none.
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.state.applied
     }
 
-    /// The stamp of the last applied entry, in milliseconds of cluster time.
+    /// The stamp of the last begun entry, in milliseconds of cluster time.
     #[must_use]
     pub fn stamp(&self) -> u64 {
         self.state.stamp.0
@@ -350,7 +208,8 @@ impl Machine {
     }
 }
 
-fn database(db: u32) -> Option<usize> {
+/// The database of a number that a client selected.
+pub(crate) fn database(db: u32) -> Option<usize> {
     usize::try_from(db).ok().filter(|db| *db < DATABASES)
 }
 

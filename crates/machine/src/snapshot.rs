@@ -151,8 +151,12 @@ impl Iterator for Snapshot {
 
 impl Machine {
     /// A view of the present state that later changes do not touch.
+    ///
+    /// # Panics
+    /// If an entry is under way: a snapshot holds the effects of whole entries only.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        assert!(!self.is_applying(), "a snapshot is taken between two entries");
         let state = &self.state;
         let databases = state.keyspace.databases().iter().enumerate().rev();
         let pages = databases.flat_map(|(db, database)| {
@@ -200,6 +204,9 @@ impl Machine {
 
     /// A fingerprint of the whole replicated state: equal states have equal ones. Takes time in proportion to the
     /// data.
+    ///
+    /// # Panics
+    /// If an entry is under way, as [`Machine::snapshot`] does.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hasher = SipHasher13::new();

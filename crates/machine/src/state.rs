@@ -8,9 +8,9 @@ use crate::settings::Limits;
 
 #[derive(Debug)]
 pub(crate) struct State {
-    /// The last entry applied; 0: none.
+    /// The last entry applied to its end; 0: none.
     pub(crate) applied: u64,
-    /// Its stamp.
+    /// The stamp of the last entry begun.
     pub(crate) stamp: Stamp,
     /// `None` until the first leader has said what cluster this is.
     pub(crate) cluster_id: Option<u128>,

@@ -82,6 +82,32 @@ fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
     outcomes
 }
 
+/// Applies a history one operation at a time, with reads before, between and behind them.
+fn apply_with_reads(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
+    let look = |machine: &mut Machine| {
+        for words in [&["RANDOMKEY"][..], &["KEYS", "*"], &["EVAL_RO", "return redis.call('get', 'a')", "0"]]
+        {
+            machine.read(machine.stamp() + 5, 0, &args(words));
+        }
+        assert_eq!(machine.versions(0, &args(&["a", "lock"])).len(), 2);
+    };
+    let mut outcomes = Vec::new();
+    for step in steps {
+        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let (before, stamp) = (machine.applied(), machine.stamp() + step.ms);
+        machine.begin(before + 1, stamp, Some(&payload)).expect("the entry is well-formed");
+        look(machine);
+        while let Some(applied) = machine.apply_next() {
+            assert!(machine.is_applying() && machine.applied() == before);
+            outcomes.push(applied.outcome);
+            look(machine);
+        }
+        assert!(!machine.is_applying() && machine.applied() == before + 1);
+        assert_eq!(machine.apply_next(), None, "without an entry there is nothing to apply");
+    }
+    outcomes
+}
+
 /// Any command of the table with about as many arguments as it takes, among them words that mean something.
 fn any_command() -> impl Strategy<Value = (u32, Vec<Bytes>)> {
     const WORDS: &[&str] = &[
@@ -157,6 +183,14 @@ proptest! {
         }
         prop_assert_eq!(one.hash(), other.hash());
         prop_assert_eq!(outcomes, apply(&mut Machine::new(Limits::default()), &steps));
+    }
+
+    #[test]
+    fn stopping_between_operations_changes_nothing(steps in steps()) {
+        let (mut one, mut other) = (Machine::new(Limits::default()), Machine::new(Limits::default()));
+        prop_assert_eq!(apply(&mut one, &steps), apply_with_reads(&mut other, &steps));
+        prop_assert_eq!(one.hash(), other.hash());
+        prop_assert_eq!(one.stats(), other.stats());
     }
 
     #[test]
@@ -339,6 +373,25 @@ fn an_entry_out_of_order_or_back_in_time_changes_nothing() {
     let garbage = Bytes::from_static(b"garbage");
     assert!(driver.machine.apply(index + 1, driver.stamp_ms + 1, Some(&garbage)).is_err());
     assert_eq!(driver.machine.hash(), hash);
+}
+
+/// A machine with an entry under way.
+fn begun() -> Machine {
+    let mut machine = Machine::new(Limits::default());
+    machine.begin(1, 1000, None).expect("the first entry");
+    machine
+}
+
+#[test]
+#[should_panic(expected = "between two entries")]
+fn no_snapshot_holds_half_an_entry() {
+    drop(begun().snapshot());
+}
+
+#[test]
+#[should_panic(expected = "one after another")]
+fn no_entry_begins_within_another() {
+    let _refused = begun().begin(2, 1000, None);
 }
 
 #[test]

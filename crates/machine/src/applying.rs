@@ -1,0 +1,224 @@
+//! How an entry takes effect: begun once, then applied one operation at a time.
+//!
+//! One entry can carry more work than a shard may stand still for. So the machine keeps the entry that was begun, and
+//! whoever drives it decides after each operation whether to go on at once or to look after the network first. Reads
+//! in between are linearizable: each operation takes effect at one instant, and they see those that have.
+//!
+//! * Where the driver stops shows in nothing: replies, state and snapshots are those of [`Machine::apply`].
+//! * Time passes for the whole entry when it is begun.
+//! * [`Machine::applied`] moves when the entry is finished. Until then a crash, like a snapshot, knows nothing of it,
+//!   and its operations are applied again from the first one, to the state before it.
+
+use std::vec::IntoIter;
+
+use bytes::Bytes;
+
+use crate::context::{Access, Caller, Context, execute};
+use crate::entry::{Batch, Group, Operation, Watched};
+use crate::error::Error;
+use crate::identifiers::{SessionId, Stamp};
+use crate::machine::{Applied, Machine, Outcome, database};
+use crate::reply::Reply;
+use crate::session::{Admission, Refusal};
+
+/// What is left of an entry that was begun. Operations are freed as they are applied.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    index: u64,
+    /// Groups whose turn has not come.
+    groups: IntoIter<Group>,
+    /// Whose operations are next.
+    session: SessionId,
+    /// The number of the next of them.
+    sequence: u64,
+    operations: IntoIter<Operation>,
+    /// Commands that were run, those within transactions included.
+    commands: u64,
+}
+
+impl Entry {
+    fn new(index: u64, batch: Option<Batch>) -> Self {
+        Self {
+            index,
+            groups: batch.map(|batch| batch.groups).unwrap_or_default().into_iter(),
+            session: SessionId::default(),
+            sequence: 0,
+            operations: IntoIter::default(),
+            commands: 0,
+        }
+    }
+}
+
+impl Machine {
+    /// Applies the committed entry `index`, stamped `stamp_ms`, at one go: [`Machine::begin`], and
+    /// [`Machine::apply_next`] to the end. Answers one [`Applied`] for each operation, in order.
+    ///
+    /// # Errors
+    /// Those of [`Machine::begin`].
+    pub fn apply(
+        &mut self,
+        index: u64,
+        stamp_ms: u64,
+        payload: Option<&Bytes>,
+    ) -> Result<Vec<Applied>, Error> {
+        self.begin(index, stamp_ms, payload)?;
+        Ok(std::iter::from_fn(|| self.apply_next()).collect())
+    }
+
+    /// Begins to apply the committed entry `index`, stamped `stamp_ms`; without a payload (a blank entry, a
+    /// configuration) only time passes. What the stamp lets expire has expired after this, and a bounded number of
+    /// expired keys is freed. [`Machine::apply_next`] does the rest, and must be called to the end also for an entry
+    /// without operations.
+    ///
+    /// # Errors
+    /// Nothing has changed, and the node must stop: see [`Error`].
+    ///
+    /// # Panics
+    /// If an entry is under way already.
+    pub fn begin(&mut self, index: u64, stamp_ms: u64, payload: Option<&Bytes>) -> Result<(), Error> {
+        assert!(!self.is_applying(), "entries are applied one after another");
+        let applied = self.state.applied;
+        if applied.checked_add(1) != Some(index) {
+            return Err(Error::Order { applied, found: index });
+        }
+        let (before, stamp) = (self.state.stamp, Stamp(stamp_ms));
+        if stamp < before {
+            return Err(Error::TimeRegressed { before: before.0, after: stamp_ms });
+        }
+        let batch = payload.map(Batch::decode).transpose()?;
+        self.state.stamp = stamp;
+        self.state.keyspace.advance(stamp);
+        self.state.keyspace.reclaim(self.state.settings.reclaim_keys_max);
+        self.under_way = Some(Entry::new(index, batch));
+        Ok(())
+    }
+
+    /// Applies the next operation of the entry that was begun. `None` when there is no further one: the entry is then
+    /// finished, [`Machine::applied`] has moved to it, and the next one can be begun.
+    pub fn apply_next(&mut self) -> Option<Applied> {
+        let mut entry = self.under_way.take()?;
+        let applied = self.advance(&mut entry);
+        match applied {
+            Some(_) => self.under_way = Some(entry),
+            None => self.state.applied = entry.index,
+        }
+        applied
+    }
+
+    /// Whether an entry was begun and is not finished.
+    #[must_use]
+    pub fn is_applying(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    fn advance(&mut self, entry: &mut Entry) -> Option<Applied> {
+        loop {
+            if let Some(operation) = entry.operations.next() {
+                let (session, sequence) = (entry.session, entry.sequence);
+                // Decoding has seen to it that the numbers of a group do not overflow.
+                entry.sequence += 1;
+                let outcome = self.apply_operation(entry, sequence, &operation);
+                return Some(Applied { session, sequence, outcome });
+            }
+            let group = entry.groups.next()?;
+            self.state.sessions.acknowledge(group.session, group.acked);
+            (entry.session, entry.sequence) = (group.session, group.first_sequence);
+            entry.operations = group.operations.into_iter();
+        }
+    }
+
+    /// Sees to it that a sequence is applied once.
+    fn apply_operation(&mut self, entry: &mut Entry, sequence: u64, operation: &Operation) -> Outcome {
+        if sequence == 0 {
+            return self.apply_unnumbered(entry, operation);
+        }
+        match self.state.sessions.admit(entry.session, sequence) {
+            Admission::Duplicate(reply) => Outcome::Reply(reply),
+            Admission::Refused(refusal) => Outcome::Refused(refusal),
+            Admission::Fresh => {
+                let reply = self.run(entry, operation);
+                self.state.sessions.retain(entry.session, entry.index, &reply, &self.state.settings);
+                Outcome::Reply(reply)
+            }
+        }
+    }
+
+    /// Operations that may be applied twice, since the second time changes nothing that matters.
+    fn apply_unnumbered(&mut self, entry: &mut Entry, operation: &Operation) -> Outcome {
+        match operation {
+            Operation::OpenSession => {
+                match self.state.sessions.open(entry.session, entry.index, &self.state.settings) {
+                    Ok(()) => Outcome::Reply(Reply::ok()),
+                    Err(refusal) => Outcome::Refused(refusal),
+                }
+            }
+            Operation::Birth { .. } | Operation::Calendar { .. } => {
+                Outcome::Reply(self.run(entry, operation))
+            }
+            Operation::Nothing | Operation::Command { .. } | Operation::Transaction { .. } => {
+                Outcome::Refused(Refusal::Misplaced)
+            }
+        }
+    }
+
+    fn run(&mut self, entry: &mut Entry, operation: &Operation) -> Reply {
+        match operation {
+            Operation::Nothing => Reply::Null,
+            // A session is opened before it has numbers; here it already is.
+            Operation::OpenSession => Reply::ok(),
+            Operation::Command { db, user: _, args } => self.command(entry, *db, args),
+            Operation::Transaction { watched, commands } => self.transaction(entry, watched, commands),
+            Operation::Birth { cluster_id, fence_base, calendar_ms } => {
+                self.birth(*cluster_id, *fence_base, *calendar_ms);
+                Reply::ok()
+            }
+            Operation::Calendar { offset_ms } => {
+                self.state.calendar_offset_ms = *offset_ms;
+                Reply::ok()
+            }
+        }
+    }
+
+    fn birth(&mut self, cluster_id: u128, fence_base: u64, calendar_ms: i64) {
+        // 0 stands for an unborn cluster in snapshots.
+        if self.state.cluster_id.is_some() || cluster_id == 0 {
+            return;
+        }
+        let stamp_ms = i64::try_from(self.state.stamp.0).unwrap_or(i64::MAX);
+        self.state.cluster_id = Some(cluster_id);
+        self.state.calendar_offset_ms = calendar_ms.saturating_sub(stamp_ms);
+        self.state.keyspace.raise_fence(fence_base);
+    }
+
+    fn command(&mut self, entry: &mut Entry, db: u32, args: &[Bytes]) -> Reply {
+        entry.commands += 1;
+        let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
+        // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
+        // draw the same numbers.
+        let seed = (entry.index << 24) ^ entry.commands;
+        let now = self.state.stamp;
+        let mut context = Context {
+            state: &mut self.state,
+            db,
+            now,
+            present: now,
+            access: Access::Write,
+            caller: Caller::Client,
+            seed,
+            draws: 0,
+        };
+        execute(&mut context, args)
+    }
+
+    fn transaction(
+        &mut self,
+        entry: &mut Entry,
+        watched: &[Watched],
+        commands: &[(u32, Vec<Bytes>)],
+    ) -> Reply {
+        if watched.iter().any(|watched| self.version(watched.db, &watched.key) != watched.version) {
+            return Reply::NullArray;
+        }
+        Reply::Array(commands.iter().map(|(db, args)| self.command(entry, *db, args)).collect())
+    }
+}
