@@ -55,18 +55,21 @@ impl Calendar {
             return None;
         }
         self.next_check = now.after(CHECK_INTERVAL);
-        let target = self.median(membership, now)?;
+        let (lower, upper) = self.median(membership, now)?;
+        let target = offset_ms.clamp(lower, upper);
         let difference = target.saturating_sub(offset_ms);
         if difference > TOLERANCE_MS && !self.stepped {
             self.stepped = true;
             return Some(target);
         }
         self.stepped = true;
-        (difference.abs() > TOLERANCE_MS).then(|| offset_ms + difference.clamp(-STEP_MS, STEP_MS))
+        (difference.unsigned_abs() > TOLERANCE_MS.unsigned_abs())
+            .then(|| offset_ms + difference.clamp(-STEP_MS, STEP_MS))
     }
 
-    /// The median of the voters' samples; `None` unless a quorum has told its clock lately.
-    fn median(&self, membership: &Membership, now: BootTime) -> Option<i64> {
+    /// The median of the voters' samples: of an even number the two in the middle, between which nothing is wrong.
+    /// `None` unless a quorum has told its clock lately.
+    fn median(&self, membership: &Membership, now: BootTime) -> Option<(i64, i64)> {
         let fresh = |node: NodeId| {
             self.samples
                 .get(&node)
@@ -78,7 +81,7 @@ impl Calendar {
         }
         let mut offsets: Vec<i64> = membership.voters.iter().filter_map(|&voter| fresh(voter)).collect();
         offsets.sort_unstable();
-        offsets.get((offsets.len() - 1) / 2).copied()
+        Some((offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]))
     }
 }
 
@@ -107,6 +110,14 @@ mod tests {
         assert_eq!(calendar.correction(1_000, &members(), at(1)), None);
         hear(&mut calendar, [-900_000_000, 1_000, 1_050], 2);
         assert_eq!(calendar.correction(1_000, &members(), at(2)), None);
+    }
+
+    #[test]
+    fn of_two_clocks_that_differ_neither_is_believed() {
+        let mut calendar = Calendar::new(at(0));
+        calendar.heard(NodeId(1), 1_000, ClusterTime { millis: 0 }, at(1));
+        calendar.heard(NodeId(2), -900_000, ClusterTime { millis: 0 }, at(1));
+        assert_eq!(calendar.correction(1_000, &members(), at(1)), None);
     }
 
     #[test]

@@ -29,6 +29,11 @@ pub struct Config {
     /// The most bytes of commands in one message to the leader, and in one entry. A larger command travels
     /// alone.
     pub batch_bytes_max: usize,
+    /// The most bytes of an entry: what the log and the peers' messages can hold. A command that would not fit is
+    /// refused. At least `batch_bytes_max`.
+    pub entry_bytes_max: usize,
+    /// The most bytes of committed entries that wait to be applied; beyond it no more are taken.
+    pub backlog_bytes_max: usize,
     /// The most bytes of commands that a leader holds before they are in its log; beyond it they are dropped,
     /// and their origins send them again.
     pub intake_bytes_max: usize,
@@ -54,6 +59,8 @@ impl Config {
             origin_bytes_max: 64 << 20,
             origin_commands_max: 8192,
             batch_bytes_max: 1 << 20,
+            entry_bytes_max: 12 << 20,
+            backlog_bytes_max: 64 << 20,
             intake_bytes_max: 64 << 20,
             snapshot_log_bytes: 64 << 20,
             snapshot_keep_entries: 4096,

@@ -31,13 +31,37 @@ enum InFlight {
     Nothing,
     Reads(usize),
     Logged(usize),
+    /// The client was told that an outcome is unknown: it gets no further answer, and what it still sends is not
+    /// begun.
+    Closed,
 }
 
-/// A request that may begin now.
+/// What becomes of a connection's next request.
 #[derive(Debug)]
-pub(crate) enum Begin {
+pub(crate) enum Next {
+    /// It takes the way of the read index.
     Read(ReadRequest),
+    /// It travels in the log.
     Log(Operation),
+    /// It was taken away, and this is its answer.
+    Refused(Refusal),
+    /// There is none, or it must wait.
+    Wait,
+}
+
+/// Why a request is not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// This node's disk has no room.
+    NoRoom,
+    /// The leader's disk has no room.
+    NoRoomAtLeader,
+    /// So many disks have no room that nothing could be committed.
+    NoRoomAtQuorum,
+    /// Too many bytes of this node's clients are under way.
+    TooMuchWaits,
+    /// It is larger than an entry of the log may be.
+    TooLarge,
 }
 
 /// A request on the way of the read index.
@@ -50,53 +74,66 @@ pub(crate) enum ReadRequest {
 impl Connection {
     /// Adds requests that arrived together.
     pub(crate) fn extend(&mut self, requests: Vec<Request>) {
-        self.waiting.extend(requests);
+        match self.in_flight {
+            InFlight::Closed => {}
+            InFlight::Nothing | InFlight::Reads(_) | InFlight::Logged(_) => self.waiting.extend(requests),
+        }
     }
 
-    /// Whether no answer is owed.
-    pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.in_flight, InFlight::Nothing)
-    }
-
-    /// The next request, if it may begin, and counts it as in flight. With `log_has_room` false nothing new is
-    /// begun in the log.
-    pub(crate) fn begin_next(&mut self, log_has_room: bool) -> Option<Begin> {
-        let next = self.waiting.front()?;
+    /// Takes the next request, if it may begin, and counts it as in flight. One that would go to the log is
+    /// refused for the reason that `refusal` gives, but only on a quiet connection: an answer must not overtake
+    /// an earlier one.
+    pub(crate) fn next(&mut self, refusal: impl FnOnce(&Action) -> Option<Refusal>) -> Next {
+        let Some(next) = self.waiting.front() else { return Next::Wait };
         let to_log = match (self.in_flight, &next.action) {
             (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_)) => false,
             (InFlight::Nothing, Action::Write(_) | Action::Transaction { .. }) => true,
             (InFlight::Logged(_), Action::Read(_) | Action::Write(_) | Action::Transaction { .. }) => true,
             (InFlight::Reads(_), Action::Write(_) | Action::Transaction { .. })
-            | (InFlight::Logged(_), Action::Watch(_)) => return None,
+            | (InFlight::Logged(_), Action::Watch(_))
+            | (InFlight::Closed, _) => return Next::Wait,
         };
-        if to_log && !log_has_room {
-            return None;
+        let refusal = if to_log { refusal(&next.action) } else { None };
+        match (refusal, self.in_flight) {
+            (Some(refusal), InFlight::Nothing) => {
+                self.waiting.pop_front();
+                return Next::Refused(refusal);
+            }
+            (Some(_), InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Closed) => return Next::Wait,
+            (None, _) => {}
         }
-        let request = self.waiting.pop_front()?;
+        let Some(request) = self.waiting.pop_front() else { return Next::Wait };
         self.in_flight = match self.in_flight {
             InFlight::Nothing if to_log => InFlight::Logged(1),
             InFlight::Nothing => InFlight::Reads(1),
             InFlight::Reads(count) => InFlight::Reads(count + 1),
             InFlight::Logged(count) => InFlight::Logged(count + 1),
+            InFlight::Closed => InFlight::Closed,
         };
-        Some(if to_log { Begin::Log(operation(request)) } else { Begin::Read(read_request(request)) })
+        if to_log { Next::Log(operation(request)) } else { Next::Read(read_request(request)) }
     }
 
-    /// Takes the next request away without beginning it, so that it can be refused. Only a quiet connection
-    /// may: an answer must not overtake an earlier one.
-    pub(crate) fn refuse_next(&mut self) -> Option<Request> {
-        assert!(self.is_quiet(), "a refusal would overtake an answer");
-        self.waiting.pop_front()
-    }
-
-    /// Counts one answer.
-    pub(crate) fn answered(&mut self) {
+    /// Counts one answer. Whether the client is still to get it.
+    pub(crate) fn answered(&mut self) -> bool {
         self.in_flight = match self.in_flight {
             InFlight::Reads(1) | InFlight::Logged(1) => InFlight::Nothing,
             InFlight::Reads(count) => InFlight::Reads(count - 1),
             InFlight::Logged(count) => InFlight::Logged(count - 1),
+            InFlight::Closed => return false,
             InFlight::Nothing => panic!("an answer to a request that is not in flight"),
         };
+        true
+    }
+
+    /// Whether no answer is owed, so that anything may begin.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.in_flight, InFlight::Nothing)
+    }
+
+    /// The client gets no further answer. Whether it is told so now, for the first time.
+    pub(crate) fn close(&mut self) -> bool {
+        self.waiting.clear();
+        !matches!(std::mem::replace(&mut self.in_flight, InFlight::Closed), InFlight::Closed)
     }
 }
 
@@ -143,47 +180,64 @@ mod tests {
         connection
     }
 
+    fn next(connection: &mut Connection) -> Next {
+        connection.next(|_| None)
+    }
+
     #[test]
     fn reads_alone_take_the_read_index_together() {
         let mut connection = connection(vec![read(), watch(), read()]);
         for _ in 0..3 {
-            assert!(matches!(connection.begin_next(true), Some(Begin::Read(_))));
+            assert!(matches!(next(&mut connection), Next::Read(_)));
         }
-        assert!(connection.begin_next(true).is_none());
+        assert!(matches!(next(&mut connection), Next::Wait));
     }
 
     #[test]
     fn write_behind_a_read_waits_until_it_is_served() {
         let mut connection = connection(vec![read(), write()]);
-        assert!(matches!(connection.begin_next(true), Some(Begin::Read(_))));
-        assert!(connection.begin_next(true).is_none());
-        connection.answered();
-        assert!(matches!(connection.begin_next(true), Some(Begin::Log(_))));
+        assert!(matches!(next(&mut connection), Next::Read(_)));
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Log(_)));
     }
 
     #[test]
     fn read_behind_a_write_travels_in_the_log() {
         let mut connection = connection(vec![write(), read(), write()]);
         for _ in 0..3 {
-            assert!(matches!(connection.begin_next(true), Some(Begin::Log(_))));
+            assert!(matches!(next(&mut connection), Next::Log(_)));
         }
     }
 
     #[test]
     fn watch_behind_a_write_waits_until_it_is_applied() {
         let mut connection = connection(vec![write(), watch()]);
-        assert!(matches!(connection.begin_next(true), Some(Begin::Log(_))));
-        assert!(connection.begin_next(true).is_none());
-        connection.answered();
-        assert!(matches!(connection.begin_next(true), Some(Begin::Read(_))));
+        assert!(matches!(next(&mut connection), Next::Log(_)));
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Read(_)));
     }
 
     #[test]
-    fn full_log_holds_writes_back_and_lets_reads_pass() {
-        let mut connection = connection(vec![read(), write()]);
-        assert!(matches!(connection.begin_next(false), Some(Begin::Read(_))));
-        connection.answered();
-        assert!(connection.begin_next(false).is_none());
-        assert!(connection.refuse_next().is_some());
+    fn refusal_waits_for_earlier_answers_and_does_not_concern_reads() {
+        let refuse = |_: &Action| Some(Refusal::NoRoom);
+        let mut connection = connection(vec![read(), write(), read()]);
+        assert!(matches!(connection.next(refuse), Next::Read(_)));
+        assert!(matches!(connection.next(refuse), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(connection.next(refuse), Next::Refused(Refusal::NoRoom)));
+        assert!(matches!(connection.next(refuse), Next::Read(_)));
+    }
+
+    #[test]
+    fn closed_connection_begins_and_answers_nothing() {
+        let mut connection = connection(vec![write(), write()]);
+        assert!(matches!(next(&mut connection), Next::Log(_)));
+        assert!(connection.close());
+        assert!(!connection.close());
+        connection.extend(vec![write()]);
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(!connection.answered());
     }
 }

@@ -99,11 +99,13 @@ impl Intake {
         };
         let Some(group) = beginning_at(group, *next) else { return };
         *next += group.operations.len() as u64;
-        self.taken_bytes += weight(&group);
-        self.taken.push(group);
-        if self.taken_bytes >= self.limits.batch_bytes {
+        let bytes = weight(&group);
+        // A batch is at most so large, or one group, which its origin keeps as small.
+        if self.taken_bytes + bytes > self.limits.batch_bytes {
             self.close_batch();
         }
+        self.taken_bytes += bytes;
+        self.taken.push(group);
     }
 
     /// Adds an operation of the cluster itself, which belongs to no session.

@@ -12,10 +12,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use bytes::Bytes;
 use quorate_consensus::{BootTime, NodeId, Term};
 use quorate_machine::{Group, Operation, Reply, SessionId};
 
-use crate::{config::Config, input::ConnId};
+use crate::{
+    config::Config,
+    input::{Action, ConnId},
+};
 
 /// This node's session and what is under way in it.
 #[derive(Debug)]
@@ -255,28 +259,53 @@ const ONLY_STREAM: u64 = 0;
 /// How long a lost connection gets to come back before its commands are sent again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(30);
 
-/// The bytes that a command counts for: its arguments, and a share for what surrounds each.
+/// The bytes that a command counts for: its arguments, and a share for what surrounds each, which is at least
+/// what encoding adds.
 pub(crate) fn weight(operation: &Operation) -> usize {
-    const SHARE_BYTES: usize = 16;
-    let weigh = |args: &[bytes::Bytes]| args.iter().map(|arg| arg.len() + SHARE_BYTES).sum::<usize>();
-    SHARE_BYTES
-        + match operation {
-            Operation::Command { args, .. } => weigh(args),
-            Operation::Transaction { watched, commands } => {
-                let watched: usize = watched.iter().map(|watched| watched.key.len() + SHARE_BYTES).sum();
-                watched + commands.iter().map(|(_, args)| weigh(args)).sum::<usize>()
-            }
-            Operation::OpenSession
-            | Operation::Birth { .. }
-            | Operation::Calendar { .. }
-            | Operation::Nothing => 0,
+    match operation {
+        Operation::Command { args, .. } => ENVELOPE_BYTES + weigh_all(args),
+        Operation::Transaction { watched, commands } => {
+            let keys = watched.iter().map(|watched| weigh(&watched.key));
+            weigh_transaction(keys, commands)
         }
+        Operation::OpenSession
+        | Operation::Birth { .. }
+        | Operation::Calendar { .. }
+        | Operation::Nothing => ENVELOPE_BYTES,
+    }
+}
+
+/// The bytes that a request will count for when it is logged.
+pub(crate) fn weight_of(action: &Action) -> usize {
+    match action {
+        Action::Read(args) | Action::Write(args) => ENVELOPE_BYTES + weigh_all(args),
+        Action::Transaction { watched, commands } => {
+            weigh_transaction(watched.iter().map(|watched| weigh(&watched.key)), commands)
+        }
+        Action::Watch(_) => 0,
+    }
+}
+
+/// The most that a batch, a group and an operation add around arguments.
+const ENVELOPE_BYTES: usize = 128;
+/// The most that surrounds one argument.
+const SHARE_BYTES: usize = 16;
+
+fn weigh(argument: &Bytes) -> usize {
+    argument.len() + SHARE_BYTES
+}
+
+fn weigh_all(args: &[Bytes]) -> usize {
+    args.iter().map(weigh).sum()
+}
+
+fn weigh_transaction(watched: impl Iterator<Item = usize>, commands: &[(u32, Vec<Bytes>)]) -> usize {
+    let commands: usize = commands.iter().map(|(_, args)| SHARE_BYTES + weigh_all(args)).sum();
+    ENVELOPE_BYTES + watched.map(|bytes| bytes + SHARE_BYTES).sum::<usize>() + commands
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     const LEADER: Option<(Term, NodeId)> = Some((Term(1), NodeId(2)));

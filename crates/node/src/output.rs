@@ -76,7 +76,7 @@ pub enum SnapshotTask {
         /// What it stands for; the size is not known yet.
         meta: SnapshotMeta,
         /// A cheap view of the machine's state, independent of what happens to it from now on.
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
     },
     /// Read a chunk for a peer, then report `Loaded` or `Missing`.
     Load {

@@ -64,9 +64,8 @@ impl Reads {
     /// A new question on behalf of all that still wait, if any do: the leader has changed, or an answer is
     /// overdue.
     pub(crate) fn ask_again(&mut self, now: BootTime, ask_again_after: Duration) -> Option<ReadId> {
-        let unanswered = matches!(self.groups.back()?.state, State::Asked(_));
-        if !unanswered {
-            self.ask_again_at = None;
+        self.ask_again_at = None;
+        if !matches!(self.groups.back()?.state, State::Asked(_)) {
             return None;
         }
         let id = self.new_id();
@@ -105,8 +104,14 @@ impl Reads {
 
     /// The oldest reads, if they have waited for `timeout`.
     pub(crate) fn take_expired(&mut self, now: BootTime, timeout: Duration) -> Option<Group> {
-        let expired = now >= self.groups.front()?.arrived.after(timeout);
-        if expired { self.groups.pop_front() } else { None }
+        if now < self.groups.front()?.arrived.after(timeout) {
+            return None;
+        }
+        let expired = self.groups.pop_front();
+        if self.groups.is_empty() {
+            self.ask_again_at = None;
+        }
+        expired
     }
 
     /// When something must happen, if nothing else does before.
@@ -193,5 +198,6 @@ mod tests {
         let timeout = Duration::from_secs(15);
         assert!(reads.take_expired(at(14_999), timeout).is_none());
         assert_eq!(reads.take_expired(at(15_000), timeout).map(|group| group.reads.len()), Some(1));
+        assert_eq!(reads.deadline(timeout), None, "a deadline that stays in the past is a busy loop");
     }
 }

@@ -21,6 +21,10 @@ use crate::{
     engine::{PeerStatus, ProposalOutcome},
 };
 
+/// How much of the log, as a multiple of what may be uncommitted, is kept for a peer that installs a snapshot: some
+/// hundred megabytes by default. A peer that takes longer begins anew with a newer snapshot.
+const HELD_FOR_TRANSFER: usize = 4;
+
 /// The state of a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leader {
@@ -171,6 +175,15 @@ impl Raft {
         // Nothing after the hint can agree, nor any entry here at or before it of a greater term.
         let agree_at = self.log.may_agree(hint.index, hint.term).index.min(hint.index);
         peer.rejected(base, agree_at);
+    }
+
+    /// The first entry that a peer will need once the snapshot on its way is installed; without it, it would need
+    /// one snapshot after the other. `None` if there is no such peer, or if the entries weigh too much by now.
+    pub(super) fn needed_behind_transfers(&self) -> Option<Index> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let needed = leader.peers.values().filter_map(Peer::transfers).min()?.next();
+        let bytes: usize = self.log.range(needed, self.log.last_index()).map(Entry::weight).sum();
+        (bytes <= self.config.uncommitted_bytes_max.saturating_mul(HELD_FOR_TRANSFER)).then_some(needed)
     }
 
     /// Commits what a quorum has on its disks, if it ends in an entry of this term.

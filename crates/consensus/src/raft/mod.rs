@@ -358,7 +358,8 @@ impl Raft {
             "snapshot {snapshot} beyond {}, the last handed out",
             self.handed_out
         );
-        self.log.compact(keep_from.min(snapshot.next()));
+        let keep_from = keep_from.min(snapshot.next());
+        self.log.compact(self.needed_behind_transfers().map_or(keep_from, |needed| needed.min(keep_from)));
     }
 
     fn unreachable(&mut self, now: BootTime, peer: NodeId) {

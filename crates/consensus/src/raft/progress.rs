@@ -134,6 +134,18 @@ impl Peer {
         }
     }
 
+    /// The last entry of the snapshot that it is being sent, if any.
+    pub(super) fn transfers(&self) -> Option<Index> {
+        match &self.progress {
+            Progress::Snapshot(Outgoing::Loading { meta, .. } | Outgoing::Sent { meta, .. }) => {
+                Some(meta.index)
+            }
+            Progress::Snapshot(Outgoing::Opening | Outgoing::Absent { .. })
+            | Progress::Probe { .. }
+            | Progress::Replicate { .. } => None,
+        }
+    }
+
     /// The name of the state.
     pub(super) fn state_name(&self) -> &'static str {
         match self.progress {

@@ -22,6 +22,7 @@ impl<E: Engine> Driver<E> {
             && let Some(entry) = self.unapplied.pop_front()
         {
             bytes += entry.weight();
+            self.backlog_bytes -= entry.weight();
             self.apply(now, &entry);
             self.snapshots.applied(&entry, &self.config);
         }
@@ -49,12 +50,17 @@ impl<E: Engine> Driver<E> {
             Ok(applied) => applied.into_iter().for_each(|applied| self.applied_one(now, applied)),
             Err(error) => self.die(format!("entry {} could not be applied: {error}", entry.index)),
         }
-        if let Some(id) = self.machine.cluster_id()
-            && !was_born
-        {
-            self.out.log.push(LogTask::SetClusterId { id });
+        if !was_born {
+            self.record_cluster_id();
         }
         self.leadership.applied(entry.term, &self.machine, &self.config, now);
+    }
+
+    /// Has the disk remember which cluster it belongs to, if the machine knows it.
+    pub(super) fn record_cluster_id(&mut self) {
+        if let Some(id) = self.machine.cluster_id() {
+            self.out.log.push(LogTask::SetClusterId { id });
+        }
     }
 
     fn applied_one(&mut self, now: Now, applied: Applied) {

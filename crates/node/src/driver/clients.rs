@@ -1,14 +1,14 @@
 //! What clients ask, in which order it runs, and what they are told.
 
-use quorate_consensus::{Engine, engine::ReadOutcome};
+use quorate_consensus::{Engine, NodeId, engine::ReadOutcome};
 use quorate_log::Room;
 use quorate_machine::Reply;
 
 use crate::{
-    connection::{Begin, ReadRequest},
-    driver::{Driver, leading::Leadership},
-    input::{ConnId, Now, Request},
-    origin::Expired,
+    connection::{Connection, Next, ReadRequest, Refusal},
+    driver::Driver,
+    input::{Action, ConnId, Now, Request},
+    origin::{self, Expired},
     output::Answer,
     peer::PeerMessage,
 };
@@ -28,29 +28,41 @@ impl<E: Engine> Driver<E> {
 
     /// Begins or refuses one request of a connection; false when there is none that may begin.
     fn begin_next(&mut self, now: Now, conn: ConnId) -> bool {
-        let refusal = self.refusal();
+        let crowded = self.refusal();
+        let entry_bytes_max = self.config.entry_bytes_max;
+        let too_large = |action: &Action| origin::weight_of(action) > entry_bytes_max;
+        let refusal = |action: &Action| if too_large(action) { Some(Refusal::TooLarge) } else { crowded };
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
-        match (connection.begin_next(refusal.is_none()), refusal) {
-            (Some(Begin::Read(request)), _) => self.reads.add(conn, request),
-            (Some(Begin::Log(operation)), _) => self.origin.submit(now.boot, conn, operation),
-            (None, Some(refusal)) if connection.is_quiet() && connection.refuse_next().is_some() => {
-                self.out.answers.push((conn, Answer::Reply(error(refusal))));
-            }
-            (None, _) => return false,
+        match connection.next(refusal) {
+            Next::Read(request) => self.reads.add(conn, request),
+            Next::Log(operation) => self.origin.submit(now.boot, conn, operation),
+            Next::Refused(refusal) => self.out.answers.push((conn, Answer::Reply(error(text(refusal))))),
+            Next::Wait => return false,
         }
         true
     }
 
     /// Why no command is taken for the log at this moment, if none is.
-    fn refusal(&self) -> Option<&'static str> {
+    fn refusal(&self) -> Option<Refusal> {
         if self.room != Room::Enough {
-            Some(NO_ROOM)
-        } else if !self.leader_has_room() {
-            Some(NO_ROOM_AT_LEADER)
+            Some(Refusal::NoRoom)
+        } else if self.role.leader.is_some_and(|leader| !self.has_room(leader)) {
+            Some(Refusal::NoRoomAtLeader)
+        } else if !self.membership.has_quorum(|voter| self.has_room(voter)) {
+            Some(Refusal::NoRoomAtQuorum)
         } else if !self.origin.has_room() {
-            Some(TOO_MUCH_WAITS)
+            Some(Refusal::TooMuchWaits)
         } else {
             None
+        }
+    }
+
+    /// Whether a member's disk has room, by what it told last; a member that has told nothing may have.
+    fn has_room(&self, member: NodeId) -> bool {
+        if member == self.config.node {
+            self.room == Room::Enough
+        } else {
+            self.gossip.get(&member).is_none_or(|(gossip, _)| gossip.room)
         }
     }
 
@@ -103,7 +115,9 @@ impl<E: Engine> Driver<E> {
     /// Answers a request that was begun, so that the next of its connection may begin.
     pub(super) fn answer(&mut self, conn: ConnId, answer: Answer) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        connection.answered();
+        if !connection.answered() {
+            return;
+        }
         if connection.is_quiet() {
             self.runnable.push_back(conn);
         }
@@ -127,19 +141,11 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Tells a client nothing but that nothing is known.
+    /// Tells a client nothing but that nothing is known. Its connection is remembered until it is gone, since more
+    /// of its requests may be on their way here.
     pub(super) fn close(&mut self, conn: ConnId, reason: &'static str) {
-        if self.connections.remove(&conn).is_some() {
+        if self.connections.get_mut(&conn).is_some_and(Connection::close) {
             self.out.answers.push((conn, Answer::Close(reason)));
-        }
-    }
-
-    fn leader_has_room(&self) -> bool {
-        match (&self.leadership, self.role.leader) {
-            (Leadership::Following, Some(leader)) => {
-                self.gossip.get(&leader).is_none_or(|(gossip, _)| gossip.room)
-            }
-            (Leadership::Following, None) | (Leadership::Leading(_), _) => true,
         }
     }
 }
@@ -151,9 +157,22 @@ fn error(text: &'static str) -> Reply {
 // The codes are ones that stock clients know; each text says that nothing was applied.
 const NO_LEADER: &str =
     "CLUSTERDOWN no leader answered in time: is a majority of the nodes up? The command was not applied";
-const NO_ROOM: &str =
-    "MISCONF the disk of this node has no room for the log. The command was not applied; reads go on";
-const NO_ROOM_AT_LEADER: &str =
-    "MISCONF the disk of the leader has no room for the log. The command was not applied; reads go on";
-const TOO_MUCH_WAITS: &str =
-    "CLUSTERDOWN too many commands of this node wait to be logged. The command was not applied";
+
+/// What a client is told of a refusal.
+fn text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoRoom => {
+            "MISCONF the disk of this node has no room for the log. The command was not applied; reads go on"
+        }
+        Refusal::NoRoomAtLeader => {
+            "MISCONF the disk of the leader has no room for the log. The command was not applied; reads go on"
+        }
+        Refusal::NoRoomAtQuorum => {
+            "MISCONF the disks of too many nodes have no room for the log. The command was not applied; reads go on"
+        }
+        Refusal::TooMuchWaits => {
+            "CLUSTERDOWN too many commands of this node wait to be logged. The command was not applied"
+        }
+        Refusal::TooLarge => "ERR the command is larger than an entry of the log may be. It was not applied",
+    }
+}

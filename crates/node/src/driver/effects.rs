@@ -25,9 +25,10 @@ impl<E: Engine> Driver<E> {
             self.persist(persist);
         }
         self.out.send.extend(send.into_iter().map(|(to, message)| (to, PeerMessage::Engine(message))));
+        self.backlog_bytes += committed.iter().map(Entry::weight).sum::<usize>();
         self.unapplied.extend(committed);
         for (_, outcome) in proposals {
-            self.leadership.proposed(appended(&outcome));
+            self.leadership.proposed(now.boot, appended(&outcome));
         }
         for (id, outcome) in reads {
             self.read_outcome(id, outcome);

@@ -27,15 +27,24 @@ pub(super) enum Leadership {
 pub(super) struct Leader {
     intake: Intake,
     calendar: Calendar,
-    /// The greatest stamp that this leader has proposed, in milliseconds of cluster time.
+    /// The greatest stamp that this leader has logged, in milliseconds of cluster time.
     stamped_ms: u64,
+    /// The engine has refused a proposal: nothing is proposed before this.
+    paused_until: BootTime,
     next_proposal: u64,
     /// The proposal that the engine has not answered yet.
     proposing: Option<Proposing>,
 }
 
+/// A proposal without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proposing {
+struct Proposing {
+    what: Proposal,
+    stamp_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proposal {
     Batch,
     Stamp,
 }
@@ -44,6 +53,8 @@ enum Proposing {
 const STAMP_INTERVAL_MS: u64 = 1000;
 /// Deadlines closer together than this share a stamp.
 const STAMP_PAUSE_MS: u64 = 5;
+/// How long a leader waits after the engine has refused a proposal: it is overloaded, or hands over.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// How long a leader waits with too little room on its disk before it gives way.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 /// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
@@ -56,6 +67,7 @@ impl Leadership {
             intake: Intake::new(term, limits),
             calendar: Calendar::new(now),
             stamped_ms: 0,
+            paused_until: now,
             next_proposal: 1,
             proposing: None,
         }))
@@ -69,12 +81,17 @@ impl Leadership {
     }
 
     /// The engine has answered the last proposal. A batch that it has refused is proposed again later.
-    pub(super) fn proposed(&mut self, appended: bool) {
-        if let Self::Leading(leader) = self {
-            match leader.proposing.take() {
-                Some(Proposing::Batch) if appended => leader.intake.accepted(),
-                Some(Proposing::Batch | Proposing::Stamp) | None => {}
-            }
+    pub(super) fn proposed(&mut self, now: BootTime, appended: bool) {
+        let Self::Leading(leader) = self else { return };
+        let Some(Proposing { what, stamp_ms }) = leader.proposing.take() else { return };
+        if !appended {
+            leader.paused_until = now.after(REFUSED_PAUSE);
+            return;
+        }
+        leader.stamped_ms = stamp_ms;
+        match what {
+            Proposal::Batch => leader.intake.accepted(),
+            Proposal::Stamp => {}
         }
     }
 
@@ -102,9 +119,12 @@ impl<E: Engine> Driver<E> {
     /// Proposes what is due: the cluster's birth, a batch, a stamp. At most one proposal is open at a time, so
     /// that a refused one is never overtaken.
     pub(super) fn lead(&mut self, now: Now) {
+        if !self.may_grow() {
+            return;
+        }
         let Leadership::Leading(leader) = &mut self.leadership else { return };
         let Some(cluster_time) = self.engine.cluster_time(now.boot) else { return };
-        if !leader.intake.is_open() || self.room == Room::Gone || leader.proposing.is_some() {
+        if !leader.may_propose(now.boot) {
             return;
         }
         leader.calendar.heard(self.config.node, now.wall_ms, cluster_time, now.boot);
@@ -112,30 +132,35 @@ impl<E: Engine> Driver<E> {
         if let Some(offset_ms) = leader.calendar.correction(offset_ms, &self.membership, now.boot) {
             leader.intake.add_own(Operation::Calendar { offset_ms });
         }
-        let (payload, proposing) = match leader.intake.next_batch() {
-            Some(batch) => (batch, Proposing::Batch),
-            None if leader.stamp_is_due(&self.machine, cluster_time.millis) => {
-                (bytes::Bytes::new(), Proposing::Stamp)
-            }
+        let stamp_ms = cluster_time.millis;
+        let (payload, what) = match leader.intake.next_batch() {
+            Some(batch) => (batch, Proposal::Batch),
+            None if leader.stamp_is_due(&self.machine, stamp_ms) => (bytes::Bytes::new(), Proposal::Stamp),
             None => return,
         };
-        leader.proposing = Some(proposing);
-        leader.stamped_ms = cluster_time.millis;
+        leader.proposing = Some(Proposing { what, stamp_ms });
         let id = ProposalId(leader.next_proposal);
         leader.next_proposal += 1;
         self.engine.step(now.boot, EngineInput::Propose { id, payload });
     }
 
+    /// Whether the log may grow: the disk has room, and applying keeps up.
+    pub(super) fn may_grow(&self) -> bool {
+        self.room != Room::Gone && self.backlog_bytes <= self.config.backlog_bytes_max
+    }
+
     pub(super) fn leading_deadline(&self, now: Now) -> Option<BootTime> {
         let Leadership::Leading(leader) = &self.leadership else { return None };
         let cluster_time = self.engine.cluster_time(now.boot)?;
-        if !leader.intake.is_open() || self.room == Room::Gone {
+        if !leader.intake.is_open() || !self.may_grow() {
             return None;
         }
         let stamp = leader
             .next_stamp_ms(&self.machine)
             .map(|due_ms| now.boot.after(Duration::from_millis(due_ms.saturating_sub(cluster_time.millis))));
-        stamp.into_iter().chain([leader.calendar.deadline()]).min()
+        let batch = (leader.intake.bytes() > 0).then_some(now.boot);
+        let proposal = stamp.into_iter().chain(batch).min().map(|due| due.max(leader.paused_until));
+        proposal.into_iter().chain([leader.calendar.deadline()]).min()
     }
 
     pub(super) fn heard(&mut self, now: Now, from: NodeId, gossip: Gossip) {
@@ -212,6 +237,10 @@ impl<E: Engine> Driver<E> {
 }
 
 impl Leader {
+    fn may_propose(&self, now: BootTime) -> bool {
+        self.intake.is_open() && self.proposing.is_none() && now >= self.paused_until
+    }
+
     /// When the next bare stamp is due, in cluster time: soon after the earliest deadline that no stamp has
     /// passed yet, and within a second while there is any.
     fn next_stamp_ms(&self, machine: &Machine) -> Option<u64> {

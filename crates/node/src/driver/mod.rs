@@ -55,6 +55,7 @@ pub struct Driver<E: Engine> {
     runnable: VecDeque<ConnId>,
     /// Committed and not yet applied.
     unapplied: VecDeque<Entry>,
+    backlog_bytes: usize,
     /// Messages that wait for their write, oldest first.
     unsent: VecDeque<(PersistId, Messages<E>)>,
     snapshots: Snapshots,
@@ -79,7 +80,7 @@ impl<E: Engine> Driver<E> {
     /// same snapshot, and `membership` is that snapshot's, or the one that the cluster was born with.
     pub fn new(config: Config, engine: E, machine: Machine, membership: Membership, now: Now) -> Self {
         let role = engine.status(now.boot).role;
-        Self {
+        let mut driver = Self {
             origin: Origin::new(&config),
             snapshots: Snapshots::default(),
             next_gossip: now.boot,
@@ -93,13 +94,17 @@ impl<E: Engine> Driver<E> {
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
             unapplied: VecDeque::new(),
+            backlog_bytes: 0,
             unsent: VecDeque::new(),
             gossip: BTreeMap::new(),
             room: Room::Enough,
             crowded_since: None,
             out: Outputs::default(),
             dead: false,
-        }
+        };
+        // The disk may not know it yet, if a snapshot brought it and the node ended.
+        driver.record_cluster_id();
+        driver
     }
 
     /// Takes a batch of inputs, and gives everything that follows from it. After a fatal output the driver is
@@ -182,8 +187,8 @@ impl<E: Engine> Driver<E> {
 
     fn take_peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage<E::Message>) {
         match message {
-            // Without room a message that makes the log grow is as good as lost, and will come again.
-            PeerMessage::Engine(message) if self.room == Room::Gone && E::needs_room(&message) => {}
+            // When the log must not grow, a message that makes it is as good as lost, and will come again.
+            PeerMessage::Engine(message) if !self.may_grow() && E::needs_room(&message) => {}
             PeerMessage::Engine(message) => {
                 self.engine.step(now.boot, quorate_consensus::Input::Message { from, message });
             }

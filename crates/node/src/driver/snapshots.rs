@@ -28,6 +28,8 @@ pub(super) struct Snapshots {
     recent: VecDeque<(Index, usize)>,
     recent_bytes: usize,
     making: bool,
+    /// The size of the last snapshot made.
+    last_bytes: usize,
 }
 
 impl Snapshots {
@@ -55,7 +57,10 @@ impl<E: Engine> Driver<E> {
     /// Begins a snapshot when enough of the log has been applied since the last. The view is taken here, at
     /// once and cheaply; writing it is somebody else's work.
     pub(super) fn make_snapshot_if_due(&mut self) {
-        if self.snapshots.making || self.snapshots.applied_bytes < self.config.snapshot_log_bytes {
+        // A large state is written less often, so that snapshots cost a bounded share of the disk's time, and one
+        // that travels to a peer is not outdated all the time.
+        let due_bytes = self.config.snapshot_log_bytes.max(self.snapshots.last_bytes);
+        if self.snapshots.making || self.snapshots.applied_bytes < due_bytes {
             return;
         }
         self.snapshots.making = true;
@@ -67,7 +72,7 @@ impl<E: Engine> Driver<E> {
             membership: self.membership.clone(),
             bytes: 0,
         };
-        self.out.snapshots.push(SnapshotTask::Make { meta, snapshot: self.machine.snapshot() });
+        self.out.snapshots.push(SnapshotTask::Make { meta, snapshot: Box::new(self.machine.snapshot()) });
     }
 
     pub(super) fn snapshot_effect(&mut self, effect: SnapshotEffect) {
@@ -106,6 +111,7 @@ impl<E: Engine> Driver<E> {
 
     fn snapshot_made(&mut self, now: Now, meta: SnapshotMeta) {
         self.snapshots.making = false;
+        self.snapshots.last_bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
         let keep_from = self.snapshots.keep_from(meta.index);
         self.notice(Level::Info, format!("made a snapshot at {} of {} bytes", meta.index, meta.bytes));
         self.out.log.push(LogTask::Release { first_kept: keep_from.0 });
@@ -128,9 +134,11 @@ impl<E: Engine> Driver<E> {
         }
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
+        self.backlog_bytes = self.unapplied.iter().map(Entry::weight).sum();
         self.membership = meta.membership.clone();
         self.snapshots =
             Snapshots { last_term: meta.term, making: self.snapshots.making, ..Snapshots::default() };
+        self.record_cluster_id();
         self.reconcile_with_machine(now);
         self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));
         let header = header(&meta);

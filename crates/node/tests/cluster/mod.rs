@@ -14,7 +14,8 @@ use quorate_consensus::{
 };
 use quorate_machine::{Limits, Machine, Reply};
 use quorate_node::{
-    Action, Answer, Config, ConnId, Driver, Input, LogTask, Now, Outputs, PeerMessage, Request,
+    Action, Answer, Config, ConnId, Driver, Input, LogTask, Now, Outputs, PeerMessage, Request, SnapshotDone,
+    SnapshotTask,
 };
 
 type Message = <Raft as Engine>::Message;
@@ -33,6 +34,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Node {
     pub(crate) driver: Driver<Raft>,
     writes: VecDeque<PersistId>,
+    snapshots: VecDeque<SnapshotDone>,
     pub(crate) answers: Vec<(ConnId, Answer)>,
     pub(crate) notices: Vec<String>,
     pub(crate) fatal: Option<String>,
@@ -100,13 +102,16 @@ impl Cluster {
         let end = self.now.boot.after(duration);
         while self.now.boot < end {
             let deadlines = self.nodes.values().map(|node| node.driver.deadline(self.now));
-            let next = deadlines.chain([end]).min().expect("an end").max(self.now.boot.after(TICK));
+            let next = deadlines.chain([end]).min().expect("an end").max(self.now.boot);
             self.now.wall_ms += i64::try_from(next.since(self.now.boot).as_millis()).expect("a short time");
             self.now.boot = next.min(end);
             let due: Vec<u64> = self.nodes.keys().copied().collect();
             for id in due {
-                if self.nodes[&id].driver.deadline(self.now) <= self.now.boot {
+                let mut steps = 0;
+                while self.nodes[&id].driver.deadline(self.now) <= self.now.boot {
                     self.step(id, Input::Deadline);
+                    steps += 1;
+                    assert!(steps < STEPS_MAX, "a deadline of n{id} stays in the past");
                 }
             }
             self.deliver();
@@ -123,7 +128,10 @@ impl Cluster {
         let now = self.now;
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let Outputs { log, send, answers, snapshots, notices, fatal } = node.driver.step(now, [input]);
-        assert!(snapshots.is_empty(), "these tests stay below the size of a snapshot");
+        node.snapshots.extend(snapshots.into_iter().map(|task| match task {
+            SnapshotTask::Make { meta, .. } => SnapshotDone::Made { meta },
+            task => panic!("these tests transfer no snapshot: {task:?}"),
+        }));
         node.writes.extend(log.into_iter().filter_map(|task| match task {
             LogTask::Write { op, .. } => Some(op),
             LogTask::ReplaceBySnapshot { .. } | LogTask::Release { .. } | LogTask::SetClusterId { .. } => {
@@ -144,6 +152,11 @@ impl Cluster {
                 }
                 continue;
             }
+            let made = self.nodes.iter_mut().find_map(|(&id, node)| Some((id, node.snapshots.pop_front()?)));
+            if let Some((id, done)) = made {
+                self.step(id, Input::Snapshot(done));
+                continue;
+            }
             let stalled = &self.stalled;
             let ready = self.nodes.iter_mut().filter(|(id, _)| !stalled.contains(id));
             let Some((id, op)) = ready.filter_map(|(&id, node)| Some((id, node.writes.pop_front()?))).next()
@@ -156,8 +169,8 @@ impl Cluster {
     }
 }
 
-/// Time moves at least this much, so that a deadline in the past cannot stop it.
-const TICK: Duration = Duration::from_micros(100);
+/// The most steps that a driver may want at one instant, with a backlog to work off.
+const STEPS_MAX: usize = 100;
 const DELIVERIES_MAX: usize = 100_000;
 
 impl Node {
@@ -168,7 +181,14 @@ impl Node {
         let config = Config::for_node(NodeId(id), 1, 0x1234_0000 + u128::from(id));
         let machine = Machine::new(Limits::default());
         let driver = Driver::new(config, engine, machine, membership, now);
-        Self { driver, writes: VecDeque::new(), answers: Vec::new(), notices: Vec::new(), fatal: None }
+        Self {
+            driver,
+            writes: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            answers: Vec::new(),
+            notices: Vec::new(),
+            fatal: None,
+        }
     }
 }
 

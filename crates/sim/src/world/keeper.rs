@@ -31,7 +31,7 @@ impl Keeper {
     pub(super) fn work(&mut self, now: SimTime) -> Option<SnapshotDone> {
         Some(match self.queue.pop_front()? {
             SnapshotTask::Make { meta, snapshot } => self
-                .make(now, &meta, snapshot)
+                .make(now, &meta, *snapshot)
                 .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
             SnapshotTask::Load { to, meta, offset, bytes } => {
                 let loaded = self.load(now, meta, offset, bytes).ok().flatten();
