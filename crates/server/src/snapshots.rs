@@ -54,7 +54,7 @@ impl Snapshots {
 
     fn done(&mut self, task: SnapshotTask) -> SnapshotDone {
         match task {
-            SnapshotTask::Make { meta, snapshot } => match self.make(meta, snapshot) {
+            SnapshotTask::Make { meta, snapshot } => match self.make(meta, *snapshot) {
                 Ok(meta) => SnapshotDone::Made { meta },
                 Err(error) => SnapshotDone::MakeFailed { reason: error.to_string() },
             },
