@@ -67,4 +67,4 @@ pub use identity::Identity;
 pub use log::{Log, Recovered};
 pub use options::{Options, Room};
 pub use os::{OsDisk, OsFile, OsLock};
-pub use snapshot::{SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter};
+pub use snapshot::{SealedSnapshot, SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter};

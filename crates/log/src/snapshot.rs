@@ -12,7 +12,7 @@ mod reader;
 mod writer;
 
 pub use reader::SnapshotReader;
-pub use writer::SnapshotWriter;
+pub use writer::{SealedSnapshot, SnapshotWriter};
 
 use bytes::Bytes;
 
@@ -120,7 +120,7 @@ impl<D: Disk> SnapshotStore<D> {
     }
 
     pub(crate) fn open(&self, index: u64) -> Result<SnapshotReader<D>, Error> {
-        SnapshotReader::open(self.disk.clone(), index)
+        SnapshotReader::open(self.disk.clone(), index, name(index, COMPLETE))
     }
 
     /// The indexes of all complete snapshots, ascending.

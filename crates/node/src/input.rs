@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_consensus::{BootTime, NodeId, PersistId, SnapshotMeta};
 use quorate_log::Room;
-use quorate_machine::Watched;
+use quorate_machine::{Machine, Watched};
 
 use crate::peer::PeerMessage;
 
@@ -111,14 +111,15 @@ pub enum SnapshotDone {
         /// The number of its bytes that are written.
         end: u64,
     },
-    /// A received snapshot is complete, verified and durable: these are its bytes.
+    /// A received snapshot is complete, restored, and since then durable and visible.
     Received {
         /// The snapshot.
         meta: SnapshotMeta,
-        /// The machine's data, in order.
-        chunks: Vec<Bytes>,
+        /// The machine that [`crate::restore`] made of it.
+        machine: Box<Machine>,
     },
-    /// A received snapshot could not be written, or did not verify.
+    /// A received snapshot could not be written, did not verify, or is not one of a machine that this release knows.
+    /// What was there before is still there.
     Rejected {
         /// The snapshot.
         meta: SnapshotMeta,

@@ -98,7 +98,8 @@ pub enum SnapshotTask {
         /// The bytes.
         data: Bytes,
     },
-    /// Verify a received snapshot, make it durable and visible, then report `Received` or `Rejected`.
+    /// Verify a received snapshot and [`restore`](crate::restore) its machine; only then make it visible, remove
+    /// older ones, and report `Received`. Otherwise discard it, and report `Rejected`.
     Finish {
         /// The snapshot.
         meta: SnapshotMeta,

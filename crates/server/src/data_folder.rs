@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Value as _},
     peer::acquaintances::Acquaintances,
     service::Error,
+    snapshots::chain,
 };
 
 /// The name of the engine, as the folder records it.
@@ -66,7 +67,7 @@ pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
     let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
     let last = recovered.entries.last().map_or(snapshot, |entry| entry.index);
     let machine = match &recovered.snapshot {
-        Some(header) => restore(&store, header.index).map_err(|error| data(&error))?,
+        Some(header) => restore(&store, header.index).map_err(|reason| data(&reason))?,
         None => Machine::new(Limits::default()),
     };
     let restored = record::restored(recovered).map_err(|error| data(&error))?;
@@ -139,14 +140,8 @@ fn tell(config: &Config, recovered: &Recovered) {
 }
 
 fn restore(store: &SnapshotStore<OsDisk>, index: u64) -> Result<Machine, String> {
-    let mut failure = None;
-    let reader = store.reader(index).map_err(|error| error.to_string())?;
-    let chunks = reader.map_while(|chunk| chunk.map_err(|error| failure = Some(error.to_string())).ok());
-    let machine = Machine::restore(chunks);
-    match failure {
-        Some(failure) => Err(failure),
-        None => machine.map_err(|error| format!("the snapshot at {index} is not one of a machine: {error}")),
-    }
+    let reader = store.reader(index).map_err(|error| chain(&error))?;
+    node::restore(reader).map_err(|error| chain(&error))
 }
 
 /// A member without an address would never be reached, and the cluster perhaps never lead.

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
 use quorate_log::{Error, OsDisk, SnapshotHeader, SnapshotStore, SnapshotWriter};
-use quorate_machine::Snapshot;
-use quorate_node::{Input, SnapshotDone, SnapshotTask, header, record};
+use quorate_machine::{Machine, Snapshot};
+use quorate_node::{Input, SnapshotDone, SnapshotTask, header, record, restore};
 
 use crate::inlet::Inlet;
 
@@ -70,7 +70,7 @@ impl Snapshots {
                 Err(reason) => self.reject(meta, reason),
             },
             SnapshotTask::Finish { meta } => match self.finish(&meta) {
-                Ok(chunks) => SnapshotDone::Received { meta, chunks },
+                Ok(machine) => SnapshotDone::Received { meta, machine: Box::new(machine) },
                 Err(reason) => self.reject(meta, reason),
             },
         }
@@ -135,25 +135,33 @@ impl Snapshots {
         Ok(receiving.writer.written())
     }
 
-    /// Makes a received snapshot durable, and reads it back, verified.
-    fn finish(&mut self, meta: &SnapshotMeta) -> Result<Vec<Bytes>, Failure> {
+    /// Restores the machine of a received snapshot, and only then lets the snapshot take the place of older ones: a
+    /// node that kept one which it cannot restore would never start again.
+    fn finish(&mut self, meta: &SnapshotMeta) -> Result<Machine, Failure> {
         let receiving = self.receiving.take().filter(|receiving| receiving.meta == *meta);
         let receiving = receiving.ok_or("it was not received")?;
         let written = receiving.writer.written();
         if written != meta.bytes {
             return Err(format!("{written} bytes arrived of {}", meta.bytes));
         }
-        let made = receiving.writer.finish().map_err(|error| error.to_string())?;
-        let reader = self.store.reader(made.index).map_err(|error| error.to_string())?;
-        let chunks = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-        self.remove_older(made.index);
-        Ok(chunks)
+        let sealed = receiving.writer.seal().map_err(|error| error.to_string())?;
+        let reader = sealed.reader().map_err(|error| error.to_string())?;
+        let machine = restore(reader).map_err(|error| chain(&error))?;
+        let published = sealed.publish().map_err(|error| error.to_string())?;
+        self.remove_older(published.index);
+        Ok(machine)
     }
 
     fn reject(&mut self, meta: SnapshotMeta, reason: Failure) -> SnapshotDone {
         self.receiving = None;
         SnapshotDone::Rejected { meta, reason }
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What the driver calls a snapshot of the store.
@@ -166,4 +174,90 @@ fn meta_of(header: &SnapshotHeader) -> Result<SnapshotMeta, Failure> {
         membership,
         bytes: header.bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use quorate_consensus::Membership;
+    use quorate_log::{Log, Options};
+    use quorate_machine::Limits;
+
+    use super::*;
+
+    /// A machine after so many entries, and its snapshot as it travels.
+    fn machine_at(applied: u64) -> Bytes {
+        let mut machine = Machine::new(Limits::default());
+        for index in 1..=applied {
+            machine.apply(index, index, None).expect("the next entry");
+        }
+        machine
+            .snapshot()
+            .fold(BytesMut::new(), |mut bytes, chunk| {
+                bytes.extend_from_slice(&chunk);
+                bytes
+            })
+            .freeze()
+    }
+
+    fn meta(index: u64, data: &Bytes) -> SnapshotMeta {
+        SnapshotMeta {
+            index: Index(index),
+            term: Term(1),
+            stamp: ClusterTime { millis: index },
+            membership: Membership::of_voters([]),
+            bytes: data.len() as u64,
+        }
+    }
+
+    /// Snapshots in a new folder, with one of their own at entry 2.
+    fn with_own_snapshot(folder: &tempfile::TempDir) -> Snapshots {
+        let disk = OsDisk::new(folder.path().to_owned()).unwrap();
+        let (log, _) = Log::open(disk, Options::new(1, "raft")).unwrap();
+        let mut snapshots = Snapshots::new(
+            log.snapshots(),
+            crossbeam_channel::never(),
+            Inlet::new(crossbeam_channel::unbounded().0),
+        );
+        let received = receive(&mut snapshots, 2, &machine_at(2));
+        assert!(matches!(received, SnapshotDone::Received { .. }), "{received:?}");
+        snapshots
+    }
+
+    fn receive(snapshots: &mut Snapshots, index: u64, data: &Bytes) -> SnapshotDone {
+        let meta = meta(index, data);
+        snapshots.done(SnapshotTask::Store { meta: meta.clone(), offset: 0, data: data.clone() });
+        snapshots.done(SnapshotTask::Finish { meta })
+    }
+
+    fn newest(snapshots: &Snapshots) -> Option<u64> {
+        snapshots.store.newest().unwrap().map(|header| header.index)
+    }
+
+    #[test]
+    fn a_received_snapshot_takes_the_place_of_older_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut snapshots = with_own_snapshot(&folder);
+        let received = receive(&mut snapshots, 5, &machine_at(5));
+        assert!(matches!(received, SnapshotDone::Received { machine, .. } if machine.applied() == 5));
+        assert_eq!(newest(&snapshots), Some(5));
+        assert!(snapshots.store.reader(2).is_err());
+    }
+
+    /// A snapshot was once made visible, and older ones removed, before anybody had restored it: one of a newer
+    /// version was refused, but found again at the next start, which then failed for ever.
+    #[test]
+    fn a_snapshot_that_is_not_one_of_this_machine_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut snapshots = with_own_snapshot(&folder);
+        let mut altered = machine_at(5).to_vec();
+        altered[20] ^= 1;
+        for data in [Bytes::from(altered), Bytes::from_static(b"from another world"), machine_at(4)] {
+            let rejected = receive(&mut snapshots, 5, &data);
+            assert!(matches!(rejected, SnapshotDone::Rejected { .. }), "{rejected:?}");
+            assert_eq!(newest(&snapshots), Some(2));
+            let own = snapshots.store.reader(2).unwrap();
+            assert_eq!(restore(own).unwrap().applied(), 2);
+        }
+    }
 }

@@ -10,11 +10,7 @@ use crate::{
     seal::{self, ENVELOPE_BYTES, Kind, LEAD_BYTES, Unsealed},
 };
 
-use super::{
-    COMPLETE,
-    format::{self, BLOCK_BYTES, CRC_BYTES, FOOT, FOOT_BYTES, HEAD, HEAD_BYTES_MAX},
-    name,
-};
+use super::format::{self, BLOCK_BYTES, CRC_BYTES, FOOT, FOOT_BYTES, HEAD, HEAD_BYTES_MAX};
 
 /// An open snapshot: an iterator over its data, block by block, each verified. Ends after the first error.
 pub struct SnapshotReader<D: Disk> {
@@ -29,8 +25,8 @@ pub struct SnapshotReader<D: Disk> {
 }
 
 impl<D: Disk> SnapshotReader<D> {
-    pub(super) fn open(disk: D, index: u64) -> Result<Self, Error> {
-        let name = name(index, COMPLETE);
+    /// Opens the file called `name`, which must be that of snapshot `index`.
+    pub(super) fn open(disk: D, index: u64, name: String) -> Result<Self, Error> {
         let file = match disk.open(&name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(Error::Gone { index, folder: disk.path("") });

@@ -3,7 +3,7 @@
 use crate::{Disk, DiskFile, Error, SnapshotHeader, error::About};
 
 use super::{
-    COMPLETE, PARTIAL,
+    COMPLETE, PARTIAL, SnapshotReader,
     format::{self, BLOCK_BYTES, CRC_BYTES, HEAD_BYTES_MAX},
     name,
 };
@@ -71,20 +71,23 @@ impl<D: Disk> SnapshotWriter<D> {
     /// Makes the snapshot durable and visible, and says what it is.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::Io`]. Then it is either not there or, if the very last step failed, complete
-    /// but perhaps gone after a power cut.
-    pub fn finish(mut self) -> Result<SnapshotHeader, Error> {
+    /// Those of [`seal`](Self::seal) and [`SealedSnapshot::publish`].
+    pub fn finish(self) -> Result<SnapshotHeader, Error> {
+        self.seal()?.publish()
+    }
+
+    /// Makes the snapshot complete and durable, but leaves it invisible: it can be read and judged first.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::Io`]. Then it is not there.
+    pub fn seal(mut self) -> Result<SealedSnapshot<D>, Error> {
         if !self.block.is_empty() {
             self.put_block()?;
         }
         let foot = format::encode_foot(self.header.bytes, self.head_crc);
         self.put(&foot)?;
         self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
-        let complete = name(self.header.index, COMPLETE);
-        self.disk.rename(&self.partial, &complete).about(&self.disk, &complete, "rename")?;
-        self.finished = true;
-        self.disk.sync_directory().about(&self.disk, &complete, "sync")?;
-        Ok(self.header.clone())
+        Ok(SealedSnapshot(self))
     }
 
     fn put_block(&mut self) -> Result<(), Error> {
@@ -106,6 +109,34 @@ impl<D: Disk> SnapshotWriter<D> {
         self.file.write_at(self.offset, bytes).about(&self.disk, &self.partial, "write")?;
         self.offset += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// A snapshot that is complete and durable, and that nobody sees yet: a restart forgets it. Dropping it
+/// unpublished removes it.
+pub struct SealedSnapshot<D: Disk>(SnapshotWriter<D>);
+
+impl<D: Disk> SealedSnapshot<D> {
+    /// All its data, verified, as [`SnapshotStore::reader`](super::SnapshotStore::reader) gives it of a visible one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`].
+    pub fn reader(&self) -> Result<SnapshotReader<D>, Error> {
+        SnapshotReader::open(self.0.disk.clone(), self.0.header.index, self.0.partial.clone())
+    }
+
+    /// Makes it visible for good, in the place of one of the same index, and says what it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. Then it is either not there or, if the very last step failed, visible but perhaps gone after
+    /// a power cut.
+    pub fn publish(mut self) -> Result<SnapshotHeader, Error> {
+        let Self(writer) = &mut self;
+        let complete = name(writer.header.index, COMPLETE);
+        writer.disk.rename(&writer.partial, &complete).about(&writer.disk, &complete, "rename")?;
+        writer.finished = true;
+        writer.disk.sync_directory().about(&writer.disk, &complete, "sync")?;
+        Ok(writer.header.clone())
     }
 }
 

@@ -67,6 +67,29 @@ fn an_unfinished_snapshot_is_invisible_and_goes_away() {
 }
 
 #[test]
+fn a_sealed_snapshot_can_be_read_and_is_invisible_until_it_is_published() {
+    let disk = MemoryDisk::default();
+    let (log, _) = open(&disk).unwrap();
+    let seal = |index| {
+        let mut writer = log.snapshots().begin(&header(index, 2)).unwrap();
+        writer.write(b"whole").unwrap();
+        writer.seal().unwrap()
+    };
+    let sealed = seal(7);
+    let read: Vec<_> = sealed.reader().unwrap().map(Result::unwrap).collect();
+    assert_eq!(read, [Bytes::from_static(b"whole")]);
+    assert_eq!(log.snapshots().newest().unwrap(), None);
+    let published = sealed.publish().unwrap();
+    assert_eq!(published, SnapshotHeader { bytes: 5, ..header(7, 2) });
+    assert_eq!(log.snapshots().newest().unwrap(), Some(published));
+
+    drop(seal(9));
+    let names = disk.list().unwrap();
+    let names: Vec<_> = names.iter().filter(|name| name.starts_with("snapshots/")).collect();
+    assert_eq!(names, [&file(7)]);
+}
+
+#[test]
 fn only_the_newest_stays() {
     let (log, _) = open(&MemoryDisk::default()).unwrap();
     for index in 1..=3 {

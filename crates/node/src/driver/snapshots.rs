@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use quorate_consensus::{
     Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
 };
-use quorate_log::SnapshotHeader;
+use quorate_log::{Disk, SnapshotHeader, SnapshotReader};
 use quorate_machine::Machine;
 
 use crate::{
     config::Config,
     driver::Driver,
+    error::Error,
     input::{Now, SnapshotDone},
     output::{Level, LogTask, SnapshotTask},
     record,
@@ -92,7 +92,7 @@ impl<E: Engine> Driver<E> {
                 self.snapshots.making = false;
                 return self.notice(Level::Warn, format!("no snapshot could be made: {reason}"));
             }
-            SnapshotDone::Received { meta, chunks } => return self.install(now, meta, chunks),
+            SnapshotDone::Received { meta, machine } => return self.install(now, meta, *machine),
             SnapshotDone::Loaded { to, meta, offset, data } => {
                 EngineInput::SnapshotLoaded { to, meta, offset, data }
             }
@@ -119,19 +119,12 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Puts a received snapshot, durable already, in the machine's place; the log follows.
-    fn install(&mut self, now: Now, meta: SnapshotMeta, chunks: Vec<Bytes>) {
+    fn install(&mut self, now: Now, meta: SnapshotMeta, machine: Machine) {
         if meta.index <= self.applied() {
             // The log has brought this node here while the snapshot was on its way.
             return self.engine.step(now.boot, EngineInput::SnapshotRejected { meta });
         }
-        match Machine::restore(chunks) {
-            Ok(machine) => self.machine = machine,
-            Err(error) => {
-                let text = format!("a received snapshot at {} is not one of a machine: {error}", meta.index);
-                self.notice(Level::Warn, text);
-                return self.engine.step(now.boot, EngineInput::SnapshotRejected { meta });
-            }
-        }
+        self.machine = machine;
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
         self.backlog_bytes = self.unapplied.iter().map(Entry::weight).sum();
@@ -144,6 +137,23 @@ impl<E: Engine> Driver<E> {
         let header = header(&meta);
         self.out.log.push(LogTask::ReplaceBySnapshot { meta, header });
     }
+}
+
+/// The machine in a snapshot. Takes time in proportion to its size, so that it is no work for a driver's thread.
+///
+/// # Errors
+/// [`Error::Unreadable`], [`Error::NoMachine`], [`Error::Mislabelled`]: a node must not make this snapshot its own.
+pub fn restore<D: Disk>(reader: SnapshotReader<D>) -> Result<Machine, Error> {
+    let index = reader.header().index;
+    let mut unreadable = None;
+    let blocks = reader.map_while(|block| block.map_err(|error| unreadable = Some(error)).ok());
+    let machine = Machine::restore(blocks);
+    if let Some(source) = unreadable {
+        return Err(Error::Unreadable { index, source });
+    }
+    let machine = machine.map_err(|source| Error::NoMachine { index, source })?;
+    let applied = machine.applied();
+    if applied == index { Ok(machine) } else { Err(Error::Mislabelled { index, applied }) }
 }
 
 /// What the log calls a snapshot.

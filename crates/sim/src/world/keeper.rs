@@ -4,7 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
 use quorate_log::{Error, SnapshotHeader, SnapshotStore, SnapshotWriter};
-use quorate_node::{SnapshotDone, SnapshotTask, header, record};
+use quorate_machine::Machine;
+use quorate_node::{SnapshotDone, SnapshotTask, header, record, restore};
 
 use crate::{disk::SimDisk, time::SimTime};
 
@@ -47,7 +48,7 @@ impl Keeper {
                 Err(reason) => self.reject(meta, reason),
             },
             SnapshotTask::Finish { meta } => match self.finish(now, &meta) {
-                Ok(chunks) => SnapshotDone::Received { meta, chunks },
+                Ok(machine) => SnapshotDone::Received { meta, machine: Box::new(machine) },
                 Err(reason) => self.reject(meta, reason),
             },
         })
@@ -107,16 +108,17 @@ impl Keeper {
         }
     }
 
-    fn finish(&mut self, now: SimTime, meta: &SnapshotMeta) -> Result<Vec<bytes::Bytes>, String> {
+    fn finish(&mut self, now: SimTime, meta: &SnapshotMeta) -> Result<Machine, String> {
         let (coming, writer) = self.incoming.take().ok_or("no snapshot was begun")?;
         if coming != *meta || writer.written() != meta.bytes {
             return Err(format!("{} of {} bytes have arrived", writer.written(), meta.bytes));
         }
-        let made = writer.finish().map_err(|error| error.to_string())?;
-        let reader = self.store.reader(made.index).map_err(|error| error.to_string())?;
-        let chunks = reader.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        self.remove_older(now, made.index).map_err(|error| error.to_string())?;
-        Ok(chunks)
+        let sealed = writer.seal().map_err(|error| error.to_string())?;
+        let reader = sealed.reader().map_err(|error| error.to_string())?;
+        let machine = restore(reader).map_err(|error| error.to_string())?;
+        let published = sealed.publish().map_err(|error| error.to_string())?;
+        self.remove_older(now, published.index).map_err(|error| error.to_string())?;
+        Ok(machine)
     }
 
     fn reject(&mut self, meta: SnapshotMeta, reason: String) -> SnapshotDone {
