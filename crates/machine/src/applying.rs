@@ -20,6 +20,7 @@ use crate::identifiers::{SessionId, Stamp};
 use crate::machine::{Applied, Machine, Outcome, database};
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
+use crate::work::{self, Spent};
 
 /// What is left of an entry that was begun. Operations are freed as they are applied.
 #[derive(Debug)]
@@ -87,8 +88,9 @@ impl Machine {
         }
         let batch = payload.map(Batch::decode).transpose()?;
         self.state.stamp = stamp;
-        self.state.keyspace.advance(stamp);
-        self.state.keyspace.reclaim(self.state.settings.reclaim_keys_max);
+        let expired = self.state.keyspace.advance(stamp);
+        let freed = self.state.keyspace.reclaim(self.state.settings.reclaim_keys_max);
+        self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
         Ok(())
     }
@@ -114,6 +116,7 @@ impl Machine {
     fn advance(&mut self, entry: &mut Entry) -> Option<Applied> {
         loop {
             if let Some(operation) = entry.operations.next() {
+                self.work += work::OPERATION;
                 let (session, sequence) = (entry.session, entry.sequence);
                 // Decoding has seen to it that the numbers of a group do not overflow.
                 entry.sequence += 1;
@@ -206,8 +209,11 @@ impl Machine {
             caller: Caller::Client,
             seed,
             draws: 0,
+            spent: Spent::default(),
         };
-        execute(&mut context, args)
+        let reply = execute(&mut context, args);
+        self.work += work::of_command(args, &reply, context.spent);
+        reply
     }
 
     fn transaction(

@@ -13,6 +13,7 @@ use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::Value;
+use crate::work::Spent;
 
 /// On whose behalf a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct Context<'a> {
     pub(crate) seed: u64,
     /// How often [`Context::random`] was asked.
     pub(crate) draws: u64,
+    /// What it has taken so far beyond what its arguments and its reply tell.
+    pub(crate) spent: Spent,
 }
 
 /// Runs a command by its arguments, after every check that the table asks for.
@@ -134,6 +137,7 @@ impl Context<'_> {
     /// Sets a key to a string. The bytes are copied, since they may be a slice of a whole batch.
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8], deadline: Option<Stamp>) {
         self.writable();
+        self.spent.copied_bytes += value.len() as u64;
         let value = Value::String(Bytes::copy_from_slice(value));
         self.state.keyspace.write(self.db, key, value, deadline, self.now);
     }

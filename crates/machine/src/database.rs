@@ -71,11 +71,13 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Lets time pass. Costs a step for each key that expires by it.
-    pub(crate) fn advance(&mut self, now: Stamp) {
+    /// Lets time pass. Costs a step for each key that expires by it, and returns how many these are.
+    pub(crate) fn advance(&mut self, now: Stamp) -> usize {
         let newly = self.deadlines.range((self.now, Bytes::new())..);
-        self.expired += newly.take_while(|(deadline, _)| *deadline < now).count();
+        let newly = newly.take_while(|(deadline, _)| *deadline < now).count();
+        self.expired += newly;
         self.now = now;
+        newly
     }
 
     /// The stamp that it was last told.
@@ -200,20 +202,26 @@ impl Rubbish {
         }
     }
 
-    /// Frees a few pages and deadlines.
-    pub(crate) fn sweep(&mut self) {
+    /// Frees a few pages and deadlines. Returns about how many keys that was worth.
+    pub(crate) fn sweep(&mut self) -> u64 {
         /// Together some thousand keys of a database with ten million: about a millisecond.
         const PAGES_A_STEP: usize = 8;
         const DEADLINES_A_STEP: usize = 4096;
+        /// Deadlines that take about as long as a key.
+        const DEADLINES_PER_KEY: u64 = 8;
 
-        self.pages.truncate(self.pages.len().saturating_sub(PAGES_A_STEP));
+        let pages = self.pages.drain(self.pages.len().saturating_sub(PAGES_A_STEP)..);
+        let keys: u64 = pages.map(|page| page.len() as u64).sum();
+        let mut popped = 0;
         if let Some(deadlines) = self.deadlines.last_mut() {
             for _ in 0..DEADLINES_A_STEP {
                 if deadlines.pop_first().is_none() {
                     break;
                 }
+                popped += 1;
             }
         }
         self.deadlines.pop_if(|deadlines| deadlines.is_empty());
+        keys + popped / DEADLINES_PER_KEY
     }
 }

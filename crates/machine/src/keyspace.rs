@@ -133,15 +133,15 @@ impl Keyspace {
         }
     }
 
-    /// Lets time pass: what has a deadline before `now` has expired.
-    pub(crate) fn advance(&mut self, now: Stamp) {
-        self.databases.iter_mut().for_each(|database| database.advance(now));
+    /// Lets time pass: what has a deadline before `now` has expired. Returns how many keys expired by it.
+    pub(crate) fn advance(&mut self, now: Stamp) -> u64 {
+        self.databases.iter_mut().map(|database| database.advance(now) as u64).sum()
     }
 
-    /// Removes up to `keys_max` expired keys, and frees a little of what was flushed.
-    pub(crate) fn reclaim(&mut self, keys_max: u64) {
+    /// Removes up to `keys_max` expired keys, and frees a little of what was flushed. Returns how many keys were freed.
+    pub(crate) fn reclaim(&mut self, keys_max: u64) -> u64 {
         assert!(self.journal.is_none(), "reclaiming is not part of a command");
-        self.sweep();
+        let swept = self.sweep();
         let mut left = keys_max;
         for database in &mut self.databases {
             while left > 0
@@ -152,11 +152,12 @@ impl Keyspace {
                 left -= 1;
             }
         }
+        swept + (keys_max - left)
     }
 
-    /// Frees a little of what was flushed. Changes no state.
-    pub(crate) fn sweep(&mut self) {
-        self.rubbish.sweep();
+    /// Frees a little of what was flushed, and returns how many keys that was. Changes no state.
+    pub(crate) fn sweep(&mut self) -> u64 {
+        self.rubbish.sweep()
     }
 
     /// Raises the counter from which tokens are taken; never lowers it.

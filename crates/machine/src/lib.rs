@@ -41,6 +41,7 @@ pub mod snapshot;
 mod state;
 mod value;
 mod wire;
+mod work;
 
 pub use command::{Class, KeySpec, Spec, all, check, lookup};
 pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Watched};

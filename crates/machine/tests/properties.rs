@@ -375,6 +375,33 @@ fn an_entry_out_of_order_or_back_in_time_changes_nothing() {
     assert_eq!(driver.machine.hash(), hash);
 }
 
+/// The meter is for scheduling, so that the order of magnitude is what counts.
+#[test]
+fn work_grows_with_what_was_done() {
+    const KEYS: u64 = 10_000;
+    let mut driver = Driver::new();
+    let mut work_of = |words: &[&str]| {
+        let before = driver.machine.work();
+        driver.command(0, &args(words));
+        driver.machine.work() - before
+    };
+    for key in 0..KEYS {
+        let work = work_of(&["SET", &format!("key{key}"), "v", "PX", "1000"]);
+        assert!((1..10).contains(&work), "{work} for SET");
+    }
+    assert!(work_of(&["GET", "key1"]) < 10);
+    assert!(work_of(&["EVAL", "return redis.call('get', KEYS[1])", "1", "key1"]) < 200, "a VM was built");
+    assert!(work_of(&["EVAL", "return redis.call('get', KEYS[1])", "1", "key1"]) < 10, "it is there now");
+    for walk in [&["KEYS", "*"][..], &["KEYS", "none"], &["SCAN", "0", "COUNT", "10000"]] {
+        let work = work_of(walk);
+        assert!((KEYS / 20..KEYS).contains(&work), "{work} for {walk:?}");
+    }
+    assert!(work_of(&["SET", "long", &"v".repeat(8 << 20)]) > 1_000);
+    assert!(work_of(&["EVAL", "while true do end", "0"]) > 50_000, "the whole budget");
+    assert!(work_of(&["FLUSHALL"]) > 100);
+    assert!(work_of(&["PING"]) < 10_000, "a share of what was flushed is freed with it");
+}
+
 /// A machine with an entry under way.
 fn begun() -> Machine {
     let mut machine = Machine::new(Limits::default());
@@ -460,8 +487,8 @@ fn a_script_that_was_begun_anew_leaves_what_one_run_leaves() {
     };
     let at_once = run(10_000_000);
     assert!(!at_once.0.is_error());
-    // A warm VM has a five-hundredth of these: it ends before the loop, at any turn of it, or not at all.
-    for steps in (10_000..1_600_000).step_by(15_000) {
+    // A warm VM has less than a hundredth of these: it ends before the loop, at any turn of it, or not at all.
+    for steps in (10_000..500_000).step_by(5_000) {
         assert_eq!(run(steps), at_once, "with {steps} steps");
     }
 }

@@ -14,6 +14,7 @@ use crate::glob;
 use crate::integer;
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
+use crate::work;
 
 pub(crate) const COMMANDS: &[Spec] = &[
     Spec::read(Group::Generic, "keys", 2, keys).with(Flags::DANGEROUS).doc(
@@ -49,7 +50,9 @@ pub(crate) const COMMANDS: &[Spec] = &[
 ];
 
 fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let pages = context.state.keyspace.database(context.db).pages();
+    let database = context.state.keyspace.database(context.db);
+    let pages = database.pages();
+    context.spent.visited += database.keys() as u64 + work::of_pages(pages.len());
     let live = pages.iter().flat_map(|page| page.iter()).filter(|(_, slot)| slot.is_live(context.now));
     let matching = live.filter(|(key, _)| glob::matches(&args[1], key));
     Ok(Reply::Array(matching.map(|(key, _)| Reply::Bulk(key.clone())).collect()))
@@ -91,7 +94,8 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let cursor = cursor.ok_or(Reply::error("ERR invalid cursor"))?;
     let scan = Scan::parse(&args[2..])?;
     let pages = context.state.keyspace.database(context.db).pages();
-    let mut next = usize::try_from(cursor).unwrap_or(PAGES);
+    let first = usize::try_from(cursor).unwrap_or(PAGES);
+    let mut next = first;
     let (mut visited, mut found) = (0, Vec::new());
     while visited < scan.count
         && let Some(page) = pages.get(next)
@@ -106,6 +110,7 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
             }
         }
     }
+    context.spent.visited += visited as u64 + work::of_pages(next - first);
     let cursor = if next < pages.len() { next } else { 0 };
     Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(cursor.to_string())), Reply::Array(found)]))
 }
@@ -125,8 +130,11 @@ fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
     }
     let onward = database.pages()[page..].iter().flat_map(|page| page.iter()).skip(place - before);
     let around = onward.chain(database.pages().iter().flat_map(|page| page.iter()));
-    let mut live = around.filter(|(_, slot)| slot.is_live(context.now));
-    Ok(live.next().map_or(Reply::Null, |(key, _)| Reply::Bulk(key.clone())))
+    let mut visited = 0;
+    let live = around.inspect(|_| visited += 1).find(|(_, slot)| slot.is_live(context.now));
+    let key = live.map_or(Reply::Null, |(key, _)| Reply::Bulk(key.clone()));
+    context.spent.visited += visited + work::of_pages(page);
+    Ok(key)
 }
 
 fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
@@ -144,14 +152,19 @@ fn check_flush_options(args: &[Bytes]) -> Result<(), Reply> {
 
 fn flushdb(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     check_flush_options(args)?;
-    context.writable();
-    context.state.keyspace.flush(context.db);
+    flush(context, context.db);
     Ok(Reply::ok())
 }
 
 fn flushall(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     check_flush_options(args)?;
-    context.writable();
-    (0..DATABASES).for_each(|db| context.state.keyspace.flush(db));
+    (0..DATABASES).for_each(|db| flush(context, db));
     Ok(Reply::ok())
+}
+
+/// The keys themselves are freed later.
+fn flush(context: &mut Context<'_>, db: usize) {
+    context.writable();
+    context.spent.visited += work::of_flushed_pages(context.state.keyspace.database(db).pages().len());
+    context.state.keyspace.flush(db);
 }

@@ -5,14 +5,15 @@
 
 use bytes::Bytes;
 
-use crate::command::{self, Group, KeySpec, Spec};
+use crate::command::{Group, KeySpec, Spec};
 use crate::commands::help;
 use crate::context::{Access, Caller, Context, execute};
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
-use crate::script::{self, Budgets, Host, Invocation, WORK_BYTES};
+use crate::script::{self, Budgets, Host, Invocation};
 use crate::script_cache::{ScriptSha, script_sha};
+use crate::work;
 
 const COUNTED: KeySpec = KeySpec::Counted { count_at: 2 };
 const RUNS: Flags = Flags::NOSCRIPT.and(Flags::MOVABLEKEYS);
@@ -136,8 +137,8 @@ fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -
     let before = (context.db, context.access, context.caller);
     context.access = access;
     context.caller = Caller::Script;
-    let reply =
-        script::run(invocation, budgets, &mut Running { db: context.db, draws: context.draws, context });
+    let mut running = Running { db: context.db, draws: context.draws, visited: 0, context };
+    let reply = script::run(invocation, budgets, &mut running);
     (context.db, context.access, context.caller) = before;
     reply
 }
@@ -147,28 +148,24 @@ struct Running<'c, 'a> {
     context: &'c mut Context<'a>,
     db: usize,
     draws: u64,
+    /// What the last command visited.
+    visited: u64,
 }
 
 impl Host for Running<'_, '_> {
     fn call(&mut self, args: Vec<Bytes>) -> Reply {
-        execute(self.context, &args)
+        let before = self.context.spent.visited;
+        let reply = execute(self.context, &args);
+        self.visited = self.context.spent.visited - before;
+        reply
     }
 
-    fn cost(&self, args: &[Bytes]) -> u64 {
-        let Ok(spec) = command::check(args) else { return 0 };
-        let keyspace = &self.context.state.keyspace;
-        let all_keys = || keyspace.databases().iter().map(|database| database.keys() as u64).sum();
-        if spec.flags.contains(Flags::DANGEROUS) {
-            return all_keys();
-        }
-        if spec.name == "scan" {
-            let counts = args.iter().skip(2).filter_map(|argument| integer::parse(argument));
-            return counts.max().map_or(0, |count| count.unsigned_abs().min(all_keys()));
-        }
-        // A write may copy the values that it changes, and the journal keeps them until the script ends.
-        let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
-        let value_bytes = |key: &Bytes| self.context.get(key).map_or(0, |slot| slot.value.bytes() as u64);
-        changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64
+    fn price(&self, args: &[Bytes]) -> u64 {
+        work::price(self.context, args)
+    }
+
+    fn visited(&self) -> u64 {
+        self.visited
     }
 
     fn forbid_writes(&mut self) {

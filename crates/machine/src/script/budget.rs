@@ -123,6 +123,11 @@ impl Meter {
         lua.set_memory_limit(0).map(drop)
     }
 
+    /// The steps used up since the beginning under `budgets`.
+    pub(super) fn used(&self, budgets: Budgets) -> u64 {
+        budgets.steps - self.steps_left.get()
+    }
+
     pub(super) fn exhausted(&self) -> Option<Limit> {
         self.exhausted.get()
     }

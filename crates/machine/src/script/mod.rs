@@ -27,7 +27,7 @@ mod random;
 mod source;
 mod vm;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 
@@ -42,6 +42,9 @@ use crate::script_cache::{ScriptSha, script_sha};
 const REDIS_VERSION: &str = "7.2.4";
 const REDIS_VERSION_NUMBER: u32 = 0x0007_0204;
 
+/// How fast the name of a script is made of its text.
+const DIGESTED_BYTES_PER_MICROSECOND: usize = 512;
+
 /// Bytes of arguments, values and replies that take about as long as one step.
 pub(crate) const WORK_BYTES: usize = 256;
 
@@ -53,9 +56,12 @@ pub(crate) trait Host {
     /// Runs one command by its name and arguments (at least the name), and answers what a client would get; an
     /// error reply is what the script is told.
     fn call(&mut self, args: Vec<Bytes>) -> Reply;
-    /// What a command would cost beyond its arguments and its reply, in units of work on [`WORK_BYTES`] bytes or on
-    /// one key. Asked before each call; a script that cannot pay for it does not get to make it.
-    fn cost(&self, args: &[Bytes]) -> u64;
+    /// What a command will cost beyond its arguments and its reply, as far as that can be told, in units of work on
+    /// [`WORK_BYTES`] bytes or on one key. Asked before each call; a script that cannot pay for it does not get to
+    /// make it.
+    fn price(&self, args: &[Bytes]) -> u64;
+    /// What the last call did cost, in the same units. What its price did not cover is paid afterwards.
+    fn visited(&self) -> u64;
     /// From now on the script promises not to write: answer writes with Redis's error.
     fn forbid_writes(&mut self);
     /// Begins to remember the state as it is.
@@ -78,6 +84,7 @@ pub(crate) struct Invocation<'a> {
 
 /// Whether a script compiles, and the reply to its sender if it does not.
 pub(crate) fn check(body: &[u8]) -> Result<(), Reply> {
+    add_work((body.len() / DIGESTED_BYTES_PER_MICROSECOND) as u64);
     WARM.with_borrow_mut(|warm| warm.programs.get(script_sha(body), body).map(drop))
 }
 
@@ -144,6 +151,17 @@ struct Warm {
 
 thread_local! {
     static WARM: RefCell<Warm> = RefCell::default();
+    /// What [`take_work`] will answer.
+    static WORK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// About how many microseconds scripts have taken on this thread, compiling included, since this was last asked.
+pub(crate) fn take_work() -> u64 {
+    WORK.take()
+}
+
+fn add_work(microseconds: u64) {
+    WORK.set(WORK.get().saturating_add(microseconds));
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::add_work;
 use super::source::compile;
 use crate::reply::Reply;
 use crate::script_cache::ScriptSha;
 
 /// Bytes of bytecode that are kept. Beyond it all are forgotten: compiling a lock script takes some 20 us.
 const BYTECODE_BYTES_MAX: usize = 8 << 20;
+/// How fast that is for a long script.
+const COMPILED_BYTES_PER_MICROSECOND: usize = 8;
 
 /// A script that can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ impl Programs {
         if let Some(program) = self.kept.get(&sha) {
             return Ok(Rc::clone(program));
         }
+        add_work((body.len() / COMPILED_BYTES_PER_MICROSECOND) as u64);
         let program = Rc::new(compile(body)?);
         self.bytes += program.bytecode.len();
         if self.bytes > BYTECODE_BYTES_MAX {

@@ -13,11 +13,13 @@ struct Mock {
     saved: Option<BTreeMap<Bytes, Bytes>>,
     read_only: bool,
     rollbacks: usize,
+    visited: u64,
 }
 
 impl Host for Mock {
     fn call(&mut self, args: Vec<Bytes>) -> Reply {
         let name = args[0].to_ascii_lowercase();
+        self.visited = if name == b"wander" { 1_000 } else { 0 };
         let is_write = matches!(name.as_slice(), b"set" | b"del" | b"incr" | b"pexpire");
         if is_write && self.read_only {
             return Reply::error("ERR Write commands are not allowed from read-only scripts.");
@@ -55,8 +57,12 @@ impl Host for Mock {
         }
     }
 
-    fn cost(&self, args: &[Bytes]) -> u64 {
+    fn price(&self, args: &[Bytes]) -> u64 {
         if &args[0][..] == b"dear" { 1_000 } else { 0 }
+    }
+
+    fn visited(&self) -> u64 {
+        self.visited
     }
 
     fn forbid_writes(&mut self) {
@@ -243,6 +249,7 @@ const ENDLESS: &[(&str, &str)] = &[
     ("digests", "local s = string.rep('a', 4000000) while true do redis.sha1hex(s) end"),
     ("commands", "while true do redis.call('ping') end"),
     ("commands that cost much", "for i = 1, 1000 do redis.pcall('dear') end"),
+    ("commands that turn out to cost much", "for i = 1, 1000 do redis.pcall('wander') end"),
     ("commands that fail", "while true do redis.pcall('nosuch') end"),
     ("iteration", "local t = {} for i = 1, 10000 do t[i] = i end while true do next(t) end"),
     (
@@ -344,7 +351,10 @@ fn a_panic_of_the_host_goes_through_a_script_that_catches_everything() {
         fn call(&mut self, _: Vec<Bytes>) -> Reply {
             panic!("an invariant is broken");
         }
-        fn cost(&self, _: &[Bytes]) -> u64 {
+        fn price(&self, _: &[Bytes]) -> u64 {
+            0
+        }
+        fn visited(&self) -> u64 {
             0
         }
         fn forbid_writes(&mut self) {}

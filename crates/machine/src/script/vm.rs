@@ -18,7 +18,7 @@ use super::convert::{Resp, Returned, arguments, charge_for, to_script};
 use super::programs::Program;
 use super::random::Random;
 use super::source::CHUNK_NAME;
-use super::{Host, Invocation};
+use super::{Host, Invocation, add_work};
 use crate::reply::Reply;
 use crate::script_cache::{ScriptSha, script_sha};
 
@@ -28,6 +28,13 @@ const FUNCTIONS_MAX: usize = 256;
 const STEPS_PER_CALL: u64 = 16;
 /// Bytes that SHA-1 takes about as long for as a step takes.
 const DIGESTED_BYTES_PER_STEP: usize = 16;
+/// What a VM takes to build.
+const BUILD_MICROSECONDS: u64 = 100;
+/// Turns of a loop take some 20 ns, a call of the host, which is 16 steps, less than a microsecond. With a large heap a
+/// step is priced by the worst that it can stand for, and mostly takes a small part of that.
+const STEPS_PER_MICROSECOND: u64 = 16;
+/// How fast a long reply becomes a table.
+const CONVERTED_BYTES_PER_MICROSECOND: usize = 64;
 /// What Luau says when the heap may not grow.
 const OUT_OF_MEMORY: &str = "not enough memory";
 /// The sandbox's own code. Compiling it takes longer than all the rest of building a VM.
@@ -67,6 +74,7 @@ pub(super) struct Vm {
 impl Vm {
     /// Builds a VM and its sandbox, which takes some 0.1 ms.
     pub(super) fn new(warmth: Warmth) -> Self {
+        add_work(BUILD_MICROSECONDS);
         Self::build(warmth).expect("the sandbox is built from constants, without limits")
     }
 
@@ -114,6 +122,7 @@ impl Vm {
             // What is left is a stack of values that could not grow any more: the same on every replica.
             (None, Err(_)) => Outcome::Done(Reply::error("ERR the script needs too much stack")),
         };
+        add_work(self.run.meter.used(budgets) / STEPS_PER_MICROSECOND);
         self.run.meter.end(&self.lua).expect("a VM without memory limit always takes it");
         outcome
     }
@@ -178,12 +187,16 @@ impl Run {
         self.meter.charge(STEPS_PER_CALL)?;
         let reply = match arguments(values, &self.meter)? {
             Ok(arguments) => {
-                self.meter.charge(host.cost(&arguments))?;
-                host.call(arguments)
+                let price = host.price(&arguments);
+                self.meter.charge(price)?;
+                let reply = host.call(arguments);
+                self.meter.charge(host.visited().saturating_sub(price))?;
+                reply
             }
             Err(text) => Reply::error(text),
         };
         charge_for(&reply, &self.meter)?;
+        add_work((reply.bytes() / CONVERTED_BYTES_PER_MICROSECOND) as u64);
         to_script(lua, &reply, self.resp.get())
     }
 }
