@@ -47,10 +47,10 @@ pub(super) enum Warmth {
     Fresh,
 }
 
-/// Rehashing a table, the slowest of what a step may do to the heap, takes about 10 us for so many bytes: with the
-/// default of 10 million steps even the worst of scripts ends in seconds. An ordinary one with a large heap pays for
-/// it, too, but can still delete ten thousand keys one by one.
-const HEAP_BYTES_PER_STEP: usize = 8 << 10;
+/// The slowest that a step may do to the heap (to compare two strings, to move all elements of a table) takes less than
+/// a microsecond for so many bytes: with the default of 2 million steps even the worst of scripts ends in two seconds.
+/// An ordinary one with a large heap pays for it, too, but can still write some thousands of keys one by one.
+const HEAP_BYTES_PER_STEP: usize = 32 << 10;
 /// What a script may add to a warm heap: many times what a lock script needs.
 const WARM_BYTES: usize = 512 << 10;
 /// Garbage that earlier scripts may leave on a warm heap. Collecting takes about 0.1 ms, so not after each one.
