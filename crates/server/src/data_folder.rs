@@ -194,6 +194,7 @@ fn driver_config(config: &Config, incarnation: u64) -> Result<node::Config, getr
         origin_bytes_max: config.uncommitted_bytes_max.0,
         intake_bytes_max: config.uncommitted_bytes_max.0,
         batch_bytes_max: config.message_bytes_max.0,
+        entry_bytes_max: config.message_bytes_max.0.max(config.command_bytes_max()),
         snapshot_log_bytes: config.snapshot_log_bytes.0,
         ..defaults
     })

@@ -279,7 +279,7 @@ impl Parts<'_> {
             incarnation: data.incarnation,
             engine: data_folder::ENGINE,
             machine_version: u32::from(quorate_machine::MACHINE_VERSION),
-            frame_bytes_max: frame_bytes_max(self.config),
+            frame_bytes_max: self.config.frame_bytes_max(),
             resp_address: self.config.advertise.clone(),
             http_address: self.config.http_listen.clone(),
             acquaintances: Arc::clone(&data.acquaintances),
@@ -299,13 +299,6 @@ impl Parts<'_> {
             committed_at_start: data.committed,
         })
     }
-}
-
-/// The largest frame between nodes: one entry or batch of the greatest allowed request, with what is around it.
-fn frame_bytes_max(config: &Config) -> usize {
-    const AROUND_BYTES: usize = 1 << 20;
-    let largest = config.request_bytes_max.max(config.message_bytes_max).max(config.snapshot_chunk_bytes);
-    2 * largest.0 + AROUND_BYTES
 }
 
 /// Starts a thread whose end, also by a panic, is told to `ended`.
@@ -467,7 +460,7 @@ fn limits(config: &Config) -> connection::Limits {
             frame_bytes_max: config.request_bytes_max.0,
             arguments_max: config.arguments_max,
             argument_bytes_max: config.request_bytes_max.0,
-            ..defaults.frame
+            inline_bytes_max: defaults.frame.inline_bytes_max.min(config.request_bytes_max.0),
         },
         clients_max: config.clients_max,
         pipeline_max: config.pipeline_max,

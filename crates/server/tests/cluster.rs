@@ -95,3 +95,22 @@ fn a_cluster_that_was_killed_at_once_comes_back_with_everything() {
     assert_eq!(ask(cluster.port(2), &["DBSIZE"]).as_deref(), Some("50"));
     assert_eq!(ask(cluster.port(3), &["GET", "k49"]).as_deref(), Some("v"));
 }
+
+/// A pipeline of a megabyte, with settings as small as they may be, once became an entry that no log could hold: each
+/// node that was to write it ended.
+#[test]
+fn a_pipeline_larger_than_a_log_file_becomes_entries_that_fit() {
+    let sizes = ["--max-request-bytes", "32kb", "--max-message-bytes", "64kb", "--segment-bytes", "384kb"];
+    let mut cluster = Cluster::start_with(&sizes);
+    let follower = others(cluster.leader(1, None)).0;
+    let value = "v".repeat(30_000);
+    let mut pipeline = redis::pipe();
+    for number in 0..40 {
+        pipeline.cmd("SET").arg(number).arg(&value).ignore();
+    }
+    pipeline.query::<()>(&mut connect(cluster.port(follower))).unwrap();
+    for node in 1..=3 {
+        assert_eq!(ask(cluster.port(node), &["DBSIZE"]).as_deref(), Some("40"));
+        assert!(cluster.node(node).line("has ended").is_none());
+    }
+}

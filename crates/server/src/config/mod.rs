@@ -7,6 +7,7 @@
 
 mod derived;
 mod given;
+mod sizes;
 pub mod table;
 pub mod value;
 
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 
 pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
 pub use given::{Given, Origin, Refusal};
+use sizes::rounded;
 pub use table::{AUTO, Config, SETTINGS, Setting};
 pub use value::{Address, Bytes, HostPort, LogFormat, MEMBERS_MAX, Peers, Value};
 
@@ -45,6 +47,10 @@ impl Config {
             }
         };
         let election = self.election_timeout.show();
+        let entry = format!(
+            "an entry holds up to max-message-bytes ({}), or a command of max-request-bytes ({}) and max-arguments ({})",
+            self.message_bytes_max, self.request_bytes_max, self.arguments_max
+        );
         require(
             self.heartbeat_interval * 3 <= self.election_timeout,
             "heartbeat-interval",
@@ -61,24 +67,27 @@ impl Config {
             format!("allowed is no less than max-message-bytes, which is {}", self.message_bytes_max),
         );
         require(
-            self.uncommitted_bytes_max.0 >= self.request_bytes_max.0 * 2,
+            self.uncommitted_bytes_max.0 >= self.entry_bytes_max() * 2,
             "max-uncommitted-bytes",
-            format!("allowed is at least twice max-request-bytes, which is {}", self.request_bytes_max),
+            format!(
+                "allowed is at least {}, room for two entries; {entry}",
+                rounded(self.entry_bytes_max() * 2)
+            ),
         );
         require(
-            self.peer_queue_bytes_max.0 >= self.inflight_bytes_max.0 + self.request_bytes_max.0,
+            self.peer_queue_bytes_max.0 >= self.inflight_bytes_max.0 + self.entry_bytes_max(),
             "max-peer-queue-bytes",
-            "allowed is at least max-inflight-bytes and max-request-bytes together, so that what may be in flight \
-             has room"
-                .to_owned(),
+            format!(
+                "allowed is at least {}, room for max-inflight-bytes and one entry more; {entry}",
+                rounded(self.inflight_bytes_max.0 + self.entry_bytes_max())
+            ),
         );
         require(
-            self.segment_bytes.0 >= self.request_bytes_max.0 + self.request_bytes_max.0 / 2,
+            self.segments_hold_entries(),
             "segment-bytes",
             format!(
-                "allowed is at least one and a half times max-request-bytes, which is {}, since an entry does not \
-                 span files",
-                self.request_bytes_max
+                "allowed is at least {}, since an entry does not span files; {entry}",
+                self.segment_bytes_wanted()
             ),
         );
         require(

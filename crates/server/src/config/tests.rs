@@ -95,6 +95,31 @@ fn values_that_do_not_go_together_are_refused_by_name() {
     assert!(text.contains("node-id is 3"), "{text}");
 }
 
+/// With a batch of the usual size and segments of a sixteenth of it, a pipeline of a megabyte became an entry that no
+/// log could hold, and each node that was to write it ended.
+#[test]
+fn segments_that_a_batch_or_a_command_does_not_fit_into_are_refused() {
+    let text = resolve(&[("max-request-bytes", "32kb"), ("segment-bytes", "64kb")]).unwrap_err();
+    assert!(text.starts_with("setting segment-bytes: \"64kb\" (from flag)"), "{text}");
+    assert!(text.contains("at least 1088kb") && text.contains("max-message-bytes (1mb)"), "{text}");
+    let text = resolve(&[("max-request-bytes", "31mb"), ("max-uncommitted-bytes", "1gb")]).unwrap_err();
+    assert!(text.starts_with("setting segment-bytes: \"32mb\" (from default)"), "{text}");
+    let small = ["max-request-bytes", "max-message-bytes", "segment-bytes"].map(|name| (name, "64kb"));
+    assert!(resolve(&small).is_err());
+    let [request, message, (segment, _)] = small;
+    assert!(resolve(&[request, message, (segment, "640kb")]).is_ok());
+}
+
+#[test]
+fn queues_that_the_largest_command_does_not_fit_into_are_refused() {
+    let large = [("max-request-bytes", "50mb"), ("segment-bytes", "64mb")];
+    let text = resolve(&large).unwrap_err();
+    let names = ["max-uncommitted-bytes", "max-peer-queue-bytes"];
+    assert!(names.iter().all(|name| text.contains(&format!("setting {name}:"))), "{text}");
+    let [request, segment] = large;
+    assert!(resolve(&[request, segment, (names[0], "128mb"), (names[1], "128mb")]).is_ok());
+}
+
 #[test]
 fn a_port_too_high_for_the_ports_beside_it_is_refused() {
     let text = resolve(&[("listen", "127.0.0.1:60000")]).unwrap_err();

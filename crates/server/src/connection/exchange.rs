@@ -167,8 +167,11 @@ impl Exchange {
 
     fn enqueue(&mut self, command: Command) {
         let limits = &self.front.limits;
+        // What was watched is part of the same entry.
+        let commands_max = limits.transaction_commands_max.saturating_sub(self.watched.len());
+        let bytes_max = limits.transaction_bytes_max.saturating_sub(self.watched_bytes());
         let Some(queue) = &mut self.queue else { return };
-        let fits = queue.push(command, limits.transaction_commands_max, limits.transaction_bytes_max);
+        let fits = queue.push(command, commands_max, bytes_max);
         self.say(match fits {
             true => Reply::status("QUEUED"),
             false => Reply::error("ERR transaction is too large, see the limits of this server"),

@@ -368,6 +368,22 @@ fn what_watch_may_remember_is_bounded() {
     assert!(bench.says(&format!("WATCH {}", "k".repeat(150))).starts_with("-ERR too many watched keys"));
 }
 
+/// Each was once bounded on its own, so that EXEC could make an entry of both that was twice as large.
+#[test]
+fn what_is_watched_and_what_is_queued_are_bounded_together() {
+    let mut bench = Bench::with(Limits { transaction_bytes_max: 250, ..Limits::default() });
+    const KEY: &str = match std::str::from_utf8(&[b'k'; 150]) {
+        Ok(key) => key,
+        Err(_) => unreachable!(),
+    };
+    bench.send(&format!("WATCH {KEY}")).saw(KEY, 1).got();
+    bench.send("MULTI").send("SET a 1").send("EXEC");
+    let got = bench.got();
+    assert!(got.contains("-ERR transaction is too large") && got.contains("-EXECABORT"), "{got}");
+    bench.send("MULTI").send("SET a 1");
+    assert_eq!(bench.got(), "+OK +QUEUED ");
+}
+
 #[test]
 fn a_close_of_the_shard_gives_up_what_is_unanswered() {
     let mut bench = Bench::new();

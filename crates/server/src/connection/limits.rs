@@ -29,9 +29,9 @@ pub struct Limits {
     pub output_stall_max: Duration,
     /// How long a connection may say nothing before it is closed; none for ever, as Redis's `timeout 0`.
     pub idle_max: Option<Duration>,
-    /// Commands that MULTI may queue, and keys that WATCH may name.
+    /// Commands that MULTI may queue, and keys that WATCH may name, together.
     pub transaction_commands_max: usize,
-    /// Bytes that those commands, or those keys, may take in memory: EXEC makes one log entry of them.
+    /// Bytes that those commands and keys together may take in memory: EXEC makes one log entry of them.
     pub transaction_bytes_max: usize,
 }
 

@@ -175,10 +175,15 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Each node with these arguments beside its own.
+    pub(crate) fn start_with(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut cluster = Self { folder, port: free_ports(3), nodes: vec![None, None, None] };
         for node in 1..=3 {
-            cluster.start_node(node, &["--bootstrap"]);
+            cluster.start_node(node, &[&["--bootstrap"], more].concat());
         }
         cluster
     }
