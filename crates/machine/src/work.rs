@@ -22,6 +22,13 @@ pub(crate) struct Spent {
     pub(crate) copied_bytes: u64,
 }
 
+impl Spent {
+    /// In units of work on [`WORK_BYTES`] bytes or on one key, in which scripts pay.
+    pub(crate) fn units(self) -> u64 {
+        self.visited + self.copied_bytes / WORK_BYTES as u64
+    }
+}
+
 /// Pages whose look-up takes about as long as visiting one key.
 const PAGES_PER_KEY: usize = 32;
 /// How many times longer it takes to free a page.

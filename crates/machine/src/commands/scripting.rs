@@ -137,7 +137,7 @@ fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -
     let before = (context.db, context.access, context.caller);
     context.access = access;
     context.caller = Caller::Script;
-    let mut running = Running { db: context.db, draws: context.draws, visited: 0, context };
+    let mut running = Running { db: context.db, draws: context.draws, spent: 0, context };
     let reply = script::run(invocation, budgets, &mut running);
     (context.db, context.access, context.caller) = before;
     reply
@@ -148,15 +148,15 @@ struct Running<'c, 'a> {
     context: &'c mut Context<'a>,
     db: usize,
     draws: u64,
-    /// What the last command visited.
-    visited: u64,
+    /// What the last command did cost.
+    spent: u64,
 }
 
 impl Host for Running<'_, '_> {
     fn call(&mut self, args: Vec<Bytes>) -> Reply {
-        let before = self.context.spent.visited;
+        let before = self.context.spent.units();
         let reply = execute(self.context, &args);
-        self.visited = self.context.spent.visited - before;
+        self.spent = self.context.spent.units() - before;
         reply
     }
 
@@ -164,8 +164,8 @@ impl Host for Running<'_, '_> {
         work::price(self.context, args)
     }
 
-    fn visited(&self) -> u64 {
-        self.visited
+    fn spent(&self) -> u64 {
+        self.spent
     }
 
     fn forbid_writes(&mut self) {

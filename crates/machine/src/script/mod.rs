@@ -61,7 +61,7 @@ pub(crate) trait Host {
     /// make it.
     fn price(&self, args: &[Bytes]) -> u64;
     /// What the last call did cost, in the same units. What its price did not cover is paid afterwards.
-    fn visited(&self) -> u64;
+    fn spent(&self) -> u64;
     /// From now on the script promises not to write: answer writes with Redis's error.
     fn forbid_writes(&mut self);
     /// Begins to remember the state as it is.

@@ -13,13 +13,13 @@ struct Mock {
     saved: Option<BTreeMap<Bytes, Bytes>>,
     read_only: bool,
     rollbacks: usize,
-    visited: u64,
+    spent: u64,
 }
 
 impl Host for Mock {
     fn call(&mut self, args: Vec<Bytes>) -> Reply {
         let name = args[0].to_ascii_lowercase();
-        self.visited = if name == b"wander" { 1_000 } else { 0 };
+        self.spent = if name == b"wander" { 1_000 } else { 0 };
         let is_write = matches!(name.as_slice(), b"set" | b"del" | b"incr" | b"pexpire");
         if is_write && self.read_only {
             return Reply::error("ERR Write commands are not allowed from read-only scripts.");
@@ -61,8 +61,8 @@ impl Host for Mock {
         if &args[0][..] == b"dear" { 1_000 } else { 0 }
     }
 
-    fn visited(&self) -> u64 {
-        self.visited
+    fn spent(&self) -> u64 {
+        self.spent
     }
 
     fn forbid_writes(&mut self) {
@@ -354,7 +354,7 @@ fn a_panic_of_the_host_goes_through_a_script_that_catches_everything() {
         fn price(&self, _: &[Bytes]) -> u64 {
             0
         }
-        fn visited(&self) -> u64 {
+        fn spent(&self) -> u64 {
             0
         }
         fn forbid_writes(&mut self) {}

@@ -190,7 +190,7 @@ impl Run {
                 let price = host.price(&arguments);
                 self.meter.charge(price)?;
                 let reply = host.call(arguments);
-                self.meter.charge(host.visited().saturating_sub(price))?;
+                self.meter.charge(host.spent().saturating_sub(price))?;
                 reply
             }
             Err(text) => Reply::error(text),
