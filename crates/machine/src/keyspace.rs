@@ -125,6 +125,9 @@ impl Keyspace {
 
     /// Removes every key of a database.
     pub(crate) fn flush(&mut self, db: usize) {
+        if self.databases[db].keys() == 0 {
+            return;
+        }
         let previous = std::mem::take(&mut self.databases[db]);
         self.databases[db].advance(previous.now());
         match &mut self.journal {

@@ -466,6 +466,35 @@ fn a_scan_meets_every_key_that_stays_once_whatever_comes_and_goes() {
     assert_eq!(found.len(), 2000);
 }
 
+/// What a replica has that a snapshot does not carry, such as the pages of a database without keys, must cost nothing.
+#[test]
+fn a_script_costs_the_same_on_a_restored_machine() {
+    let counted =
+        |body: &str| format!("for i = 1, 2000 do redis.call('incr', 'n') {body} redis.call('del', 'n') end");
+    let walks = [
+        "redis.call('keys', '*')",
+        "redis.call('scan', 0)",
+        "redis.call('randomkey')",
+        "redis.call('flushall')",
+    ];
+    let in_another = |walk: &str| {
+        format!("redis.call('select', 1) {walk} redis.call('select', 0) redis.call('incr', 'm')")
+    };
+    for body in walks.iter().flat_map(|walk| [counted(walk), counted(&in_another(walk))]) {
+        let mut driver = Driver::new();
+        driver.command(0, &args(&["CONFIG", "SET", "quorate-script-steps", "30000"]));
+        for db in 0..2 {
+            driver.command(db, &args(&["SET", "k", "v"]));
+            driver.command(db, &args(&["DEL", "k"]));
+        }
+        let machine = restored(&driver.machine, 1 << 16);
+        let mut other = Driver { machine, stamp_ms: driver.stamp_ms };
+        let eval = args(&["EVAL", &body, "0"]);
+        assert_eq!(driver.command(0, &eval), other.command(0, &eval), "{body}");
+        assert_eq!(driver.machine.hash(), other.machine.hash(), "{body}");
+    }
+}
+
 /// A script that needs more than a small part of its budget is undone and begun anew in a fresh VM. Tokens, versions, the
 /// selected database and the draws of chance are as if it had been run once.
 #[test]
