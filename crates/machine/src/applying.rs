@@ -20,7 +20,7 @@ use crate::identifiers::{SessionId, Stamp};
 use crate::machine::{Applied, Machine, Outcome, database};
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
-use crate::work::{self, Spent};
+use crate::work::{self, Purse, Spent};
 
 /// What is left of an entry that was begun. Operations are freed as they are applied.
 #[derive(Debug)]
@@ -194,26 +194,52 @@ impl Machine {
     }
 
     fn command(&mut self, entry: &mut Entry, db: u32, args: &[Bytes]) -> Reply {
+        let script_steps_max = self.state.settings.script_steps_max;
+        let mut context = match self.context(entry, db, script_steps_max) {
+            Ok(context) => context,
+            Err(reply) => return reply,
+        };
+        let reply = execute(&mut context, args);
+        self.work += work::of_command(args, &reply, context.spent);
+        reply
+    }
+
+    /// One command of a transaction.
+    fn queued(
+        &mut self,
+        entry: &mut Entry,
+        db: u32,
+        args: &[Bytes],
+        purse: &mut Purse,
+    ) -> Result<Reply, Reply> {
+        let mut context = self.context(entry, db, purse.script_steps_max())?;
+        let price = work::price(&context, args);
+        purse.pay(price)?;
+        let reply = execute(&mut context, args);
+        let spent = context.spent;
+        purse.settle(price, spent, &reply);
+        self.work += work::of_command(args, &reply, spent);
+        Ok(reply)
+    }
+
+    fn context(&mut self, entry: &mut Entry, db: u32, script_steps_max: u64) -> Result<Context<'_>, Reply> {
         entry.commands += 1;
-        let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
-        // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
-        // draw the same numbers.
-        let seed = (entry.index << 24) ^ entry.commands;
+        let db = database(db).ok_or(Reply::error("ERR DB index is out of range"))?;
         let now = self.state.stamp;
-        let mut context = Context {
+        Ok(Context {
             state: &mut self.state,
             db,
             now,
             present: now,
             access: Access::Write,
             caller: Caller::Client,
-            seed,
+            // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
+            // draw the same numbers.
+            seed: (entry.index << 24) ^ entry.commands,
             draws: 0,
+            script_steps_max,
             spent: Spent::default(),
-        };
-        let reply = execute(&mut context, args);
-        self.work += work::of_command(args, &reply, context.spent);
-        reply
+        })
     }
 
     fn transaction(
@@ -225,6 +251,10 @@ impl Machine {
         if watched.iter().any(|watched| self.version(watched.db, &watched.key) != watched.version) {
             return Reply::NullArray;
         }
-        Reply::Array(commands.iter().map(|(db, args)| self.command(entry, *db, args)).collect())
+        let mut purse = Purse::new(commands, &self.state.settings);
+        let run = |(db, args): &(u32, Vec<Bytes>)| {
+            self.queued(entry, *db, args, &mut purse).unwrap_or_else(|refusal| refusal)
+        };
+        Reply::Array(commands.iter().map(run).collect())
     }
 }

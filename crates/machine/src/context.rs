@@ -49,6 +49,8 @@ pub(crate) struct Context<'a> {
     pub(crate) seed: u64,
     /// How often [`Context::random`] was asked.
     pub(crate) draws: u64,
+    /// The steps of a script; fewer than the setting where scripts share them.
+    pub(crate) script_steps_max: u64,
     /// What it has taken so far beyond what its arguments and its reply tell.
     pub(crate) spent: Spent,
 }

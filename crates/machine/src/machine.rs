@@ -109,6 +109,7 @@ impl Machine {
             caller: Caller::Client,
             seed: self.reads ^ stamp_ms.rotate_left(32),
             draws: 0,
+            script_steps_max: self.state.settings.script_steps_max,
             spent: Spent::default(),
             state: &mut self.state,
         };

@@ -6,12 +6,13 @@
 
 use bytes::Bytes;
 
-use crate::command;
+use crate::command::{self, Class};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
 use crate::script::{self, WORK_BYTES};
+use crate::settings::Limits;
 
 /// What a command took beyond what its arguments and its reply tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,61 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
     let value_bytes = |key: &Bytes| context.get(key).map_or(0, |slot| slot.value.bytes() as u64);
     changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64
+}
+
+/// What the commands of one transaction may cost together, and each of its scripts. Everything in it is replicated, so
+/// that a transaction ends at the same command everywhere.
+///
+/// What a script really took is not the same everywhere (a warm VM counts less), so that scripts have a share each.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    steps_max: u64,
+    left: u64,
+    script_steps_max: u64,
+}
+
+impl Purse {
+    /// What calling a command costs in itself.
+    const COMMAND: u64 = 16;
+    /// Nested replies take memory until the transaction is answered: at the default setting some 64 MiB.
+    const NESTED_BYTES: u64 = 32;
+
+    pub(crate) fn new(commands: &[(u32, Vec<Bytes>)], limits: &Limits) -> Self {
+        let is_script = |args: &[Bytes]| command::check(args).is_ok_and(|spec| spec.class == Class::Script);
+        let scripts = commands.iter().filter(|(_, args)| is_script(args)).count() as u64;
+        let steps_max = limits.script_steps_max;
+        Self { steps_max, left: steps_max, script_steps_max: steps_max / scripts.max(1) }
+    }
+
+    /// The steps of each of its scripts.
+    pub(crate) fn script_steps_max(&self) -> u64 {
+        self.script_steps_max
+    }
+
+    /// Pays in advance for a command that costs `price`, or answers why it is not run.
+    pub(crate) fn pay(&mut self, price: u64) -> Result<(), Reply> {
+        match self.left.checked_sub(Self::COMMAND + price) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                // No later command runs, be it as cheap as it may: the transaction ends here.
+                self.left = 0;
+                Err(Reply::error_text(format!(
+                    "ERR transaction exceeded its budget of {} steps",
+                    self.steps_max
+                )))
+            }
+        }
+    }
+
+    /// Pays for what showed only when the command was run.
+    pub(crate) fn settle(&mut self, price: u64, spent: Spent, reply: &Reply) {
+        let bytes = reply.bytes() as u64;
+        let reply = bytes / if reply.depth() == 0 { WORK_BYTES as u64 } else { Self::NESTED_BYTES };
+        self.left = self.left.saturating_sub(spent.units().saturating_sub(price) + reply);
+    }
 }
 
 /// What any operation takes, in microseconds: to decode it, to admit it, to retain its reply.

@@ -24,6 +24,8 @@ What differs from Redis:
 * `KEYS` and `SCAN` have one order on all nodes; `UNLINK` and `ASYNC` free memory as their counterparts do.
 * A value is at most `proto-max-bulk-len` long whatever command makes it. The limit on data counts keys and values,
   and also holds within scripts.
+* A transaction has as many steps as one script, which its scripts share evenly. Once its commands have used them up
+  the remaining ones answer an error and are not run.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
 
 Scripts are Lua 5.1 on Luau. What differs there:

@@ -131,7 +131,7 @@ fn keys_and_arguments(args: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), Reply> {
 fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -> Reply {
     let settings = &context.state.settings;
     let budgets = Budgets {
-        steps: settings.script_steps_max,
+        steps: context.script_steps_max,
         memory_bytes: usize::try_from(settings.script_memory_bytes_max).unwrap_or(usize::MAX),
     };
     let before = (context.db, context.access, context.caller);
