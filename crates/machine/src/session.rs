@@ -5,9 +5,11 @@
 //! (Ongaro's dissertation, section 6.3.)
 //!
 //! * Only `last + 1` is applied; a number up to `last` is a duplicate, a greater one a gap.
-//! * A node has one session; a greater incarnation supersedes it, a lesser one is refused for ever.
+//! * A node has one session; a greater incarnation supersedes it, a lesser one is refused while the
+//!   session is open. (That it ended, closed for being idle longest among too many, is not remembered.)
 //! * Replies are retained until acknowledged, up to a number and a size. Beyond these the oldest are forgotten:
-//!   their duplicates are refused, and the outcome is unknown to whoever still waits.
+//!   their duplicates are refused, and the outcome is unknown to whoever still waits. One that is too large by itself
+//!   is replaced by an error that says so.
 //! * Sessions are opened, never implied: a command of an unknown session is refused.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +35,9 @@ pub enum Refusal {
     /// The operation may not stand under this sequence number.
     Misplaced,
 }
+
+/// Retained in the place of a reply that cannot be: whoever asks again learns what became of its command at least.
+const NOT_RETAINED: &str = "ERR the command was applied, and its reply is too large to be given twice";
 
 /// What is to be done about a sequence number.
 #[derive(Debug)]
@@ -138,12 +143,14 @@ impl Sessions {
         let session = self.get_mut(id).expect("the session was just admitted");
         session.last += 1;
         session.used_at = index;
+        // One that is larger than all together may be would make room in vain, and what is nested too deep for the
+        // snapshot's decoder must not be in a snapshot.
+        let fits =
+            reply.bytes() as u64 <= limits.session_reply_bytes_max && reply.depth() <= Reply::DEPTH_MAX;
+        let reply = if fits { reply.clone() } else { Reply::error(NOT_RETAINED) };
         session.reply_bytes += reply.bytes();
-        session.replies.push_back(reply.clone());
-        // What is nested too deep for the snapshot's decoder must not be in a snapshot.
-        let too_deep = reply.depth() > Reply::DEPTH_MAX;
-        while too_deep && !session.replies.is_empty()
-            || session.replies.len() as u64 > limits.session_replies_max
+        session.replies.push_back(reply);
+        while session.replies.len() as u64 > limits.session_replies_max
             || session.reply_bytes as u64 > limits.session_reply_bytes_max
         {
             session.forget_oldest();

@@ -318,6 +318,22 @@ fn replies_are_forgotten_when_acknowledged_or_too_many() {
     assert!(driver.machine.retained(SESSION, 4).is_some());
 }
 
+/// One reply that is larger than the limit on all of them does not push out the others.
+#[test]
+fn a_reply_too_large_to_be_retained_is_replaced_by_an_error() {
+    let mut driver = Driver::new();
+    let set = args(&["CONFIG", "SET", "quorate-session-reply-bytes", "1kb"]);
+    let echo = |text: &str| Operation::Command { db: 0, user: 0, args: args(&["ECHO", text]) };
+    driver.run(vec![Operation::Command { db: 0, user: 0, args: set }, echo("short")]);
+    let group = |operations| Group { session: SESSION, stream: 0, acked: 0, first_sequence: 3, operations };
+    let long = echo(&"long".repeat(1000));
+    let first = driver.apply(vec![group(vec![long.clone()])]);
+    assert_eq!(first[0].outcome, Outcome::Reply(Reply::Bulk(Bytes::from("long".repeat(1000)))));
+    assert_eq!(driver.machine.retained(SESSION, 2), Some(&Reply::Bulk(Bytes::from_static(b"short"))));
+    let again = driver.apply(vec![group(vec![long])]);
+    assert!(matches!(&again[0].outcome, Outcome::Reply(reply) if reply.is_error()), "{again:?}");
+}
+
 #[test]
 fn a_superseded_or_unknown_session_is_refused() {
     let mut driver = Driver::new();
