@@ -9,7 +9,8 @@
 //!
 //! The reader is no parser, and need not be one: it is given only what the compiler has accepted, and its result is
 //! compiled again. Each `in` gets its opening bracket unconditionally, so whatever it might misjudge becomes a
-//! syntax error, never an unguarded loop.
+//! syntax error, never an unguarded loop. Comments are left out of the result, since what ends one is where two
+//! readers most easily disagree: what this reader takes for a comment is not there for the compiler to run.
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ pub(super) enum Refused {
     IfExpression,
     InterpolatedString,
     GuardName,
+    Nul,
     Unbalanced,
 }
 
@@ -28,6 +30,7 @@ impl fmt::Display for Refused {
             Self::IfExpression => "'if' cannot be used as an expression",
             Self::InterpolatedString => "strings cannot be written between backticks",
             Self::GuardName => "the name '__iterate' is reserved",
+            Self::Nul => "a script cannot contain a byte 0",
             Self::Unbalanced => "blocks are not balanced",
         })
     }
@@ -48,6 +51,10 @@ enum Open {
 
 /// The script with its loops guarded, or the line on which it is refused and why.
 pub(super) fn guard(source: &[u8]) -> Result<Vec<u8>, (usize, Refused)> {
+    // Luau takes it for the end of the text.
+    if let Some(at) = source.iter().position(|byte| *byte == 0) {
+        return Err((line_of(&source[..at]), Refused::Nul));
+    }
     let mut reader = Reader { source, at: 0 };
     let mut guarded = Vec::with_capacity(source.len() + 64);
     let mut open = Vec::new();
@@ -57,6 +64,10 @@ pub(super) fn guard(source: &[u8]) -> Result<Vec<u8>, (usize, Refused)> {
         let refused = |reason| (line_of(&source[..reader.at]), reason);
         match token {
             Token::Space => {}
+            Token::Comment => {
+                guarded.extend_from_slice(&blank(text));
+                continue;
+            }
             Token::Text => wants_value = false,
             Token::Symbol if text == b"`" => return Err(refused(Refused::InterpolatedString)),
             Token::Symbol => wants_value = !matches!(text, b")" | b"]" | b"}" | b"..." | b";"),
@@ -105,14 +116,21 @@ fn wants_value_after(word: &[u8]) -> bool {
     matches!(word, b"and" | b"or" | b"not" | b"return" | b"in" | b"if" | b"elseif" | b"while" | b"until")
 }
 
+/// What stands for a comment: a space, and its line breaks, so that line numbers stay.
+fn blank(comment: &[u8]) -> Vec<u8> {
+    let breaks = comment.iter().filter(|byte| **byte == b'\n');
+    std::iter::once(&b' ').chain(breaks).copied().collect()
+}
+
 fn line_of(read: &[u8]) -> usize {
     1 + read.iter().filter(|byte| **byte == b'\n').count()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
-    /// White space and comments.
+    /// White space.
     Space,
+    Comment,
     /// A string.
     Text,
     /// A name, a keyword or a number.
@@ -133,7 +151,7 @@ impl<'a> Reader<'a> {
         let first = *rest.first()?;
         let (token, length) = match first {
             b'-' if rest.starts_with(b"--") => {
-                (Token::Space, 2 + long_bracket(&rest[2..]).unwrap_or_else(|| line_length(&rest[2..])))
+                (Token::Comment, 2 + long_bracket(&rest[2..]).unwrap_or_else(|| line_length(&rest[2..])))
             }
             b'[' => long_bracket(rest).map_or((Token::Symbol, 1), |length| (Token::Text, length)),
             b'"' | b'\'' => (Token::Text, quoted(rest)),
@@ -156,8 +174,9 @@ fn prefix(text: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     text.iter().position(|byte| !belongs(*byte)).unwrap_or(text.len())
 }
 
+/// Up to the line's end, which for Luau is a carriage return as well.
 fn line_length(text: &[u8]) -> usize {
-    prefix(text, |byte| byte != b'\n')
+    prefix(text, |byte| !matches!(byte, b'\n' | b'\r'))
 }
 
 /// The length of `[[..]]` or `[==[..]==]` at the beginning of the text.
@@ -213,14 +232,32 @@ mod tests {
     }
 
     #[test]
-    fn strings_and_comments_are_left_alone() {
+    fn comments_are_left_out_and_their_lines_are_kept() {
+        let cases = [
+            ("-- for a in b\nx = 1", " \nx = 1"),
+            ("--[[ for a\nin b ]] x = 1", " \n x = 1"),
+            ("--[ for a in b\nx = t[i]", " \nx = t[i]"),
+            ("a--[=[ ]] ]=]b = 1 --", "a b = 1  "),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(guarded(source), expected);
+        }
+    }
+
+    /// Luau ends a comment at a carriage return. A reader that did not took the loop after it for a comment, and left
+    /// it unguarded: each replica walked the table in the order of its own memory.
+    #[test]
+    fn a_carriage_return_ends_a_comment() {
+        assert_eq!(guarded("--\r for a in b do end"), " \r for a in __iterate( b ) do end");
+        assert_eq!(guarded("--[\rfor a in b do end"), " \rfor a in __iterate( b ) do end");
+    }
+
+    #[test]
+    fn strings_are_left_alone() {
         for source in [
             "x = 'for a in b do'",
             r#"x = "\" for a in b" y = 1"#,
             "x = [[ for a in b ]] y = [==[ for ]] in ]==]",
-            "-- for a in b\nx = 1",
-            "--[[ for a\nin b ]] x = 1",
-            "--[ for a in b\nx = t[i]",
         ] {
             assert_eq!(guarded(source), source);
         }
@@ -247,6 +284,7 @@ mod tests {
         assert_eq!(guard(b"\nx = `a{b}`"), Err((2, Refused::InterpolatedString)));
         assert_eq!(guard(b"local __iterate = f"), Err((1, Refused::GuardName)));
         assert_eq!(guard(b"x = {a; if b then c else d}"), Err((1, Refused::Unbalanced)));
+        assert_eq!(guard(b"x = 1\n--\0"), Err((2, Refused::Nul)));
         assert_eq!(guard(b"end"), Err((1, Refused::Unbalanced)));
     }
 }

@@ -394,6 +394,18 @@ fn corpus() -> Vec<String> {
     scripts
 }
 
+/// Scripts that ask which functions are one and the same: by comparing them, and as keys.
+const IDENTITIES: &[&str] = &[
+    "local t = {} local function mk() return function() return t end end return tostring(mk() == mk())",
+    "local function mk() return function() return 1 end end return tostring(mk() == mk())",
+    "local function mk() return function() return KEYS, ARGV end end return tostring(mk() == mk())",
+    "local t, seen, n = {}, {}, 0 for i = 1, 5 do seen[function() return t end] = i end return #t",
+    "local t, seen, n = {}, {}, 0 for i = 1, 5 do local f = function() return t end if not seen[f] then seen[f] = true n = n + 1 end end return n",
+    "local t, last, n = {}, nil, 0 for i = 1, 5 do local f = function() return function() return t end end if f() == last then n = n + 1 end last = f() end return n",
+    "local f = function() return KEYS end local w = setmetatable({}, {__mode = 'k'}) w[f] = 1 return w[function() return KEYS end] or 0",
+    "local n = 0 local function mk() return function() n = n + 1 return n end end local a, b = mk(), mk() a() return {b(), tostring(a == b)}",
+];
+
 /// Reply and data after a run in a fresh VM, whatever a warm one would say.
 fn in_fresh_vm(body: &str) -> (Reply, Mock) {
     let mut host = Mock::default();
@@ -410,18 +422,88 @@ fn in_fresh_vm(body: &str) -> (Reply, Mock) {
     (reply, host)
 }
 
+/// Luau shares closures that capture nothing changeable, and the function that holds them remembers the last one.
+#[test]
+fn functions_are_as_equal_in_the_hundredth_run_as_in_the_first() {
+    for body in IDENTITIES {
+        let fresh = notation(&in_fresh_vm(body).0);
+        for _ in 0..100 {
+            assert_eq!(eval(body, BUDGETS), fresh, "{body}");
+        }
+    }
+}
+
+/// What can stand between two words: whatever two readers of Lua could understand differently.
+const NOISE: &[&str] = &[
+    "--",
+    "\r",
+    "\n",
+    "\r\n",
+    " ",
+    "\t",
+    "\x0b",
+    "\x0c",
+    "[[",
+    "]]",
+    "[=[",
+    "]=]",
+    "--[[",
+    "--[=[",
+    "--[",
+    "-",
+    "[",
+    "]",
+    "'",
+    "\"",
+    "\\",
+    "\\z",
+    "`",
+    ";",
+    "local x = 'a' ",
+    "local y = [[b]] ",
+    "local z = \"\\\"\" ",
+    "x = 1 ",
+    "\0",
+    "#",
+    "\u{a0}",
+    "\u{2028}",
+    "do ",
+    "end ",
+    "--!optimize 2",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4096))]
+
+    /// A bare table is never walked, wherever comments, strings and line breaks stand.
+    #[test]
+    fn no_text_hides_a_loop_from_its_guard(
+        noise in proptest::collection::vec((0_usize..7, 0_usize..NOISE.len()), 0..8),
+    ) {
+        let words = ["local t, x = {1} ", " for", " k", " in", " t", " do return k and 'walked'", " end", ""];
+        let mut body = words[0].to_owned();
+        for (place, word) in words.iter().enumerate().skip(1) {
+            noise.iter().filter(|(at, _)| at + 1 == place).for_each(|(_, which)| body.push_str(NOISE[*which]));
+            body.push_str(word);
+        }
+        let reply = eval(&body, FEW_STEPS);
+        proptest::prop_assert_ne!(reply, "\"walked\"", "{}", body.escape_debug());
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
 
     /// Whatever ran before in the warm VM, a script gives what it gives in a fresh one.
     #[test]
     fn no_history_of_a_vm_shows_in_a_reply(
-        choices in proptest::collection::vec((0_usize..SIZED.len() * 4, 0_u32..40_000, 0_u32..10), 1..24),
+        choices in proptest::collection::vec((0_usize..(SIZED.len() + IDENTITIES.len()) * 2, 0_u32..40_000, 0_u32..10), 1..24),
     ) {
         let corpus = corpus();
         for (which, number, shift) in choices {
             let body = match SIZED.get(which) {
                 Some(template) => template.replace('N', &(number >> shift).to_string()),
+                None if which < SIZED.len() + IDENTITIES.len() => IDENTITIES[which - SIZED.len()].into(),
                 None => corpus[number as usize % corpus.len()].clone(),
             };
             let mut host = Mock::default();

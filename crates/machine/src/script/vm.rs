@@ -5,7 +5,6 @@
 //! protocol, the random numbers, the walk of `next`) is set anew for each.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -20,10 +19,8 @@ use super::random::Random;
 use super::source::CHUNK_NAME;
 use super::{Host, Invocation, add_work};
 use crate::reply::Reply;
-use crate::script_cache::{ScriptSha, script_sha};
+use crate::script_cache::script_sha;
 
-/// Functions that a warm VM keeps ready. Beyond it all are forgotten, and loaded again when they are needed.
-const FUNCTIONS_MAX: usize = 256;
 /// A call of the host costs about as much as this many steps.
 const STEPS_PER_CALL: u64 = 16;
 /// Bytes that SHA-1 takes about as long for as a step takes.
@@ -66,7 +63,6 @@ pub(super) struct Vm {
     world: Table,
     start: Function,
     forget: Function,
-    functions: HashMap<ScriptSha, Function>,
     /// Bytes of the heap when it was last clean.
     ground: usize,
 }
@@ -96,7 +92,7 @@ impl Vm {
         let forget = sandbox.get("forget")?;
         collect_garbage(&lua)?;
         let ground = lua.used_memory();
-        Ok(Self { lua, run, world, start, forget, functions: HashMap::new(), ground })
+        Ok(Self { lua, run, world, start, forget, ground })
     }
 
     /// Runs a script once. Whatever it did to the host stays done, also if a budget was exhausted.
@@ -128,12 +124,12 @@ impl Vm {
     }
 
     fn run_metered(
-        &mut self,
+        &self,
         program: &Program,
         invocation: &Invocation<'_>,
         host: &mut dyn Host,
     ) -> mlua::Result<Reply> {
-        let function = self.function(program, invocation)?;
+        let function = self.function(program)?;
         let keys = strings(&self.lua, invocation.keys)?;
         let arguments = strings(&self.lua, invocation.args)?;
         let host = RefCell::new(host);
@@ -156,19 +152,11 @@ impl Vm {
         }
     }
 
-    /// The script's function, from the last time if this VM has run it before.
-    fn function(&mut self, program: &Program, invocation: &Invocation<'_>) -> mlua::Result<Function> {
-        if let Some(function) = self.functions.get(&invocation.sha) {
-            return Ok(function.clone());
-        }
+    /// The script's function, loaded anew for each run: a function keeps closures that it made, and whether two of
+    /// them are one and the same shows in a comparison.
+    fn function(&self, program: &Program) -> mlua::Result<Function> {
         let chunk = self.lua.load(program.bytecode.as_slice()).set_name(format!("={CHUNK_NAME}"));
-        let function =
-            chunk.set_mode(ChunkMode::Binary).set_environment(self.world.clone()).into_function()?;
-        if self.functions.len() >= FUNCTIONS_MAX {
-            self.functions.clear();
-        }
-        self.functions.insert(invocation.sha, function.clone());
-        Ok(function)
+        chunk.set_mode(ChunkMode::Binary).set_environment(self.world.clone()).into_function()
     }
 
     /// Prepares the VM for the next run.
