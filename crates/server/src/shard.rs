@@ -40,7 +40,7 @@ pub(crate) struct Shard {
     pub(crate) inbox: Inbox,
     pub(crate) log: Sender<LogTask>,
     pub(crate) snapshots: Sender<SnapshotTask>,
-    pub(crate) transport: Transport<Inlet>,
+    pub(crate) transport: Transport,
     /// Shared with the handshakes: set when the cluster's id is learnt.
     pub(crate) cluster_id: Arc<OnceLock<u128>>,
     pub(crate) reporter: Reporter,

@@ -101,9 +101,9 @@ pub(crate) enum Push {
     Queued,
     /// It was dropped: there is no connection. The peer is reported unreachable by who tries to connect.
     Away,
-    /// It was dropped: the queue is full. `first` says that it was not full just before.
+    /// It was dropped: the queue is full.
     Full {
-        /// The first of the messages that are dropped in a row.
+        /// Whether it is the first that is dropped since the queue was empty.
         first: bool,
     },
 }
@@ -127,6 +127,7 @@ struct Shared {
     bytes: AtomicUsize,
     bytes_max: usize,
     open: AtomicBool,
+    /// Whether something was dropped since the queue was empty.
     full: AtomicBool,
 }
 
@@ -154,7 +155,6 @@ impl Sender {
             self.shared.bytes.fetch_sub(weight, Ordering::Relaxed);
             return Push::Full { first: !self.shared.full.swap(true, Ordering::Relaxed) };
         }
-        self.shared.full.store(false, Ordering::Relaxed);
         // A receiver that is gone means that the node is shutting down.
         if self.queue.send(message).is_err() { Push::Away } else { Push::Queued }
     }
@@ -192,7 +192,10 @@ impl Receiver {
     }
 
     fn taken(&self, message: &PeerMessage<Message>) {
-        self.shared.bytes.fetch_sub(weight(message), Ordering::Relaxed);
+        let weight = weight(message);
+        if self.shared.bytes.fetch_sub(weight, Ordering::Relaxed) == weight {
+            self.shared.full.store(false, Ordering::Relaxed);
+        }
     }
 }
 

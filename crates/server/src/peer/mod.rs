@@ -6,7 +6,9 @@
 //!
 //! It promises what the driver expects of a network, and no more: a message arrives once, late, or not at all, but
 //! never altered; within a lane messages keep their order. When a connection is lost, what was under way is lost,
-//! and the driver hears [`Events::unreachable`] at once.
+//! and the driver hears [`Events::unreachable`] at once. A message for which a lane has no room is just lost: the
+//! peer lives, and whoever sends something that matters sends it again until it is answered. To report a busy peer
+//! as an unreachable one would start elections and more sending where there is too much of it already.
 //!
 //! Everything is bounded: what waits for a peer by bytes (beyond, messages are dropped and counted), what has
 //! arrived and waits for the shard by credit, strangers by number, time and [`handshake::HELLO_BYTES_MAX`].
@@ -51,10 +53,9 @@ pub(crate) trait Events: Clone + Send + Sync + 'static {
 
 /// The shard's end of the transport.
 #[derive(Debug)]
-pub(crate) struct Transport<E> {
+pub(crate) struct Transport {
     peers: BTreeMap<NodeId, Lanes>,
     directory: Arc<Directory>,
-    events: E,
 }
 
 #[derive(Debug)]
@@ -66,11 +67,11 @@ struct Lanes {
 /// The bytes that wait in an urgent lane at most: thousands of messages.
 const URGENT_BYTES_MAX: usize = 1 << 20;
 
-impl<E: Events> Transport<E> {
+impl Transport {
     /// Starts connections to all of `peers` but this node, and accepts theirs on
     /// `listener` (none for a node without peers), until `shutdown`
     /// turns true. To be called within a tokio runtime.
-    pub(crate) fn start(
+    pub(crate) fn start<E: Events>(
         local: Local,
         peers: &Peers,
         bulk_bytes_max: usize,
@@ -111,7 +112,7 @@ impl<E: Events> Transport<E> {
             (NodeId(peer), Lanes { urgent, bulk: dial(peer, address, Kind::Bulk, bulk_bytes_max) })
         });
         let peers = lanes.collect();
-        Self { peers, directory, events }
+        Self { peers, directory }
     }
 
     /// Sends a message, or drops it if the peer is away, unknown, or too slow. Never blocks.
@@ -128,7 +129,6 @@ impl<E: Events> Transport<E> {
                 self.directory.dropped(to.0);
                 if first {
                     tracing::warn!("{to} takes messages too slowly: some are dropped, and sent again later");
-                    self.events.unreachable(to.0);
                 }
             }
         }

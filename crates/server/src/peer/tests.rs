@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io, sync::OnceLock, time::Duration};
 
-use quorate_consensus::Index;
+use quorate_consensus::{ClusterTime, Index, Membership, SnapshotMeta, Term, raft::message::Body};
 use quorate_node::Gossip;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -35,7 +35,7 @@ impl Events for Ear {
 }
 
 struct Node {
-    transport: Transport<Ear>,
+    transport: Transport,
     told: mpsc::UnboundedReceiver<Told>,
     shutdown: watch::Sender<bool>,
 }
@@ -74,6 +74,18 @@ async fn listeners() -> (TcpListener, TcpListener, Peers) {
 
 fn gossip(number: u64) -> PeerMessage<Message> {
     PeerMessage::Gossip(Gossip { applied: Index(number), room: true, wall_ms: 0, followers: 0 })
+}
+
+fn chunk(bytes: usize) -> PeerMessage<Message> {
+    let meta = SnapshotMeta {
+        index: Index(1),
+        term: Term(1),
+        stamp: ClusterTime { millis: 0 },
+        membership: Membership::default(),
+        bytes: 0,
+    };
+    let body = Body::SnapshotChunk { meta, offset: 0, data: vec![0; bytes].into() };
+    PeerMessage::Engine(Message { term: Term(1), body })
 }
 
 const LONG: Duration = Duration::from_secs(10);
@@ -128,6 +140,28 @@ async fn messages_arrive_in_order_and_a_lost_connection_is_told_and_made_again()
     first.connected(2).await;
     first.transport.send(NodeId(2), gossip(7));
     assert_eq!(second.next(|told| matches!(told, Told::Message(..))).await, Told::Message(1, gossip(7)));
+}
+
+/// A full lane was once reported like a lost connection: followers under load took their leader for dead, asked for
+/// votes, and everybody sent everything again.
+#[tokio::test]
+async fn a_peer_that_is_too_slow_loses_messages_and_is_not_called_unreachable() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let mut first = start(local(1, 10, Arc::clone(&known)), &peers, one);
+    let mut second = start(local(2, 20, known), &peers, two);
+    first.connected(2).await;
+    while first.told.try_recv().is_ok() {}
+
+    // Nothing is awaited meanwhile, so that nothing can leave the lane.
+    for _ in 0..5 {
+        first.transport.send(NodeId(2), chunk(300 << 10));
+    }
+    assert_eq!(first.transport.directory().contacts()[&2].dropped, 2);
+    first.transport.send(NodeId(2), gossip(1));
+    second.next(|told| *told == Told::Message(1, gossip(1))).await;
+    assert!(first.told.try_recv().is_err());
+    assert_eq!(first.transport.directory().contacts()[&2].connections, 2);
 }
 
 #[tokio::test]
