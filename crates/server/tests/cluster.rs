@@ -2,6 +2,14 @@
 
 mod support;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
 use rustix::process::Signal;
 use support::{Cluster, ask, connect, eventually, run, status};
 
@@ -80,20 +88,75 @@ fn a_wiped_node_does_not_come_back_under_its_old_id() {
 }
 
 #[test]
-fn a_cluster_that_was_killed_at_once_comes_back_with_everything() {
+fn a_cluster_that_is_killed_at_once_under_load_comes_back_with_all_it_has_acknowledged() {
+    const ENOUGH: u32 = 30;
     let mut cluster = Cluster::start();
-    for number in 0..50 {
-        ask(cluster.port(1), &["SET", &format!("k{number}"), "v"]);
-    }
+    let acknowledged: Vec<Arc<AtomicU32>> = (0..3).map(|_| Arc::default()).collect();
+    let writers: Vec<_> = (1..=3)
+        .zip(&acknowledged)
+        .map(|(node, acknowledged)| {
+            let (mut connection, acknowledged) = (connect(cluster.port(node)), Arc::clone(acknowledged));
+            thread::spawn(move || {
+                for number in 0_u32.. {
+                    let mut set = redis::cmd("SET");
+                    let set = set.arg(format!("{node}:{number}")).arg(number);
+                    if set.query::<String>(&mut connection).is_err() {
+                        return;
+                    }
+                    acknowledged.store(number + 1, Ordering::Release);
+                }
+            })
+        })
+        .collect();
+    eventually("each writer is busy", || {
+        acknowledged.iter().all(|count| count.load(Ordering::Acquire) >= ENOUGH).then_some(())
+    });
     for node in 1..=3 {
         cluster.node(node).signal(Signal::KILL);
+    }
+    for writer in writers {
+        writer.join().unwrap();
     }
     for node in 1..=3 {
         cluster.node(node).end();
         cluster.start_node(node, &[]);
     }
-    assert_eq!(ask(cluster.port(2), &["DBSIZE"]).as_deref(), Some("50"));
-    assert_eq!(ask(cluster.port(3), &["GET", "k49"]).as_deref(), Some("v"));
+    for (node, count) in (1..=3).zip(&acknowledged) {
+        let _up = ask(cluster.port(node), &["PING"]);
+        let keys: Vec<_> =
+            (0..count.load(Ordering::Acquire)).map(|number| format!("{node}:{number}")).collect();
+        let mut line = vec!["EXISTS"];
+        line.extend(keys.iter().map(String::as_str));
+        assert_eq!(ask(cluster.port(node), &line), Some(keys.len().to_string()));
+    }
+}
+
+/// A node that has the cluster's birth from a snapshot, and not from its log, once forgot at its next start which
+/// cluster it belonged to.
+#[test]
+fn a_node_that_joined_by_a_snapshot_knows_its_cluster_after_a_restart() {
+    let often = ["--snapshot-log-bytes", "64kb"];
+    let mut cluster = Cluster::start_some(&[1, 2], &often);
+    // More than a leader keeps in its log for those that are behind.
+    let value = "v".repeat(1 << 20);
+    for number in 0..24 {
+        ask(cluster.port(1), &["SET", "k", &value]);
+        ask(cluster.port(1), &["SET", "n", &number.to_string()]);
+    }
+    cluster.start_node(3, &["--bootstrap"]);
+    cluster.node(3).await_line("installed a snapshot");
+    assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
+    let known = status(cluster.port(1)).unwrap().cluster_id;
+    assert!(known.is_some());
+    assert_eq!(status(cluster.port(3)).unwrap().cluster_id, known);
+
+    cluster.node(3).signal(Signal::KILL);
+    cluster.node(3).end();
+    cluster.start_node(3, &[]);
+    let recovered = cluster.node(3).await_line("recovered the data");
+    assert!(!recovered.contains("not born yet"), "{recovered}");
+    assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
+    assert_eq!(status(cluster.port(3)).unwrap().cluster_id, known);
 }
 
 /// A pipeline of a megabyte, with settings as small as they may be, once became an entry that no log could hold: each
@@ -101,7 +164,7 @@ fn a_cluster_that_was_killed_at_once_comes_back_with_everything() {
 #[test]
 fn a_pipeline_larger_than_a_log_file_becomes_entries_that_fit() {
     let sizes = ["--max-request-bytes", "32kb", "--max-message-bytes", "64kb", "--segment-bytes", "384kb"];
-    let mut cluster = Cluster::start_with(&sizes);
+    let mut cluster = Cluster::start_some(&[1, 2, 3], &sizes);
     let follower = others(cluster.leader(1, None)).0;
     let value = "v".repeat(30_000);
     let mut pipeline = redis::pipe();

@@ -175,14 +175,14 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_some(&[1, 2, 3], &[])
     }
 
-    /// Each node with these arguments beside its own.
-    pub(crate) fn start_with(more: &[&str]) -> Self {
+    /// Only these nodes of the three, each with these arguments beside its own.
+    pub(crate) fn start_some(some: &[u64], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut cluster = Self { folder, port: free_ports(3), nodes: vec![None, None, None] };
-        for node in 1..=3 {
+        for &node in some {
             cluster.start_node(node, &[&["--bootstrap"], more].concat());
         }
         cluster
