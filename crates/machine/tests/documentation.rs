@@ -39,7 +39,10 @@ Scripts are Lua 5.1 on Luau. What differs there:
   `cjson`, `cmsgpack` or `struct`. Of Luau's additions, `if` as an expression and backticks are refused.
 * A script ends with an error once it has used up `quorate-script-steps` (calls, returns and turns of loops, dearer with
   a large heap) or `quorate-script-memory`. As with any error, what it had written stays.
-* A script is at most 1 MiB long. `redis.log` checks its arguments and writes nothing.
+* `#t` of a table with keys that are tables or functions, some of them set to nil, is the one known value that may differ
+  between replicas: Luau places such keys by their addresses. Do not let what a script writes depend on it.
+* A pattern of `find`, `match`, `gmatch` and `gsub` is at most 256 bytes long; a plain search is not limited.
+* A script is at most 64 KiB long and holds no byte 0. `redis.log` checks its arguments and writes nothing.
 ";
 
 fn place(spec: &Spec) -> &'static str {

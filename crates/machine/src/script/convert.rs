@@ -128,6 +128,7 @@ impl<'a> Returned<'a> {
     }
 
     fn nested(&mut self, value: &Value, depth: usize) -> mlua::Result<Reply> {
+        self.meter.charge(1)?;
         self.take(size_of::<Reply>())?;
         match value {
             Value::String(text) => Ok(Reply::Bulk(self.bytes_of(text)?)),

@@ -230,7 +230,12 @@ const ENDLESS: &[(&str, &str)] = &[
     ("lazy matching", "return string.match(string.rep('a', 100000), '.-.-.-.-b')"),
     ("substitution that backtracks", "return string.gsub(string.rep('a', 5000), '.-.-.-b', '')"),
     ("a plain search", "local n = string.rep('a', 1000000) return string.find(n .. n, n .. 'b', 1, true)"),
-    ("a pattern without magic", "local n = string.rep('a', 1000000) return string.find(n .. n, n .. 'b')"),
+    ("balanced brackets", "return string.match(string.rep('(', 100000), '%b()')"),
+    (
+        "sorting long strings",
+        "local a = string.rep('a', 4000000) local t = {} for i = 1, 1000 do t[i] = a end table.sort(t)",
+    ),
+    ("what it returns", "local t = {1, 2, 3, 4} for i = 1, 9 do t = {t, t, t, t} end return t"),
     ("iterated matching", "for w in string.gmatch(string.rep('a', 100000), '.-.-b') do end"),
     ("sorting", "local t = {} for i = 1, 100000 do t[i] = i % 1000 end while true do table.sort(t) end"),
     (
@@ -258,6 +263,35 @@ const ENDLESS: &[(&str, &str)] = &[
     ),
     ("garbage", "while true do local s = string.rep('a', 1000000) .. 'b' end"),
 ];
+
+#[test]
+fn a_long_pattern_is_refused_and_a_plain_search_is_not() {
+    for call in ["find(s, p)", "match(s, p)", "gsub(s, p, '')", "gmatch(s, p)"] {
+        let body = format!("local s, p = 'a', string.rep('a', 257) return string.{call}");
+        let reply = eval(&body, BUDGETS);
+        assert!(reply.contains("' is longer than 256 bytes"), "{body}: {reply}");
+    }
+    let body = "local p = string.rep('a', 257) return string.find('b' .. p, p, 1, true)";
+    assert_eq!(eval(body, BUDGETS), "2");
+}
+
+/// A fresh VM costs many times what such a script does.
+#[test]
+fn lock_scripts_stay_in_the_warm_vm_under_the_default_budget() {
+    let steps = crate::settings::Limits::default().script_steps_max;
+    let budgets = Budgets { steps, ..BUDGETS };
+    for body in [
+        "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end",
+        "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], 10000) else return 0 end",
+        "for i, key in ipairs(KEYS) do if redis.call('get', key) then return 0 end end return redis.call('set', KEYS[1], ARGV[1])",
+    ] {
+        let mut host = Mock::default();
+        let [key, holder] = ["lock", "holder"].map(Bytes::from);
+        host.data.insert(key.clone(), holder.clone());
+        run_on(&mut host, body, &[key], &[holder], budgets);
+        assert_eq!(host.rollbacks, 0, "{body}");
+    }
+}
 
 /// Each needs more memory than there is.
 const BOUNDLESS: &[(&str, &str)] = &[
