@@ -49,7 +49,8 @@ impl Slot {
         self.deadline.is_none_or(|deadline| now <= deadline)
     }
 
-    fn bytes(&self, key: &[u8]) -> u64 {
+    /// What it takes in memory with its key, in bytes, as far as the limit on data is concerned.
+    pub(crate) fn bytes(&self, key: &[u8]) -> u64 {
         let deadline = if self.deadline.is_some() { DEADLINE_BYTES } else { 0 };
         (SLOT_BYTES + key.len() + self.value.bytes() + deadline) as u64
     }
@@ -171,11 +172,6 @@ impl Database {
             self.deadlines.insert((after, key));
         }
     }
-
-    /// Takes the database apart for [`Rubbish`].
-    fn into_parts(self) -> (Vec<Arc<Page>>, BTreeSet<(Stamp, Bytes)>) {
-        (self.pages, self.deadlines)
-    }
 }
 
 /// The page that a key lives in. Part of the format: a snapshot and a SCAN cursor mean the same everywhere.
@@ -186,42 +182,73 @@ pub(crate) fn page_of(key: &[u8]) -> usize {
 }
 
 /// Flushed databases on their way out. Freeing millions of keys at once would stop the shard for seconds, so that
-/// each later call frees a few.
+/// each later call frees a few, and each write twice as much as it takes: data and rubbish together never take more
+/// memory than the data did.
 #[derive(Debug, Default)]
 pub(crate) struct Rubbish {
+    flushed: Vec<Flushed>,
+    /// Bytes that writes have yet to see freed, less than a page.
+    owed_bytes: u64,
+}
+
+/// What is left of one database.
+#[derive(Debug)]
+struct Flushed {
     pages: Vec<Arc<Page>>,
-    deadlines: Vec<BTreeSet<(Stamp, Bytes)>>,
+    deadlines: BTreeSet<(Stamp, Bytes)>,
+    /// What goes with each page, on average.
+    bytes_a_page: u64,
+    deadlines_a_page: usize,
 }
 
 impl Rubbish {
+    /// So many keys are freed at once, in some 0.1 ms.
+    const KEYS_AT_ONCE: usize = 1024;
+
     pub(crate) fn add(&mut self, database: Database) {
-        let (pages, deadlines) = database.into_parts();
-        self.pages.extend(pages.into_iter().filter(|page| !page.is_empty()));
-        if !deadlines.is_empty() {
-            self.deadlines.push(deadlines);
+        if database.keys <= Self::KEYS_AT_ONCE {
+            return;
         }
+        let Database { pages, deadlines, bytes, .. } = database;
+        let pages: Vec<_> = pages.into_iter().filter(|page| !page.is_empty()).collect();
+        let bytes_a_page = bytes / pages.len() as u64;
+        let deadlines_a_page = deadlines.len().div_ceil(pages.len());
+        self.flushed.push(Flushed { pages, deadlines, bytes_a_page, deadlines_a_page });
     }
 
-    /// Frees a few pages and deadlines. Returns about how many keys that was worth.
+    /// Frees a few pages and their deadlines. Returns how many keys were in them.
     pub(crate) fn sweep(&mut self) -> u64 {
         /// Together some thousand keys of a database with ten million: about a millisecond.
         const PAGES_A_STEP: usize = 8;
-        const DEADLINES_A_STEP: usize = 4096;
-        /// Deadlines that take about as long as a key.
-        const DEADLINES_PER_KEY: u64 = 8;
 
-        let pages = self.pages.drain(self.pages.len().saturating_sub(PAGES_A_STEP)..);
-        let keys: u64 = pages.map(|page| page.len() as u64).sum();
-        let mut popped = 0;
-        if let Some(deadlines) = self.deadlines.last_mut() {
-            for _ in 0..DEADLINES_A_STEP {
-                if deadlines.pop_first().is_none() {
-                    break;
-                }
-                popped += 1;
-            }
+        (0..PAGES_A_STEP).map(|_| self.free_page()).sum()
+    }
+
+    /// Makes room for `bytes` that were written.
+    pub(crate) fn give_way(&mut self, bytes: u64) {
+        self.owed_bytes += 2 * bytes;
+        while let Some(flushed) = self.flushed.last()
+            && let Some(left) = self.owed_bytes.checked_sub(flushed.bytes_a_page)
+        {
+            self.owed_bytes = left;
+            self.free_page();
         }
-        self.deadlines.pop_if(|deadlines| deadlines.is_empty());
-        keys + popped / DEADLINES_PER_KEY
+        if self.is_empty() {
+            self.owed_bytes = 0;
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flushed.is_empty()
+    }
+
+    fn free_page(&mut self) -> u64 {
+        let Some(flushed) = self.flushed.last_mut() else { return 0 };
+        let keys = flushed.pages.pop().map_or(0, |page| page.len() as u64);
+        for _ in 0..flushed.deadlines_a_page {
+            flushed.deadlines.pop_first();
+        }
+        self.flushed.pop_if(|flushed| flushed.pages.is_empty());
+        keys
     }
 }

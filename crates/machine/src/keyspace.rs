@@ -96,7 +96,11 @@ impl Keyspace {
 
     fn put(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
         let version = self.next_version();
-        let previous = self.databases[db].put(key, Slot { value, deadline, token, version });
+        let slot = Slot { value, deadline, token, version };
+        if !self.rubbish.is_empty() {
+            self.rubbish.give_way(slot.bytes(key));
+        }
+        let previous = self.databases[db].put(key, slot);
         self.record(db, key, previous);
     }
 
@@ -267,6 +271,31 @@ mod tests {
 
     fn edits() -> impl Strategy<Value = Vec<Edit>> {
         vec((0..9u8, 0..2usize, 0..6u8, 0..100u64), 0..30)
+    }
+
+    #[test]
+    fn writes_free_twice_what_they_take_of_what_was_flushed() {
+        let mut keyspace = Keyspace::new();
+        let fill = |keyspace: &mut Keyspace, keys: std::ops::Range<u32>| {
+            for key in keys {
+                let value = Value::String(Bytes::from_static(b"value"));
+                keyspace.write(0, &key.to_be_bytes(), value, Some(Stamp(u64::from(key))), Stamp(0));
+            }
+        };
+        fill(&mut keyspace, 0..10_000);
+        keyspace.flush(0);
+        fill(&mut keyspace, 0..4_000);
+        assert!(!keyspace.rubbish.is_empty());
+        fill(&mut keyspace, 4_000..5_000);
+        assert!(keyspace.rubbish.is_empty());
+    }
+
+    #[test]
+    fn a_small_database_is_freed_at_once() {
+        let mut keyspace = Keyspace::new();
+        keyspace.create(0, b"large", Value::String(Bytes::from(vec![0; 1 << 20])), None);
+        keyspace.flush(0);
+        assert!(keyspace.rubbish.is_empty());
     }
 
     proptest! {
