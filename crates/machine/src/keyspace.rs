@@ -20,6 +20,9 @@ pub const DATABASES: usize = 16;
 /// Tokens stay exact as doubles, which is what scripts and many clients make of integers.
 const TOKEN_MAX: u64 = (1 << 53) - 1;
 
+/// Half of the tokens always remain to be given out.
+const BASE_MAX: u64 = TOKEN_MAX / 2;
+
 #[derive(Debug)]
 pub(crate) struct Keyspace {
     databases: Vec<Database>,
@@ -167,9 +170,10 @@ impl Keyspace {
         self.rubbish.sweep()
     }
 
-    /// Raises the counter from which tokens are taken; never lowers it.
+    /// Raises the counter from which tokens are taken; never lowers it. A base that would leave too few tokens, as a
+    /// wall clock in the year 2106 gives it, counts as the greatest that does not.
     pub(crate) fn raise_fence(&mut self, base: u64) {
-        self.fence = self.fence.max(FencingToken(base.min(TOKEN_MAX)));
+        self.fence = self.fence.max(FencingToken(base.min(BASE_MAX)));
     }
 
     fn next_token(&mut self) -> FencingToken {
