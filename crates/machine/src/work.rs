@@ -45,6 +45,9 @@ pub(crate) fn of_flushed_pages(pages: usize) -> u64 {
     FREEING * of_pages(pages)
 }
 
+/// More is not visited by one SCAN, whatever it asks for, but to the end of a page: some milliseconds.
+pub(crate) const SCAN_KEYS_MAX: usize = 10_000;
+
 /// What a command will cost beyond its arguments and its reply, as far as the arguments tell: see
 /// [`crate::script::Host::price`].
 pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
@@ -56,7 +59,9 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     }
     if spec.name == "scan" {
         let counts = args.iter().skip(2).filter_map(|argument| integer::parse(argument));
-        return counts.max().map_or(0, |count| count.unsigned_abs().min(all_keys()));
+        return counts
+            .max()
+            .map_or(0, |count| count.unsigned_abs().min(SCAN_KEYS_MAX as u64).min(all_keys()));
     }
     // A write may copy the values that it changes, and the journal keeps them until the script ends.
     let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };

@@ -19,8 +19,8 @@ What differs from Redis:
 
 * A key exists up to the end of the millisecond of cluster time at which it expires, and then for no command.
 * `PTTL` answers at least 1 until the expiry is applied.
-* `SCAN` answers pages: one step can answer more than `COUNT`, a key that stays is answered once, and a cursor holds on
-  every node.
+* `SCAN` answers pages: one step can answer more than `COUNT`, and visits some 10,000 keys at most; a key that stays is
+  answered once, and a cursor holds on every node. Patterns of `KEYS` and `SCAN` are at most 1,024 bytes long.
 * `KEYS` and `SCAN` have one order on all nodes; `UNLINK` and `ASYNC` free memory as their counterparts do.
 * A value is at most `proto-max-bulk-len` long whatever command makes it. The limit on data counts keys and values,
   and also holds within scripts.

@@ -391,6 +391,42 @@ fn an_entry_out_of_order_or_back_in_time_changes_nothing() {
     assert_eq!(driver.machine.hash(), hash);
 }
 
+#[test]
+fn a_walk_is_bounded_by_its_count_and_its_pattern() {
+    let mut driver = Driver::new();
+    for key in 0..12_000 {
+        driver.command(0, &args(&["SET", &format!("key{key}"), "v"]));
+    }
+    let scan = driver.command(0, &args(&["SCAN", "0", "COUNT", "1000000"]));
+    let Reply::Array(scan) = scan else { panic!("SCAN answers an array") };
+    let Reply::Array(keys) = &scan[1] else { panic!("and keys in it") };
+    assert!((10_000..10_100).contains(&keys.len()), "{} keys", keys.len());
+    for (length, is_refused) in [(1024, false), (1025, true)] {
+        let pattern = "a".repeat(length);
+        assert_eq!(driver.command(0, &args(&["KEYS", &pattern])).is_error(), is_refused);
+        assert_eq!(driver.command(0, &args(&["SCAN", "0", "MATCH", &pattern])).is_error(), is_refused);
+    }
+}
+
+/// A birth by a wall clock far in the future must not end the cluster.
+#[test]
+fn a_birth_leaves_tokens_to_give_out() {
+    let mut machine = Machine::new(Limits::default());
+    let group = |first_sequence, operation| Group {
+        session: SESSION,
+        stream: 0,
+        acked: 0,
+        first_sequence,
+        operations: vec![operation],
+    };
+    let birth = Operation::Birth { cluster_id: 1, fence_base: u64::MAX, calendar_ms: i64::MAX };
+    let set = Operation::Command { db: 0, user: 0, args: args(&["SET", "k", "v"]) };
+    let groups = vec![group(0, birth), group(0, Operation::OpenSession), group(1, set)];
+    let payload = Batch { version: MACHINE_VERSION, groups }.encode();
+    let applied = machine.apply(1, 1000, Some(&payload)).expect("the entry is well-formed");
+    assert_eq!(applied[2].outcome, Outcome::Reply(Reply::ok()));
+}
+
 /// The meter is for scheduling, so that the order of magnitude is what counts.
 #[test]
 fn work_grows_with_what_was_done() {

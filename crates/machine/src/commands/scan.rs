@@ -50,12 +50,23 @@ pub(crate) const COMMANDS: &[Spec] = &[
 ];
 
 fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    check_pattern(&args[1])?;
     let database = context.state.keyspace.database(context.db);
     context.spent.visited += database.keys() as u64 + work::of_pages(PAGES);
     let live =
         database.pages().iter().flat_map(|page| page.iter()).filter(|(_, slot)| slot.is_live(context.now));
     let matching = live.filter(|(key, _)| glob::matches(&args[1], key));
     Ok(Reply::Array(matching.map(|(key, _)| Reply::Bulk(key.clone())).collect()))
+}
+
+/// Longer patterns are refused: matching takes time in proportion to the product of both lengths.
+const PATTERN_BYTES_MAX: usize = 1 << 10;
+
+fn check_pattern(pattern: &[u8]) -> Result<(), Reply> {
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(Reply::error("ERR the pattern is longer than 1024 bytes"));
+    }
+    Ok(())
 }
 
 /// What a SCAN asks for.
@@ -75,12 +86,15 @@ impl<'a> Scan<'a> {
         let (pairs, rest) = options.as_chunks::<2>();
         for [option, value] in pairs {
             match &option.to_ascii_uppercase()[..] {
-                b"MATCH" => scan.pattern = Some(value),
+                b"MATCH" => {
+                    check_pattern(value)?;
+                    scan.pattern = Some(value);
+                }
                 b"TYPE" => scan.type_name = Some(value),
                 b"COUNT" => {
                     let count = integer::parse(value).ok_or(Reply::not_an_integer())?;
                     let count = usize::try_from(count).ok().filter(|count| *count > 0);
-                    scan.count = count.ok_or(Reply::syntax_error())?;
+                    scan.count = count.ok_or(Reply::syntax_error())?.min(work::SCAN_KEYS_MAX);
                 }
                 _ => return Err(Reply::syntax_error()),
             }
