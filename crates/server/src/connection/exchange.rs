@@ -8,7 +8,8 @@
 //! * Each command takes one place in the order of replies, whoever answers it.
 //! * A command whose meaning depends on an outcome that is not known (EXEC behind WATCH, anything behind
 //!   WAIT) is not executed before it is: [`Exchange::accepts`] is false meanwhile, and input waits.
-//! * Once it is closing, nothing more is executed; what was executed is still answered.
+//! * Once it is closing, nothing more is executed; what was executed is still answered. A client that has only
+//!   closed its own half is not closing yet: what it sent before counts.
 
 use std::sync::Arc;
 
@@ -47,7 +48,20 @@ pub(super) struct Exchange {
     requests: Vec<Request>,
     last_command: &'static str,
     commands_executed: u64,
-    closing: bool,
+    phase: Phase,
+}
+
+/// How far a conversation has come; it only ever goes on to a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Commands may still arrive.
+    Open,
+    /// The client has said its last. What has arrived is still executed, but no WAIT is waited for.
+    InputEnded,
+    /// Nothing more is executed. What was executed is still answered.
+    Closing,
+    /// The same, and the client is to read why.
+    Refused,
 }
 
 /// CLIENT REPLY.
@@ -77,18 +91,17 @@ impl Exchange {
             requests: Vec::new(),
             last_command: "NULL",
             commands_executed: 0,
-            closing: false,
+            phase: Phase::Open,
         }
     }
 
     /// Whether the next command may be executed now.
     pub(super) fn accepts(&self) -> bool {
         let limits = &self.front.limits;
-        !self.closing
+        self.phase < Phase::Closing
             && !self.replies.held()
             && self.replies.len() < limits.pipeline_max
             && self.replies.request_bytes() < limits.pipeline_bytes_max
-            && self.replies.output.len() <= limits.output_bytes_max
     }
 
     /// Executes a command: name and arguments, not empty.
@@ -273,21 +286,42 @@ impl Exchange {
 
     /// Ends the connection once everything so far is answered; a WAIT is not waited for.
     pub(super) fn close(&mut self) {
-        self.closing = true;
+        self.advance(Phase::Closing);
+    }
+
+    /// Ends it as well, and remembers that the client must be let read what it was told.
+    pub(super) fn refuse(&mut self) {
+        self.advance(Phase::Refused);
+    }
+
+    /// The client will send nothing more. What has arrived is still to be executed.
+    pub(super) fn end_input(&mut self) {
+        self.advance(Phase::InputEnded);
+    }
+
+    /// All commands that have arrived were executed.
+    pub(super) fn drained(&mut self) {
+        if self.phase == Phase::InputEnded {
+            self.close();
+        }
+    }
+
+    fn advance(&mut self, phase: Phase) {
+        self.phase = self.phase.max(phase);
     }
 
     /// The input is not RESP: says so, and ends.
     pub(super) fn refuse_input(&mut self, error: &ProtocolError) {
         self.silent = false;
         self.say(Reply::error_text(format!("ERR Protocol error: {error}")));
-        self.closing = true;
+        self.refuse();
     }
 
     /// Takes the next answer of the shard. An error says why the connection must be closed at once.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), &'static str> {
         if let Answer::Close(reason) = answer {
             self.replies.abandon();
-            self.closing = true;
+            self.close();
             return Err(reason);
         }
         let Some((slot, silent)) = self.replies.take_answered() else {
@@ -335,7 +369,7 @@ impl Exchange {
     /// Answers the WAIT at the front if `followers` are enough or its time has passed. True if it did.
     pub(super) fn poll_wait(&mut self, followers: u64, now: Instant) -> bool {
         let was_waiting = self.is_waiting();
-        self.replies.poll_wait(followers, now, self.closing);
+        self.replies.poll_wait(followers, now, self.phase > Phase::Open);
         was_waiting && !self.is_waiting()
     }
 
@@ -356,7 +390,7 @@ impl Exchange {
 
     /// Whether it is closing and everything is answered; the output may still have to be written.
     pub(super) fn is_over(&self) -> bool {
-        self.closing && self.replies.len() == 0
+        self.phase >= Phase::Closing && self.replies.len() == 0
     }
 
     /// Whether every command is answered and every reply written.
@@ -364,9 +398,14 @@ impl Exchange {
         self.replies.len() == 0 && self.replies.output.is_empty()
     }
 
-    /// Whether no more input is wanted.
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing
+    /// Whether more input may come and is wanted.
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether the client was told why its input is not taken.
+    pub(super) fn is_refused(&self) -> bool {
+        self.phase == Phase::Refused
     }
 
     /// Bytes that the connection holds apart from its read buffer.

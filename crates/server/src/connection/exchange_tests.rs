@@ -482,10 +482,10 @@ fn converse(lines: &[&str], patience: usize) -> (Vec<Request>, String) {
     };
     let mut done = 0;
     for line in lines {
-        while !bench.exchange.accepts() && !bench.exchange.is_closing() {
+        while !bench.exchange.accepts() && bench.exchange.is_open() {
             done = answer_one(&mut bench, &asked);
         }
-        if bench.exchange.is_closing() {
+        if !bench.exchange.is_open() {
             break;
         }
         bench.send(line);

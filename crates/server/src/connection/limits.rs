@@ -21,7 +21,8 @@ pub struct Limits {
     pub pipeline_max: usize,
     /// Bytes of one connection's unanswered requests. Beyond, its input waits as well.
     pub pipeline_bytes_max: usize,
-    /// Reply bytes that wait for one connection to read them. Beyond, it is cut off.
+    /// Reply bytes that wait for one connection to read them. Beyond, it must be reading, and nothing more of its
+    /// input is executed; a single reply beyond it closes the connection.
     pub output_bytes_max: usize,
     /// Bytes that all connections together hold in buffers, small change excepted. Who passes it is cut off.
     pub buffers_bytes_max: usize,

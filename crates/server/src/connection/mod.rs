@@ -5,14 +5,16 @@
 //! beyond moving bytes is in [`exchange`], which has no socket and is tested without one.
 //!
 //! * [`listener`] accepts, and refuses beyond `maxclients`; [`serving`] moves one connection's bytes.
+//! * [`answers`] keeps the shard's answers until the client reads on.
 //! * [`exchange`] executes commands in order; [`replies`] keeps their order; [`transaction`] is MULTI to EXEC.
 //! * [`commands`] are those that the connection answers itself; [`clients`] knows who is connected.
 //! * [`limits`] are the bounds.
 //!
 //! What a misbehaving client can do to others is bounded at each stage: its frames ([`crate::resp`]), its
-//! requests in flight (its socket is not read), its unread replies (it is cut off), and the buffers of all
+//! requests in flight (its socket is not read), its unread replies (who does not read is cut off), and the buffers of all
 //! together. Each refusal is a log line, at most one of a kind in a second.
 
+mod answers;
 mod arguments;
 mod clients;
 mod commands;

@@ -12,21 +12,18 @@ use std::{io, sync::Arc, time::Instant as StdInstant};
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{mpsc::UnboundedReceiver, watch},
+    sync::watch,
     time::{Duration, Instant, sleep_until, timeout},
 };
 
 use super::{
     FrontDoor,
+    answers::Answers,
     clients::{Client, Endpoints},
     exchange::{Exchange, is_http},
     limits::Share,
 };
-use crate::{
-    handle::{Answer, ConnId},
-    resp::Decoder,
-    status::NodeStatus,
-};
+use crate::{handle::ConnId, resp::Decoder, status::NodeStatus};
 
 /// What is read at once from a connection that sends little: an ordinary command and its reply are smaller.
 const READ_BYTES_MIN: usize = 1 << 10;
@@ -37,29 +34,35 @@ const READ_BYTES_MAX: usize = 64 << 10;
 const READ_AHEAD_BYTES: usize = 16 << 10;
 /// An output buffer that grew beyond this is given back once it is empty.
 const OUTPUT_KEPT_BYTES: usize = 16 << 10;
-/// Answers that are taken from the channel at once.
-const ANSWERS_AT_ONCE: usize = 256;
+/// Answers are encoded until so many bytes wait to be written: enough to keep a socket busy. The others are held
+/// as they are, which is cheaper, until the client has read on.
+const OUTPUT_READY_BYTES: usize = 256 << 10;
+/// How long a client with more than `output_bytes_max` unread may take nothing of it. Who reads, however much it
+/// has asked for, takes something all the time.
+const EXCESS_STALL_MAX: Duration = Duration::from_secs(1);
 /// How long, and for how many bytes, a client that was refused may go on sending: closing a socket with unread
 /// input would take the refusal from it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 const TOO_MUCH_OUTPUT: &str = "its unread replies exceed max-output-bytes";
+const STALLED: &str = "it has not read its replies for too long";
 
 /// A connection that has been admitted.
 #[derive(Debug)]
 pub(super) struct Connection {
     exchange: Exchange,
     decoder: Decoder,
-    answers: UnboundedReceiver<Answer>,
+    answers: Answers,
     share: Share,
     read_bytes: usize,
     /// Since when the client has taken none of the output that waits for it; none if none waits.
     stalled_since: Option<Instant>,
+    /// Since when more waits for the client than `output_bytes_max`; none if less does.
+    excess_since: Option<Instant>,
     /// For those who WAIT.
     status: watch::Receiver<Arc<NodeStatus>>,
     last_input: Instant,
-    refused: bool,
     /// Declared last, and so dropped last: by then nothing is held any more.
     presence: Presence,
 }
@@ -90,7 +93,8 @@ enum End {
 enum Event {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
-    Answers(usize),
+    /// Answers arrived, or ended.
+    Answers,
     Deadline,
     StatusChanged,
     Killed,
@@ -112,13 +116,13 @@ impl Connection {
         Some(Self {
             exchange: Exchange::new(front.clone(), client.clone()),
             decoder: Decoder::new(front.limits.frame),
-            answers,
+            answers: Answers::new(answers, front.limits.output_bytes_max),
             share: Share::new(front.budget.clone()),
             read_bytes: READ_BYTES_MIN,
             stalled_since: None,
+            excess_since: None,
             status: front.shard.watch_status(),
             last_input: now,
-            refused: false,
             presence: Presence { front: front.clone(), client },
         })
     }
@@ -132,7 +136,7 @@ impl Connection {
         let end = self.converse(&mut reader, &mut writer).await;
         self.tell(&end);
         match end {
-            End::Left if self.refused => linger(&mut reader, &mut writer).await,
+            End::Left if self.exchange.is_refused() => linger(&mut reader, &mut writer).await,
             End::Closed(_) | End::Killed => {
                 // What was answered before is owed; the client's silence must not hold the task.
                 let output = std::mem::take(self.exchange.output());
@@ -147,8 +151,10 @@ impl Connection {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let mut answers = Vec::new();
         loop {
+            if let Err(end) = self.deliver() {
+                return end;
+            }
             self.execute_input();
             while self.wait_is_over() {
                 self.execute_input();
@@ -159,8 +165,8 @@ impl Connection {
             if self.exchange.is_over() && self.exchange.output().is_empty() {
                 return End::Left;
             }
-            let event = self.wait(reader, writer, &mut answers).await;
-            if let Err(end) = self.handle(event, &mut answers) {
+            let event = self.wait(reader, writer).await;
+            if let Err(end) = self.handle(event) {
                 return end;
             }
         }
@@ -169,18 +175,20 @@ impl Connection {
     /// Executes all commands that have arrived and may be executed, and submits what is for the shard.
     fn execute_input(&mut self) {
         let before = self.decoder.buffered();
-        while self.exchange.accepts() {
+        while self.may_execute() {
             match self.decoder.next_command() {
                 Ok(Some(arguments)) if is_http(&arguments) => self.refuse_http(),
                 Ok(Some(arguments)) => self.exchange.execute(arguments),
-                Ok(None) => break,
+                Ok(None) => {
+                    self.exchange.drained();
+                    break;
+                }
                 Err(error) => {
                     let client = self.presence.client.endpoints.remote;
                     if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
                         tracing::warn!(%client, %error, kept_back, "refused a client's input");
                     }
                     self.exchange.refuse_input(&error);
-                    self.refused = true;
                 }
             }
         }
@@ -207,8 +215,7 @@ impl Connection {
         if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
             tracing::warn!(%client, kept_back, "closed a connection that speaks HTTP: possible attack from a browser");
         }
-        self.exchange.close();
-        self.refused = true;
+        self.exchange.refuse();
     }
 
     /// How much room to make for the next read. Whoever has nothing in flight may stay silent for long, and
@@ -223,16 +230,11 @@ impl Connection {
     fn check_limits(&mut self) -> Option<End> {
         let limits = &self.presence.front.limits;
         let now = Instant::now();
-        let output = self.exchange.output_bytes();
-        if self.has_too_much_output() {
-            return Some(End::Cut(TOO_MUCH_OUTPUT));
-        }
-        self.stalled_since = (output > 0).then(|| self.stalled_since.unwrap_or(now));
-        if self
-            .stalled_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= limits.output_stall_max)
-        {
-            return Some(End::Cut("it has not read its replies for too long"));
+        let unread = self.unread_bytes();
+        self.stalled_since = (unread > 0).then(|| self.stalled_since.unwrap_or(now));
+        self.excess_since = (unread > limits.output_bytes_max).then(|| self.excess_since.unwrap_or(now));
+        if let Some((_, reason)) = self.patience_ends().filter(|(end, _)| now >= *end) {
+            return Some(End::Cut(reason));
         }
         if limits.idle_max.is_some_and(|idle| now.saturating_duration_since(self.last_input) >= idle)
             && self.exchange.owes_nothing()
@@ -243,7 +245,7 @@ impl Connection {
             // Done only if nothing is buffered; and then arguments that are in flight hold most of it anyway.
             self.decoder.release();
         }
-        let held = self.decoder.allocated() + self.exchange.held_bytes();
+        let held = self.decoder.allocated() + self.exchange.held_bytes() + self.answers.held_bytes();
         match self.share.hold(held) {
             true => None,
             false => Some(End::Cut("the buffers of all clients together are full")),
@@ -251,7 +253,7 @@ impl Connection {
     }
 
     /// Waits for the next event. Each branch loses nothing when another one wins.
-    async fn wait<R, W>(&mut self, reader: &mut R, writer: &mut W, answers: &mut Vec<Answer>) -> Event
+    async fn wait<R, W>(&mut self, reader: &mut R, writer: &mut W) -> Event
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -265,35 +267,55 @@ impl Connection {
             biased;
             () = self.presence.client.killed() => Event::Killed,
             wrote = writer.write(self.exchange.output()), if has_output => Event::Wrote(wrote),
-            count = self.answers.recv_many(answers, ANSWERS_AT_ONCE) => Event::Answers(count),
+            () = self.answers.arrive() => Event::Answers,
             read = reader.read_buf(self.decoder.space(read_bytes)), if may_read => Event::Read(read),
             () = changed(&mut self.status), if is_waiting => Event::StatusChanged,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
         }
     }
 
-    fn has_too_much_output(&self) -> bool {
-        self.exchange.output_bytes() > self.presence.front.limits.output_bytes_max
+    /// Reply bytes that the client has not taken, encoded or not.
+    fn unread_bytes(&self) -> usize {
+        self.exchange.output_bytes() + self.answers.held_bytes()
+    }
+
+    /// Whether the next command may be executed: not while the replies to earlier ones pile up.
+    fn may_execute(&self) -> bool {
+        self.exchange.accepts() && self.unread_bytes() <= self.presence.front.limits.output_bytes_max
     }
 
     fn may_read(&self) -> bool {
-        let patient = self.exchange.accepts() || self.decoder.buffered() < READ_AHEAD_BYTES;
-        !self.exchange.is_closing() && patient
+        self.exchange.is_open() && (self.may_execute() || self.decoder.buffered() < READ_AHEAD_BYTES)
+    }
+
+    /// Until when the client may leave its replies unread, and what to say of it then. With more unread than it
+    /// should have it must be reading, and must get below the limit within the time that it may else do nothing.
+    fn patience_ends(&self) -> Option<(Instant, &'static str)> {
+        let stall_max = self.presence.front.limits.output_stall_max;
+        let stalled = self.stalled_since?;
+        match self.excess_since {
+            None => Some((stalled.checked_add(stall_max)?, STALLED)),
+            Some(excess) => {
+                let idle = stalled.checked_add(stall_max.min(EXCESS_STALL_MAX))?;
+                let end = excess.checked_add(stall_max).map_or(idle, |end| end.min(idle));
+                Some((end, TOO_MUCH_OUTPUT))
+            }
+        }
     }
 
     /// When to look again if nothing happens.
     fn deadline(&self) -> Option<Instant> {
         let limits = &self.presence.front.limits;
-        let stall = self.stalled_since.and_then(|since| since.checked_add(limits.output_stall_max));
+        let stall = self.patience_ends().map(|(end, _)| end);
         let idle =
             limits.idle_max.filter(|_| self.exchange.owes_nothing()).map(|idle| self.last_input + idle);
         [self.exchange.wait_deadline(), stall, idle].into_iter().flatten().min()
     }
 
-    fn handle(&mut self, event: Event, answers: &mut Vec<Answer>) -> Result<(), End> {
+    fn handle(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::Read(Ok(0)) => {
-                self.exchange.close();
+                self.exchange.end_input();
                 Ok(())
             }
             Event::Read(Ok(bytes)) => {
@@ -306,9 +328,7 @@ impl Connection {
                 Ok(())
             }
             Event::Read(Err(error)) | Event::Wrote(Err(error)) => Err(End::Socket(error)),
-            Event::Answers(0) => Err(End::Closed("the shard has stopped")),
-            Event::Answers(_) => self.deliver(answers),
-            Event::Deadline | Event::StatusChanged => Ok(()),
+            Event::Answers | Event::Deadline | Event::StatusChanged => Ok(()),
             Event::Killed => Err(End::Killed),
         }
     }
@@ -332,14 +352,16 @@ impl Connection {
         }
     }
 
-    fn deliver(&mut self, answers: &mut Vec<Answer>) -> Result<(), End> {
-        for answer in answers.drain(..) {
+    /// Encodes answers, unless enough waits to be written.
+    fn deliver(&mut self) -> Result<(), End> {
+        while self.exchange.output_bytes() < OUTPUT_READY_BYTES {
+            let Some(answer) = self.answers.next() else { break };
             self.exchange.answer(answer).map_err(End::Closed)?;
-            if self.has_too_much_output() {
-                return Err(End::Cut(TOO_MUCH_OUTPUT));
-            }
         }
-        Ok(())
+        match self.answers.is_over() {
+            true => Err(End::Closed("the shard has stopped")),
+            false => Ok(()),
+        }
     }
 
     /// Writes the log line of an end that somebody may ask about.

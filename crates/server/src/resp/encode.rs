@@ -4,7 +4,7 @@
 //! them: a map as an array of twice its length, a double as a string, a boolean as 0 or 1. The two null kinds
 //! differ in RESP2 only.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::handle::Reply;
 
@@ -31,12 +31,48 @@ impl Protocol {
 
 /// Appends the reply to `out`. The depth of its recursion is that of the reply, which the machine bounds.
 pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
+    put(reply, protocol, out);
+}
+
+/// How many bytes [`encode`] would append, found without allocating any of them.
+#[must_use]
+pub fn encoded_bytes(reply: &Reply, protocol: Protocol) -> usize {
+    let mut bytes = Tally(0);
+    put(reply, protocol, &mut bytes);
+    bytes.0
+}
+
+/// Appends the head of an array of `items` replies, which the caller encodes one by one.
+pub fn encode_array_head(items: usize, out: &mut BytesMut) {
+    length(b'*', items, out);
+}
+
+/// Where a reply is written to: the bytes themselves, or only their number.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]);
+}
+
+impl Sink for BytesMut {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+struct Tally(usize);
+
+impl Sink for Tally {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+fn put(reply: &Reply, protocol: Protocol, out: &mut impl Sink) {
     let resp3 = protocol == Protocol::Resp3;
     match reply {
-        Reply::Null if resp3 => out.put_slice(b"_\r\n"),
-        Reply::NullArray if resp3 => out.put_slice(b"_\r\n"),
-        Reply::Null => out.put_slice(b"$-1\r\n"),
-        Reply::NullArray => out.put_slice(b"*-1\r\n"),
+        Reply::Null if resp3 => out.put(b"_\r\n"),
+        Reply::NullArray if resp3 => out.put(b"_\r\n"),
+        Reply::Null => out.put(b"$-1\r\n"),
+        Reply::NullArray => out.put(b"*-1\r\n"),
         Reply::Status(text) => line(b'+', text, out),
         Reply::Error(text) => line(b'-', text, out),
         Reply::Integer(value) => number(b':', *value, out),
@@ -57,7 +93,7 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
 }
 
 /// A line of text. A line break inside of it would end the reply too early, so it becomes a space, as in Redis.
-fn line(kind: u8, text: &Bytes, out: &mut BytesMut) {
+fn line(kind: u8, text: &Bytes, out: &mut impl Sink) {
     if text.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
         let text: Vec<u8> =
             text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
@@ -67,50 +103,48 @@ fn line(kind: u8, text: &Bytes, out: &mut BytesMut) {
     }
 }
 
-fn raw_line(kind: u8, text: &[u8], out: &mut BytesMut) {
-    out.reserve(text.len() + 3);
-    out.put_u8(kind);
-    out.put_slice(text);
-    out.put_slice(b"\r\n");
+fn raw_line(kind: u8, text: &[u8], out: &mut impl Sink) {
+    out.put(&[kind]);
+    out.put(text);
+    out.put(b"\r\n");
 }
 
-fn number(kind: u8, value: i64, out: &mut BytesMut) {
+fn number(kind: u8, value: i64, out: &mut impl Sink) {
     raw_line(kind, itoa::Buffer::new().format(value).as_bytes(), out);
 }
 
-fn length(kind: u8, length: usize, out: &mut BytesMut) {
+fn length(kind: u8, length: usize, out: &mut impl Sink) {
     raw_line(kind, itoa::Buffer::new().format(length).as_bytes(), out);
 }
 
-fn bulk(bytes: &[u8], out: &mut BytesMut) {
+fn bulk(bytes: &[u8], out: &mut impl Sink) {
     length(b'$', bytes.len(), out);
-    out.reserve(bytes.len() + 2);
-    out.put_slice(bytes);
-    out.put_slice(b"\r\n");
+    out.put(bytes);
+    out.put(b"\r\n");
 }
 
-fn verbatim(text: &[u8], out: &mut BytesMut) {
+fn verbatim(text: &[u8], out: &mut impl Sink) {
     length(b'=', text.len() + 4, out);
-    out.put_slice(b"txt:");
-    out.put_slice(text);
-    out.put_slice(b"\r\n");
+    out.put(b"txt:");
+    out.put(text);
+    out.put(b"\r\n");
 }
 
-fn sequence(kind: u8, items: &[Reply], protocol: Protocol, out: &mut BytesMut) {
+fn sequence(kind: u8, items: &[Reply], protocol: Protocol, out: &mut impl Sink) {
     length(kind, items.len(), out);
     for item in items {
-        encode(item, protocol, out);
+        put(item, protocol, out);
     }
 }
 
-fn map(pairs: &[(Reply, Reply)], protocol: Protocol, out: &mut BytesMut) {
+fn map(pairs: &[(Reply, Reply)], protocol: Protocol, out: &mut impl Sink) {
     match protocol {
         Protocol::Resp2 => length(b'*', pairs.len() * 2, out),
         Protocol::Resp3 => length(b'%', pairs.len(), out),
     }
     for (key, value) in pairs {
-        encode(key, protocol, out);
-        encode(value, protocol, out);
+        put(key, protocol, out);
+        put(value, protocol, out);
     }
 }
 
@@ -149,6 +183,7 @@ mod tests {
         let text = |protocol| {
             let mut out = BytesMut::new();
             encode(reply, protocol, &mut out);
+            assert_eq!(encoded_bytes(reply, protocol), out.len(), "{reply:?}");
             out.escape_ascii().to_string().replace("\\r\\n", " ")
         };
         (text(Protocol::Resp2), text(Protocol::Resp3))

@@ -9,4 +9,4 @@ pub mod encode;
 mod inline;
 
 pub use decode::{Decoder, FrameLimits, ProtocolError};
-pub use encode::{Protocol, encode};
+pub use encode::{Protocol, encode, encode_array_head, encoded_bytes};

@@ -123,6 +123,19 @@ async fn a_client_that_never_reads_is_cut_off_and_the_log_says_so() {
     assert!(log.lines().any(|line| line.contains(&own)), "{log}");
 }
 
+/// Such a reply was once encoded whole before anybody looked at its size.
+#[tokio::test]
+async fn a_reply_larger_than_may_be_unread_closes_its_connection_after_those_before_it() {
+    let door = Door::open(Limits { output_bytes_max: 1 << 20, ..Limits::default() }).await;
+    let mut client = door.client().await;
+    client.send(command(&[b"SET", b"k", &[b'v'; 100_000]])).await;
+    client.expect("+OK\r\n").await;
+    client.send(format!("STRLEN k\r\nMGET{}\r\nPING\r\n", " k".repeat(60))).await;
+    assert_eq!(client.rest().await, b":100000\r\n");
+    door.connected(0).await;
+    door.client().await.ask("PING", "+PONG\r\n").await;
+}
+
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cut_off_in_time() {
     let limits = Limits { output_stall_max: Duration::from_millis(50), ..Limits::default() };

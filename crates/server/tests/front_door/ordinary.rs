@@ -122,6 +122,35 @@ async fn a_client_that_closes_its_half_still_gets_its_replies() {
     door.connected(0).await;
 }
 
+/// Input behind the pipeline limit was once dropped when the client closed its half.
+#[tokio::test]
+async fn a_client_that_closes_its_half_has_all_executed_that_it_sent() {
+    let door = Door::open(Limits { pipeline_max: 100, ..Limits::default() }).await;
+    let mut client = door.client().await;
+    client.send(format!("{}WAIT 9 0\r\nGET k", "INCR k\r\n".repeat(5000))).await;
+    client.stream.shutdown().await.unwrap();
+    let expected: String = (1..=5000).map(|number| format!(":{number}\r\n")).collect();
+    assert_eq!(client.rest().await, (expected + ":0\r\n").into_bytes());
+    door.connected(0).await;
+}
+
+/// Replies once counted as unread before the client had a chance to read them.
+#[tokio::test]
+async fn a_pipeline_with_more_replies_than_may_be_unread_is_answered_to_who_reads() {
+    let door = Door::open(Limits { output_bytes_max: 1 << 20, ..Limits::default() }).await;
+    let mut client = door.client().await;
+    let value = vec![b'v'; 1 << 19];
+    client.send(command(&[b"SET", b"k", &value])).await;
+    client.expect("+OK\r\n").await;
+    client.send("GET k\r\n".repeat(50)).await;
+    client.send("PING\r\n").await;
+    let reply = [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+    for _ in 0..50 {
+        client.expect(&reply).await;
+    }
+    client.expect("+PONG\r\n").await;
+}
+
 #[tokio::test]
 async fn client_kill_ends_others_and_oneself() {
     let door = door().await;

@@ -1,0 +1,106 @@
+//! The shard's answers to one connection, between their arrival and their encoding.
+//!
+//! A reply is cheap while it is the machine's: its strings are shared with the data. Encoding copies them, so
+//! answers are encoded only as fast as the client reads, and are held here meanwhile. Their sizes on the wire are
+//! known and count towards the same bounds as encoded output, since data that is overwritten stays for their sake.
+//!
+//! A reply that alone exceeds the bound is given up at once: in its place stands the closing of the connection,
+//! so that the client still gets all before it, and nobody ever allocates its encoding.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::{
+    handle::Answer,
+    resp::{Protocol, encoded_bytes},
+};
+
+/// Answers that are taken from the channel at once.
+const ANSWERS_AT_ONCE: usize = 256;
+
+/// Answers that wait to be encoded, and the channel that brings more.
+#[derive(Debug)]
+pub(super) struct Answers {
+    arriving: UnboundedReceiver<Answer>,
+    /// Just arrived; empty but while they are being sorted in.
+    fresh: Vec<Answer>,
+    held: VecDeque<(Answer, usize)>,
+    held_bytes: usize,
+    /// Nothing arrives any more.
+    ended: bool,
+    reply_bytes_max: usize,
+}
+
+impl Answers {
+    /// Answers from `arriving`, none of which may be larger than `reply_bytes_max` once encoded.
+    pub(super) fn new(arriving: UnboundedReceiver<Answer>, reply_bytes_max: usize) -> Self {
+        let (fresh, held) = (Vec::new(), VecDeque::new());
+        Self { arriving, fresh, held, held_bytes: 0, ended: false, reply_bytes_max }
+    }
+
+    /// Resolves when answers have arrived, or when it has become clear that none will any more. Loses nothing if
+    /// it is dropped before.
+    pub(super) async fn arrive(&mut self) {
+        if self.ended {
+            std::future::pending().await
+        }
+        self.ended = self.arriving.recv_many(&mut self.fresh, ANSWERS_AT_ONCE).await == 0;
+        for answer in self.fresh.drain(..) {
+            // The version may change before it is encoded, which makes a difference of a few bytes.
+            let bytes = match &answer {
+                Answer::Reply(reply) => encoded_bytes(reply, Protocol::Resp2),
+                Answer::Watched(_) | Answer::Close(_) => 0,
+            };
+            match bytes > self.reply_bytes_max {
+                true => self.held.push_back((Answer::Close("a reply exceeds max-output-bytes"), 0)),
+                false => {
+                    self.held_bytes += bytes;
+                    self.held.push_back((answer, bytes));
+                }
+            }
+        }
+    }
+
+    /// The next answer, in the order of the requests.
+    pub(super) fn next(&mut self) -> Option<Answer> {
+        let (answer, bytes) = self.held.pop_front()?;
+        self.held_bytes -= bytes;
+        Some(answer)
+    }
+
+    /// What the answers that are held will take once they are encoded.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Whether all that will ever arrive has been taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::handle::Reply;
+
+    #[tokio::test]
+    async fn a_reply_that_is_too_large_is_given_up_and_those_before_it_are_not() {
+        let (sender, receiver) = unbounded_channel();
+        let mut answers = Answers::new(receiver, 10);
+        for text in ["abcd", "abcde"] {
+            sender.send(Answer::Reply(Reply::bulk(text))).expect("the receiver is there");
+        }
+        drop(sender);
+        answers.arrive().await;
+        assert_eq!(answers.held_bytes(), 10);
+        assert_eq!(answers.next(), Some(Answer::Reply(Reply::bulk("abcd"))));
+        assert!(matches!(answers.next(), Some(Answer::Close(_))));
+        assert_eq!((answers.held_bytes(), answers.is_over()), (0, false));
+        answers.arrive().await;
+        assert!(answers.is_over());
+    }
+}
