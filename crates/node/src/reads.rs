@@ -16,7 +16,7 @@ use crate::{connection::ReadRequest, input::ConnId};
 pub(crate) struct Reads {
     next_id: u64,
     /// Not yet part of a question.
-    fresh: Vec<(ConnId, ReadRequest)>,
+    fresh: VecDeque<(ConnId, ReadRequest)>,
     groups: VecDeque<Group>,
     /// When the newest question is asked again if no answer has come.
     ask_again_at: Option<BootTime>,
@@ -27,8 +27,8 @@ pub(crate) struct Reads {
 pub(crate) struct Group {
     arrived: BootTime,
     state: State,
-    /// Who asks what, in order.
-    pub(crate) reads: Vec<(ConnId, ReadRequest)>,
+    /// Who asks what, in order. Never empty while it waits.
+    reads: VecDeque<(ConnId, ReadRequest)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +39,21 @@ enum State {
     Ready { index: Index, stamp: ClusterTime },
 }
 
+impl Group {
+    /// Who waits for an answer, in order.
+    pub(crate) fn askers(&self) -> impl Iterator<Item = ConnId> {
+        self.reads.iter().map(|&(conn, _)| conn)
+    }
+}
+
 impl Reads {
     pub(crate) fn new() -> Self {
-        Self { next_id: 1, fresh: Vec::new(), groups: VecDeque::new(), ask_again_at: None }
+        Self { next_id: 1, fresh: VecDeque::new(), groups: VecDeque::new(), ask_again_at: None }
     }
 
     /// Adds a read of the present batch.
     pub(crate) fn add(&mut self, conn: ConnId, request: ReadRequest) {
-        self.fresh.push((conn, request));
+        self.fresh.push_back((conn, request));
     }
 
     /// Closes the present batch. The question that must be asked for it, if it is not empty.
@@ -94,12 +101,27 @@ impl Reads {
         }
     }
 
-    /// The oldest reads, if they may be served with `applied` applied, and the leader's time for them.
-    pub(crate) fn take_ready(&mut self, applied: Index) -> Option<(ClusterTime, Group)> {
-        match self.groups.front()?.state {
-            State::Ready { index, stamp } if index <= applied => Some((stamp, self.groups.pop_front()?)),
+    /// The oldest read, if it may be served with `applied` applied, and the leader's time for it.
+    pub(crate) fn take_ready(&mut self, applied: Index) -> Option<(ClusterTime, ConnId, ReadRequest)> {
+        let group = self.groups.front_mut()?;
+        match group.state {
+            State::Ready { index, stamp } if index <= applied => {
+                let (conn, request) = group.reads.pop_front()?;
+                if group.reads.is_empty() {
+                    self.groups.pop_front();
+                }
+                Some((stamp, conn, request))
+            }
             State::Ready { .. } | State::Asked(_) => None,
         }
+    }
+
+    /// Whether [`Self::take_ready`] has a read to give.
+    pub(crate) fn is_ready(&self, applied: Index) -> bool {
+        self.groups.front().is_some_and(|group| match group.state {
+            State::Ready { index, .. } => index <= applied,
+            State::Asked(_) => false,
+        })
     }
 
     /// The oldest reads, if they have waited for `timeout`.
@@ -144,8 +166,8 @@ mod tests {
 
     fn served(reads: &mut Reads, applied: u64) -> Vec<u64> {
         let mut conns = Vec::new();
-        while let Some((_, group)) = reads.take_ready(Index(applied)) {
-            conns.extend(group.reads.iter().map(|(conn, _)| conn.0));
+        while let Some((_, conn, _)) = reads.take_ready(Index(applied)) {
+            conns.push(conn.0);
         }
         conns
     }
@@ -197,7 +219,7 @@ mod tests {
         reads.ask(at(0), AGAIN);
         let timeout = Duration::from_secs(15);
         assert!(reads.take_expired(at(14_999), timeout).is_none());
-        assert_eq!(reads.take_expired(at(15_000), timeout).map(|group| group.reads.len()), Some(1));
+        assert_eq!(reads.take_expired(at(15_000), timeout).map(|group| group.askers().count()), Some(1));
         assert_eq!(reads.deadline(timeout), None, "a deadline that stays in the past is a busy loop");
     }
 }

@@ -340,3 +340,20 @@ fn log_that_is_kept_beside_snapshots_is_bounded_in_bytes() {
     let kept = status.last_index.0 - status.first_index.0;
     assert!(kept < 90, "{kept} entries of a megabyte are kept");
 }
+
+/// Twenty scripts that used up their budgets in one entry stopped a shard for seconds, on every node at once.
+#[test]
+fn step_does_a_bounded_amount_of_work_and_comes_back_at_once() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.stalled.insert(leader);
+    let script = ["eval", "for i = 1, 10000 do redis.call('incr', KEYS[1]) end", "1", "k"];
+    let long =
+        || Action::Write(script.iter().map(|word| bytes::Bytes::from_static(word.as_bytes())).collect());
+    cluster.ask(leader, 1, (0..20).map(|_| long()).collect());
+    let steps = cluster.steps;
+    cluster.release_disk(leader);
+    assert_eq!(cluster.answers(leader).len(), 1, "one step does one of them");
+    cluster.pass(Duration::from_millis(300));
+    assert_eq!(cluster.answers(leader).len(), 19);
+    assert!(cluster.steps - steps > 5, "{} steps", cluster.steps - steps);
+}

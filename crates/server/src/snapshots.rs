@@ -4,11 +4,14 @@
 //! an error leaves nothing behind. Errors here are never fatal: the log still holds what the snapshot would have
 //! held, and a transfer begins anew.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
-use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
+use quorate_consensus::{ClusterTime, Index, NodeId, SnapshotMeta, Term};
 use quorate_log::{Error, OsDisk, SnapshotHeader, SnapshotStore, SnapshotWriter};
 use quorate_machine::{Machine, Snapshot};
 use quorate_node::{Input, SnapshotDone, SnapshotTask, header, record, restore};
@@ -22,8 +25,8 @@ pub(crate) struct Snapshots {
     inlet: Inlet,
     /// The snapshot that a leader is sending.
     receiving: Option<Receiving>,
-    /// The snapshot that was last read for a peer, and when.
-    lent: Option<(u64, Instant)>,
+    /// The snapshot that was last read for each peer, and when.
+    lent: BTreeMap<NodeId, (u64, Instant)>,
 }
 
 /// A snapshot that a peer is being sent stays until nothing of it was read for so long: otherwise a node that
@@ -41,7 +44,7 @@ type Failure = String;
 impl Snapshots {
     /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`.
     pub(crate) fn new(store: SnapshotStore<OsDisk>, tasks: Receiver<SnapshotTask>, inlet: Inlet) -> Self {
-        Self { store, tasks, inlet, receiving: None, lent: None }
+        Self { store, tasks, inlet, receiving: None, lent: BTreeMap::new() }
     }
 
     /// Works until the shard is gone.
@@ -58,7 +61,7 @@ impl Snapshots {
                 Ok(meta) => SnapshotDone::Made { meta },
                 Err(error) => SnapshotDone::MakeFailed { reason: error.to_string() },
             },
-            SnapshotTask::Load { to, meta, offset, bytes } => match self.load(meta, offset, bytes) {
+            SnapshotTask::Load { to, meta, offset, bytes } => match self.load(to, meta, offset, bytes) {
                 Ok((meta, data)) => SnapshotDone::Loaded { to, meta, offset, data },
                 Err(reason) => {
                     tracing::warn!("no snapshot for {to}: {reason}");
@@ -88,8 +91,8 @@ impl Snapshots {
     }
 
     fn remove_older(&self, index: u64) {
-        let lent = self.lent.filter(|(_, read)| read.elapsed() < LENT);
-        let index = lent.map_or(index, |(lent, _)| lent.min(index));
+        let lent = self.lent.values().filter(|(_, read)| read.elapsed() < LENT);
+        let index = lent.map(|&(lent, _)| lent).chain([index]).min().unwrap_or(index);
         if let Err(error) = self.store.remove_older_than(index) {
             tracing::warn!("old snapshots could not be removed: {error}");
         }
@@ -98,6 +101,7 @@ impl Snapshots {
     /// Reads a part of the snapshot `meta`, or of the newest.
     fn load(
         &mut self,
+        to: NodeId,
         meta: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
@@ -106,7 +110,7 @@ impl Snapshots {
             Some(meta) => meta,
             None => self.newest()?,
         };
-        self.lent = Some((meta.index.0, Instant::now()));
+        self.lent.insert(to, (meta.index.0, Instant::now()));
         let data = self.store.read(meta.index.0, offset, bytes).map_err(|error| error.to_string())?;
         Ok((meta, data))
     }

@@ -1,6 +1,6 @@
 //! From committed entries to the machine, and from its replies to clients.
 
-use quorate_consensus::{Engine, Entry, Input as EngineInput, Payload};
+use quorate_consensus::{Engine, Input as EngineInput, Payload};
 use quorate_machine::{Applied, Outcome, Refusal, Reply};
 
 use crate::{
@@ -10,55 +10,73 @@ use crate::{
     output::{Answer, LogTask},
 };
 
-/// The most bytes of entries that one round applies: some milliseconds of work, well under a heartbeat.
-const APPLY_BYTES_MAX: usize = 2 << 20;
+/// The work that one step spends on applying and on reads, in units of the machine, of about a microsecond each:
+/// well under a heartbeat interval, so that the engine's deadlines are met under any backlog. A single operation
+/// may pass it; what it may cost is a setting of the machine.
+pub(super) const WORK_PER_STEP: u64 = 10_000;
 
 impl<E: Engine> Driver<E> {
-    /// Applies a bounded share of what is committed. Whether anything was.
+    /// Applies what is committed, as far as the step's work lasts: it may stop between two operations of an entry.
+    /// Whether anything was applied.
     pub(super) fn apply_committed(&mut self, now: Now) -> bool {
-        let mut bytes = 0;
-        while bytes < APPLY_BYTES_MAX
-            && !self.dead
-            && let Some(entry) = self.unapplied.pop_front()
-        {
-            bytes += entry.weight();
-            self.backlog_bytes -= entry.weight();
-            self.apply(now, &entry);
-            self.snapshots.applied(&entry, &self.config);
+        let before = self.applied();
+        let mut progress = false;
+        while self.work_left > 0 && !self.dead && (self.machine.is_applying() || self.begin_entry()) {
+            progress = true;
+            let work = self.machine.work();
+            match self.machine.apply_next() {
+                Some(applied) => self.applied_one(now, applied),
+                None => self.finish_entry(now),
+            }
+            self.spend(work);
         }
-        if bytes == 0 {
-            return false;
+        if self.applied() > before {
+            self.engine.step(now.boot, EngineInput::Applied { index: self.applied() });
         }
-        self.engine.step(now.boot, EngineInput::Applied { index: self.applied() });
-        self.make_snapshot_if_due();
-        true
+        progress
     }
 
-    fn apply(&mut self, now: Now, entry: &Entry) {
+    /// Takes what the machine has done since it said `work` from what is left for this step.
+    pub(super) fn spend(&mut self, work: u64) {
+        let spent = self.machine.work().saturating_sub(work).max(1);
+        self.work_left = self.work_left.saturating_sub(spent);
+    }
+
+    /// Begins the next entry, if there is one. It stays at the front until it is finished.
+    fn begin_entry(&mut self) -> bool {
+        let Some(entry) = self.unapplied.front() else { return false };
         let due = self.applied().next();
         assert!(entry.index == due, "entry {} is applied in the place of {due}", entry.index);
         let payload = match &entry.payload {
             Payload::Command(batch) => Some(batch),
-            Payload::Membership(membership) => {
-                self.membership = membership.clone();
-                None
-            }
-            Payload::Blank => None,
+            Payload::Membership(_) | Payload::Blank => None,
         };
-        let was_born = self.machine.cluster_id().is_some();
-        match self.machine.apply(entry.index.0, entry.stamp.millis, payload) {
-            Ok(applied) => applied.into_iter().for_each(|applied| self.applied_one(now, applied)),
-            Err(error) => self.die(format!("entry {} could not be applied: {error}", entry.index)),
+        let begun = self.machine.begin(entry.index.0, entry.stamp.millis, payload);
+        if let Err(error) = &begun {
+            self.die(format!("entry {due} could not be applied: {error}"));
         }
-        if !was_born {
+        begun.is_ok()
+    }
+
+    /// All operations of the entry at the front are applied.
+    fn finish_entry(&mut self, now: Now) {
+        let entry = self.unapplied.pop_front().expect("an entry stays until it is finished");
+        self.backlog_bytes -= entry.weight();
+        if let Payload::Membership(membership) = &entry.payload {
+            self.membership = membership.clone();
+        }
+        if !self.knows_cluster {
             self.record_cluster_id();
         }
         self.leadership.applied(entry.term, &self.machine, &self.config, now);
+        self.snapshots.applied(&entry, &self.config);
+        self.make_snapshot_if_due();
     }
 
     /// Has the disk remember which cluster it belongs to, if the machine knows it.
     pub(super) fn record_cluster_id(&mut self) {
         if let Some(id) = self.machine.cluster_id() {
+            self.knows_cluster = true;
             self.out.log.push(LogTask::SetClusterId { id });
         }
     }

@@ -97,18 +97,20 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Serves the reads whose index is confirmed and applied.
+    /// Serves the reads whose index is confirmed and applied, as far as the step's work lasts.
     pub(super) fn serve_reads(&mut self) {
-        while let Some((stamp, group)) = self.reads.take_ready(self.applied()) {
-            for (conn, request) in group.reads {
-                let answer = match request {
-                    ReadRequest::Command { db, args } => {
-                        Answer::Reply(self.machine.read(stamp.millis, db, &args))
-                    }
-                    ReadRequest::Watch { db, keys } => Answer::Watched(self.machine.versions(db, &keys)),
-                };
-                self.answer(conn, answer);
-            }
+        while self.work_left > 0
+            && let Some((stamp, conn, request)) = self.reads.take_ready(self.applied())
+        {
+            let work = self.machine.work();
+            let answer = match request {
+                ReadRequest::Command { db, args } => {
+                    Answer::Reply(self.machine.read(stamp.millis, db, &args))
+                }
+                ReadRequest::Watch { db, keys } => Answer::Watched(self.machine.versions(db, &keys)),
+            };
+            self.spend(work);
+            self.answer(conn, answer);
         }
     }
 
@@ -135,7 +137,7 @@ impl<E: Engine> Driver<E> {
             }
         }
         while let Some(group) = self.reads.take_expired(now.boot, self.config.command_timeout) {
-            for (conn, _) in group.reads {
+            for conn in group.askers() {
                 self.answer(conn, Answer::Reply(error(NO_LEADER)));
             }
         }

@@ -56,6 +56,10 @@ pub struct Driver<E: Engine> {
     /// Committed and not yet applied.
     unapplied: VecDeque<Entry>,
     backlog_bytes: usize,
+    /// What is left of [`applying::WORK_PER_STEP`].
+    work_left: u64,
+    /// Whether the disk was told which cluster it belongs to.
+    knows_cluster: bool,
     /// Messages that wait for their write, oldest first.
     unsent: VecDeque<(PersistId, Messages<E>)>,
     snapshots: Snapshots,
@@ -95,6 +99,8 @@ impl<E: Engine> Driver<E> {
             runnable: VecDeque::new(),
             unapplied: VecDeque::new(),
             backlog_bytes: 0,
+            work_left: 0,
+            knows_cluster: false,
             unsent: VecDeque::new(),
             gossip: BTreeMap::new(),
             room: Room::Enough,
@@ -114,6 +120,7 @@ impl<E: Engine> Driver<E> {
         now: Now,
         inputs: impl IntoIterator<Item = Input<E::Message>>,
     ) -> Outputs<E::Message> {
+        self.work_left = applying::WORK_PER_STEP;
         for input in inputs {
             if self.dead {
                 break;
@@ -132,7 +139,7 @@ impl<E: Engine> Driver<E> {
 
     /// When [`Self::step`] wants to be called at the latest, with [`Input::Deadline`] if nothing has happened.
     pub fn deadline(&self, now: Now) -> BootTime {
-        if !self.unapplied.is_empty() || !self.runnable.is_empty() {
+        if !self.unapplied.is_empty() || !self.runnable.is_empty() || self.reads.is_ready(self.applied()) {
             return now.boot;
         }
         let optional = [
@@ -220,7 +227,8 @@ impl<E: Engine> Driver<E> {
             let more = self.absorb(now, effects);
             let applied = self.apply_committed(now);
             self.serve_reads();
-            if self.dead || !(more || applied || !self.runnable.is_empty()) {
+            let may_lead_to_more = more || applied || !self.runnable.is_empty();
+            if self.dead || self.work_left == 0 || !may_lead_to_more {
                 break;
             }
         }

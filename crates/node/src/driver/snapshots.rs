@@ -54,7 +54,7 @@ impl Snapshots {
 }
 
 impl<E: Engine> Driver<E> {
-    /// Begins a snapshot when enough of the log has been applied since the last. The view is taken here, at
+    /// Begins a snapshot, between two entries, when enough of the log has been applied since the last. The view is taken here, at
     /// once and cheaply; writing it is somebody else's work.
     pub(super) fn make_snapshot_if_due(&mut self) {
         // A large state is written less often, so that snapshots cost a bounded share of the disk's time, and one

@@ -25,6 +25,8 @@ pub(crate) struct Cluster {
     pub(crate) now: Now,
     pub(crate) nodes: BTreeMap<u64, Node>,
     network: VecDeque<(NodeId, NodeId, PeerMessage<Message>)>,
+    /// How often a driver was called.
+    pub(crate) steps: u64,
     /// Nodes that neither send nor receive.
     pub(crate) cut_off: BTreeSet<u64>,
     /// Nodes whose writes do not become durable.
@@ -44,7 +46,14 @@ impl Cluster {
     pub(crate) fn new(size: u64) -> Self {
         let now = Now { boot: BootTime { micros: 1_000_000 }, wall_ms: 1_700_000_000_000 };
         let nodes = (1..=size).map(|id| (id, Node::new(id, size, now))).collect();
-        Self { now, nodes, network: VecDeque::new(), cut_off: BTreeSet::new(), stalled: BTreeSet::new() }
+        Self {
+            now,
+            nodes,
+            network: VecDeque::new(),
+            steps: 0,
+            cut_off: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+        }
     }
 
     /// A cluster whose leader takes commands.
@@ -126,6 +135,7 @@ impl Cluster {
 
     fn step(&mut self, id: u64, input: Input<Message>) {
         let now = self.now;
+        self.steps += 1;
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let Outputs { log, send, answers, snapshots, notices, fatal } = node.driver.step(now, [input]);
         node.snapshots.extend(snapshots.into_iter().map(|task| match task {

@@ -1,8 +1,11 @@
 //! The snapshot thread of a node: takes its tasks in order, one at a time, and reports each.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
+use quorate_consensus::{ClusterTime, Index, NodeId, SnapshotMeta, Term};
 use quorate_log::{Error, SnapshotHeader, SnapshotStore, SnapshotWriter};
 use quorate_machine::Machine;
 use quorate_node::{SnapshotDone, SnapshotTask, header, record, restore};
@@ -16,8 +19,8 @@ pub(super) struct Keeper {
     pub(super) busy: bool,
     store: SnapshotStore<SimDisk>,
     incoming: Option<(SnapshotMeta, SnapshotWriter<SimDisk>)>,
-    /// The snapshot that was last read for a peer, and when.
-    lent: Option<(u64, SimTime)>,
+    /// The snapshot that was last read for each peer, and when.
+    lent: BTreeMap<NodeId, (u64, SimTime)>,
 }
 
 /// A snapshot that a peer is being sent stays until nothing of it was read for so long, as in the server.
@@ -25,7 +28,7 @@ const LENT: Duration = Duration::from_secs(10);
 
 impl Keeper {
     pub(super) fn new(store: SnapshotStore<SimDisk>) -> Self {
-        Self { queue: VecDeque::new(), busy: false, store, incoming: None, lent: None }
+        Self { queue: VecDeque::new(), busy: false, store, incoming: None, lent: BTreeMap::new() }
     }
 
     /// Does the next task, all at once. What the driver is told when it is over.
@@ -35,7 +38,7 @@ impl Keeper {
                 .make(now, &meta, *snapshot)
                 .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
             SnapshotTask::Load { to, meta, offset, bytes } => {
-                let loaded = self.load(now, meta, offset, bytes).ok().flatten();
+                let loaded = self.load(now, to, meta, offset, bytes).ok().flatten();
                 loaded.map_or(SnapshotDone::Missing { to }, |(meta, data)| SnapshotDone::Loaded {
                     to,
                     meta,
@@ -70,13 +73,15 @@ impl Keeper {
     }
 
     fn remove_older(&self, now: SimTime, index: u64) -> Result<(), Error> {
-        let lent = self.lent.filter(|(_, read)| now.since(*read) < LENT);
-        self.store.remove_older_than(lent.map_or(index, |(lent, _)| lent.min(index)))
+        let lent = self.lent.values().filter(|(_, read)| now.since(*read) < LENT);
+        let index = lent.map(|&(lent, _)| lent).chain([index]).min().unwrap_or(index);
+        self.store.remove_older_than(index)
     }
 
     fn load(
         &mut self,
         now: SimTime,
+        to: NodeId,
         wanted: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
@@ -88,7 +93,7 @@ impl Keeper {
                 None => return Ok(None),
             },
         };
-        self.lent = Some((meta.index.0, now));
+        self.lent.insert(to, (meta.index.0, now));
         let data = self.store.read(meta.index.0, offset, bytes)?;
         Ok(Some((meta, data)))
     }

@@ -242,9 +242,6 @@ impl World {
         for client in &mut self.clients {
             client.paused_until = SimTime::default();
         }
-        // Only one snapshot that is being sent is kept from removal: at a hurried pace two followers that lag
-        // take each other's away (seed 100563). Until that is mended, progress is owed at the ordinary pace.
-        self.plan.thinking_permille = self.plan.thinking_permille.max(1000);
     }
 }
 
