@@ -69,7 +69,7 @@ fn command_info(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if args.len() == 2 {
         return Ok(Reply::Array(all().map(info).collect()));
     }
-    Ok(Reply::Array(args[2..].iter().map(|name| find(name).map_or(Reply::NullArray, info)).collect()))
+    Ok(Reply::Array(args[2..].iter().map(|name| find(name).map_or(Reply::Null, info)).collect()))
 }
 
 fn info(spec: &Spec) -> Reply {

@@ -65,6 +65,8 @@ impl<E: Engine> Driver<E> {
 
     fn change_role(&mut self, now: Now, role: RoleView) {
         let was = std::mem::replace(&mut self.role, role);
+        // Followers tell their clients what the leader says of its followers.
+        self.next_gossip = now.boot;
         if role.kind == RoleKind::Leader {
             if self.leadership.term() != Some(role.term) {
                 self.leadership = Leadership::begin(role.term, &self.config, now.boot);

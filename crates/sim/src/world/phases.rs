@@ -185,6 +185,9 @@ impl World {
         for (number, node) in self.nodes.iter().enumerate() {
             let Some(process) = &node.process else { return Ok(false) };
             let machine = process.driver.machine();
+            if machine.is_applying() {
+                return Ok(false);
+            }
             states.insert(number, (machine.applied(), machine.hash()));
             let status = process.driver.status(node.now(self.now()));
             if status.commands_in_flight > 0 {

@@ -206,8 +206,9 @@ impl World {
         self.trace.fold(status.commit.0 ^ (status.role.term.0 << 32));
         self.trace.fold(applied ^ (status.last_index.0 << 32));
         self.cluster.stepped(node, &status, applied)?;
-        if applied > 0 && applied.is_multiple_of(HASHED_INDEXES) {
-            let hash = process.driver.machine().hash();
+        let machine = process.driver.machine();
+        if applied > 0 && applied.is_multiple_of(HASHED_INDEXES) && !machine.is_applying() {
+            let hash = machine.hash();
             self.cluster.machine(node, applied, hash)?;
         }
         Ok(())
