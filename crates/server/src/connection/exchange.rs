@@ -23,7 +23,7 @@ use super::{
     clients::Client,
     commands,
     replies::{Replies, Slot},
-    transaction::{Command, Queue, detached, is_queued, selected},
+    transaction::{Command, Plan, Queue, Step, Woven, detached, is_all_keyspace, is_queued, selected},
 };
 use crate::{
     handle::{Action, Answer, Reply, Request, Watched},
@@ -101,7 +101,7 @@ impl Exchange {
         self.phase < Phase::Closing
             && !self.replies.held()
             && self.replies.len() < limits.pipeline_max
-            && self.replies.request_bytes() < limits.pipeline_bytes_max
+            && self.replies.waiting_bytes() < limits.pipeline_bytes_max
     }
 
     /// Executes a command: name and arguments, not empty.
@@ -116,21 +116,35 @@ impl Exchange {
         }
         match check(&arguments) {
             Ok(spec) => self.execute_known(Command { spec, arguments }),
-            Err(refusal) => {
-                if let Some(queue) = &mut self.queue {
-                    queue.spoil();
-                }
-                self.say(refusal);
-            }
+            Err(Reply::Error(reason)) if is(&arguments[0], "exec") => self.refuse_exec(&reason),
+            Err(refusal) => self.spoil(refusal),
         }
+    }
+
+    /// Refuses a command, and with it the transaction that it should have been part of.
+    fn spoil(&mut self, refusal: Reply) {
+        if let Some(queue) = &mut self.queue {
+            queue.spoil();
+        }
+        self.say(refusal);
+    }
+
+    /// An EXEC that cannot be understood ends the transaction, since its client believes that it did.
+    fn refuse_exec(&mut self, reason: &[u8]) {
+        self.forget_transaction();
+        let reason = String::from_utf8_lossy(reason.strip_prefix(b"ERR ").unwrap_or(reason)).into_owned();
+        let text = format!("EXECABORT Transaction discarded because of: {reason}");
+        self.say(Reply::error_text(text));
     }
 
     /// QUORATE is not in the table: it concerns neither the data nor Redis's clients, and acts inside MULTI as
     /// outside of it.
     fn quorate(&mut self, arguments: &[Bytes]) {
         let status = self.front.shard.status();
-        let reply = commands::replication::quorate(&status, arguments);
-        self.say(reply);
+        match commands::replication::quorate(&status, arguments) {
+            refusal @ Reply::Error(_) => self.spoil(refusal),
+            reply => self.say(reply),
+        }
     }
 
     fn execute_known(&mut self, command: Command) {
@@ -195,7 +209,7 @@ impl Exchange {
         if self.queue.is_some() {
             return self.say(Reply::error("ERR MULTI calls can not be nested"));
         }
-        self.queue = Some(Queue::default());
+        self.queue = Some(Queue::new());
         self.say(Reply::ok());
     }
 
@@ -233,20 +247,46 @@ impl Exchange {
             return self.say(Reply::error("ERR EXEC without MULTI"));
         };
         let watched = std::mem::take(&mut self.watched);
-        if queue.is_broken() {
+        let Some((commands, plan)) = queue.plan(self.db) else {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return self.say(Reply::error(text));
-        }
-        let (commands, plan) = queue.plan(self.db);
+        };
         if commands.is_empty() && watched.is_empty() {
-            let reply = plan.weave(Reply::Array(Vec::new()), |command| self.run(&command));
-            return self.say(reply);
+            let woven = self.weave(plan, Vec::new());
+            return self.push(Slot::Executed(woven));
         }
-        let slot = match plan.is_all_keyspace() {
+        let slot = match is_all_keyspace(&plan) {
             true => Slot::Answer,
-            false => Slot::Transaction(Box::new(plan)),
+            false => Slot::Transaction(plan),
         };
         self.ask(Action::Transaction { watched, commands }, slot);
+    }
+
+    /// Runs the connection's own commands of a transaction that took place, among the shard's replies. What they
+    /// change of how replies are written (CLIENT REPLY) counts from the next command on, lest parts of an array
+    /// be missing; but a new version of the protocol counts at once, as with Redis.
+    fn weave(&mut self, plan: Plan, replies: Vec<Reply>) -> Woven {
+        let bytes_max = self.front.limits.output_bytes_max;
+        let silent = self.silent;
+        let mut replies = replies.into_iter();
+        let mut woven = Woven::default();
+        for step in plan {
+            let reply = match step {
+                Step::Keyspace => replies.next().unwrap_or(Reply::Null),
+                Step::Settings(arguments) => {
+                    let own = commands::config::own_settings(&self.front, &arguments[2..]);
+                    with_settings(replies.next().unwrap_or(Reply::Null), own)
+                }
+                // Few bytes ask for much: CLIENT LIST is as long as there are clients.
+                Step::Own(_) if woven.bytes() > bytes_max => {
+                    Reply::error("ERR not executed: the replies before it exceed max-output-bytes")
+                }
+                Step::Own(command) => self.run(&command),
+            };
+            woven.push(self.protocol, reply);
+        }
+        self.silent = silent;
+        woven
     }
 
     /// Forgets MULTI and WATCH.
@@ -332,24 +372,25 @@ impl Exchange {
                 self.watched.extend(detached(seen));
                 Reply::ok()
             }
-            (Slot::Transaction(plan), Answer::Reply(reply)) => {
-                plan.weave(reply, |command| self.run(&command))
+            (Slot::Transaction(plan), Answer::Reply(Reply::Array(replies))) => {
+                let woven = self.weave(plan, replies);
+                self.replies.deliver_executed(&woven, silent);
+                return Ok(());
             }
-            (Slot::Settings(own), Answer::Reply(Reply::Map(mut pairs))) => {
-                pairs.extend(own);
-                Reply::Map(pairs)
-            }
-            (Slot::Answer | Slot::Watch | Slot::Settings(_), Answer::Reply(reply)) => reply,
+            (Slot::Settings(own), Answer::Reply(reply)) => with_settings(reply, own),
+            // Not an array is what a transaction answers that did not take place.
+            (Slot::Answer | Slot::Watch | Slot::Transaction(_), Answer::Reply(reply)) => reply,
             (
                 Slot::Answer
                 | Slot::Transaction(_)
                 | Slot::Settings(_)
                 | Slot::Known(_)
+                | Slot::Executed(_)
                 | Slot::Wait(_)
                 | Slot::Protocol(_),
                 Answer::Watched(_),
             )
-            | (Slot::Known(_) | Slot::Wait(_) | Slot::Protocol(_), Answer::Reply(_))
+            | (Slot::Known(_) | Slot::Executed(_) | Slot::Wait(_) | Slot::Protocol(_), Answer::Reply(_))
             | (_, Answer::Close(_)) => return Err("an answer of another kind than was asked for"),
         };
         self.replies.deliver(&reply, silent);
@@ -411,7 +452,7 @@ impl Exchange {
     /// Bytes that the connection holds apart from its read buffer.
     pub(super) fn held_bytes(&self) -> usize {
         let queued = self.queue.as_ref().map_or(0, Queue::bytes);
-        self.replies.output.capacity() + self.replies.request_bytes() + queued + self.watched_bytes()
+        self.replies.output.capacity() + self.replies.waiting_bytes() + queued + self.watched_bytes()
     }
 
     /// Writes down for CLIENT LIST what has changed.
@@ -451,6 +492,13 @@ impl Exchange {
     fn push(&mut self, slot: Slot) {
         self.replies.push(slot, self.silent);
     }
+}
+
+/// CONFIG GET's reply with this node's own settings behind the cluster's; an error stays as it is.
+fn with_settings(reply: Reply, own: Vec<(Reply, Reply)>) -> Reply {
+    let Reply::Map(mut pairs) = reply else { return reply };
+    pairs.extend(own);
+    Reply::Map(pairs)
 }
 
 /// Whether a command is one that only a browser would send: it was made to by a page that wants to reach this

@@ -218,6 +218,118 @@ fn a_refused_command_spoils_the_transaction() {
 }
 
 #[test]
+fn an_exec_with_arguments_discards_the_transaction() {
+    let mut bench = Bench::new();
+    bench.send("WATCH a").saw("a", 7).asked();
+    bench.send("MULTI").send("SET a 1").got();
+    let text =
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for \\'exec\\' command ";
+    assert_eq!(bench.says("EXEC x"), text);
+    assert_eq!(bench.says("EXEC"), "-ERR EXEC without MULTI ");
+    bench.send("MULTI").send("SET a 1").send("EXEC");
+    assert_eq!(bench.asked(), "0T [] 0 SET a 1");
+}
+
+#[test]
+fn an_error_of_quorate_spoils_the_transaction_like_any_other() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("QUORATE STATUS").send("QUORATE FOO").send("EXEC");
+    assert!(bench.got().ends_with("-EXECABORT Transaction discarded because of previous errors. "));
+}
+
+#[test]
+fn config_get_in_a_transaction_joins_the_nodes_settings_too() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("CONFIG GET maxclients").send("GET a").send("EXEC").got();
+    assert_eq!(bench.asked(), "0T [] 0 CONFIG GET maxclients; 0 GET a");
+    bench.answer(Reply::Array(vec![Reply::Map(vec![]), Reply::Null]));
+    assert_eq!(bench.got(), "*2 *2 $10 maxclients $5 10000 $-1 ");
+}
+
+#[test]
+fn client_reply_in_a_transaction_counts_behind_it() {
+    for keys in [false, true] {
+        let mut bench = Bench::new();
+        bench.send("MULTI").send("PING").send("CLIENT REPLY OFF");
+        if keys {
+            bench.send("GET a");
+        }
+        bench.send("EXEC").got();
+        if keys {
+            bench.answer(Reply::Array(vec![Reply::Null]));
+        }
+        bench.send("PING");
+        bench.send("CLIENT REPLY ON");
+        let got = bench.got();
+        assert!(got.ends_with("+OK ") && !got.contains("PONG +PONG"), "{got}");
+    }
+    let mut bench = Bench::new();
+    bench.send("MULTI").send("CLIENT REPLY SKIP").send("PING").send("EXEC");
+    assert_eq!(bench.got(), "+OK +QUEUED +QUEUED *2 +OK +PONG ");
+    assert_eq!(bench.send("ECHO a").send("ECHO b").got(), "$1 b ");
+}
+
+#[test]
+fn hello_in_a_transaction_counts_from_its_own_reply_on() {
+    for watches in [false, true] {
+        let mut bench = Bench::new();
+        if watches {
+            bench.send("WATCH a").saw("a", 1);
+        }
+        bench.send("MULTI").send("CLIENT GETNAME").send("HELLO 3").send("CLIENT GETNAME").send("EXEC");
+        if watches {
+            bench.answer(Reply::Array(vec![]));
+        }
+        let got = bench.got();
+        assert!(got.contains("*3 $-1 %7 ") && got.ends_with(" _ "), "{got}");
+        assert_eq!(bench.says("CLIENT GETNAME"), "_ ");
+    }
+}
+
+#[test]
+fn queued_commands_do_not_pin_a_read_buffer() {
+    let mut bench = Bench::new();
+    bench.send("MULTI");
+    let buffer = Bytes::from([&b"SETav"[..], &[0; 1 << 16]].concat());
+    bench.exchange.execute(vec![buffer.slice(0..3), buffer.slice(3..4), buffer.slice(4..5)]);
+    assert!(buffer.is_unique());
+    bench.send("EXEC");
+    assert_eq!(bench.asked(), "0T [] 0 SET a v");
+}
+
+#[test]
+fn a_broken_transaction_keeps_nothing() {
+    let mut bench = Bench::new();
+    bench.send("MULTI").send(&format!("SET a {}", "x".repeat(1000))).got();
+    assert!(bench.exchange.held_bytes() > 1000);
+    bench.send("FOO").send(&format!("SET a {}", "x".repeat(1000)));
+    bench.exchange.output().clear();
+    let output = bench.exchange.output().capacity();
+    assert_eq!(bench.exchange.held_bytes(), output);
+}
+
+#[test]
+fn own_commands_of_a_transaction_end_where_its_reply_is_too_large() {
+    let mut bench = Bench::with(Limits { output_bytes_max: 40, ..Limits::default() });
+    bench.send("MULTI");
+    for _ in 0..3 {
+        bench.send("ECHO 1234567890123456789012345");
+    }
+    let got = bench.send("EXEC").got();
+    assert_eq!(got.matches("$25 ").count(), 2, "{got}");
+    assert!(got.ends_with("-ERR not executed: the replies before it exceed max-output-bytes "), "{got}");
+}
+
+#[test]
+fn replies_that_wait_behind_others_are_counted() {
+    let mut bench = Bench::with(Limits { pipeline_bytes_max: 1000, ..Limits::default() });
+    bench.send("GET a").send(&format!("ECHO {}", "x".repeat(1000)));
+    assert!(!bench.exchange.accepts() && bench.exchange.held_bytes() > 1000);
+    bench.answer(Reply::Null);
+    assert!(bench.exchange.accepts());
+}
+
+#[test]
 fn a_transaction_that_is_too_large_is_refused_as_a_whole() {
     let mut bench = Bench::with(Limits { transaction_bytes_max: 110, ..Limits::default() });
     bench.send("MULTI").send("SET a 1").send("SET a 12345678901234").send("EXEC");

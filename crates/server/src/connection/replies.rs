@@ -9,10 +9,10 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::transaction::Plan;
+use super::transaction::{Plan, Woven};
 use crate::{
     handle::Reply,
-    resp::{Protocol, encode},
+    resp::{Protocol, encode, encoded_bytes},
 };
 
 /// One place in the order.
@@ -20,12 +20,14 @@ use crate::{
 pub(super) enum Slot {
     /// Known.
     Known(Reply),
+    /// Known: the reply of an EXEC that needed nothing of the shard.
+    Executed(Woven),
     /// The shard's next answer, as it is.
     Answer,
     /// The shard's next answer, which says what WATCH saw.
     Watch,
     /// The shard's next answer, into which EXEC weaves the replies of the connection's own commands.
-    Transaction(Box<Plan>),
+    Transaction(Plan),
     /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
     Settings(Vec<(Reply, Reply)>),
     /// WAIT, which begins to wait once all before it is answered.
@@ -39,7 +41,9 @@ impl Slot {
     fn holds(&self) -> bool {
         match self {
             Self::Watch | Self::Transaction(_) | Self::Wait(_) => true,
-            Self::Known(_) | Self::Answer | Self::Settings(_) | Self::Protocol(_) => false,
+            Self::Known(_) | Self::Executed(_) | Self::Answer | Self::Settings(_) | Self::Protocol(_) => {
+                false
+            }
         }
     }
 
@@ -47,7 +51,21 @@ impl Slot {
     fn awaits_answer(&self) -> bool {
         match self {
             Self::Answer | Self::Watch | Self::Transaction(_) | Self::Settings(_) => true,
-            Self::Known(_) | Self::Wait(_) | Self::Protocol(_) => false,
+            Self::Known(_) | Self::Executed(_) | Self::Wait(_) | Self::Protocol(_) => false,
+        }
+    }
+
+    /// Bytes that it holds while it waits.
+    fn bytes(&self, protocol: Protocol) -> usize {
+        match self {
+            Self::Known(reply) => encoded_bytes(reply, protocol),
+            Self::Executed(woven) => woven.bytes(),
+            Self::Answer
+            | Self::Watch
+            | Self::Transaction(_)
+            | Self::Settings(_)
+            | Self::Wait(_)
+            | Self::Protocol(_) => 0,
         }
     }
 }
@@ -84,8 +102,8 @@ struct Owed {
     slot: Slot,
     /// CLIENT REPLY: the outcome counts, but nobody is told.
     silent: bool,
-    /// What the request takes in memory while it is unanswered.
-    request_bytes: usize,
+    /// What the request takes in memory while it is unanswered, or the reply while it waits for those before it.
+    bytes: usize,
 }
 
 /// The queue, and the bytes that are ready to be sent.
@@ -94,7 +112,7 @@ pub(super) struct Replies {
     owed: VecDeque<Owed>,
     /// How many in the queue hold back what follows.
     holding: usize,
-    request_bytes: usize,
+    waiting_bytes: usize,
     protocol: Protocol,
     /// Encoded, to be written to the socket.
     pub(super) output: BytesMut,
@@ -103,20 +121,25 @@ pub(super) struct Replies {
 impl Replies {
     /// Takes the next place in the order.
     pub(super) fn push(&mut self, slot: Slot, silent: bool) {
-        self.push_request(slot, silent, 0);
+        let bytes = match self.owed.is_empty() {
+            // It does not wait, or holds nothing.
+            true => 0,
+            false => slot.bytes(self.protocol),
+        };
+        self.push_request(slot, silent, bytes);
     }
 
     /// Takes the next place in the order for a request of so many bytes.
-    pub(super) fn push_request(&mut self, slot: Slot, silent: bool, request_bytes: usize) {
+    pub(super) fn push_request(&mut self, slot: Slot, silent: bool, bytes: usize) {
         self.holding += usize::from(slot.holds());
-        self.request_bytes += request_bytes;
-        self.owed.push_back(Owed { slot, silent, request_bytes });
+        self.waiting_bytes += bytes;
+        self.owed.push_back(Owed { slot, silent, bytes });
         self.settle();
     }
 
-    /// Bytes of the requests that are unanswered.
-    pub(super) fn request_bytes(&self) -> usize {
-        self.request_bytes
+    /// Bytes of the requests that are unanswered, and of the replies that wait behind them.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// How many places wait.
@@ -134,9 +157,9 @@ impl Replies {
         if !self.owed.front()?.slot.awaits_answer() {
             return None;
         }
-        let Owed { slot, silent, request_bytes } = self.owed.pop_front()?;
+        let Owed { slot, silent, bytes } = self.owed.pop_front()?;
         self.holding -= usize::from(slot.holds());
-        self.request_bytes -= request_bytes;
+        self.waiting_bytes -= bytes;
         Some((slot, silent))
     }
 
@@ -148,11 +171,20 @@ impl Replies {
         self.settle();
     }
 
+    /// The same for the reply of EXEC.
+    pub(super) fn deliver_executed(&mut self, woven: &Woven, silent: bool) {
+        if !silent {
+            woven.encode(&mut self.output);
+        }
+        self.settle();
+    }
+
     /// The WAIT that is at the front, if one is.
     pub(super) fn waiting(&self) -> Option<&Wait> {
         match &self.owed.front()?.slot {
             Slot::Wait(wait) => Some(wait),
             Slot::Known(_)
+            | Slot::Executed(_)
             | Slot::Answer
             | Slot::Watch
             | Slot::Transaction(_)
@@ -180,21 +212,24 @@ impl Replies {
     pub(super) fn abandon(&mut self) {
         self.owed.clear();
         self.holding = 0;
-        self.request_bytes = 0;
+        self.waiting_bytes = 0;
     }
 
     /// Encodes what is known at the front.
     fn settle(&mut self) {
         while let Some(owed) = self.owed.pop_front() {
+            self.waiting_bytes -= owed.bytes;
             match owed.slot {
-                Slot::Known(reply) if !owed.silent => encode(&reply, self.protocol, &mut self.output),
-                Slot::Known(_) => {}
+                Slot::Known(_) | Slot::Executed(_) if owed.silent => {}
+                Slot::Known(reply) => encode(&reply, self.protocol, &mut self.output),
+                Slot::Executed(woven) => woven.encode(&mut self.output),
                 Slot::Protocol(protocol) => self.protocol = protocol,
                 slot @ (Slot::Answer
                 | Slot::Watch
                 | Slot::Transaction(_)
                 | Slot::Settings(_)
                 | Slot::Wait(_)) => {
+                    self.waiting_bytes += owed.bytes;
                     self.owed.push_front(Owed { slot, ..owed });
                     return;
                 }
