@@ -218,15 +218,18 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Gives leadership to the follower with room on its disk that is furthest, if there is one.
+    /// Gives leadership to the follower with room on its disk that is furthest, if there is one. Of one that has told
+    /// nothing yet the best is hoped, unless want of room is the reason to give way.
     pub(super) fn hand_over(&mut self, now: Now) {
         let status = self.engine.status(now.boot);
         if status.role.kind != RoleKind::Leader {
             return;
         }
-        let since = self.crowded_since.unwrap_or_default();
-        let has_room =
-            |peer: NodeId| self.gossip.get(&peer).is_some_and(|(gossip, at)| gossip.room && *at > since);
+        let has_room = |peer: NodeId| match (self.gossip.get(&peer), self.crowded_since) {
+            (Some((gossip, at)), Some(since)) => gossip.room && *at > since,
+            (None, Some(_)) => false,
+            (gossip, None) => gossip.is_none_or(|(gossip, _)| gossip.room),
+        };
         let can_lead = |peer: NodeId| status.membership.voters.contains(&peer) && has_room(peer);
         let candidates = status.peers.iter().filter(|peer| peer.active && can_lead(peer.id));
         if let Some(successor) = candidates.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
