@@ -16,7 +16,7 @@ DISK_MIB = 96
 VALUE = b"v" * 100_000
 # More than the disks hold, so that refusal must come.
 WRITES_MAX = 3 * DISK_MIB * 10
-SETTINGS = ["--max-request-bytes", "1mb", "--segment-bytes", "2mb", "--snapshot-log-bytes", "8mb"]
+SETTINGS = ["--max-request-bytes", "1mb", "--segment-bytes", "3mb", "--snapshot-log-bytes", "8mb"]
 RECOVERY_BOUND_S = 40
 
 
