@@ -58,7 +58,7 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Whether a member's disk has room, by what it told last; a member that has told nothing may have.
-    fn has_room(&self, member: NodeId) -> bool {
+    pub(super) fn has_room(&self, member: NodeId) -> bool {
         if member == self.config.node {
             self.room == Room::Enough
         } else {

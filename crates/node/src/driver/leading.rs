@@ -225,12 +225,12 @@ impl<E: Engine> Driver<E> {
         if status.role.kind != RoleKind::Leader {
             return;
         }
-        let has_room = |peer: NodeId| match (self.gossip.get(&peer), self.crowded_since) {
-            (Some((gossip, at)), Some(since)) => gossip.room && *at > since,
-            (None, Some(_)) => false,
-            (gossip, None) => gossip.is_none_or(|(gossip, _)| gossip.room),
+        let told_since = |peer: NodeId| match self.crowded_since {
+            Some(since) => self.gossip.get(&peer).is_some_and(|(_, at)| *at > since),
+            None => true,
         };
-        let can_lead = |peer: NodeId| status.membership.voters.contains(&peer) && has_room(peer);
+        let voters = &status.membership.voters;
+        let can_lead = |peer: NodeId| voters.contains(&peer) && self.has_room(peer) && told_since(peer);
         let candidates = status.peers.iter().filter(|peer| peer.active && can_lead(peer.id));
         if let Some(successor) = candidates.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
             self.notice(Level::Info, format!("hands leadership over to {successor}"));
