@@ -248,7 +248,7 @@ impl Machine {
         watched: &[Watched],
         commands: &[(u32, Vec<Bytes>)],
     ) -> Reply {
-        if watched.iter().any(|watched| self.version(watched.db, &watched.key) != watched.version) {
+        if watched.iter().any(|watched| self.seen(watched.db, &watched.key) != watched.seen) {
             return Reply::NullArray;
         }
         let mut purse = Purse::new(commands, &self.state.settings);

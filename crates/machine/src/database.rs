@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
+use crate::entry::Seen;
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::value::Value;
 
@@ -30,7 +31,13 @@ const SLOT_BYTES: usize = 160;
 /// What a deadline costs: its node in the index.
 const DEADLINE_BYTES: usize = 64;
 
-pub(crate) type Page = BTreeMap<Bytes, Slot>;
+/// A share of a database's keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    pub(crate) slots: BTreeMap<Bytes, Slot>,
+    /// The greatest version that a slot had when it left the page, so that WATCH notices a key that came and went.
+    pub(crate) removed: Version,
+}
 
 /// What a key has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +68,8 @@ impl Slot {
 pub(crate) struct Database {
     /// Empty until the first write, then [`PAGES`] of them.
     pages: Vec<Arc<Page>>,
+    /// As [`Page::removed`], for slots that left with a whole database: at each flush the version it found.
+    flushed: Version,
     /// Every slot with a deadline, soonest first.
     deadlines: BTreeSet<(Stamp, Bytes)>,
     /// The present stamp: deadlines before it have passed.
@@ -79,11 +88,6 @@ impl Database {
         self.expired += newly;
         self.now = now;
         newly
-    }
-
-    /// The stamp that it was last told.
-    pub(crate) fn now(&self) -> Stamp {
-        self.now
     }
 
     /// Slots, the expired ones included.
@@ -121,44 +125,95 @@ impl Database {
 
     /// The slot of a key, expired or not.
     pub(crate) fn slot(&self, key: &[u8]) -> Option<&Slot> {
-        self.pages.get(page_of(key))?.get(key)
+        self.pages.get(page_of(key))?.slots.get(key)
+    }
+
+    /// What WATCH sees at a key. A slot that has expired counts as gone with the version that it had, which does not
+    /// change when it is reclaimed.
+    pub(crate) fn seen(&self, key: &[u8], now: Stamp) -> Seen {
+        match self.slot(key) {
+            Some(slot) if slot.is_live(now) => Seen::Present(slot.version),
+            expired => {
+                let removed = self.removed(key).max(expired.map_or(Version(0), |slot| slot.version));
+                Seen::Absent(removed.max(self.flushed))
+            }
+        }
+    }
+
+    /// See [`Page::removed`].
+    pub(crate) fn removed(&self, key: &[u8]) -> Version {
+        self.pages.get(page_of(key)).map_or(Version(0), |page| page.removed)
+    }
+
+    pub(crate) fn flushed(&self) -> Version {
+        self.flushed
+    }
+
+    /// The database after a flush: nothing is left but the time, and what WATCH must notice.
+    pub(crate) fn emptied(&self, version: Version) -> Self {
+        Self { now: self.now, flushed: version, ..Self::default() }
     }
 
     /// Puts a slot in place of the present one, which is returned. A new key is copied: what it was read from may
     /// be a slice of a whole batch.
     pub(crate) fn put(&mut self, key: &[u8], slot: Slot) -> Option<Slot> {
-        if self.pages.is_empty() {
-            self.pages = vec![Arc::default(); PAGES];
-        }
-        let page = Arc::make_mut(&mut self.pages[page_of(key)]);
-        let deadline = slot.deadline;
-        self.bytes += slot.bytes(key);
-        let previous = match page.get_mut(key) {
+        let (deadline, bytes) = (slot.deadline, slot.bytes(key));
+        let slots = &mut self.page_mut(page_of(key)).slots;
+        let previous = match slots.get_mut(key) {
             Some(present) => Some(std::mem::replace(present, slot)),
-            None => page.insert(Bytes::copy_from_slice(key), slot),
+            None => slots.insert(Bytes::copy_from_slice(key), slot),
         };
+        let before = previous.as_ref().and_then(|previous| previous.deadline);
+        if before != deadline {
+            let owned = slots.get_key_value(key).map(|(owned, _)| owned.clone());
+            self.index(owned.expect("the key was just put"), before, deadline);
+        }
+        self.bytes += bytes;
         match &previous {
             None => self.keys += 1,
             Some(previous) => self.bytes -= previous.bytes(key),
-        }
-        let before = previous.as_ref().and_then(|previous| previous.deadline);
-        if before != deadline {
-            let owned = page.get_key_value(key).map(|(owned, _)| owned.clone());
-            self.index(owned.expect("the key was just put"), before, deadline);
         }
         previous
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Slot> {
         let page = self.pages.get_mut(page_of(key))?;
-        if !page.contains_key(key) {
+        if !page.slots.contains_key(key) {
             return None;
         }
-        let (owned, slot) = Arc::make_mut(page).remove_entry(key)?;
+        let page = Arc::make_mut(page);
+        let (owned, slot) = page.slots.remove_entry(key)?;
+        page.removed = page.removed.max(slot.version);
         self.keys -= 1;
         self.bytes -= slot.bytes(key);
         self.index(owned, slot.deadline, None);
         Some(slot)
+    }
+
+    /// Makes a key, and what WATCH sees where there is none, as they were: see [`Page::removed`].
+    pub(crate) fn take_back(&mut self, key: &[u8], previous: Option<Slot>, removed: Version) {
+        match previous {
+            Some(slot) => drop(self.put(key, slot)),
+            None => drop(self.remove(key)),
+        }
+        self.page_mut(page_of(key)).removed = removed;
+    }
+
+    /// Puts back what WATCH must notice: from a snapshot.
+    pub(crate) fn restore_flushed(&mut self, version: Version) {
+        self.flushed = version;
+    }
+
+    /// Puts back what WATCH must notice in a page: from a snapshot.
+    pub(crate) fn restore_removed(&mut self, page: usize, version: Version) {
+        self.page_mut(page).removed = version;
+    }
+
+    fn page_mut(&mut self, page: usize) -> &mut Page {
+        if self.pages.is_empty() {
+            self.pages = vec![Arc::default(); PAGES];
+        }
+        Arc::make_mut(&mut self.pages[page])
     }
 
     /// Keeps the index of deadlines, and the number that have passed, equal to the slots'.
@@ -210,7 +265,7 @@ impl Rubbish {
             return;
         }
         let Database { pages, deadlines, bytes, .. } = database;
-        let pages: Vec<_> = pages.into_iter().filter(|page| !page.is_empty()).collect();
+        let pages: Vec<_> = pages.into_iter().filter(|page| !page.slots.is_empty()).collect();
         let bytes_a_page = bytes / pages.len() as u64;
         let deadlines_a_page = deadlines.len().div_ceil(pages.len());
         self.flushed.push(Flushed { pages, deadlines, bytes_a_page, deadlines_a_page });
@@ -244,7 +299,7 @@ impl Rubbish {
 
     fn free_page(&mut self) -> u64 {
         let Some(flushed) = self.flushed.last_mut() else { return 0 };
-        let keys = flushed.pages.pop().map_or(0, |page| page.len() as u64);
+        let keys = flushed.pages.pop().map_or(0, |page| page.slots.len() as u64);
         for _ in 0..flushed.deadlines_a_page {
             flushed.deadlines.pop_first();
         }

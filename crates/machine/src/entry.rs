@@ -13,7 +13,8 @@
 //!             | 3                                       OpenSession
 //!             | 4 cluster_id:16 bytes le fence_base calendar_ms:signed     Birth
 //!             | 5 offset_ms:signed                      Calendar
-//! watched    := db key version
+//! watched    := db key 0 version                        Absent
+//!             | db key 1 version                        Present
 //! command    := db arguments:list
 //! list       := count element*         Every other integer is a varint, a key or argument is length and bytes.
 //! ```
@@ -100,8 +101,18 @@ pub struct Watched {
     pub db: u32,
     /// The key.
     pub key: Bytes,
-    /// Its modification version; 0: it did not exist.
-    pub version: Version,
+    /// What was there.
+    pub seen: Seen,
+}
+
+/// What WATCH saw at a key. Equal at two instants only if nothing happened to the key in between; that nothing did
+/// and it differs all the same is rare: when another key of the same page was removed, or the database flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The key existed, and this modification had given it its state.
+    Present(Version),
+    /// It did not exist, and no key that had left its page or its database was modified later than this.
+    Absent(Version),
 }
 
 impl Batch {
@@ -214,11 +225,26 @@ impl Watched {
     fn encode(&self, to: &mut Encoder) {
         to.varint(u64::from(self.db));
         to.bytes(&self.key);
-        to.varint(self.version.0);
+        match self.seen {
+            Seen::Absent(version) => {
+                to.u8(0);
+                to.varint(version.0);
+            }
+            Seen::Present(version) => {
+                to.u8(1);
+                to.varint(version.0);
+            }
+        }
     }
 
     fn decode(from: &mut Decoder) -> Result<Self, Error> {
-        Ok(Self { db: from.u32()?, key: from.bytes()?, version: Version(from.varint()?) })
+        let (db, key) = (from.u32()?, from.bytes()?);
+        let seen = match from.u8()? {
+            0 => Seen::Absent(Version(from.varint()?)),
+            1 => Seen::Present(Version(from.varint()?)),
+            2..=u8::MAX => return Err(from.malformed()),
+        };
+        Ok(Self { db, key, seen })
     }
 }
 
@@ -236,7 +262,7 @@ mod tests {
     fn sample() -> Batch {
         let args =
             |words: &[&'static str]| words.iter().map(|word| Bytes::from_static(word.as_bytes())).collect();
-        let watched = Watched { db: 1, key: Bytes::from_static(b"w"), version: Version(300) };
+        let watched = Watched { db: 1, key: Bytes::from_static(b"w"), seen: Seen::Present(Version(300)) };
         let operations = vec![
             Operation::OpenSession,
             Operation::Command { db: 0, user: 0, args: args(&["SET", "k", "v"]) },
@@ -275,6 +301,7 @@ mod tests {
             "01",
             "01",
             "0177",
+            "01",
             "ac02",
             "01",
             "02",

@@ -13,7 +13,7 @@ pub struct Stamp(pub u64);
 pub struct FencingToken(pub u64);
 
 /// Which modification of the machine gave a key its present state, for WATCH. Unique in a machine's history, the
-/// same on every replica. 0 stands for a key that does not exist.
+/// same on every replica. 0 is before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 

@@ -45,7 +45,7 @@ struct Journal {
 /// The state before one change.
 #[derive(Debug)]
 enum Change {
-    Slot { db: usize, key: Bytes, previous: Option<Slot> },
+    Slot { db: usize, key: Bytes, previous: Option<Slot>, removed: Version },
     Database { db: usize, previous: Database },
 }
 
@@ -103,8 +103,9 @@ impl Keyspace {
         if !self.rubbish.is_empty() {
             self.rubbish.give_way(slot.bytes(key));
         }
+        let removed = self.databases[db].removed(key);
         let previous = self.databases[db].put(key, slot);
-        self.record(db, key, previous);
+        self.record(db, key, previous, removed);
     }
 
     /// Changes the deadline of a key. Returns whether it exists.
@@ -123,9 +124,10 @@ impl Keyspace {
 
     /// Removes a key. Returns its slot, if it existed.
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Slot> {
+        let removed = self.databases[db].removed(key);
         let slot = self.databases[db].remove(key)?;
         if self.journal.is_some() {
-            self.record(db, key, Some(slot.clone()));
+            self.record(db, key, Some(slot.clone()), removed);
         }
         slot.is_live(now).then_some(slot)
     }
@@ -135,8 +137,8 @@ impl Keyspace {
         if self.databases[db].keys() == 0 {
             return;
         }
-        let previous = std::mem::take(&mut self.databases[db]);
-        self.databases[db].advance(previous.now());
+        let emptied = self.databases[db].emptied(self.version);
+        let previous = std::mem::replace(&mut self.databases[db], emptied);
         match &mut self.journal {
             Some(journal) => journal.changes.push(Change::Database { db, previous }),
             None => self.rubbish.add(previous),
@@ -188,9 +190,9 @@ impl Keyspace {
         self.version
     }
 
-    /// Puts back a slot as it was, without a new token or version: from a snapshot.
-    pub(crate) fn restore_slot(&mut self, db: usize, key: &[u8], slot: Slot) -> Option<Slot> {
-        self.databases[db].put(key, slot)
+    /// Gives a database to a snapshot that is being restored, which puts slots back as they were.
+    pub(crate) fn restoring(&mut self, db: usize) -> &mut Database {
+        &mut self.databases[db]
     }
 
     /// Begins to record changes, so that [`Keyspace::rollback`] can take them back.
@@ -204,11 +206,8 @@ impl Keyspace {
         let journal = self.journal.take().expect("a rollback follows a checkpoint");
         for change in journal.changes.into_iter().rev() {
             match change {
-                Change::Slot { db, key, previous: Some(slot) } => {
-                    self.databases[db].put(&key, slot);
-                }
-                Change::Slot { db, key, previous: None } => {
-                    self.databases[db].remove(&key);
+                Change::Slot { db, key, previous, removed } => {
+                    self.databases[db].take_back(&key, previous, removed);
                 }
                 Change::Database { db, previous } => {
                     let since = std::mem::replace(&mut self.databases[db], previous);
@@ -231,9 +230,9 @@ impl Keyspace {
         }
     }
 
-    fn record(&mut self, db: usize, key: &[u8], previous: Option<Slot>) {
+    fn record(&mut self, db: usize, key: &[u8], previous: Option<Slot>, removed: Version) {
         if let Some(journal) = &mut self.journal {
-            journal.changes.push(Change::Slot { db, key: Bytes::copy_from_slice(key), previous });
+            journal.changes.push(Change::Slot { db, key: Bytes::copy_from_slice(key), previous, removed });
         }
     }
 }
@@ -325,7 +324,7 @@ mod tests {
         fn counts_and_deadlines_are_those_of_the_slots(edits in edits()) {
             let machine = machine(&edits);
             for database in machine.state.keyspace.databases() {
-                let slots: Vec<&Slot> = database.pages().iter().flat_map(|page| page.values()).collect();
+                let slots: Vec<&Slot> = database.pages().iter().flat_map(|page| page.slots.values()).collect();
                 prop_assert_eq!(database.keys(), slots.len());
                 prop_assert_eq!(database.live_keys(), slots.iter().filter(|slot| slot.is_live(NOW)).count());
                 let soonest = slots.iter().filter_map(|slot| slot.deadline).min();

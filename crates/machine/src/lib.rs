@@ -44,7 +44,7 @@ mod wire;
 mod work;
 
 pub use command::{Class, KeySpec, Spec, all, check, lookup};
-pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Watched};
+pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Seen, Watched};
 pub use error::Error;
 pub use flags::Flags;
 pub use identifiers::{FencingToken, SessionId, Stamp, Version};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::applying::Entry;
 use crate::command::{self, Spec};
 use crate::context::{Access, Caller, Context, execute};
-use crate::entry::Watched;
+use crate::entry::{Seen, Watched};
 use crate::identifiers::{SessionId, Stamp, Version};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
@@ -131,13 +131,13 @@ impl Machine {
     /// What WATCH remembers of keys.
     #[must_use]
     pub fn versions(&self, db: u32, keys: &[Bytes]) -> Vec<Watched> {
-        let watch = |key: &Bytes| Watched { db, key: key.clone(), version: self.version(db, key) };
+        let watch = |key: &Bytes| Watched { db, key: key.clone(), seen: self.seen(db, key) };
         keys.iter().map(watch).collect()
     }
 
-    pub(crate) fn version(&self, db: u32, key: &[u8]) -> Version {
-        let slot = database(db).and_then(|db| self.state.keyspace.get(db, key, self.state.stamp));
-        slot.map_or(Version(0), |slot| slot.version)
+    pub(crate) fn seen(&self, db: u32, key: &[u8]) -> Seen {
+        let seen = |db| self.state.keyspace.database(db).seen(key, self.state.stamp);
+        database(db).map_or(Seen::Absent(Version(0)), seen)
     }
 
     /// What [`Machine::begin`], [`Machine::apply_next`] and [`Machine::read`] have cost so far: about a microsecond

@@ -8,10 +8,11 @@
 //! stream  := magic:8 bytes  frame*
 //! frame   := length:u32le  crc32c(payload):u32le  payload
 //! payload := 0 machine_version:varint state                       header, the first frame
-//!          | 1 db slot*                                           slots in order of page and key
+//!          | 1 db page*                                           in order
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
-//!            fence version limits sessions scripts
+//!            fence version limits sessions scripts flushed*        the last for each database
+//! page    := number removed slots:list                            in order of key
 //! slot    := key value deadline:option token version
 //! ```
 //!
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use siphasher::sip::SipHasher13;
 
-use crate::database::{Page, Slot};
+use crate::database::{Database, PAGES, Page, Slot, page_of};
 use crate::entry::MACHINE_VERSION;
 use crate::error::Error;
 use crate::identifiers::{FencingToken, Stamp, Version};
@@ -38,7 +39,7 @@ use crate::wire::{Decoder, Encoder};
 
 const MAGIC: &[u8; 8] = b"QUORATE\x01";
 const HEADER: u8 = 0;
-const SLOTS: u8 = 1;
+const PAGES_OF: u8 = 1;
 const END: u8 = 2;
 
 /// Chunks are about this long: small enough to copy and checksum between two heartbeats.
@@ -58,11 +59,19 @@ pub struct Snapshot {
     /// All but the keys, until it was drawn.
     header: Option<Header>,
     /// Pages that were not drawn yet, last first.
-    pages: Vec<(usize, Arc<Page>)>,
+    pages: Vec<Part>,
     slots: u64,
     ended: bool,
     /// Drawn bytes that no chunk has had yet.
     pending: Bytes,
+}
+
+/// A page and where it belongs.
+#[derive(Debug)]
+struct Part {
+    db: usize,
+    number: usize,
+    page: Arc<Page>,
 }
 
 /// Everything that is not a key. Its replies and scripts share their memory with the machine's.
@@ -77,6 +86,8 @@ struct Header {
     settings: Limits,
     sessions: Sessions,
     scripts: ScriptCache,
+    /// Of each database.
+    flushed: Vec<Version>,
 }
 
 impl Snapshot {
@@ -97,9 +108,9 @@ impl Snapshot {
         if let Some(header) = self.header.take() {
             return Some(header.encode());
         }
-        if let Some((db, _)) = self.pages.last() {
-            let db = *db;
-            return Some(self.slots_of(db));
+        if let Some(part) = self.pages.last() {
+            let db = part.db;
+            return Some(self.pages_of(db));
         }
         if self.ended {
             return None;
@@ -112,17 +123,15 @@ impl Snapshot {
     }
 
     /// A frame of whole pages of one database.
-    fn slots_of(&mut self, db: usize) -> Vec<u8> {
+    fn pages_of(&mut self, db: usize) -> Vec<u8> {
         let mut to = Encoder(Vec::with_capacity(CHUNK_BYTES));
-        to.u8(SLOTS);
+        to.u8(PAGES_OF);
         to.count(db);
         while to.0.len() < CHUNK_BYTES
-            && let Some((_, page)) = self.pages.pop_if(|(next, _)| *next == db)
+            && let Some(part) = self.pages.pop_if(|part| part.db == db)
         {
-            self.slots += page.len() as u64;
-            for (key, slot) in &*page {
-                encode_slot(key, slot, &mut to);
-            }
+            self.slots += part.page.slots.len() as u64;
+            part.encode(&mut to);
         }
         to.0
     }
@@ -160,8 +169,9 @@ impl Machine {
         let state = &self.state;
         let databases = state.keyspace.databases().iter().enumerate().rev();
         let pages = databases.flat_map(|(db, database)| {
-            let filled = database.pages().iter().rev().filter(|page| !page.is_empty());
-            filled.map(move |page| (db, Arc::clone(page)))
+            let pages = database.pages().iter().enumerate().rev();
+            let written = pages.filter(|(_, page)| !page.slots.is_empty() || page.removed != Version(0));
+            written.map(move |(number, page)| Part { db, number, page: Arc::clone(page) })
         });
         Snapshot {
             applied: state.applied,
@@ -190,7 +200,7 @@ impl Machine {
         loop {
             let mut frame = frames.next_frame()?;
             match frame.u8()? {
-                SLOTS => slots += decode_slots(&mut frame, &mut state)?,
+                PAGES_OF => slots += decode_pages(&mut frame, &mut state)?,
                 END if frame.varint()? == slots => {
                     frame.finish()?;
                     frames.finish()?;
@@ -227,6 +237,7 @@ impl Header {
             settings: state.settings.clone(),
             sessions: state.sessions.clone(),
             scripts: state.scripts.clone(),
+            flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
 
@@ -241,6 +252,9 @@ impl Header {
         state.keyspace.version = self.version;
         state.sessions = self.sessions;
         state.scripts = self.scripts;
+        for (db, flushed) in self.flushed.into_iter().enumerate() {
+            state.keyspace.restoring(db).restore_flushed(flushed);
+        }
         state
     }
 
@@ -257,6 +271,7 @@ impl Header {
         self.settings.encode(&mut to);
         self.sessions.encode(&mut to);
         self.scripts.encode(&mut to);
+        self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
 
@@ -280,39 +295,61 @@ impl Header {
             settings: Limits::decode(from)?,
             sessions: Sessions::decode(from)?,
             scripts: ScriptCache::decode(from)?,
+            flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn encode_slot(key: &[u8], slot: &Slot, to: &mut Encoder) {
-    to.bytes(key);
-    slot.value.encode(to);
-    to.option(slot.deadline.map(|deadline| deadline.0));
-    to.varint(slot.token.0);
-    to.varint(slot.version.0);
+impl Part {
+    fn encode(&self, to: &mut Encoder) {
+        to.count(self.number);
+        to.varint(self.page.removed.0);
+        to.count(self.page.slots.len());
+        for (key, slot) in &self.page.slots {
+            to.bytes(key);
+            slot.value.encode(to);
+            to.option(slot.deadline.map(|deadline| deadline.0));
+            to.varint(slot.token.0);
+            to.varint(slot.version.0);
+        }
+    }
 }
 
-/// Puts a frame's slots into the keyspace. Returns how many there were.
-fn decode_slots(from: &mut Decoder, state: &mut State) -> Result<u64, Error> {
+/// Puts a frame's pages into the keyspace. Returns how many slots there were.
+fn decode_pages(from: &mut Decoder, state: &mut State) -> Result<u64, Error> {
+    let keyspace = &mut state.keyspace;
+    let (fence, version) = (keyspace.fence, keyspace.version);
     let db = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
     if db >= DATABASES {
         return Err(from.malformed());
     }
+    let database = keyspace.restoring(db);
     let mut slots = 0;
     while !from.is_empty() {
-        let key = from.bytes()?;
-        let value = Value::decode(from)?;
-        let deadline = from.option()?.map(Stamp);
-        let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
-        if token > state.keyspace.fence || version > state.keyspace.version {
+        let number = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+        let removed = Version(from.varint()?);
+        if number >= PAGES || removed > version {
             return Err(from.malformed());
         }
-        if state.keyspace.restore_slot(db, &key, Slot { value, deadline, token, version }).is_some() {
-            return Err(from.malformed());
+        database.restore_removed(number, removed);
+        for _ in 0..from.count()? {
+            let (key, slot) = decode_slot(from)?;
+            let possible = page_of(&key) == number && slot.token <= fence && slot.version <= version;
+            if !possible || database.put(&key, slot).is_some() {
+                return Err(from.malformed());
+            }
+            slots += 1;
         }
-        slots += 1;
     }
     Ok(slots)
+}
+
+fn decode_slot(from: &mut Decoder) -> Result<(Bytes, Slot), Error> {
+    let key = from.bytes()?;
+    let value = Value::decode(from)?;
+    let deadline = from.option()?.map(Stamp);
+    let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
+    Ok((key, Slot { value, deadline, token, version }))
 }
 
 /// Finds frames in chunks that were cut anywhere.
@@ -385,8 +422,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "7a000000",
-            "546dbdbe",
+            "8a000000",
+            "7a66c8a0",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -417,11 +454,15 @@ mod tests {
             "01",
             "65306531663966616266633964343830306338373761373033623832336163303537386666386462",
             "01",
-            "0872657475726e2031", // scripts: uses, count, name, used, body
-            "0c000000",
-            "7ca41c50",
+            "0872657475726e2031",               // scripts: uses, count, name, used, body
+            "00000000000000000000000000000000", // what each database has flushed
+            "10000000",
+            "daa59327",
             "01",
-            "02", // slots frame, database
+            "02", // pages frame, database
+            "a771",
+            "00",
+            "01", // page, removed, slots
             "016b",
             "000176",
             "01ed07",

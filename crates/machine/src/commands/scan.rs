@@ -54,7 +54,7 @@ fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let database = context.state.keyspace.database(context.db);
     context.spent.visited += database.keys() as u64 + work::of_pages(PAGES);
     let live =
-        database.pages().iter().flat_map(|page| page.iter()).filter(|(_, slot)| slot.is_live(context.now));
+        database.pages().iter().flat_map(|page| &page.slots).filter(|(_, slot)| slot.is_live(context.now));
     let matching = live.filter(|(key, _)| glob::matches(&args[1], key));
     Ok(Reply::Array(matching.map(|(key, _)| Reply::Bulk(key.clone())).collect()))
 }
@@ -117,8 +117,8 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         && let Some(page) = pages.get(next)
     {
         next += 1;
-        visited += page.len();
-        for (key, slot) in page.iter().filter(|(_, slot)| slot.is_live(context.now)) {
+        visited += page.slots.len();
+        for (key, slot) in page.slots.iter().filter(|(_, slot)| slot.is_live(context.now)) {
             let named = scan.pattern.is_none_or(|pattern| glob::matches(pattern, key));
             let type_name = slot.value.type_name().as_bytes();
             if named && scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name)) {
@@ -140,12 +140,12 @@ fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
     // The key at a place among all, or the next one that has not expired, beginning anew after the last.
     let place = usize::try_from(draw % database.keys() as u64).unwrap_or(0);
     let (mut before, mut page) = (0, 0);
-    while before + database.pages()[page].len() <= place {
-        before += database.pages()[page].len();
+    while before + database.pages()[page].slots.len() <= place {
+        before += database.pages()[page].slots.len();
         page += 1;
     }
-    let onward = database.pages()[page..].iter().flat_map(|page| page.iter()).skip(place - before);
-    let around = onward.chain(database.pages().iter().flat_map(|page| page.iter()));
+    let onward = database.pages()[page..].iter().flat_map(|page| &page.slots).skip(place - before);
+    let around = onward.chain(database.pages().iter().flat_map(|page| &page.slots));
     let mut visited = 0;
     let live = around.inspect(|_| visited += 1).find(|(_, slot)| slot.is_live(context.now));
     let key = live.map_or(Reply::Null, |(key, _)| Reply::Bulk(key.clone()));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate_machine::{Version, all};
+use quorate_machine::{Seen, Version, all};
 use tokio::sync::watch;
 
 use super::*;
@@ -53,7 +53,12 @@ impl Bench {
             Action::Transaction { watched, commands } => {
                 let watched: Vec<_> = watched
                     .iter()
-                    .map(|seen| format!("{}:{}@{}", seen.db, seen.key.escape_ascii(), seen.version.0))
+                    .map(|watched| match watched.seen {
+                        Seen::Present(version) => {
+                            format!("{}:{}@{}", watched.db, watched.key.escape_ascii(), version.0)
+                        }
+                        Seen::Absent(_) => format!("{}:{}@none", watched.db, watched.key.escape_ascii()),
+                    })
                     .collect();
                 let commands: Vec<_> =
                     commands.iter().map(|(db, arguments)| format!("{db} {}", words(arguments))).collect();
@@ -72,7 +77,7 @@ impl Bench {
         let seen = Watched {
             db: self.exchange.db,
             key: Bytes::from_static(key.as_bytes()),
-            version: Version(version),
+            seen: Seen::Present(Version(version)),
         };
         self.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
         self
@@ -377,7 +382,7 @@ fn watched_keys_do_not_pin_a_read_buffer() {
     let mut bench = Bench::new();
     let buffer = Bytes::from(vec![b'k'; 1 << 16]);
     bench.send("WATCH k");
-    let seen = Watched { db: 0, key: buffer.slice(0..1), version: Version(1) };
+    let seen = Watched { db: 0, key: buffer.slice(0..1), seen: Seen::Present(Version(1)) };
     bench.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
     assert!(buffer.is_unique());
 }
@@ -568,8 +573,8 @@ fn scripted_answer(request: &Request, number: usize) -> Answer {
     let reply = Reply::count(number);
     match &request.action {
         Action::Watch(keys) => {
-            let saw =
-                |key: &Bytes| Watched { db: request.db, key: key.clone(), version: Version(number as u64) };
+            let seen = Seen::Present(Version(number as u64));
+            let saw = |key: &Bytes| Watched { db: request.db, key: key.clone(), seen };
             Answer::Watched(keys.iter().map(saw).collect())
         }
         Action::Transaction { .. } if number.is_multiple_of(3) => Answer::Reply(Reply::NullArray),
