@@ -102,6 +102,14 @@ impl KeySpec {
 pub enum Group {
     /// Strings and counters.
     String,
+    /// Lists.
+    List,
+    /// Hashes.
+    Hash,
+    /// Sets.
+    Set,
+    /// Sorted sets.
+    SortedSet,
     /// Keys of any type.
     Generic,
     /// Fencing tokens.
@@ -124,6 +132,10 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Self::String => "string",
+            Self::List => "list",
+            Self::Hash => "hash",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::Generic => "generic",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",

@@ -12,7 +12,7 @@ use crate::identifiers::Stamp;
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::state::State;
-use crate::value::Value;
+use crate::value::{Collection, Value};
 use crate::work::Spent;
 
 /// On whose behalf a command runs.
@@ -121,6 +121,31 @@ impl Context<'_> {
             None => Ok(None),
             Some(slot) => slot.value.as_string().map(Some).ok_or(Reply::wrong_type()),
         }
+    }
+
+    /// The collection at a key, `None` if there is no such key, an error reply if it holds something else.
+    pub(crate) fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&C>, Reply> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(slot) => C::of(&slot.value).map(Some).ok_or(Reply::wrong_type()),
+        }
+    }
+
+    /// Changes the collection at a key, or a new one; it is gone if it is empty afterwards. Only for changes that
+    /// happen, of a key that [`Context::collection`] was asked for.
+    pub(crate) fn edit<C: Collection, R>(&mut self, key: &[u8], change: impl FnOnce(&mut C) -> R) -> R {
+        self.writable();
+        self.state.keyspace.edit(self.db, key, self.now, change)
+    }
+
+    /// A collection that will have as many bytes must be allowed before elements are added.
+    pub(crate) fn check_collection_bytes(&self, bytes: usize) -> Result<(), Reply> {
+        if bytes as u64 > self.state.settings.collection_bytes_max {
+            return Err(Reply::error(
+                "ERR collection exceeds maximum allowed size (quorate-collection-bytes)",
+            ));
+        }
+        Ok(())
     }
 
     /// The deadline of a key that exists and has one.

@@ -176,6 +176,17 @@ impl Database {
         previous
     }
 
+    /// Changes the value of a slot where it is.
+    pub(crate) fn edit<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+        let page = self.pages.get_mut(page_of(key))?;
+        let slot = Arc::make_mut(page).slots.get_mut(key)?;
+        let (bytes, deadline) = (slot.bytes(key), slot.deadline);
+        let result = change(slot);
+        assert!(slot.deadline == deadline, "an edit of a value leaves its deadline");
+        self.bytes = self.bytes - bytes + slot.bytes(key);
+        Some(result)
+    }
+
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Slot> {
         let page = self.pages.get_mut(page_of(key))?;
         if !page.slots.contains_key(key) {

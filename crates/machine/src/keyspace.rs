@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::database::{Database, Rubbish, Slot};
 use crate::identifiers::{FencingToken, Stamp, Version};
-use crate::value::Value;
+use crate::value::{Collection, Value};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
 pub const DATABASES: usize = 16;
@@ -106,6 +106,46 @@ impl Keyspace {
         let removed = self.databases[db].removed(key);
         let previous = self.databases[db].put(key, slot);
         self.record(db, key, previous, removed);
+    }
+
+    /// Changes a collection where it is, or a new one; it is gone if it is empty afterwards. Only for changes that
+    /// happen: each counts as a modification. The token stays what it was when the collection was created.
+    ///
+    /// # Panics
+    /// If the key holds another type.
+    pub(crate) fn edit<C: Collection, R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        now: Stamp,
+        change: impl FnOnce(&mut C) -> R,
+    ) -> R {
+        let Some(present) = self.get(db, key, now) else {
+            let mut collection = C::default();
+            let result = change(&mut collection);
+            if !collection.is_empty() {
+                self.create(db, key, collection.into_value(), None);
+            }
+            return result;
+        };
+        let previous = self.journal.is_some().then(|| present.clone());
+        let bytes = present.bytes(key);
+        let (version, removed) = (self.next_version(), self.databases[db].removed(key));
+        let edited = self.databases[db].edit(key, |slot| {
+            slot.version = version;
+            let collection = C::of_mut(&mut slot.value).expect("the type was asked for before");
+            let result = change(collection);
+            (result, collection.is_empty(), slot.bytes(key))
+        });
+        let (result, is_empty, bytes_after) = edited.expect("the key exists");
+        if !self.rubbish.is_empty() {
+            self.rubbish.give_way(bytes_after.saturating_sub(bytes));
+        }
+        self.record(db, key, previous, removed);
+        if is_empty {
+            self.databases[db].remove(key);
+        }
+        result
     }
 
     /// Changes the deadline of a key. Returns whether it exists.

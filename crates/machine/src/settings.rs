@@ -36,6 +36,9 @@ pub struct Limits {
     pub session_reply_bytes_max: u64,
     /// `quorate-reclaim-keys`: expired keys that are freed with each entry. Freeing one takes about a microsecond.
     pub reclaim_keys_max: u64,
+    /// `quorate-collection-bytes`: bytes of a list, hash, set or sorted set. A snapshot draws one whole, so that it
+    /// needs as much memory again for a moment.
+    pub collection_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -51,6 +54,7 @@ impl Default for Limits {
             session_replies_max: 0,
             session_reply_bytes_max: 0,
             reclaim_keys_max: 0,
+            collection_bytes_max: 0,
         };
         for setting in SETTINGS {
             *(setting.of_mut)(&mut limits) = setting.default;
@@ -115,6 +119,8 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of the replies kept for each node. Beyond it the oldest is forgotten."),
     setting!(reclaim_keys_max, "quorate-reclaim-keys", 1024, 1..=1 << 20, memory: false,
         "Expired keys whose memory is freed with each log entry."),
+    setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, memory: true,
+        "Bytes of one list, hash, set or sorted set. A write that would exceed it answers an error."),
 ];
 
 impl Setting {

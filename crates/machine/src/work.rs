@@ -65,7 +65,8 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     }
     // A write may copy the values that it changes, and the journal keeps them until the script ends.
     let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
-    let value_bytes = |key: &Bytes| context.get(key).map_or(0, |slot| slot.value.bytes() as u64);
+    let value_bytes =
+        |key: &Bytes| context.get(key).map_or(0, |slot| slot.value.bytes_copied_by_change() as u64);
     changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64
 }
 

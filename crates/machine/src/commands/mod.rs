@@ -5,11 +5,15 @@ mod connection;
 mod counters;
 mod expiry;
 mod fencing;
+mod hashes;
 mod introspection;
 mod keys;
+mod lists;
 mod scan;
 mod scripting;
 mod server;
+mod sets;
+mod sorted_sets;
 mod strings;
 mod transactions;
 
@@ -22,6 +26,10 @@ use crate::reply::Reply;
 pub(crate) const FAMILIES: &[&[Spec]] = &[
     strings::COMMANDS,
     counters::COMMANDS,
+    lists::COMMANDS,
+    hashes::COMMANDS,
+    sets::COMMANDS,
+    sorted_sets::COMMANDS,
     keys::COMMANDS,
     expiry::COMMANDS,
     scan::COMMANDS,

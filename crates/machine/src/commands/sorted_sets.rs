@@ -1,0 +1,5 @@
+//! Sorted sets: members in the order of their scores.
+
+use crate::command::Spec;
+
+pub(crate) const COMMANDS: &[Spec] = &[];
