@@ -18,6 +18,7 @@ use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
 use crate::identifiers::{SessionId, Stamp};
 use crate::machine::{Applied, Machine, Outcome, database};
+use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
 use crate::work::{self, Purse, Spent};
@@ -107,6 +108,11 @@ impl Machine {
         applied
     }
 
+    /// The messages that the last applied operation sends to subscribers, in order. They are told once.
+    pub fn take_publications(&mut self) -> Vec<Publication> {
+        self.state.publications.take()
+    }
+
     /// Whether an entry was begun and is not finished.
     #[must_use]
     pub fn is_applying(&self) -> bool {
@@ -117,6 +123,7 @@ impl Machine {
         loop {
             if let Some(operation) = entry.operations.next() {
                 self.work += work::OPERATION;
+                drop(self.take_publications());
                 let (session, sequence) = (entry.session, entry.sequence);
                 // Decoding has seen to it that the numbers of a group do not overflow.
                 entry.sequence += 1;

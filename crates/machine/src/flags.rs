@@ -33,6 +33,8 @@ impl Flags {
     pub const MOVABLEKEYS: Self = Self(1 << 11);
     /// Takes time in proportion to all data, or throws it away.
     pub const DANGEROUS: Self = Self(1 << 12);
+    /// About channels and subscribers.
+    pub const PUBSUB: Self = Self(1 << 13);
 
     /// Both sets together.
     #[must_use]
@@ -48,11 +50,12 @@ impl Flags {
 
     /// The names of the set's flags that Redis has names for, in Redis's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [(Flags, &str); 12] = [
+        const NAMES: [(Flags, &str); 13] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
             (Flags::ADMIN, "admin"),
+            (Flags::PUBSUB, "pubsub"),
             (Flags::NOSCRIPT, "noscript"),
             (Flags::BLOCKING, "blocking"),
             (Flags::LOADING, "loading"),

@@ -1,7 +1,8 @@
-//! Everything that is replicated, and nothing else: what a snapshot holds and [`crate::Machine::hash`] covers.
+//! Everything that is replicated: what a snapshot holds and [`crate::Machine::hash`] covers.
 
 use crate::identifiers::Stamp;
 use crate::keyspace::Keyspace;
+use crate::publication::Publications;
 use crate::script_cache::ScriptCache;
 use crate::session::Sessions;
 use crate::settings::Limits;
@@ -20,6 +21,8 @@ pub(crate) struct State {
     pub(crate) keyspace: Keyspace,
     pub(crate) sessions: Sessions,
     pub(crate) scripts: ScriptCache,
+    /// The one thing here that is not replicated: a message is nothing that anybody could still ask for.
+    pub(crate) publications: Publications,
 }
 
 impl State {
@@ -33,6 +36,7 @@ impl State {
             keyspace: Keyspace::new(),
             sessions: Sessions::default(),
             scripts: ScriptCache::default(),
+            publications: Publications::default(),
         }
     }
 

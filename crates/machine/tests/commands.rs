@@ -2,7 +2,7 @@
 //!
 //! A line is a command as a client sends it; the prefix `db3:` selects a database, and `[log]` sends a read through
 //! the log. Lines that no client sends: `advance ms` lets time pass in the log, `pass ms` only at the leader,
-//! `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
+//! `published` shows what the last operation sends to subscribers, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
 //! Regenerate with `UPDATE_GOLDENFILES=1`.
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -12,7 +12,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context};
-use quorate_machine::{Operation, Watched};
+use quorate_machine::{Operation, Publication, Watched};
 use support::{Driver, show};
 
 struct Script {
@@ -33,6 +33,13 @@ impl Script {
         show(&self.driver.run(vec![Operation::Transaction { watched, commands }])[0])
     }
 
+    fn published(&mut self) -> String {
+        let line = |sent: Publication| {
+            format!("{:?} {}: {}", sent.kind, sent.channel.escape_ascii(), sent.message.escape_ascii())
+        };
+        self.driver.machine.take_publications().into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     fn step(&mut self, args: &[Bytes], db: u32, context: &Context) -> Result<String, Box<dyn Error>> {
         let number = |place: usize| -> Result<i64, Box<dyn Error>> {
             Ok(std::str::from_utf8(args.get(place).ok_or("a number is missing")?)?.parse()?)
@@ -49,6 +56,7 @@ impl Script {
                 let offset_ms = number(1)?;
                 self.driver.run(vec![Operation::Calendar { offset_ms }]);
             }
+            (b"published", None) => return Ok(self.published()),
             (b"multi", None) => self.queue = Some(Vec::new()),
             (b"watch", None) => self.watched.extend(self.driver.machine.versions(db, &args[1..])),
             (_, None) if context.tags.contains("log") => {

@@ -26,6 +26,9 @@ What differs from Redis:
   and also holds within scripts.
 * A transaction has as many steps as one script, which its scripts share evenly. Once its commands have used them up
   the remaining ones answer an error and are not run.
+* `PUBLISH` answers how many subscribers there are at the client's own node, as in Redis Cluster; within a script it
+  answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
+  would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
 
 Scripts are Lua 5.1 on Luau. What differs there:

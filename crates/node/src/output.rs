@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_consensus::{NodeId, PersistId, SnapshotMeta};
 use quorate_log::{SnapshotHeader, Write};
-use quorate_machine::{Reply, Snapshot, Watched};
+use quorate_machine::{Publication, Reply, Snapshot, Watched};
 
 use crate::{input::ConnId, peer::PeerMessage};
 
@@ -17,6 +17,11 @@ pub struct Outputs<M> {
     pub send: Vec<(NodeId, PeerMessage<M>)>,
     /// Answers to clients.
     pub answers: Vec<(ConnId, Answer)>,
+    /// Messages for this node's subscribers, in the order of the log.
+    pub publications: Vec<Publication>,
+    /// Messages before those in `publications` will never be told here, since a snapshot took the place of their
+    /// entries: whoever subscribes must learn that he has missed some.
+    pub publications_missed: bool,
     /// Work for the snapshot store, first in, first out.
     pub snapshots: Vec<SnapshotTask>,
     /// What an operator should read.
@@ -31,6 +36,8 @@ impl<M> Default for Outputs<M> {
             log: Vec::new(),
             send: Vec::new(),
             answers: Vec::new(),
+            publications: Vec::new(),
+            publications_missed: false,
             snapshots: Vec::new(),
             notices: Vec::new(),
             fatal: None,

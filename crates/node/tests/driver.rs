@@ -357,3 +357,23 @@ fn step_does_a_bounded_amount_of_work_and_comes_back_at_once() {
     assert_eq!(cluster.answers(leader).len(), 19);
     assert!(cluster.steps - steps > 5, "{} steps", cluster.steps - steps);
 }
+
+/// Each node serves its own subscribers: what is forwarded and sent again must not be told twice, nor out of order.
+#[test]
+fn every_node_tells_each_message_once_and_in_the_order_of_the_log() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    for (node, conn, text) in [(leader, 1, "one"), (follower, 2, "two"), (leader, 1, "three")] {
+        cluster.ask(node, conn, vec![write(&format!("publish news {text}"))]);
+    }
+    cluster.cut_off.insert(leader);
+    cluster.elect();
+    cluster.ask(follower, 2, vec![write("publish news four")]);
+    cluster.cut_off.clear();
+    cluster.pass(Duration::from_secs(2));
+    for (id, node) in &cluster.nodes {
+        let told: Vec<_> =
+            node.published.iter().map(|sent| sent.message.escape_ascii().to_string()).collect();
+        assert_eq!(told, ["one", "two", "three", "four"], "at node {id}");
+    }
+}

@@ -22,7 +22,7 @@ pub use quorate_machine::{Reply, Watched};
 pub use quorate_node::{Action, Answer, ConnId, Request};
 use tokio::sync::{mpsc, watch};
 
-use crate::status::NodeStatus;
+use crate::{status::NodeStatus, subscriptions::Subscriptions};
 
 /// What front doors send to the shard thread, in the order of each connection.
 #[derive(Debug)]
@@ -54,13 +54,25 @@ pub struct ShardHandle {
     inputs: Sender<ShardInput>,
     status: watch::Receiver<Arc<NodeStatus>>,
     last_connection: Arc<AtomicU64>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 impl ShardHandle {
-    /// A handle whose inputs go to `inputs` and whose status is what `status` last held.
+    /// A handle whose inputs go to `inputs` and whose status is what `status` last held. What the shard publishes goes
+    /// to `subscriptions`.
     #[must_use]
-    pub fn new(inputs: Sender<ShardInput>, status: watch::Receiver<Arc<NodeStatus>>) -> Self {
-        Self { inputs, status, last_connection: Arc::new(AtomicU64::new(0)) }
+    pub fn new(
+        inputs: Sender<ShardInput>,
+        status: watch::Receiver<Arc<NodeStatus>>,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
+        Self { inputs, status, last_connection: Arc::new(AtomicU64::new(0)), subscriptions }
+    }
+
+    /// Who listens to what at this node.
+    #[must_use]
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
     }
 
     /// Opens a connection: its id, and where its answers will arrive. They end if the shard closes it or stops.
@@ -110,7 +122,7 @@ mod tests {
     fn handle() -> (ShardHandle, crossbeam_channel::Receiver<ShardInput>) {
         let (inputs, received) = crossbeam_channel::unbounded();
         let (_, status) = watch::channel(Arc::new(NodeStatus::default()));
-        (ShardHandle::new(inputs, status), received)
+        (ShardHandle::new(inputs, status, Subscriptions::new().0), received)
     }
 
     #[test]

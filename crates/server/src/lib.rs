@@ -18,3 +18,4 @@ pub mod service;
 mod shard;
 mod snapshots;
 pub mod status;
+pub mod subscriptions;

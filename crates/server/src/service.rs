@@ -40,6 +40,7 @@ use crate::{
     shard::{Inbox, Phase, Shard},
     snapshots::Snapshots,
     status::NodeStatus,
+    subscriptions::{self, Subscriptions},
 };
 
 /// Threads of the runtime: they only move bytes.
@@ -145,7 +146,9 @@ fn serve(
     let inlet = Inlet::new(event_inputs);
     let loading = NodeStatus { node_id: config.node_id, loading: true, ..NodeStatus::default() };
     let status = watch::Sender::new(Arc::new(loading));
-    let handle = ShardHandle::new(client_inputs, status.subscribe());
+    let (subscriptions, published) = Subscriptions::new();
+    runtime.spawn(subscriptions::fan_out(Arc::clone(&subscriptions), published));
+    let handle = ShardHandle::new(client_inputs, status.subscribe(), subscriptions);
     let switches = Switches { stopping: watch::Sender::new(false), ended: watch::Sender::new(false) };
 
     let sources = http::Sources {
@@ -245,7 +248,7 @@ impl Parts<'_> {
         let reporter = Reporter::new(constants, self.status, directory, data.last, data.snapshot);
         let shard = Shard {
             driver: data.driver,
-            inbox: Inbox { clients, events, _open: (self.handle, self.inlet.clone()) },
+            inbox: Inbox { clients, events, handle: self.handle, _inlet: self.inlet.clone() },
             log: log_tasks,
             snapshots: snapshot_tasks,
             transport,

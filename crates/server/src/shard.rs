@@ -54,8 +54,9 @@ pub(crate) struct Shard {
 pub(crate) struct Inbox {
     pub(crate) clients: Receiver<ShardInput>,
     pub(crate) events: Receiver<Event>,
-    /// Kept so that neither channel ever closes while the shard lives.
-    pub(crate) _open: (ShardHandle, Inlet),
+    /// Leads to who listens. This and the next are also kept so that neither channel closes while the shard lives.
+    pub(crate) handle: ShardHandle,
+    pub(crate) _inlet: Inlet,
 }
 
 /// Whether the node goes on.
@@ -183,6 +184,10 @@ impl Shard {
         for (to, message) in outputs.send {
             self.transport.send(to, message);
         }
+        if outputs.publications_missed {
+            self.inbox.handle.subscriptions().cut_off_all("a snapshot has taken the place of messages");
+        }
+        self.inbox.handle.subscriptions().publish(outputs.publications);
         self.metrics.answers.add(outputs.answers.len() as u64);
         for (conn, answer) in outputs.answers {
             self.answer(conn, answer);

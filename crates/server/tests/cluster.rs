@@ -181,3 +181,29 @@ fn a_pipeline_larger_than_a_log_file_becomes_entries_that_fit() {
         assert!(cluster.node(node).line("has ended").is_none());
     }
 }
+
+/// Messages travel in the log, so that a subscriber of any node hears what was published at any other, once and in
+/// order, whoever leads.
+#[test]
+fn subscribers_hear_every_node_also_while_the_leader_changes() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let (first, second) = others(leader);
+    let mut listening = connect(cluster.port(second));
+    listening.set_read_timeout(Some(support::LONG)).unwrap();
+    let mut subscriber = listening.as_pubsub();
+    subscriber.subscribe("news").unwrap();
+    subscriber.psubscribe("n[e]w?").unwrap();
+    let mut connection = connect(cluster.port(first));
+    let mut publish =
+        |text: u32| redis::cmd("PUBLISH").arg("news").arg(text).query::<u32>(&mut connection).unwrap();
+    assert_eq!(publish(1), 0, "nobody listens at this node");
+    cluster.node(leader).signal(Signal::KILL);
+    (2..=20).for_each(|text| drop(publish(text)));
+    for text in 1..=20 {
+        for _ in ["by its name", "by its pattern"] {
+            assert_eq!(subscriber.get_message().unwrap().get_payload::<u32>().unwrap(), text);
+        }
+    }
+    cluster.node(leader).end();
+}

@@ -102,6 +102,7 @@ fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> {
         Group::Set => "set",
         Group::SortedSet => "sortedset",
         Group::Generic => "keyspace",
+        Group::PubSub => "pubsub",
         Group::Fencing => "fencing",
         Group::Transactions => "transaction",
         Group::Scripting => "scripting",

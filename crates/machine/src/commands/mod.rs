@@ -9,6 +9,7 @@ mod hashes;
 mod introspection;
 mod keys;
 mod lists;
+mod pubsub;
 mod scan;
 mod scripting;
 mod server;
@@ -33,6 +34,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     keys::COMMANDS,
     expiry::COMMANDS,
     scan::COMMANDS,
+    pubsub::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,
     scripting::COMMANDS,

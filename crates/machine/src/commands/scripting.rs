@@ -137,7 +137,7 @@ fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -
     let before = (context.db, context.access, context.caller);
     context.access = access;
     context.caller = Caller::Script;
-    let mut running = Running { db: context.db, draws: context.draws, spent: 0, context };
+    let mut running = Running { db: context.db, draws: context.draws, published: 0, spent: 0, context };
     let reply = script::run(invocation, budgets, &mut running);
     (context.db, context.access, context.caller) = before;
     reply
@@ -148,6 +148,7 @@ struct Running<'c, 'a> {
     context: &'c mut Context<'a>,
     db: usize,
     draws: u64,
+    published: usize,
     /// What the last command did cost.
     spent: u64,
 }
@@ -174,6 +175,7 @@ impl Host for Running<'_, '_> {
 
     fn checkpoint(&mut self) {
         (self.db, self.draws) = (self.context.db, self.context.draws);
+        self.published = self.context.state.publications.len();
         if self.context.access == Access::Write {
             self.context.state.keyspace.checkpoint();
         }
@@ -187,6 +189,7 @@ impl Host for Running<'_, '_> {
 
     fn rollback(&mut self) {
         (self.context.db, self.context.draws) = (self.db, self.draws);
+        self.context.state.publications.truncate(self.published);
         if self.context.access == Access::Write {
             self.context.state.keyspace.rollback();
         }

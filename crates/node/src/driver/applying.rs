@@ -25,7 +25,10 @@ impl<E: Engine> Driver<E> {
             progress = true;
             let work = self.machine.work();
             match self.machine.apply_next() {
-                Some(applied) => self.applied_one(now, applied),
+                Some(applied) => {
+                    self.out.publications.extend(self.machine.take_publications());
+                    self.applied_one(now, applied);
+                }
                 None => self.finish_entry(now),
             }
             self.spend(work);

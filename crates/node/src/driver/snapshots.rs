@@ -131,6 +131,8 @@ impl<E: Engine> Driver<E> {
         self.membership = meta.membership.clone();
         self.snapshots =
             Snapshots { last_term: meta.term, making: self.snapshots.making, ..Snapshots::default() };
+        self.out.publications.clear();
+        self.out.publications_missed = true;
         self.record_cluster_id();
         self.reconcile_with_machine(now);
         self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));

@@ -12,7 +12,7 @@ use quorate_consensus::{
     BootTime, Config as EngineConfig, Engine, Membership, NodeId, PersistId, Restored, engine::RoleKind,
     raft::Raft,
 };
-use quorate_machine::{Limits, Machine, Reply};
+use quorate_machine::{Limits, Machine, Publication, Reply};
 use quorate_node::{
     Action, Answer, Config, ConnId, Driver, Input, LogTask, Now, Outputs, PeerMessage, Request, SnapshotDone,
     SnapshotTask,
@@ -38,6 +38,7 @@ pub(crate) struct Node {
     writes: VecDeque<PersistId>,
     snapshots: VecDeque<SnapshotDone>,
     pub(crate) answers: Vec<(ConnId, Answer)>,
+    pub(crate) published: Vec<Publication>,
     pub(crate) notices: Vec<String>,
     pub(crate) fatal: Option<String>,
 }
@@ -137,7 +138,11 @@ impl Cluster {
         let now = self.now;
         self.steps += 1;
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
-        let Outputs { log, send, answers, snapshots, notices, fatal } = node.driver.step(now, [input]);
+        let outputs = node.driver.step(now, [input]);
+        let Outputs { log, send, answers, publications, publications_missed, snapshots, notices, fatal } =
+            outputs;
+        assert!(!publications_missed, "these tests install no snapshot");
+        node.published.extend(publications);
         node.snapshots.extend(snapshots.into_iter().map(|task| match task {
             SnapshotTask::Make { meta, .. } => SnapshotDone::Made { meta },
             task => panic!("these tests transfer no snapshot: {task:?}"),
@@ -196,6 +201,7 @@ impl Node {
             writes: VecDeque::new(),
             snapshots: VecDeque::new(),
             answers: Vec::new(),
+            published: Vec::new(),
             notices: Vec::new(),
             fatal: None,
         }

@@ -13,7 +13,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::handle::{ConnId, Reply};
+use crate::{
+    handle::{ConnId, Reply},
+    subscriptions::Listening,
+};
 
 /// The connections of a front door, by id.
 #[derive(Debug, Default)]
@@ -50,6 +53,7 @@ pub(super) struct Details {
     pub(super) protocol: u8,
     /// Commands queued by MULTI; none outside of it.
     pub(super) queued: Option<usize>,
+    pub(super) listening: Listening,
     pub(super) input_bytes: usize,
     pub(super) input_free: usize,
     pub(super) output_bytes: usize,
@@ -101,6 +105,7 @@ impl Client {
             db: 0,
             protocol: 2,
             queued: None,
+            listening: Listening::default(),
             input_bytes: 0,
             input_free: 0,
             output_bytes: 0,
@@ -138,7 +143,7 @@ impl Client {
         let multi = details.queued.map_or(-1, |queued| i64::try_from(queued).unwrap_or(i64::MAX));
         let memory = details.input_bytes + details.input_free + details.output_bytes;
         let mut line = format!(
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={idle} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} \
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={idle} flags={} db={} sub={} psub={} ssub={} multi={multi} \
              qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={memory} \
              events=r cmd={} user=default redir=-1 resp={}",
             self.id.0,
@@ -148,6 +153,9 @@ impl Client {
             self.age_s(now),
             details.flags(),
             details.db,
+            details.listening.channels,
+            details.listening.patterns,
+            details.listening.sharded,
             details.input_bytes,
             details.input_free,
             details.output_bytes,
@@ -161,12 +169,15 @@ impl Client {
 }
 
 impl Details {
-    /// Redis's letters: `x` in MULTI, `e` not to be evicted, `T` does not touch, `N` none of them.
+    /// Redis's letters: `P` listens, `x` in MULTI, `e` not to be evicted, `T` does not touch, `N` none of them.
     fn flags(&self) -> String {
-        let flags: String = [(self.queued.is_some(), 'x'), (self.no_evict, 'e'), (self.no_touch, 'T')]
-            .iter()
-            .filter_map(|(set, letter)| set.then_some(*letter))
-            .collect();
+        let flags = [
+            (self.listening.is_any(), 'P'),
+            (self.queued.is_some(), 'x'),
+            (self.no_evict, 'e'),
+            (self.no_touch, 'T'),
+        ];
+        let flags: String = flags.iter().filter_map(|(set, letter)| set.then_some(*letter)).collect();
         if flags.is_empty() { "N".into() } else { flags }
     }
 }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_machine::{Class, check};
+use quorate_machine::{ChannelKind, Class, check};
 use tokio::time::Instant;
 
 use super::{
@@ -22,12 +22,14 @@ use super::{
     arguments::{footprint, is},
     clients::Client,
     commands,
+    listening::{self, Listener, Verb},
     replies::{Replies, Slot},
     transaction::{Command, Plan, Queue, Step, Woven, detached, is_all_keyspace, is_queued, selected},
 };
 use crate::{
     handle::{Action, Answer, Reply, Request, Watched},
     resp::{Protocol, ProtocolError},
+    subscriptions::{Mailbox, Message, Topic},
 };
 
 /// The state of one connection.
@@ -45,6 +47,7 @@ pub(super) struct Exchange {
     silent: bool,
     queue: Option<Queue>,
     watched: Vec<Watched>,
+    listener: Listener,
     requests: Vec<Request>,
     last_command: &'static str,
     commands_executed: u64,
@@ -77,6 +80,7 @@ pub(super) enum ReplyMode {
 
 impl Exchange {
     pub(super) fn new(front: Arc<FrontDoor>, client: Arc<Client>) -> Self {
+        let client_id = client.id;
         Self {
             front,
             client,
@@ -88,6 +92,7 @@ impl Exchange {
             silent: false,
             queue: None,
             watched: Vec::new(),
+            listener: Listener::new(client_id),
             requests: Vec::new(),
             last_command: "NULL",
             commands_executed: 0,
@@ -149,6 +154,12 @@ impl Exchange {
 
     fn execute_known(&mut self, command: Command) {
         self.last_command = command.spec.name;
+        if let Some(refusal) = self.listener.refusal(self.protocol, command.spec) {
+            return self.say(refusal);
+        }
+        if let Some((verb, topic)) = listening::verb(command.spec) {
+            return self.listen(verb, topic, command.arguments);
+        }
         if self.queue.is_some() && is_queued(command.spec) {
             return self.enqueue(command);
         }
@@ -164,6 +175,8 @@ impl Exchange {
             }
             Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
+            Class::Write if spec.name == "publish" => self.publish_to(ChannelKind::Ordinary, arguments),
+            Class::Write if spec.name == "spublish" => self.publish_to(ChannelKind::Sharded, arguments),
             Class::Write | Class::Script => self.ask(Action::Write(arguments), Slot::Answer),
             Class::Pure | Class::Connection | Class::Node => self.execute_own(Command { spec, arguments }),
         }
@@ -189,7 +202,59 @@ impl Exchange {
 
     /// Runs a command of the connection or the node.
     fn run(&mut self, command: &Command) -> Reply {
-        commands::run(self, command)
+        let pong = match command.spec.name {
+            "ping" => self.listener.pong(self.protocol, &command.arguments),
+            _ => None,
+        };
+        pong.unwrap_or_else(|| commands::run(self, command))
+    }
+
+    fn publish_to(&mut self, kind: ChannelKind, arguments: Vec<Bytes>) {
+        let channel = arguments[1].clone();
+        self.ask(Action::Write(arguments), Slot::Published(kind, channel));
+    }
+
+    /// How many subscribers of this node a message reaches; an error stays as it is.
+    fn reached(&self, kind: ChannelKind, channel: &[u8], reply: Reply) -> Reply {
+        match reply {
+            Reply::Integer(_) => Reply::count(self.front.shard.subscriptions().receivers(kind, channel)),
+            other => other,
+        }
+    }
+
+    fn listen(&mut self, verb: Verb, topic: Topic, mut arguments: Vec<Bytes>) {
+        arguments.remove(0);
+        if self.queue.is_some() {
+            return self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
+        }
+        match (verb, self.listener.excess(arguments.len())) {
+            (Verb::Unsubscribe, _) => {
+                for confirmation in self.listener.unsubscribe(&self.front, topic, &arguments) {
+                    self.say(confirmation);
+                }
+            }
+            (Verb::Subscribe, Some(refusal)) => self.say(refusal),
+            // Any read will do: what counts is how far this node is when it is answered.
+            (Verb::Subscribe, None) => {
+                let read = Action::Read(vec![Bytes::from_static(b"ping")]);
+                self.ask(read, Slot::Subscribe(topic, arguments));
+            }
+        }
+    }
+
+    /// RESET.
+    pub(super) fn listen_to_nothing(&mut self) {
+        self.listener.unsubscribe_all(&self.front);
+    }
+
+    /// The mailbox for messages, once it is opened, for the task that serves the connection.
+    pub(super) fn collect_mailbox(&mut self) -> Option<Mailbox> {
+        self.listener.collect()
+    }
+
+    /// Tells the client of a message.
+    pub(super) fn receive(&mut self, message: &Message) {
+        self.replies.interject(&message.push);
     }
 
     fn enqueue(&mut self, command: Command) {
@@ -276,6 +341,10 @@ impl Exchange {
                 Step::Settings(arguments) => {
                     let own = commands::config::own_settings(&self.front, &arguments[2..]);
                     with_settings(replies.next().unwrap_or(Reply::Null), own)
+                }
+                Step::Published(kind, channel) => {
+                    let reply = replies.next().unwrap_or(Reply::Null);
+                    self.reached(kind, &channel, reply)
                 }
                 // Few bytes ask for much: CLIENT LIST is as long as there are clients.
                 Step::Own(_) if woven.bytes() > bytes_max => {
@@ -378,11 +447,19 @@ impl Exchange {
                 return Ok(());
             }
             (Slot::Settings(own), Answer::Reply(reply)) => with_settings(reply, own),
+            (Slot::Published(kind, channel), Answer::Reply(reply)) => self.reached(kind, &channel, reply),
+            (Slot::Subscribe(_, _), Answer::Reply(refusal @ Reply::Error(_))) => refusal,
+            (Slot::Subscribe(topic, names), Answer::Reply(_)) => {
+                self.confirm(topic, &names, silent);
+                return Ok(());
+            }
             // Not an array is what a transaction answers that did not take place.
             (Slot::Answer | Slot::Watch | Slot::Transaction(_), Answer::Reply(reply)) => reply,
             (
                 Slot::Answer
                 | Slot::Transaction(_)
+                | Slot::Published(..)
+                | Slot::Subscribe(..)
                 | Slot::Settings(_)
                 | Slot::Known(_)
                 | Slot::Executed(_)
@@ -395,6 +472,16 @@ impl Exchange {
         };
         self.replies.deliver(&reply, silent);
         Ok(())
+    }
+
+    /// Begins to listen and says so, once for each name.
+    fn confirm(&mut self, topic: Topic, names: &[Bytes], silent: bool) {
+        let confirmations = self.listener.subscribe(&self.front, topic, names);
+        let (last, others) = confirmations.split_last().expect("the table asks for a name at least");
+        if !silent {
+            others.iter().for_each(|confirmation| self.replies.interject(confirmation));
+        }
+        self.replies.deliver(last, silent);
     }
 
     /// Whether a WAIT is at the front: it ends by a status or at its deadline.
@@ -439,6 +526,11 @@ impl Exchange {
         self.replies.len() == 0 && self.replies.output.is_empty()
     }
 
+    /// Whether nothing keeps the connection but its client's silence. Who listens is silent in his own right.
+    pub(super) fn is_idle(&self) -> bool {
+        self.owes_nothing() && !self.listener.listening().is_any()
+    }
+
     /// Whether more input may come and is wanted.
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open
@@ -452,7 +544,12 @@ impl Exchange {
     /// Bytes that the connection holds apart from its read buffer.
     pub(super) fn held_bytes(&self) -> usize {
         let queued = self.queue.as_ref().map_or(0, Queue::bytes);
-        self.replies.output.capacity() + self.replies.waiting_bytes() + queued + self.watched_bytes()
+        let listening = self.listener.listening().bytes;
+        self.replies.output.capacity()
+            + self.replies.waiting_bytes()
+            + queued
+            + self.watched_bytes()
+            + listening
     }
 
     /// Writes down for CLIENT LIST what has changed.
@@ -464,6 +561,7 @@ impl Exchange {
             details.name.clone_from(&self.name);
         }
         details.db = self.db;
+        details.listening = self.listener.listening();
         details.protocol = self.protocol.number();
         details.queued = self.queue.as_ref().map(Queue::len);
         details.output_bytes = self.replies.output.len();

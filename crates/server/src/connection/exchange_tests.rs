@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     connection::{Endpoints, Limits},
-    handle::ShardHandle,
+    handle::{ConnId, ShardHandle},
     status::{NodeStatus, Role},
+    subscriptions::{Subscriptions, Topic},
 };
 
 /// An exchange with a shard that the test plays.
@@ -26,7 +27,12 @@ impl Bench {
     fn with(limits: Limits) -> Self {
         let (inputs, _) = crossbeam_channel::unbounded();
         let (status, watched) = watch::channel(Arc::new(NodeStatus::default()));
-        let front = FrontDoor::new(ShardHandle::new(inputs, watched), limits, BTreeMap::new(), 7379);
+        let front = FrontDoor::new(
+            ShardHandle::new(inputs, watched, Subscriptions::new().0),
+            limits,
+            BTreeMap::new(),
+            7379,
+        );
         let (id, _) = front.shard.connect();
         let endpoints =
             Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 7379).into() };
@@ -632,4 +638,68 @@ proptest::proptest! {
         let lines: Vec<&str> = choices.iter().map(|choice| LINES[*choice]).collect();
         proptest::prop_assert_eq!(converse(&lines, patience), converse(&lines, 0));
     }
+}
+
+#[test]
+fn a_subscription_begins_when_the_shard_has_confirmed_how_far_it_is() {
+    let mut bench = Bench::new();
+    bench.send("SUBSCRIBE a b");
+    assert_eq!(bench.asked(), "0R ping");
+    assert!(!bench.exchange.accepts() && bench.exchange.collect_mailbox().is_none());
+    bench.answer(Reply::status("PONG"));
+    assert_eq!(bench.got(), "*3 $9 subscribe $1 a :1 *3 $9 subscribe $1 b :2 ");
+    assert!(bench.exchange.collect_mailbox().is_some() && bench.exchange.collect_mailbox().is_none());
+    bench.send("UNSUBSCRIBE b").send("PUNSUBSCRIBE").send("UNSUBSCRIBE").send("UNSUBSCRIBE");
+    assert_eq!(
+        bench.got(),
+        "*3 $11 unsubscribe $1 b :1 *3 $12 punsubscribe $-1 :1 *3 $11 unsubscribe $1 a :0 *3 $11 unsubscribe $-1 :0 "
+    );
+}
+
+#[test]
+fn a_subscription_that_cannot_be_confirmed_does_not_begin() {
+    let mut bench = Bench::new();
+    bench.send("SUBSCRIBE a").answer(Reply::error("CLUSTERDOWN no leader"));
+    assert_eq!(bench.got(), "-CLUSTERDOWN no leader ");
+    bench.send("PUBSUB CHANNELS");
+    assert_eq!(bench.got(), "*0 ");
+}
+
+#[test]
+fn in_version_2_whoever_listens_can_do_little_else() {
+    let mut bench = Bench::new();
+    bench.send("SUBSCRIBE a").answer(Reply::Null).got();
+    bench.send("GET k").send("PING").send("PING x");
+    let refusal = "-ERR Can\\'t execute \\'get\\': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+                   allowed in this context ";
+    assert_eq!(bench.got(), format!("{refusal}*2 $4 pong $0  *2 $4 pong $1 x "));
+    bench.send("RESET").send("PING");
+    assert_eq!(bench.got(), "+RESET +PONG ");
+}
+
+#[test]
+fn in_version_3_confirmations_are_pushes_and_all_commands_go_on() {
+    let mut bench = Bench::new();
+    bench.send("HELLO 3").got();
+    bench.send("SSUBSCRIBE a").answer(Reply::Null);
+    assert_eq!(bench.got(), ">3 $10 ssubscribe $1 a :1 ");
+    bench.send("GET k");
+    assert!(bench.asked().contains("0R GET k"));
+    bench.answer(Reply::Null);
+    assert_eq!(bench.got(), "_ ");
+}
+
+#[test]
+fn the_number_of_subscribers_is_this_nodes_also_in_a_transaction() {
+    let mut bench = Bench::new();
+    let subscriptions = bench.exchange.front.shard.subscriptions();
+    let _mailbox = subscriptions.open(ConnId(99), 1000);
+    subscriptions.subscribe(ConnId(99), Topic::Pattern, &Bytes::from_static(b"n*"));
+    bench.send("PUBLISH news x").answer(Reply::Integer(0)).send("SPUBLISH news x").answer(Reply::Integer(0));
+    assert_eq!(bench.got(), ":1 :0 ");
+    bench.send("MULTI").send("PUBLISH news x").send("SUBSCRIBE a");
+    assert_eq!(bench.got(), "+OK +QUEUED -ERR Command not allowed inside a transaction ");
+    bench.send("EXEC").send("MULTI").send("PUBLISH news x").send("EXEC").got();
+    bench.answer(Reply::Array(vec![Reply::Integer(0)]));
+    assert_eq!(bench.got(), "*1 :1 ");
 }

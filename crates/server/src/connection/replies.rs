@@ -6,13 +6,15 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use quorate_machine::ChannelKind;
 use tokio::time::Instant;
 
 use super::transaction::{Plan, Woven};
 use crate::{
     handle::Reply,
     resp::{Protocol, encode, encoded_bytes},
+    subscriptions::Topic,
 };
 
 /// One place in the order.
@@ -28,6 +30,11 @@ pub(super) enum Slot {
     Watch,
     /// The shard's next answer, into which EXEC weaves the replies of the connection's own commands.
     Transaction(Plan),
+    /// The shard's next answer, in whose place the number of this node's subscribers is told.
+    Published(ChannelKind, Bytes),
+    /// The shard's next answer, which says that this node is as far as any message that was published before: only
+    /// then these names are listened to.
+    Subscribe(Topic, Vec<Bytes>),
     /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
     Settings(Vec<(Reply, Reply)>),
     /// WAIT, which begins to wait once all before it is answered.
@@ -40,17 +47,25 @@ impl Slot {
     /// Whether the commands behind it may depend on its outcome, and so are held back until it is known.
     fn holds(&self) -> bool {
         match self {
-            Self::Watch | Self::Transaction(_) | Self::Wait(_) => true,
-            Self::Known(_) | Self::Executed(_) | Self::Answer | Self::Settings(_) | Self::Protocol(_) => {
-                false
-            }
+            Self::Watch | Self::Transaction(_) | Self::Subscribe(..) | Self::Wait(_) => true,
+            Self::Known(_)
+            | Self::Executed(_)
+            | Self::Answer
+            | Self::Published(..)
+            | Self::Settings(_)
+            | Self::Protocol(_) => false,
         }
     }
 
     /// Whether it takes an answer of the shard.
     fn awaits_answer(&self) -> bool {
         match self {
-            Self::Answer | Self::Watch | Self::Transaction(_) | Self::Settings(_) => true,
+            Self::Answer
+            | Self::Watch
+            | Self::Transaction(_)
+            | Self::Published(..)
+            | Self::Subscribe(..)
+            | Self::Settings(_) => true,
             Self::Known(_) | Self::Executed(_) | Self::Wait(_) | Self::Protocol(_) => false,
         }
     }
@@ -63,6 +78,8 @@ impl Slot {
             Self::Answer
             | Self::Watch
             | Self::Transaction(_)
+            | Self::Published(..)
+            | Self::Subscribe(..)
             | Self::Settings(_)
             | Self::Wait(_)
             | Self::Protocol(_) => 0,
@@ -188,6 +205,8 @@ impl Replies {
             | Slot::Answer
             | Slot::Watch
             | Slot::Transaction(_)
+            | Slot::Published(..)
+            | Slot::Subscribe(..)
             | Slot::Settings(_)
             | Slot::Protocol(_) => None,
         }
@@ -206,6 +225,11 @@ impl Replies {
             self.holding -= 1;
             self.deliver(&reply, silent);
         }
+    }
+
+    /// Encodes one of several replies of a place that was taken, or something that stands outside of the order.
+    pub(super) fn interject(&mut self, reply: &Reply) {
+        encode(reply, self.protocol, &mut self.output);
     }
 
     /// Gives up what the shard has not answered: the connection is ending.
@@ -227,6 +251,8 @@ impl Replies {
                 slot @ (Slot::Answer
                 | Slot::Watch
                 | Slot::Transaction(_)
+                | Slot::Published(..)
+                | Slot::Subscribe(..)
                 | Slot::Settings(_)
                 | Slot::Wait(_)) => {
                     self.waiting_bytes += owed.bytes;

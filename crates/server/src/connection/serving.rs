@@ -23,7 +23,12 @@ use super::{
     exchange::{Exchange, is_http},
     limits::Share,
 };
-use crate::{handle::ConnId, resp::Decoder, status::NodeStatus};
+use crate::{
+    handle::ConnId,
+    resp::Decoder,
+    status::NodeStatus,
+    subscriptions::{Mailbox, Message},
+};
 
 /// What is read at once from a connection that sends little: an ordinary command and its reply are smaller.
 const READ_BYTES_MIN: usize = 1 << 10;
@@ -46,6 +51,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
 const TOO_MUCH_OUTPUT: &str = "its unread replies exceed max-output-bytes";
+const MISSES_MESSAGES: &str = "it would miss messages that it has subscribed to";
 const STALLED: &str = "it has not read its replies for too long";
 
 /// A connection that has been admitted.
@@ -54,6 +60,8 @@ pub(super) struct Connection {
     exchange: Exchange,
     decoder: Decoder,
     answers: Answers,
+    /// Since the first subscription.
+    mailbox: Option<Mailbox>,
     share: Share,
     read_bytes: usize,
     /// Since when the client has taken none of the output that waits for it; none if none waits.
@@ -95,6 +103,8 @@ enum Event {
     Wrote(io::Result<usize>),
     /// Answers arrived, or ended.
     Answers,
+    /// A message arrived; none if none will any more.
+    Message(Option<Arc<Message>>),
     Deadline,
     StatusChanged,
     Killed,
@@ -117,6 +127,7 @@ impl Connection {
             exchange: Exchange::new(front.clone(), client.clone()),
             decoder: Decoder::new(front.limits.frame),
             answers: Answers::new(answers, front.limits.output_bytes_max),
+            mailbox: None,
             share: Share::new(front.budget.clone()),
             read_bytes: READ_BYTES_MIN,
             stalled_since: None,
@@ -237,7 +248,7 @@ impl Connection {
             return Some(End::Cut(reason));
         }
         if limits.idle_max.is_some_and(|idle| now.saturating_duration_since(self.last_input) >= idle)
-            && self.exchange.owes_nothing()
+            && self.exchange.is_idle()
         {
             return Some(End::Cut("it has been idle for longer than the timeout"));
         }
@@ -263,11 +274,13 @@ impl Connection {
         let is_waiting = self.exchange.is_waiting();
         let read_bytes = self.next_read_bytes();
         let has_output = !self.exchange.output().is_empty();
+        let has_room = self.exchange.output_bytes() < OUTPUT_READY_BYTES;
         tokio::select! {
             biased;
             () = self.presence.client.killed() => Event::Killed,
             wrote = writer.write(self.exchange.output()), if has_output => Event::Wrote(wrote),
             () = self.answers.arrive() => Event::Answers,
+            message = next_message(&mut self.mailbox), if has_room => Event::Message(message),
             read = reader.read_buf(self.decoder.space(read_bytes)), if may_read => Event::Read(read),
             () = changed(&mut self.status), if is_waiting => Event::StatusChanged,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
@@ -276,7 +289,8 @@ impl Connection {
 
     /// Reply bytes that the client has not taken, encoded or not.
     fn unread_bytes(&self) -> usize {
-        self.exchange.output_bytes() + self.answers.held_bytes()
+        let messages = self.mailbox.as_ref().map_or(0, Mailbox::waiting_bytes);
+        self.exchange.output_bytes() + self.answers.held_bytes() + messages
     }
 
     /// Whether the next command may be executed: not while the replies to earlier ones pile up.
@@ -307,8 +321,7 @@ impl Connection {
     fn deadline(&self) -> Option<Instant> {
         let limits = &self.presence.front.limits;
         let stall = self.patience_ends().map(|(end, _)| end);
-        let idle =
-            limits.idle_max.filter(|_| self.exchange.owes_nothing()).map(|idle| self.last_input + idle);
+        let idle = limits.idle_max.filter(|_| self.exchange.is_idle()).map(|idle| self.last_input + idle);
         [self.exchange.wait_deadline(), stall, idle].into_iter().flatten().min()
     }
 
@@ -329,6 +342,11 @@ impl Connection {
             }
             Event::Read(Err(error)) | Event::Wrote(Err(error)) => Err(End::Socket(error)),
             Event::Answers | Event::Deadline | Event::StatusChanged => Ok(()),
+            Event::Message(Some(message)) => {
+                self.exchange.receive(&message);
+                Ok(())
+            }
+            Event::Message(None) => Err(End::Cut(MISSES_MESSAGES)),
             Event::Killed => Err(End::Killed),
         }
     }
@@ -352,11 +370,19 @@ impl Connection {
         }
     }
 
-    /// Encodes answers, unless enough waits to be written.
+    /// Encodes answers and messages, unless enough waits to be written.
     fn deliver(&mut self) -> Result<(), End> {
         while self.exchange.output_bytes() < OUTPUT_READY_BYTES {
             let Some(answer) = self.answers.next() else { break };
             self.exchange.answer(answer).map_err(End::Closed)?;
+        }
+        if let Some(mailbox) = self.exchange.collect_mailbox() {
+            self.mailbox = Some(mailbox);
+        }
+        while self.exchange.output_bytes() < OUTPUT_READY_BYTES
+            && let Some(message) = self.mailbox.as_mut().and_then(Mailbox::take)
+        {
+            self.exchange.receive(&message);
         }
         match self.answers.is_over() {
             true => Err(End::Closed("the shard has stopped")),
@@ -388,6 +414,14 @@ async fn changed<T>(status: &mut watch::Receiver<T>) {
     }
 }
 
+/// The next message of a mailbox; without one there will never be any.
+async fn next_message(mailbox: &mut Option<Mailbox>) -> Option<Arc<Message>> {
+    match mailbox {
+        Some(mailbox) => mailbox.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Takes what the client is still sending, so that it gets to read why it was refused.
 async fn linger<R, W>(reader: &mut R, writer: &mut W)
 where
@@ -415,6 +449,7 @@ impl Drop for Presence {
                 "a connection's task panicked and was closed; please report this"
             );
         }
+        self.front.shard.subscriptions().remove(id);
         self.front.clients.remove(id);
         self.front.shard.disconnect(id);
     }
@@ -428,13 +463,19 @@ mod tests {
     use crate::{
         connection::Limits,
         handle::{ShardHandle, ShardInput},
+        subscriptions::Subscriptions,
     };
 
     #[tokio::test]
     async fn a_panic_ends_one_connection_and_leaves_no_trace_of_it() {
         let (inputs, received) = crossbeam_channel::unbounded();
         let (_status, watched) = watch::channel(Arc::new(NodeStatus::default()));
-        let front = FrontDoor::new(ShardHandle::new(inputs, watched), Limits::default(), BTreeMap::new(), 0);
+        let front = FrontDoor::new(
+            ShardHandle::new(inputs, watched, Subscriptions::new().0),
+            Limits::default(),
+            BTreeMap::new(),
+            0,
+        );
         let endpoints = Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 6).into() };
         let mut connection = Connection::open(&front, endpoints).expect("there is room");
         assert!(connection.share.hold(1 << 20));

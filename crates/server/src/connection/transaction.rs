@@ -5,7 +5,7 @@
 //! woven in. SELECT is followed while the entry is put together, so that each command knows its database.
 
 use bytes::{Bytes, BytesMut};
-use quorate_machine::{Class, DATABASES, Spec};
+use quorate_machine::{ChannelKind, Class, DATABASES, Spec};
 
 use super::arguments::{footprint, integer, is};
 use crate::{
@@ -48,6 +48,8 @@ pub(super) enum Step {
     Keyspace,
     /// The next reply of the shard, a map to which CONFIG GET adds this node's settings. These are its arguments.
     Settings(Vec<Bytes>),
+    /// The next reply of the shard, in whose place the number of this node's subscribers is told.
+    Published(ChannelKind, Bytes),
     /// To be run by the connection.
     Own(Command),
 }
@@ -112,6 +114,8 @@ impl Queue {
                 Class::Read | Class::Write | Class::Script => {
                     let step = match command.spec.name {
                         "config|get" => Step::Settings(command.arguments.clone()),
+                        "publish" => Step::Published(ChannelKind::Ordinary, command.arguments[1].clone()),
+                        "spublish" => Step::Published(ChannelKind::Sharded, command.arguments[1].clone()),
                         _ => Step::Keyspace,
                     };
                     entry.push((db, command.arguments));

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use quorate::{
     handle::{Action, Answer, ConnId, Request, ShardHandle, ShardInput},
     status::NodeStatus,
+    subscriptions::Subscriptions,
 };
 use quorate_machine::{Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Reply, SessionId};
 use tokio::sync::{mpsc::UnboundedSender, watch};
@@ -47,7 +48,12 @@ impl FakeShard {
         };
         let held = gate.clone();
         thread::spawn(move || worker.run(&received, &held));
-        Self { handle: ShardHandle::new(inputs, watched), status, gate, largest_batch }
+        Self {
+            handle: ShardHandle::new(inputs, watched, Subscriptions::new().0),
+            status,
+            gate,
+            largest_batch,
+        }
     }
 }
 

@@ -118,7 +118,17 @@ impl World {
     }
 
     fn hand_out(&mut self, at: SimTime, node: usize, outputs: Outputs<Message>) -> Result<(), Failure> {
-        let Outputs { log, send, answers, snapshots, notices, fatal } = outputs;
+        // Nobody subscribes here.
+        let Outputs {
+            publications: _,
+            publications_missed: _,
+            log,
+            send,
+            answers,
+            snapshots,
+            notices,
+            fatal,
+        } = outputs;
         for notice in notices {
             self.trace.tell(at, || format!("n{} says: {}", node + 1, notice.text));
         }

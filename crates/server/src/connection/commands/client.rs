@@ -70,9 +70,8 @@ fn list(exchange: &mut Exchange, arguments: &[Bytes]) -> Reply {
     let mut clients = exchange.front.clients.all();
     match arguments {
         [] => {}
-        [option, kind] if is(option, "TYPE") => match is_normal(kind) {
-            Ok(true) => {}
-            Ok(false) => clients.clear(),
+        [option, kind] if is(option, "TYPE") => match Kind::parse(kind) {
+            Ok(kind) => clients.retain(|client| kind.has(client)),
             Err(refusal) => return refusal,
         },
         [option, ids @ ..] if is(option, "ID") && !ids.is_empty() => {
@@ -92,14 +91,36 @@ fn positive(argument: &[u8]) -> Option<u64> {
     integer(argument).and_then(|id| u64::try_from(id).ok()).filter(|id| *id > 0)
 }
 
-/// Whether the type is that of all connections here; the others of Redis are known, and none has them.
-fn is_normal(kind: &[u8]) -> Result<bool, Reply> {
-    if is(kind, "normal") {
-        Ok(true)
-    } else if ["master", "replica", "slave", "pubsub"].iter().any(|other| is(kind, other)) {
-        Ok(false)
-    } else {
-        Err(Reply::error_text(format!("ERR Unknown client type '{}'", quoted(kind))))
+/// A type of connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Listens to nothing.
+    Normal,
+    /// Listens to channels.
+    Pubsub,
+    /// One of those that Redis has and nobody here is of.
+    Replication,
+}
+
+impl Kind {
+    fn parse(kind: &[u8]) -> Result<Self, Reply> {
+        if is(kind, "normal") {
+            Ok(Self::Normal)
+        } else if is(kind, "pubsub") {
+            Ok(Self::Pubsub)
+        } else if ["master", "replica", "slave"].iter().any(|other| is(kind, other)) {
+            Ok(Self::Replication)
+        } else {
+            Err(Reply::error_text(format!("ERR Unknown client type '{}'", quoted(kind))))
+        }
+    }
+
+    fn has(self, client: &Client) -> bool {
+        match self {
+            Self::Normal => !client.details().listening.is_any(),
+            Self::Pubsub => client.details().listening.is_any(),
+            Self::Replication => false,
+        }
     }
 }
 
@@ -110,7 +131,7 @@ struct Selection {
     remote: Option<Bytes>,
     local: Option<Bytes>,
     age_s_min: Option<u64>,
-    nobody: bool,
+    kind: Option<Kind>,
     with_me: bool,
 }
 
@@ -135,7 +156,7 @@ impl Selection {
         } else if is(option, "MAXAGE") {
             self.age_s_min = Some(positive(value).ok_or_else(Reply::not_an_integer)?);
         } else if is(option, "TYPE") {
-            self.nobody |= !is_normal(value)?;
+            self.kind = Some(Kind::parse(value)?);
         } else if is(option, "USER") {
             if &value[..] != b"default" {
                 return Err(Reply::error_text(format!("ERR No such user '{}'", quoted(value))));
@@ -154,7 +175,7 @@ impl Selection {
         let address_is = |wanted: &Option<Bytes>, address: std::net::SocketAddr| {
             wanted.as_ref().is_none_or(|wanted| address.to_string().as_bytes() == wanted)
         };
-        !self.nobody
+        self.kind.is_none_or(|kind| kind.has(client))
             && self.id.is_none_or(|id| id == client.id.0)
             && self.age_s_min.is_none_or(|age_s| client.age_s(Instant::now()) >= age_s)
             && address_is(&self.remote, client.endpoints.remote)

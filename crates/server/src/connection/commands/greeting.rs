@@ -125,6 +125,7 @@ fn describe(exchange: &Exchange) -> Reply {
 /// RESET: the connection is as if it had just been made, but for its place in what is in flight.
 fn reset(exchange: &mut Exchange) -> Reply {
     exchange.forget_transaction();
+    exchange.listen_to_nothing();
     exchange.db = 0;
     exchange.name.clear();
     exchange.set_reply_mode(ReplyMode::On);

@@ -13,6 +13,7 @@ use crate::{
     connection::{FrontDoor, REDIS_VERSION},
     handle::Reply,
     status::{NodeStatus, Role},
+    subscriptions::Topic,
 };
 
 /// Writes the fields of one section.
@@ -117,6 +118,12 @@ fn stats(section: &mut Section<'_>) {
     section.field("total_connections_received", connections);
     section.field("total_commands_processed", commands);
     section.field("rejected_connections", rejected);
+    let subscriptions = section.front.shard.subscriptions();
+    let [channels, patterns, sharded] =
+        [Topic::Channel, Topic::Pattern, Topic::Sharded].map(|topic| subscriptions.names(topic).len());
+    section.field("pubsub_channels", channels);
+    section.field("pubsub_patterns", patterns);
+    section.field("pubsubshard_channels", sharded);
 }
 
 fn replication(section: &mut Section<'_>) {

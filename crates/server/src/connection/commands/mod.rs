@@ -7,6 +7,7 @@ mod client;
 pub(super) mod config;
 mod greeting;
 mod info;
+mod pubsub;
 pub(super) mod replication;
 
 use std::cell::RefCell;
@@ -30,6 +31,7 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         }
         "client" => client::run(exchange, subcommand, arguments),
         "config" => config::run(&exchange.front, subcommand),
+        "pubsub" => pubsub::run(&exchange.front, subcommand, arguments),
         "info" => info::run(&exchange.front, arguments),
         "role" => replication::role(&exchange.front.shard.status()),
         "wait" | "waitaof" => match replication::wait(command) {
