@@ -73,6 +73,8 @@ def kill_leaders(cluster, programs):
 
 def check(context, name, verdict, down):
     """One holder at any time, none lost, and no error but at clients whose own node was down."""
+    # The programs ended by themselves, so that each wrote its last line whole.
+    expect(not verdict.cut, f"{name}: the journals of {verdict.cut} end within a line, so that a request is missing")
     overlaps = verdict.overlaps()
     expect(not overlaps, f"{name}: {len(overlaps)} double holders: {overlaps[:3]}")
     expect(not verdict.lost, f"{name}: {len(verdict.lost)} lost: {verdict.lost[:3]}")

@@ -3,6 +3,10 @@
 A holder may count on its lock from the answer to its acquisition until its TTL has passed since it *sent* the last
 acquisition or extension that succeeded, or until it sends its release. These intervals must not overlap, on one
 clock. An extension or release that is refused within the interval says that the lock was lost.
+
+Journals may be read while their programs write. Of a line that crosses a page of the file a reader may see the
+beginning alone, so only what ends in a newline is a line. What else is there is told: of a program that still runs it
+is the next line, of one that ended by itself it is a request of which nobody knows what became.
 """
 
 import json
@@ -27,9 +31,12 @@ class Verdict:
     holdings: list = field(default_factory=list)
     lost: list = field(default_factory=list)
     errors: list = field(default_factory=list)
+    # Whose journal ends within a line.
+    cut: list = field(default_factory=list)
 
     def overlaps(self):
-        """Pairs of holdings that were both entitled at some instant."""
+        """Pairs of holdings that were both entitled at some instant. It takes journals whose programs have ended: of
+        a running one a release may be missing that made room for the next holder."""
         held = sorted(self.holdings, key=lambda holding: holding.begun)
         found, longest = [], None
         for holding in held:
@@ -46,8 +53,10 @@ def judge(journals, ttl_s):
     verdict = Verdict()
     for who, path in journals.items():
         holding = None
-        for text in Path(path).read_text().splitlines():
-            line = json.loads(text)
+        *lines, rest = Path(path).read_bytes().split(b"\n")
+        if rest:
+            verdict.cut.append(who)
+        for line in map(json.loads, lines):
             if "error" in line:
                 verdict.errors.append((who, line["sent"], line["answered"], line["error"]))
             if line["action"] == "acquire":
