@@ -47,5 +47,5 @@ def run(context):
                 expect(connections[0].call("PING") == b"+PONG\r\n", "an old connection suffers from refused ones")
                 del more
                 check()
-            until(lambda: not refused(target.address), 10, "new connections to be taken again")
+            until(lambda: not refused(target.address), 30, "new connections to be taken again")
             check()

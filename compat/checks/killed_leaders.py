@@ -14,7 +14,7 @@ KILLS = 10
 SHORT = {"lock": (4, 1), "election": (5, 1)}
 LONG = {"lock": (10, 2), "election": (30, 5)}
 # A client of a node that was killed may still stumble over its old connection just after the node is back.
-AFTERMATH_S = 1.0
+AFTERMATH_S = 2.0
 
 
 class Programs:

@@ -10,7 +10,7 @@ WORKS_AGAINST_REDIS = False
 NEEDS_PROCESSES = True
 
 # While a follower is stopped nothing needs it; while the leader is, there must be an election.
-FOLLOWER_GAP_S = 1.0
+FOLLOWER_GAP_S = 2.0
 LEADER_GAP_S = 5.0
 ROUNDS_SHORT, ROUNDS_LONG = 2, 8
 

@@ -6,7 +6,7 @@ import subprocess
 
 from harness import expect
 
-BOUND_S = 300
+BOUND_S = 600
 
 VERSIONS = ["8.1.0", "5.3.1"]
 LOCK_TESTS = ["tests/test_lock.py", "tests/test_asyncio/test_lock.py"]
@@ -16,6 +16,9 @@ OTHER_TESTS = [
     "tests/test_scripting.py",
     "tests/test_asyncio/test_scripting.py",
 ]
+# How often a test that fails is run. The client's tests measure times with a tolerance of 50 ms, which a busy machine
+# exceeds now and then; what is wrong with the server goes wrong again.
+RUNS_MAX = 3
 # Tests that must fail on Quorate, since they need what it does not have. One that passes has to go from this list.
 # No lock test stands here, ever.
 MISSING = {
@@ -32,7 +35,8 @@ MISSING = {
 
 
 def pytest(context, version, node, tests):
-    """Runs tests of the client's source archive against a node; answers pytest's last line and what failed."""
+    """Runs tests of the client's source archive against a node; answers pytest's last line and what failed: the path
+    of each test, its name, and why."""
     python = context.cache / f"python-{version}" / "bin" / "python"
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
     # The one test about Redis Cluster that lacks its marker is named.
@@ -45,8 +49,25 @@ def pytest(context, version, node, tests):
     expect(done.returncode in (0, 1), f"pytest of redis-py {version} ended with {done.returncode}: {done.stdout}")
     with (context.folder / f"redis-py-{version}.txt").open("a") as report:
         report.write(done.stdout + done.stderr)
-    failed = re.findall(r"^(?:FAILED|ERROR) \S*::(\w+)\S*(.*)", done.stdout, re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S*::(\w+))\S*(.*)", done.stdout, re.MULTILINE)
     return done.stdout.strip().splitlines()[-1], failed
+
+
+def run_tests(context, version, node, tests, allowed):
+    """Runs tests, and again those that fail and may not; answers the names of all that failed at first. One that fails
+    in every run fails the check."""
+    summary, failed = pytest(context, version, node, tests)
+    context.note(f"{version}: {summary}")
+    names = {name for _, name, _ in failed}
+    for _ in range(1, RUNS_MAX):
+        again = sorted({path for path, name, _ in failed if name not in allowed})
+        if not again:
+            return names
+        context.note(f"{version}: once more: {' '.join(again)}")
+        _, failed = pytest(context, version, node, again)
+    unexpected = sorted({name + why for _, name, why in failed if name not in allowed})
+    expect(not unexpected, f"redis-py {version}: failed {RUNS_MAX} times: " + "\n      ".join(unexpected))
+    return names
 
 
 def run(context):
@@ -54,15 +75,9 @@ def run(context):
         missed = set()
         for number, version in enumerate(VERSIONS):
             # A different node for each run: any node must do, the leader or not.
-            summary, failed = pytest(context, version, cluster.nodes[number], LOCK_TESTS)
-            context.note(f"{version} locks: {summary}")
-            expect(not failed, f"redis-py {version}: lock tests failed: {failed}")
-            summary, failed = pytest(context, version, cluster.nodes[number + 1], OTHER_TESTS)
-            context.note(f"{version} others: {summary}")
+            run_tests(context, version, cluster.nodes[number], LOCK_TESTS, set())
             allowed = set() if context.against_redis else set(MISSING)
-            unexpected = sorted({name + why for name, why in failed if name not in allowed})
-            expect(not unexpected, f"redis-py {version}: failed: " + "\n      ".join(unexpected))
-            missed |= {name for name, _ in failed}
+            missed |= run_tests(context, version, cluster.nodes[number + 1], OTHER_TESTS, allowed) & allowed
         if missed:
             context.note(f"{len(missed)} tests fail for want of: {', '.join(sorted({MISSING[name] for name in missed}))}")
         stale = set() if context.against_redis else set(MISSING) - missed

@@ -8,8 +8,8 @@ from pathlib import Path
 from . import Failure, expect
 from .waiting import until
 
-# How long a process may take to end once it was asked to. Quorate promises 5 s.
-STOP_BOUND_S = 10
+# How long a process may take to end once it was asked to. Quorate promises 5 s, on a machine that has the time.
+STOP_BOUND_S = 20
 
 
 class Process:
@@ -58,7 +58,7 @@ class Process:
     def pause(self):
         """SIGSTOP, and waits until the process has stopped indeed."""
         self.signal(signal.SIGSTOP)
-        until(lambda: self._status("State").startswith("T"), 5, f"{self.name} to be stopped")
+        until(lambda: self._status("State").startswith("T"), 20, f"{self.name} to be stopped")
 
     def resume(self):
         self.signal(signal.SIGCONT)

@@ -7,7 +7,7 @@ from .load import Load
 from .waiting import boot_time_s
 
 # The longest that another client may wait on a busy machine while somebody misbehaves.
-GAP_BOUND_S = 2.0
+GAP_BOUND_S = 4.0
 MIB = 1 << 20
 
 
