@@ -32,6 +32,7 @@ CHECKS = [
     "failover",
     "paused_nodes",
     "killed_all",
+    "recovery",
     "disk_full",
     "judge",
     "killed_leaders",

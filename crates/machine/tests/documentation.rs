@@ -30,6 +30,7 @@ What differs from Redis:
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
   would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
+* A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
 
 Scripts are Lua 5.1 on Luau. What differs there:
 

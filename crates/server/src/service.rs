@@ -1,5 +1,7 @@
 //! One node as a process: everything is made, connected, watched, and ended here.
 //!
+//! The doors open first, and the data are recovered behind them ([`crate::recovery`]).
+//!
 //! Threads: a small tokio runtime serves clients, peers and HTTP; one thread owns the shard, one the log, one the
 //! snapshots. If any of the three ends by itself, the node ends with an error: it never limps.
 //!
@@ -8,8 +10,8 @@
 //! ends the process at once, which loses nothing that was acknowledged.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    io::{self, Read as _},
+    collections::BTreeSet,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     thread,
@@ -19,22 +21,24 @@ use std::{
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tracing_appender::non_blocking::ErrorCounter;
 
+pub use crate::ending::Lifeline;
 use crate::{
     config::{Address, Config, Value as _},
     connection::{self, FrontDoor},
     data_folder::{self, DataFolder},
+    ending::Orders,
     handle::ShardHandle,
     http,
     inlet::{Event, Inlet},
     log_writer::LogWriter,
     metrics::Metrics,
     peer::{Transport, handshake::Local},
+    recovery::{Lobby, recover},
     reporter::{Constants, Reporter},
     resp::FrameLimits,
     shard::{Inbox, Phase, Shard},
@@ -51,15 +55,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(300);
 /// File descriptors beside those of clients: log, snapshots, peers, listeners.
 const OTHER_FILES: u64 = 128;
-
-/// What the process's life hangs on, beside signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lifeline {
-    /// Nothing.
-    None,
-    /// Standard input: whoever started the node holds its other end, and is gone when it ends.
-    Stdin,
-}
 
 /// Why a node has ended other than in order.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +82,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn failed(what: &str) -> impl Fn(io::Error) -> Self + '_ {
+    pub(crate) fn failed(what: &str) -> impl Fn(io::Error) -> Self + '_ {
         move |error| Self::Failed(format!("{what}: {error}"))
     }
 }
@@ -137,7 +132,10 @@ fn serve(
     lifeline: Lifeline,
     dropped_log_lines: ErrorCounter,
 ) -> Result<(), Error> {
-    let mut ends = runtime.block_on(Ends::watch(lifeline))?;
+    let mut orders = {
+        let _context = runtime.enter();
+        Orders::listen(lifeline).map_err(Error::failed("cannot watch signals"))?
+    };
     let listeners = runtime.block_on(Listeners::bind(config))?;
     let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
     let metrics = Arc::new(Metrics::default());
@@ -159,12 +157,12 @@ fn serve(
     };
     runtime.spawn(http::serve(listeners.http, sources, switches.ended.subscribe()));
 
-    let data = data_folder::open(config)?;
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
+    let mut lobby = Lobby::new(clients);
+    let Some(data) = runtime.block_on(recover(config, &mut orders, &mut lobby))? else { return Ok(()) };
     let parts = Parts { config, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
-    let inbox = (clients, events);
-    let threads = parts.start(runtime, data, inbox, listeners.peers, switches.ended.subscribe())?;
+    let threads = parts.start(runtime, data, (lobby, events), listeners.peers, switches.ended.subscribe())?;
     tracing::info!(
         clients = %config.listen,
         peers = config.peers.0.len().saturating_sub(1),
@@ -173,8 +171,14 @@ fn serve(
         config.node_id
     );
     let counting = runtime.spawn(count_connections(Arc::clone(&front), metrics));
-    let result =
-        runtime.block_on(ends.until_end(threads, &inlet, &switches, &front, config.shutdown_timeout));
+    let result = runtime.block_on(run_until_end(
+        &mut orders,
+        threads,
+        &inlet,
+        &switches,
+        &front,
+        config.shutdown_timeout,
+    ));
     counting.abort();
     result
 }
@@ -214,7 +218,7 @@ struct Parts<'a> {
     metrics: Arc<Metrics>,
 }
 
-type Inputs = (crossbeam_channel::Receiver<crate::handle::ShardInput>, crossbeam_channel::Receiver<Event>);
+type Inputs = (Lobby, crossbeam_channel::Receiver<Event>);
 
 /// The threads that own something: shard, log, snapshots.
 const THREADS: usize = 3;
@@ -225,7 +229,7 @@ impl Parts<'_> {
         self,
         runtime: &Runtime,
         data: DataFolder,
-        (clients, events): Inputs,
+        (lobby, events): Inputs,
         peer_listener: Option<TcpListener>,
         shutdown: watch::Receiver<bool>,
     ) -> Result<mpsc::Receiver<Ended>, Error> {
@@ -246,9 +250,10 @@ impl Parts<'_> {
         self.status.send_replace(Arc::new(constants.loading()));
         let directory = transport.directory();
         let reporter = Reporter::new(constants, self.status, directory, data.last, data.snapshot);
+        let (inputs, clients) = lobby.leave();
         let shard = Shard {
             driver: data.driver,
-            inbox: Inbox { clients, events, handle: self.handle, _inlet: self.inlet.clone() },
+            inbox: Inbox { clients: inputs, events, handle: self.handle, _inlet: self.inlet.clone() },
             log: log_tasks,
             snapshots: snapshot_tasks,
             transport,
@@ -256,7 +261,7 @@ impl Parts<'_> {
             reporter,
             metrics: Arc::clone(&self.metrics),
             shutdown_timeout: self.config.shutdown_timeout,
-            clients: HashMap::new(),
+            clients,
             phase: Phase::Serving,
         };
         let writer = LogWriter::new(data.log, data.disk, log_queue, self.inlet.clone(), self.metrics);
@@ -324,77 +329,35 @@ fn spawn(
     Ok(())
 }
 
-/// What can end the process in order.
-struct Ends {
-    interrupt: Signal,
-    terminate: Signal,
-    lifeline: oneshot::Receiver<()>,
-    /// Keeps `lifeline` open when there is none.
-    _unused: Option<oneshot::Sender<()>>,
-}
-
-impl Ends {
-    async fn watch(lifeline: Lifeline) -> Result<Self, Error> {
-        let failed = Error::failed("cannot watch signals");
-        let (cut, receiver) = oneshot::channel();
-        let unused = match lifeline {
-            Lifeline::None => Some(cut),
-            Lifeline::Stdin => {
-                let wait = move || {
-                    wait_for_end_of_stdin();
-                    // Nobody listens when the node is ending already.
-                    let _ = cut.send(());
-                };
-                thread::Builder::new().name("lifeline".to_owned()).spawn(wait).map_err(&failed)?;
-                None
-            }
-        };
-        let interrupt = signal(SignalKind::interrupt()).map_err(&failed)?;
-        let terminate = signal(SignalKind::terminate()).map_err(&failed)?;
-        Ok(Self { interrupt, terminate, lifeline: receiver, _unused: unused })
-    }
-
-    async fn signal(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+/// Waits for the order to end, or for a thread to end by itself; then ends the others.
+async fn run_until_end(
+    orders: &mut Orders,
+    mut threads: mpsc::Receiver<Ended>,
+    inlet: &Inlet,
+    switches: &Switches,
+    front: &FrontDoor,
+    shutdown_timeout: Duration,
+) -> Result<(), Error> {
+    let order = tokio::select! {
+        order = orders.first() => order,
+        ended = threads.recv() => return Err(broken(ended)),
+    };
+    tracing::info!("ending, by {order}");
+    switches.stopping.send_replace(true);
+    inlet.send(Event::Stop);
+    let closing = close(&mut threads);
+    let result = tokio::select! {
+        closed = timeout(shutdown_timeout + CLOSE_TIMEOUT, closing) => {
+            closed.unwrap_or_else(|_| Err(Error::Failed("the node could not end in time".to_owned())))
         }
+        order = orders.signal() => Err(Error::Failed(format!("ended at once, by a second {order}"))),
+    };
+    if result.is_ok() {
+        let _ = timeout(FLUSH_TIMEOUT, closed_connections(front)).await;
+        tracing::info!("ended in order");
     }
-
-    /// Waits for the order to end, or for a thread to end by itself; then ends the others.
-    async fn until_end(
-        &mut self,
-        mut threads: mpsc::Receiver<Ended>,
-        inlet: &Inlet,
-        switches: &Switches,
-        front: &FrontDoor,
-        shutdown_timeout: Duration,
-    ) -> Result<(), Error> {
-        let order = tokio::select! {
-            order = async { tokio::select! {
-                _ = self.interrupt.recv() => "SIGINT",
-                _ = self.terminate.recv() => "SIGTERM",
-                _ = &mut self.lifeline => "the end of the process that started this one",
-            } } => order,
-            ended = threads.recv() => return Err(broken(ended)),
-        };
-        tracing::info!("ending, by {order}");
-        switches.stopping.send_replace(true);
-        inlet.send(Event::Stop);
-        let closing = close(&mut threads);
-        let result = tokio::select! {
-            closed = timeout(shutdown_timeout + CLOSE_TIMEOUT, closing) => {
-                closed.unwrap_or_else(|_| Err(Error::Failed("the node could not end in time".to_owned())))
-            }
-            order = self.signal() => Err(Error::Failed(format!("ended at once, by a second {order}"))),
-        };
-        if result.is_ok() {
-            let _ = timeout(FLUSH_TIMEOUT, closed_connections(front)).await;
-            tracing::info!("ended in order");
-        }
-        switches.ended.send_replace(true);
-        result
-    }
+    switches.ended.send_replace(true);
+    result
 }
 
 /// Waits until all threads have ended, or one has failed.
@@ -420,20 +383,6 @@ fn broken(ended: Option<Ended>) -> Error {
 async fn closed_connections(front: &FrontDoor) {
     while front.connected() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Returns when standard input ends or fails. What arrives there means nothing.
-fn wait_for_end_of_stdin() {
-    let mut ignored = [0; 64];
-    let mut stdin = io::stdin().lock();
-    loop {
-        match stdin.read(&mut ignored) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
     }
 }
 

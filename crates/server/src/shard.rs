@@ -5,7 +5,6 @@
 //! disks, sockets and snapshots have threads of their own, and all channels out of here take without blocking.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -17,7 +16,6 @@ use quorate_consensus::{
     raft::{Raft, message::Message},
 };
 use quorate_node::{Driver, Input, Level, LogTask, Notice, Now, Outputs, SnapshotDone, SnapshotTask};
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
     clock,
@@ -25,6 +23,7 @@ use crate::{
     inlet::{Event, Inlet},
     metrics::Metrics,
     peer::Transport,
+    recovery::Clients,
     reporter::Reporter,
 };
 
@@ -46,7 +45,7 @@ pub(crate) struct Shard {
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) clients: HashMap<ConnId, UnboundedSender<Answer>>,
+    pub(crate) clients: Clients,
     pub(crate) phase: Phase,
 }
 

@@ -2,20 +2,10 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use support::{Process, ask, eventually, free_ports, run, try_ask};
-
-fn serve(port: u16, folder: &Path, more: &[&str]) -> Process {
-    let listen = format!("127.0.0.1:{port}");
-    let arguments: Vec<_> =
-        ["serve", "--listen", &listen].iter().chain(more).map(|&argument| argument.to_owned()).collect();
-    Process::start(&arguments, folder)
-}
+use support::{ask, eventually, free_ports, http, run, serve, try_ask};
 
 #[test]
 fn a_single_node_keeps_what_it_acknowledged_whether_it_ended_in_order_or_was_killed() {
@@ -144,15 +134,6 @@ fn health_readiness_and_metrics_are_served() {
     {
         assert!(metrics.contains(name), "{name} {metrics}");
     }
-}
-
-fn http(port: u16, path: &str) -> Option<String> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::{
     clients::Client,
     commands,
     listening::{self, Listener, Verb},
+    loading::{LOADING, needs_data},
     replies::{Replies, Slot},
     transaction::{Command, Plan, Queue, Step, Woven, detached, is_all_keyspace, is_queued, selected},
 };
@@ -51,6 +52,8 @@ pub(super) struct Exchange {
     requests: Vec<Request>,
     last_command: &'static str,
     commands_executed: u64,
+    /// Whether the node was recovering its data when it was last looked. Once it is not, it never is again.
+    recovering: bool,
     phase: Phase,
 }
 
@@ -96,6 +99,7 @@ impl Exchange {
             requests: Vec::new(),
             last_command: "NULL",
             commands_executed: 0,
+            recovering: true,
             phase: Phase::Open,
         }
     }
@@ -154,6 +158,9 @@ impl Exchange {
 
     fn execute_known(&mut self, command: Command) {
         self.last_command = command.spec.name;
+        if needs_data(command.spec) && self.is_recovering() {
+            return self.spoil(Reply::error(LOADING));
+        }
         if let Some(refusal) = self.listener.refusal(self.protocol, command.spec) {
             return self.say(refusal);
         }
@@ -180,6 +187,11 @@ impl Exchange {
             Class::Write | Class::Script => self.ask(Action::Write(arguments), Slot::Answer),
             Class::Pure | Class::Connection | Class::Node => self.execute_own(Command { spec, arguments }),
         }
+    }
+
+    fn is_recovering(&mut self) -> bool {
+        self.recovering = self.recovering && self.front.shard.status().loading;
+        self.recovering
     }
 
     /// The commands that act on the order of things itself; all others are a function to a reply.

@@ -703,3 +703,23 @@ fn the_number_of_subscribers_is_this_nodes_also_in_a_transaction() {
     bench.answer(Reply::Array(vec![Reply::Integer(0)]));
     assert_eq!(bench.got(), "*1 :1 ");
 }
+
+#[test]
+fn a_node_without_its_data_answers_loading_and_goes_on_serving_once_it_has_them() {
+    let mut bench = Bench::new();
+    bench.status.send_modify(|status| Arc::make_mut(status).loading = true);
+    let loading = "-LOADING Quorate is recovering its data; the command was not applied ";
+    for line in ["PING", "GET k", "SET k v", "WATCH k", "TIME", "WAIT 0 0", "CONFIG SET maxmemory 1"] {
+        assert_eq!(bench.says(line), loading, "{line}");
+    }
+    bench.send("CLIENT SETNAME me").send("SELECT 3").send("MULTI").send("SET k v").send("EXEC");
+    let aborted = "-EXECABORT Transaction discarded because of previous errors. ";
+    assert_eq!(bench.got(), format!("+OK +OK +OK {loading}{aborted}"));
+    assert!(bench.says("INFO persistence").contains(" loading:1 "));
+    assert_eq!(bench.asked(), "", "nothing waits for a shard that is not there");
+
+    bench.status.send_modify(|status| Arc::make_mut(status).loading = false);
+    bench.send("PING").send("GET k");
+    assert_eq!(bench.asked(), "3R GET k");
+    assert_eq!(bench.answer(Reply::bulk("v")).got(), "+PONG $1 v ");
+}

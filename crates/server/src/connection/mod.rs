@@ -7,7 +7,8 @@
 //! * [`listener`] accepts, and refuses beyond `maxclients`; [`serving`] moves one connection's bytes.
 //! * [`answers`] keeps the shard's answers until the client reads on.
 //! * [`exchange`] executes commands in order; [`replies`] keeps their order; [`transaction`] is MULTI to EXEC.
-//! * [`listening`] is SUBSCRIBE; [`commands`] are those that the connection answers itself; [`clients`] knows who is connected.
+//! * [`listening`] is SUBSCRIBE; [`commands`] are those that the connection answers itself.
+//! * [`clients`] knows who is connected; [`loading`] says what may be asked before the node has its data.
 //! * [`limits`] are the bounds.
 //!
 //! What a misbehaving client can do to others is bounded at each stage: its frames ([`crate::resp`]), its
@@ -22,6 +23,7 @@ mod exchange;
 mod limits;
 mod listener;
 mod listening;
+mod loading;
 mod replies;
 mod serving;
 mod transaction;

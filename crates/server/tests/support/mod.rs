@@ -133,8 +133,8 @@ pub(crate) fn run(arguments: &[&str], folder: &Path) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
-/// A connection to the node at `port`, once there is one.
-pub(crate) fn connect(port: u16) -> redis::Connection {
+/// A connection to the node at `port`, once it takes one.
+pub(crate) fn greet(port: u16) -> redis::Connection {
     let address = redis::ConnectionAddr::Tcp("127.0.0.1".to_owned(), port);
     let client = redis::Client::open(address).expect("an address");
     eventually(&format!("port {port} takes a connection"), || {
@@ -142,6 +142,15 @@ pub(crate) fn connect(port: u16) -> redis::Connection {
         connection.set_read_timeout(Some(LONG)).ok()?;
         Some(connection)
     })
+}
+
+/// A connection to the node at `port`, once it has recovered its data.
+pub(crate) fn connect(port: u16) -> redis::Connection {
+    let mut connection = greet(port);
+    eventually(&format!("port {port} has its data"), || {
+        redis::cmd("PING").query::<String>(&mut connection).ok()
+    });
+    connection
 }
 
 /// One command at the node at `port`, on a connection of its own, again until it succeeds.
@@ -164,6 +173,24 @@ pub(crate) fn status(port: u16) -> Option<quorate::status::NodeStatus> {
     let mut connection = redis::Client::open(address).ok()?.get_connection_with_timeout(LONG).ok()?;
     let text: String = redis::cmd("QUORATE").arg("STATUS").query(&mut connection).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+/// A node that listens at `port`, with these arguments beside, and its data below `folder` unless they say otherwise.
+pub(crate) fn serve(port: u16, folder: &Path, more: &[&str]) -> Process {
+    let listen = format!("127.0.0.1:{port}");
+    let arguments: Vec<_> =
+        ["serve", "--listen", &listen].iter().chain(more).map(|&argument| argument.to_owned()).collect();
+    Process::start(&arguments, folder)
+}
+
+/// What the HTTP door at `port` answers, head and body; none if there is nobody.
+pub(crate) fn http(port: u16, path: &str) -> Option<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Three nodes on ports in a row, with data in folders of their own.
