@@ -23,6 +23,7 @@ pub mod command;
 mod commands;
 mod context;
 mod database;
+pub mod double;
 pub mod entry;
 mod error;
 pub mod flags;

@@ -24,6 +24,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Pairs in order; a flat array in RESP2.
     Map(Vec<(Reply, Reply)>),
+    /// Pairs in order: an array of two-element arrays in RESP3, flat in RESP2.
+    Pairs(Vec<(Reply, Reply)>),
     /// Distinct replies; an array in RESP2.
     Set(Vec<Reply>),
     /// A double; a bulk string in RESP2.
@@ -128,7 +130,9 @@ impl Reply {
             Self::Array(elements) | Self::Set(elements) | Self::Push(elements) => {
                 elements.iter().map(Self::bytes).sum()
             }
-            Self::Map(pairs) => pairs.iter().map(|(key, value)| key.bytes() + value.bytes()).sum(),
+            Self::Map(pairs) | Self::Pairs(pairs) => {
+                pairs.iter().map(|(key, value)| key.bytes() + value.bytes()).sum()
+            }
         };
         size_of::<Self>() + inner
     }
@@ -140,9 +144,8 @@ impl Reply {
             Self::Array(elements) | Self::Set(elements) | Self::Push(elements) => {
                 1 + elements.iter().map(Self::depth).max().unwrap_or(0)
             }
-            Self::Map(pairs) => {
-                1 + pairs.iter().map(|(key, value)| key.depth().max(value.depth())).max().unwrap_or(0)
-            }
+            Self::Map(pairs) => 1 + depth_within(pairs),
+            Self::Pairs(pairs) => 2 + depth_within(pairs),
             Self::Null
             | Self::NullArray
             | Self::Status(_)
@@ -172,7 +175,7 @@ impl Reply {
                 to.count(elements.len());
                 elements.iter().for_each(|element| element.encode(to));
             }
-            Self::Map(pairs) => {
+            Self::Map(pairs) | Self::Pairs(pairs) => {
                 to.count(pairs.len());
                 for (key, value) in pairs {
                     key.encode(to);
@@ -199,6 +202,7 @@ impl Reply {
             Self::BigNumber(_) => 11,
             Self::Verbatim(_) => 12,
             Self::Push(_) => 13,
+            Self::Pairs(_) => 14,
         }
     }
 
@@ -208,10 +212,13 @@ impl Reply {
 
     fn decode_nested(from: &mut Decoder, depth_left: usize) -> Result<Self, Error> {
         let tag = from.u8()?;
-        if depth_left == 0 && matches!(tag, 6 | 7 | 8 | 13) {
-            return Err(from.malformed());
-        }
-        let deeper = |from: &mut Decoder| Self::decode_nested(from, depth_left - 1);
+        let levels = match tag {
+            6 | 7 | 8 | 13 => 1,
+            14 => 2,
+            _ => 0,
+        };
+        let depth_left = depth_left.checked_sub(levels).ok_or(from.malformed())?;
+        let deeper = |from: &mut Decoder| Self::decode_nested(from, depth_left);
         Ok(match tag {
             0 => Self::Null,
             1 => Self::NullArray,
@@ -231,9 +238,14 @@ impl Reply {
             11 => Self::BigNumber(from.bytes()?),
             12 => Self::Verbatim(from.bytes()?),
             13 => Self::Push(from.list(deeper)?),
-            14..=u8::MAX => return Err(from.malformed()),
+            14 => Self::Pairs(from.list(|from| Ok((deeper(from)?, deeper(from)?)))?),
+            15..=u8::MAX => return Err(from.malformed()),
         })
     }
+}
+
+fn depth_within(pairs: &[(Reply, Reply)]) -> usize {
+    pairs.iter().map(|(first, second)| first.depth().max(second.depth())).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -251,6 +263,7 @@ mod tests {
             Reply::Integer(-7),
             Reply::Bulk(text.clone()),
             Reply::Map(vec![(Reply::Integer(1), Reply::Boolean(true))]),
+            Reply::Pairs(vec![(Reply::Integer(1), Reply::Null)]),
             Reply::Set(vec![Reply::Boolean(false)]),
             Reply::Double(-0.5),
             Reply::BigNumber(text.clone()),

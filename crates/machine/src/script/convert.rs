@@ -9,6 +9,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 use super::WORK_BYTES;
 use super::budget::{Limit, Meter};
 use super::number::{shortest_17, truncated};
+use crate::double;
 use crate::reply::Reply;
 
 /// The protocol version whose kinds of replies a script sees and gives.
@@ -59,7 +60,16 @@ pub(super) fn to_script(lua: &Lua, reply: &Reply, resp: Resp) -> mlua::Result<Va
         (Reply::Integer(number), _) => Ok(Value::Number(*number as f64)),
         (Reply::Bulk(bytes), _) => text(bytes),
         (Reply::Array(elements) | Reply::Push(elements), _) => list(lua, elements.iter(), resp),
-        (Reply::Map(pairs), Resp::V2) => list(lua, pairs.iter().flat_map(|(key, value)| [key, value]), resp),
+        (Reply::Map(pairs) | Reply::Pairs(pairs), Resp::V2) => {
+            list(lua, pairs.iter().flat_map(|(first, second)| [first, second]), resp)
+        }
+        (Reply::Pairs(pairs), Resp::V3) => {
+            let table = lua.create_table()?;
+            for (place, (first, second)) in (1_i64..).zip(pairs) {
+                table.raw_set(place, list(lua, [first, second].into_iter(), resp)?)?;
+            }
+            Ok(Value::Table(table))
+        }
         (Reply::Map(pairs), Resp::V3) => {
             let map = lua.create_table()?;
             for (key, value) in pairs {
@@ -75,7 +85,7 @@ pub(super) fn to_script(lua: &Lua, reply: &Reply, resp: Resp) -> mlua::Result<Va
             }
             field(lua, "set", Value::Table(set))
         }
-        (Reply::Double(number), Resp::V2) => text(shortest_17(*number).as_bytes()),
+        (Reply::Double(number), Resp::V2) => text(double::format(*number).as_bytes()),
         (Reply::Double(number), Resp::V3) => field(lua, "double", Value::Number(*number)),
         (Reply::Boolean(value), Resp::V2) => Ok(Value::Number(f64::from(u8::from(*value)))),
         (Reply::Boolean(value), Resp::V3) => Ok(Value::Boolean(*value)),

@@ -48,6 +48,7 @@ impl Host for Mock {
                 (Reply::bulk("big"), Reply::BigNumber(Bytes::from_static(b"123456789012345678901"))),
                 (Reply::bulk("text"), Reply::Verbatim(Bytes::from_static(b"hello"))),
                 (Reply::bulk("list"), Reply::Array(vec![Reply::ok(), Reply::Null, Reply::error("ERR in")])),
+                (Reply::bulk("pairs"), Reply::Pairs(vec![(Reply::Integer(1), Reply::Double(0.1))])),
             ]),
             (b"large", [size]) => {
                 let size = crate::integer::parse(size).and_then(|size| usize::try_from(size).ok());
@@ -113,6 +114,11 @@ fn notation(reply: &Reply) -> String {
         Reply::Map(pairs) => {
             let pairs = pairs.iter().map(|(key, value)| format!("{}: {}", notation(key), notation(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        Reply::Pairs(pairs) => {
+            let pairs =
+                pairs.iter().map(|(first, second)| format!("({}, {})", notation(first), notation(second)));
+            format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
         }
         Reply::Set(elements) => format!("set({})", list(elements)),
         Reply::Double(number) => format!("double({number})"),

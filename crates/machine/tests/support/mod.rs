@@ -91,6 +91,10 @@ pub(crate) fn show(reply: &Reply) -> String {
             let pairs = pairs.iter().map(|(key, value)| format!("{}: {}", show(key), show(value)));
             format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
         }
+        Reply::Pairs(pairs) => {
+            let pairs = pairs.iter().map(|(first, second)| format!("({}, {})", show(first), show(second)));
+            format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
+        }
         Reply::Double(value) => format!("(double) {value}"),
         Reply::Boolean(value) => format!("({value})"),
     }
