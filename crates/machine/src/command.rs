@@ -19,6 +19,10 @@ use crate::reply::Reply;
 /// the result are replies: an error on the way out is a reply, too.
 pub(crate) type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, Reply>;
 
+/// What a command will cost beyond its arguments and its reply, as far as the arguments and the data tell before it is
+/// run: see [`crate::work`]. Never more than its worst case takes.
+pub(crate) type Price = fn(&Context<'_>, &[Bytes]) -> u64;
+
 /// Where a command is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -175,6 +179,8 @@ pub struct Spec {
     pub subcommands: &'static [Spec],
     /// `None` if the server runs it, and for containers.
     pub(crate) run: Option<Run>,
+    /// `None` if it takes no time in proportion to the data.
+    pub(crate) price: Option<Price>,
 }
 
 impl Spec {
@@ -196,6 +202,7 @@ impl Spec {
             syntax: "",
             subcommands: &[],
             run,
+            price: None,
         }
     }
 
@@ -249,6 +256,12 @@ impl Spec {
 
     pub(crate) const fn with(mut self, flags: Flags) -> Self {
         self.flags = self.flags.and(flags);
+        self
+    }
+
+    /// Lets scripts and transactions pay before it is run.
+    pub(crate) const fn priced(mut self, price: Price) -> Self {
+        self.price = Some(price);
         self
     }
 

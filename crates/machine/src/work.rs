@@ -17,7 +17,7 @@ use crate::settings::Limits;
 /// What a command took beyond what its arguments and its reply tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
-    /// Keys that were looked at one after another, and pages by [`of_pages`].
+    /// Keys and elements that were looked at one after another, pages by [`of_pages`], changes by [`CHANGE`].
     pub(crate) visited: u64,
     /// Bytes of values that were copied.
     pub(crate) copied_bytes: u64,
@@ -45,6 +45,14 @@ pub(crate) fn of_flushed_pages(pages: usize) -> u64 {
     FREEING * of_pages(pages)
 }
 
+/// What it takes to put an element into a collection, or to take one out, in visits: a way down its trees.
+pub(crate) const CHANGE: u64 = 8;
+
+/// What it costs to change so many elements.
+pub(crate) fn of_changes(elements: usize) -> u64 {
+    CHANGE * elements as u64
+}
+
 /// More is not visited by one SCAN, whatever it asks for, but to the end of a page: some milliseconds.
 pub(crate) const SCAN_KEYS_MAX: usize = 10_000;
 
@@ -62,6 +70,9 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
         return counts
             .max()
             .map_or(0, |count| count.unsigned_abs().min(SCAN_KEYS_MAX as u64).min(all_keys()));
+    }
+    if let Some(price) = spec.price {
+        return price(context, args);
     }
     // A write may copy the values that it changes, and the journal keeps them until the script ends.
     let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };

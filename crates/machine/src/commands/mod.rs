@@ -8,8 +8,11 @@ mod fencing;
 mod hashes;
 mod introspection;
 mod keys;
+mod list_searches;
 mod lists;
 mod pubsub;
+mod places;
+mod popping;
 mod scan;
 mod scripting;
 mod server;
@@ -28,6 +31,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     strings::COMMANDS,
     counters::COMMANDS,
     lists::COMMANDS,
+    list_searches::COMMANDS,
     hashes::COMMANDS,
     sets::COMMANDS,
     sorted_sets::COMMANDS,

@@ -1,5 +1,7 @@
 //! Elements in the order in which they were put.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::sequence::{Iter, Sequence};
@@ -67,6 +69,18 @@ impl List {
         element
     }
 
+    /// Takes out all elements but those of a range, or builds a list of these, whichever are fewer.
+    pub(crate) fn trim(&mut self, kept: Range<usize>) {
+        if kept.len() < self.len() / 2 {
+            let mut list = Self::default();
+            self.range(kept.start, kept.end).for_each(|element| list.push_back(element));
+            *self = list;
+            return;
+        }
+        (kept.end..self.len()).rev().for_each(|place| drop(self.remove(place)));
+        (0..kept.start).rev().for_each(|place| drop(self.remove(place)));
+    }
+
     /// Puts another element, copied, in the place of one.
     ///
     /// # Panics
@@ -80,6 +94,22 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_trimmed_is_the_same_either_way() {
+        for kept in [0..10, 3..10, 0..8, 2..9, 4..6, 9..10, 5..5] {
+            let mut list = List::default();
+            (0..10).for_each(|element| list.push_back(&[element]));
+            list.trim(kept.clone());
+            let elements: Vec<u8> = list.range(0, list.len()).map(|element| element[0]).collect();
+            assert_eq!(
+                elements,
+                (0..10).collect::<Vec<u8>>().get(kept.clone()).unwrap_or_default(),
+                "{kept:?}"
+            );
+            assert_eq!(list.bytes(), elements.len() * (ELEMENT_BYTES + 1));
+        }
+    }
 
     #[test]
     fn its_bytes_are_those_of_its_elements() {
