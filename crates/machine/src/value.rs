@@ -14,7 +14,7 @@ use bytes::Bytes;
 pub(crate) use self::dictionary::Dictionary;
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
-pub(crate) use self::sorted_set::{Score, SortedSet};
+pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};
 

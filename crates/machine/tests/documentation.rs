@@ -29,6 +29,9 @@ What differs from Redis:
 * `PUBLISH` answers how many subscribers there are at the client's own node, as in Redis Cluster; within a script it
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
   would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection.
+* Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on. With a
+  negative count `ZRANDMEMBER` answers 100,000 members at most. `ZSCAN` goes through small sets in steps, too.
+* Removing nothing (`LTRIM`, `ZREMRANGEBYRANK`) is no change to `WATCH`.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
 * A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
 

@@ -24,7 +24,7 @@ struct Step {
 fn command() -> impl Strategy<Value = Vec<Bytes>> {
     let key = prop_oneof![Just("a"), Just("b"), Just("c"), Just("lock")];
     let value = prop_oneof![Just("1"), Just("me"), Just("you")];
-    (0..18usize, key.clone(), key, value, 1..50u64).prop_map(|(which, key, other, value, ms)| {
+    (0..25usize, key.clone(), key, value, 1..50u64).prop_map(|(which, key, other, value, ms)| {
         let ms = ms.to_string();
         match which {
             0 => args(&["SET", key, value]),
@@ -44,6 +44,13 @@ fn command() -> impl Strategy<Value = Vec<Bytes>> {
             14 => args(&["RANDOMKEY"]),
             15 => args(&["SCAN", "0", "COUNT", "2"]),
             16 => args(&["FLUSHDB"]),
+            17 => args(&["RPUSH", key, value, other]),
+            18 => args(&["LMOVE", key, other, "LEFT", "RIGHT"]),
+            19 => args(&["LPOP", key, "2"]),
+            20 => args(&["ZADD", key, &ms, value, "1", other]),
+            21 => args(&["ZRANGESTORE", other, key, "0", "0"]),
+            22 => args(&["ZRANDMEMBER", key, "-2"]),
+            23 => args(&["ZPOPMAX", key]),
             _ => args(&["PTTL", key]),
         }
     })
@@ -145,6 +152,23 @@ fn any_command() -> impl Strategy<Value = (u32, Vec<Bytes>)> {
         "PATTERN",
         "ACLCAT",
         "ASYNC",
+        "LEFT",
+        "RIGHT",
+        "BEFORE",
+        "RANK",
+        "MAXLEN",
+        "MIN",
+        "INCR",
+        "BYSCORE",
+        "BYLEX",
+        "REV",
+        "LIMIT",
+        "WITHSCORES",
+        "(1",
+        "[a",
+        "-",
+        "+",
+        "inf",
         "maxmemory",
         "proto-max-bulk-len",
         "get",

@@ -17,6 +17,8 @@ mod scan;
 mod scripting;
 mod server;
 mod sets;
+mod sorted_set_picks;
+mod sorted_set_ranges;
 mod sorted_sets;
 mod strings;
 mod transactions;
@@ -35,6 +37,8 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     hashes::COMMANDS,
     sets::COMMANDS,
     sorted_sets::COMMANDS,
+    sorted_set_ranges::COMMANDS,
+    sorted_set_picks::COMMANDS,
     keys::COMMANDS,
     expiry::COMMANDS,
     scan::COMMANDS,

@@ -23,6 +23,15 @@ impl End {
             _ => Err(Reply::syntax_error()),
         }
     }
+
+    /// The end of a sorted set.
+    pub(super) fn of_order(word: &[u8]) -> Result<Self, Reply> {
+        match &word.to_ascii_uppercase()[..] {
+            b"MIN" => Ok(Self::First),
+            b"MAX" => Ok(Self::Last),
+            _ => Err(Reply::syntax_error()),
+        }
+    }
 }
 
 /// How many to take, as LPOP and ZPOPMIN are told.

@@ -69,19 +69,19 @@ fn check_pattern(pattern: &[u8]) -> Result<(), Reply> {
     Ok(())
 }
 
-/// What a SCAN asks for.
-struct Scan<'a> {
-    pattern: Option<&'a Bytes>,
-    type_name: Option<&'a Bytes>,
+/// What a SCAN asks for, of a database or of a collection.
+pub(super) struct Scan<'a> {
+    pub(super) pattern: Option<&'a Bytes>,
+    pub(super) type_name: Option<&'a Bytes>,
     /// How many keys to visit at least, while there are as many.
-    count: usize,
+    pub(super) count: usize,
 }
 
 impl<'a> Scan<'a> {
     /// As in Redis.
     const COUNT_DEFAULT: usize = 10;
 
-    fn parse(options: &'a [Bytes]) -> Result<Self, Reply> {
+    pub(super) fn parse(options: &'a [Bytes]) -> Result<Self, Reply> {
         let mut scan = Self { pattern: None, type_name: None, count: Self::COUNT_DEFAULT };
         let (pairs, rest) = options.as_chunks::<2>();
         for [option, value] in pairs {
@@ -103,9 +103,14 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Where a scan is to go on.
+pub(super) fn parse_cursor(text: &[u8]) -> Result<u64, Reply> {
+    let cursor = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+    cursor.ok_or(Reply::error("ERR invalid cursor"))
+}
+
 fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let cursor = std::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<u64>().ok());
-    let cursor = cursor.ok_or(Reply::error("ERR invalid cursor"))?;
+    let cursor = parse_cursor(&args[1])?;
     let scan = Scan::parse(&args[2..])?;
     let database = context.state.keyspace.database(context.db);
     // A database that was emptied may have pages here and none where it came by a snapshot.
