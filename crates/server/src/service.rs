@@ -162,7 +162,7 @@ fn serve(
     let mut lobby = Lobby::new(clients);
     let Some(data) = runtime.block_on(recover(config, &mut orders, &mut lobby))? else { return Ok(()) };
     let parts = Parts { config, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
-    let threads = parts.start(runtime, data, (lobby, events), listeners.peers, switches.ended.subscribe())?;
+    let threads = parts.start(runtime, data, (lobby, events), listeners.peers, &switches)?;
     tracing::info!(
         clients = %config.listen,
         peers = config.peers.0.len().saturating_sub(1),
@@ -231,7 +231,7 @@ impl Parts<'_> {
         data: DataFolder,
         (lobby, events): Inputs,
         peer_listener: Option<TcpListener>,
-        shutdown: watch::Receiver<bool>,
+        switches: &Switches,
     ) -> Result<mpsc::Receiver<Ended>, Error> {
         let cluster_id = Arc::new(OnceLock::new());
         if let Some(id) = data.cluster_id {
@@ -242,7 +242,8 @@ impl Parts<'_> {
             let local = self.local(&data, &cluster_id);
             let queue_bytes = self.config.peer_queue_bytes_max.0;
             let inlet = self.inlet.clone();
-            Transport::start(local, &self.config.peers, queue_bytes, peer_listener, inlet, shutdown)
+            let (stopping, ended) = (switches.stopping.subscribe(), switches.ended.subscribe());
+            Transport::start(local, &self.config.peers, queue_bytes, peer_listener, inlet, stopping, ended)
         };
         let (log_tasks, log_queue) = crossbeam_channel::unbounded();
         let (snapshot_tasks, snapshot_queue) = crossbeam_channel::unbounded();

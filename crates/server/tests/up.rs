@@ -58,6 +58,21 @@ fn ctrl_c_ends_all_in_time_also_with_one_node_dead_and_one_stopped_and_the_data_
     drop(process);
 }
 
+/// Nodes that end one after another once warned of each other's absence.
+#[test]
+fn a_clean_stop_warns_of_nothing() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(3));
+    let mut process = up(port, folder.path(), &["--ephemeral"]);
+    process.signal(Signal::INT);
+    process.await_line("all nodes have stopped");
+    assert_eq!(process.end().code(), Some(0));
+    let lines = process.lines_after("stopping all nodes");
+    assert_eq!(lines.iter().filter(|line| line.contains("ended in order")).count(), 3, "{lines:#?}");
+    let warnings: Vec<_> =
+        lines.iter().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+    assert!(warnings.is_empty(), "{warnings:#?}");
+}
+
 #[test]
 fn nodes_end_when_up_is_killed() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(3));

@@ -85,15 +85,18 @@ impl<E: Engine> Driver<E> {
     }
 
     fn tell_role(&mut self, was: RoleView, is: RoleView) {
+        let loss = if self.leaving { Level::Info } else { Level::Warn };
+        // A new term begins with an election, also when a leader hands over; only a leader that falls silent is lost.
+        let vacancy = if is.term > was.term { Level::Info } else { loss };
         if was.kind == RoleKind::Leader {
-            self.notice(Level::Warn, format!("leads no more since term {}", is.term));
+            self.notice(loss, format!("leads no more since term {}", is.term));
         }
         match is.leader {
             Some(leader) if was.leader != Some(leader) || was.term != is.term => {
                 self.notice(Level::Info, format!("follows {leader} in term {}", is.term));
             }
             None if was.leader.is_some() => {
-                self.notice(Level::Warn, format!("knows no leader in term {}", is.term));
+                self.notice(vacancy, format!("knows no leader in term {}", is.term));
             }
             Some(_) | None => {}
         }

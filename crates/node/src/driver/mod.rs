@@ -70,6 +70,8 @@ pub struct Driver<E: Engine> {
     /// Since when this node has too little room, if it has.
     crowded_since: Option<BootTime>,
     out: Outputs<E::Message>,
+    /// Whether this node was told to end: then losing the leader, and leadership, is the normal course of things.
+    leaving: bool,
     dead: bool,
 }
 
@@ -106,6 +108,7 @@ impl<E: Engine> Driver<E> {
             room: Room::Enough,
             crowded_since: None,
             out: Outputs::default(),
+            leaving: false,
             dead: false,
         };
         // The disk may not know it yet, if a snapshot brought it and the node ended.
@@ -188,7 +191,10 @@ impl<E: Engine> Driver<E> {
             }
             Input::Room(room) => self.room_changed(now, room),
             Input::Snapshot(done) => self.snapshot_done(now, done),
-            Input::Shutdown => self.hand_over(now),
+            Input::Shutdown => {
+                self.leaving = true;
+                self.hand_over(now);
+            }
         }
     }
 

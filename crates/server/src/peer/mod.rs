@@ -70,13 +70,15 @@ const URGENT_BYTES_MAX: usize = 1 << 20;
 impl Transport {
     /// Starts connections to all of `peers` but this node, and accepts theirs on
     /// `listener` (none for a node without peers), until `shutdown`
-    /// turns true. To be called within a tokio runtime.
+    /// turns true. Once `stopping` is true, peers that are away are not worth a word. To be called within a tokio
+    /// runtime.
     pub(crate) fn start<E: Events>(
         local: Local,
         peers: &Peers,
         bulk_bytes_max: usize,
         listener: Option<TcpListener>,
         events: E,
+        stopping: watch::Receiver<bool>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let others: Vec<_> = peers.0.iter().filter(|(id, _)| **id != local.node_id).collect();
@@ -102,6 +104,7 @@ impl Transport {
                 directory: Arc::clone(&directory),
                 lane: receiver,
                 events: events.clone(),
+                stopping: stopping.clone(),
                 shutdown: shutdown.clone(),
             };
             tokio::spawn(outgoing.run());

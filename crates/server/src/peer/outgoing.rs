@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -33,6 +33,9 @@ const REFUSED_BACKOFF: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Messages that wait are gathered until a write has so many bytes.
 const WRITE_BYTES: usize = 256 << 10;
+/// A peer that is away for less is not worth a warning: it starts at the same time as this node, or is started again,
+/// or this node is about to be told to end, too.
+const UNTOLD: Duration = Duration::from_millis(150);
 /// The most different reasons that are logged of one peer; more would be an attack on the log.
 const REASONS_MAX: usize = 32;
 
@@ -46,6 +49,8 @@ pub(super) struct Outgoing<E> {
     pub(super) directory: Arc<Directory>,
     pub(super) lane: Receiver,
     pub(super) events: E,
+    /// True once this node is on its way down, when peers may well be gone.
+    pub(super) stopping: watch::Receiver<bool>,
     pub(super) shutdown: watch::Receiver<bool>,
 }
 
@@ -70,6 +75,7 @@ impl<E: Events> Outgoing<E> {
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF;
         let mut reasons = BTreeSet::new();
+        let mut away_since = Instant::now();
         let mut stop = self.shutdown.clone();
         loop {
             let loss = match self.connect().await {
@@ -82,6 +88,8 @@ impl<E: Events> Outgoing<E> {
                     let loss = self.feed(stream).await;
                     self.lane.close();
                     self.directory.disconnected(self.peer);
+                    self.tell_loss(&loss);
+                    away_since = Instant::now();
                     loss
                 }
                 Err(loss) => loss,
@@ -89,7 +97,9 @@ impl<E: Events> Outgoing<E> {
             let pause = match loss {
                 Loss::Shutdown => return,
                 Loss::Io(error) => {
-                    self.log_once(&mut reasons, &error.to_string());
+                    if away_since.elapsed() >= UNTOLD {
+                        self.log_once(&mut reasons, &error.to_string());
+                    }
                     backoff
                 }
                 Loss::Refused(reason) => {
@@ -106,8 +116,18 @@ impl<E: Events> Outgoing<E> {
         }
     }
 
+    /// Tells that a connection was lost. Whether that means anything shows when it cannot be made again.
+    fn tell_loss(&self, loss: &Loss) {
+        if let (Loss::Io(error), Kind::Urgent) = (loss, self.kind) {
+            tracing::info!("lost the connection to node {} at {}: {error}", self.peer, self.address);
+        }
+    }
+
     /// Tells a reason the first time. What happens to one lane happens to the other, so one of them is enough.
     fn log_once(&self, reasons: &mut BTreeSet<String>, reason: &str) {
+        if *self.stopping.borrow() {
+            return;
+        }
         let is_new = reasons.len() < REASONS_MAX && reasons.insert(reason.to_owned());
         if is_new && self.kind == Kind::Urgent {
             tracing::warn!("no connection to node {} at {}: {reason}", self.peer, self.address);

@@ -59,8 +59,9 @@ fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Loca
 fn start(local: Local, peers: &Peers, listener: TcpListener) -> Node {
     let (sender, told) = mpsc::unbounded_channel();
     let shutdown = watch::Sender::new(false);
+    let (_, stopping) = watch::channel(false);
     let transport =
-        Transport::start(local, peers, 1 << 20, Some(listener), Ear(sender), shutdown.subscribe());
+        Transport::start(local, peers, 1 << 20, Some(listener), Ear(sender), stopping, shutdown.subscribe());
     Node { transport, told, shutdown }
 }
 

@@ -84,6 +84,12 @@ impl Process {
         self.lines.lock().expect("no test panics here").iter().find(|line| line.contains(text)).cloned()
     }
 
+    /// The lines so far after the first one that contains `text`.
+    pub(crate) fn lines_after(&self, text: &str) -> Vec<String> {
+        let lines = self.lines.lock().expect("no test panics here");
+        lines.iter().skip_while(|line| !line.contains(text)).skip(1).cloned().collect()
+    }
+
     /// Waits for a line that contains `text`.
     pub(crate) fn await_line(&self, text: &str) -> String {
         eventually(&format!("{text:?} is printed; there is {:#?}", self.lines), || self.line(text))
