@@ -42,6 +42,7 @@ pub mod settings;
 pub mod snapshot;
 mod state;
 mod value;
+pub mod weight;
 mod wire;
 mod work;
 

@@ -41,8 +41,8 @@ enum InFlight {
 pub(crate) enum Next {
     /// It takes the way of the read index.
     Read(ReadRequest),
-    /// It travels in the log.
-    Log(Operation),
+    /// It travels in the log, where it counts for so many bytes.
+    Log(Operation, usize),
     /// It was taken away, and this is its answer.
     Refused(Refusal),
     /// There is none, or it must wait.
@@ -80,10 +80,10 @@ impl Connection {
         }
     }
 
-    /// Takes the next request, if it may begin, and counts it as in flight. One that would go to the log is
-    /// refused for the reason that `refusal` gives, but only on a quiet connection: an answer must not overtake
-    /// an earlier one.
-    pub(crate) fn next(&mut self, refusal: impl FnOnce(&Action) -> Option<Refusal>) -> Next {
+    /// Takes the next request, if it may begin, and counts it as in flight. One that would go to the log is weighed
+    /// by `weigh`, or refused for the reason that this gives, but only on a quiet connection: an answer must not
+    /// overtake an earlier one.
+    pub(crate) fn next(&mut self, weigh: impl FnOnce(&Action) -> Result<usize, Refusal>) -> Next {
         let Some(next) = self.waiting.front() else { return Next::Wait };
         let to_log = match (self.in_flight, &next.action) {
             (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_)) => false,
@@ -93,15 +93,14 @@ impl Connection {
             | (InFlight::Logged(_), Action::Watch(_))
             | (InFlight::Closed, _) => return Next::Wait,
         };
-        let refusal = if to_log { refusal(&next.action) } else { None };
-        match (refusal, self.in_flight) {
-            (Some(refusal), InFlight::Nothing) => {
+        let bytes = match (if to_log { weigh(&next.action) } else { Ok(0) }, self.in_flight) {
+            (Ok(bytes), _) => bytes,
+            (Err(refusal), InFlight::Nothing) => {
                 self.waiting.pop_front();
                 return Next::Refused(refusal);
             }
-            (Some(_), InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Closed) => return Next::Wait,
-            (None, _) => {}
-        }
+            (Err(_), InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Closed) => return Next::Wait,
+        };
         let Some(request) = self.waiting.pop_front() else { return Next::Wait };
         self.in_flight = match self.in_flight {
             InFlight::Nothing if to_log => InFlight::Logged(1),
@@ -110,7 +109,7 @@ impl Connection {
             InFlight::Logged(count) => InFlight::Logged(count + 1),
             InFlight::Closed => InFlight::Closed,
         };
-        if to_log { Next::Log(operation(request)) } else { Next::Read(read_request(request)) }
+        if to_log { Next::Log(operation(request), bytes) } else { Next::Read(read_request(request)) }
     }
 
     /// Counts one answer. Whether the client is still to get it.
@@ -181,7 +180,7 @@ mod tests {
     }
 
     fn next(connection: &mut Connection) -> Next {
-        connection.next(|_| None)
+        connection.next(|_| Ok(0))
     }
 
     #[test]
@@ -199,21 +198,21 @@ mod tests {
         assert!(matches!(next(&mut connection), Next::Read(_)));
         assert!(matches!(next(&mut connection), Next::Wait));
         assert!(connection.answered());
-        assert!(matches!(next(&mut connection), Next::Log(_)));
+        assert!(matches!(next(&mut connection), Next::Log(..)));
     }
 
     #[test]
     fn read_behind_a_write_travels_in_the_log() {
         let mut connection = connection(vec![write(), read(), write()]);
         for _ in 0..3 {
-            assert!(matches!(next(&mut connection), Next::Log(_)));
+            assert!(matches!(next(&mut connection), Next::Log(..)));
         }
     }
 
     #[test]
     fn watch_behind_a_write_waits_until_it_is_applied() {
         let mut connection = connection(vec![write(), watch()]);
-        assert!(matches!(next(&mut connection), Next::Log(_)));
+        assert!(matches!(next(&mut connection), Next::Log(..)));
         assert!(matches!(next(&mut connection), Next::Wait));
         assert!(connection.answered());
         assert!(matches!(next(&mut connection), Next::Read(_)));
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn refusal_waits_for_earlier_answers_and_does_not_concern_reads() {
-        let refuse = |_: &Action| Some(Refusal::NoRoom);
+        let refuse = |_: &Action| Err(Refusal::NoRoom);
         let mut connection = connection(vec![read(), write(), read()]);
         assert!(matches!(connection.next(refuse), Next::Read(_)));
         assert!(matches!(connection.next(refuse), Next::Wait));
@@ -233,7 +232,7 @@ mod tests {
     #[test]
     fn closed_connection_begins_and_answers_nothing() {
         let mut connection = connection(vec![write(), write()]);
-        assert!(matches!(next(&mut connection), Next::Log(_)));
+        assert!(matches!(next(&mut connection), Next::Log(..)));
         assert!(connection.close());
         assert!(!connection.close());
         connection.extend(vec![write()]);

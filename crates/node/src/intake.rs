@@ -11,9 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use quorate_consensus::Term;
-use quorate_machine::{Batch, Group, MACHINE_VERSION, Machine, Operation, SessionId};
-
-use crate::origin;
+use quorate_machine::{Batch, Group, MACHINE_VERSION, Machine, Operation, SessionId, weight};
 
 /// What a leader has taken in and not yet logged.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ impl Intake {
     /// Takes what is new of a group. What was taken before is left out; a group behind a gap is dropped, and so
     /// is one for which there is no room: its origin sends it again.
     pub(crate) fn offer(&mut self, group: Group, machine: &Machine) {
-        let bytes = weight(&group);
+        let bytes = weight::of_group(&group);
         if self.bytes() + bytes > self.limits.bytes {
             return;
         }
@@ -99,7 +97,7 @@ impl Intake {
         };
         let Some(group) = beginning_at(group, *next) else { return };
         *next += group.operations.len() as u64;
-        let bytes = weight(&group);
+        let bytes = weight::of_group(&group);
         // A batch is at most so large, or one group, which its origin keeps as small.
         if self.taken_bytes + bytes > self.limits.batch_bytes {
             self.close_batch();
@@ -167,9 +165,4 @@ fn beginning_at(mut group: Group, next: u64) -> Option<Group> {
     group.operations.drain(..known);
     group.first_sequence = next;
     Some(group)
-}
-
-/// The bytes that a group counts for.
-fn weight(group: &Group) -> usize {
-    group.operations.iter().map(origin::weight).sum()
 }

@@ -12,14 +12,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
 use quorate_consensus::{BootTime, NodeId, Term};
 use quorate_machine::{Group, Operation, Reply, SessionId};
 
-use crate::{
-    config::Config,
-    input::{Action, ConnId},
-};
+use crate::{config::Config, input::ConnId};
 
 /// This node's session and what is under way in it.
 #[derive(Debug)]
@@ -125,9 +121,8 @@ impl Origin {
         self.bytes < self.limits.bytes
     }
 
-    /// Takes a command of a client.
-    pub(crate) fn submit(&mut self, now: BootTime, conn: ConnId, operation: Operation) {
-        let bytes = weight(&operation);
+    /// Takes a command of a client, whose weight is `bytes`.
+    pub(crate) fn submit(&mut self, now: BootTime, conn: ConnId, operation: Operation, bytes: usize) {
         self.bytes += bytes;
         let expires = now.after(self.limits.timeout);
         self.waiting.push_back(Command { operation, bytes, conn: Some(conn), expires });
@@ -259,53 +254,10 @@ const ONLY_STREAM: u64 = 0;
 /// How long a lost connection gets to come back before its commands are sent again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(30);
 
-/// The bytes that a command counts for: its arguments, and a share for what surrounds each, which is at least
-/// what encoding adds.
-pub(crate) fn weight(operation: &Operation) -> usize {
-    match operation {
-        Operation::Command { args, .. } => ENVELOPE_BYTES + weigh_all(args),
-        Operation::Transaction { watched, commands } => {
-            let keys = watched.iter().map(|watched| weigh(&watched.key));
-            weigh_transaction(keys, commands)
-        }
-        Operation::OpenSession
-        | Operation::Birth { .. }
-        | Operation::Calendar { .. }
-        | Operation::Nothing => ENVELOPE_BYTES,
-    }
-}
-
-/// The bytes that a request will count for when it is logged.
-pub(crate) fn weight_of(action: &Action) -> usize {
-    match action {
-        Action::Read(args) | Action::Write(args) => ENVELOPE_BYTES + weigh_all(args),
-        Action::Transaction { watched, commands } => {
-            weigh_transaction(watched.iter().map(|watched| weigh(&watched.key)), commands)
-        }
-        Action::Watch(_) => 0,
-    }
-}
-
-/// The most that a batch, a group and an operation add around arguments.
-const ENVELOPE_BYTES: usize = 128;
-/// The most that surrounds one argument.
-const SHARE_BYTES: usize = 16;
-
-fn weigh(argument: &Bytes) -> usize {
-    argument.len() + SHARE_BYTES
-}
-
-fn weigh_all(args: &[Bytes]) -> usize {
-    args.iter().map(weigh).sum()
-}
-
-fn weigh_transaction(watched: impl Iterator<Item = usize>, commands: &[(u32, Vec<Bytes>)]) -> usize {
-    let commands: usize = commands.iter().map(|(_, args)| SHARE_BYTES + weigh_all(args)).sum();
-    ENVELOPE_BYTES + watched.map(|bytes| bytes + SHARE_BYTES).sum::<usize>() + commands
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const LEADER: Option<(Term, NodeId)> = Some((Term(1), NodeId(2)));
@@ -321,7 +273,8 @@ mod tests {
 
     fn submit(origin: &mut Origin, now: u64, conn: u64) {
         let args = vec![Bytes::from_static(b"incr"), Bytes::from_static(b"k")];
-        origin.submit(at(now), ConnId(conn), Operation::Command { db: 0, user: 0, args });
+        let bytes = quorate_machine::weight::of_command(&args);
+        origin.submit(at(now), ConnId(conn), Operation::Command { db: 0, user: 0, args }, bytes);
     }
 
     /// (leader, first number, how many) of what is forwarded now.

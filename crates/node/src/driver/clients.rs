@@ -2,13 +2,13 @@
 
 use quorate_consensus::{Engine, NodeId, engine::ReadOutcome};
 use quorate_log::Room;
-use quorate_machine::Reply;
+use quorate_machine::{Reply, weight};
 
 use crate::{
     connection::{Connection, Next, ReadRequest, Refusal},
     driver::Driver,
     input::{Action, ConnId, Now, Request},
-    origin::{self, Expired},
+    origin::Expired,
     output::Answer,
     peer::PeerMessage,
 };
@@ -21,37 +21,42 @@ impl<E: Engine> Driver<E> {
 
     /// Begins whatever the connections' order allows.
     pub(super) fn run_connections(&mut self, now: Now) {
+        if self.runnable.is_empty() {
+            return;
+        }
+        // Beginning a request changes nothing of it.
+        let no_room = self.no_room();
         while let Some(conn) = self.runnable.pop_front() {
-            while self.begin_next(now, conn) {}
+            while self.begin_next(now, conn, no_room) {}
         }
     }
 
     /// Begins or refuses one request of a connection; false when there is none that may begin.
-    fn begin_next(&mut self, now: Now, conn: ConnId) -> bool {
-        let crowded = self.refusal();
+    fn begin_next(&mut self, now: Now, conn: ConnId, no_room: Option<Refusal>) -> bool {
+        let crowded = no_room.or_else(|| (!self.origin.has_room()).then_some(Refusal::TooMuchWaits));
         let entry_bytes_max = self.config.entry_bytes_max;
-        let too_large = |action: &Action| origin::weight_of(action) > entry_bytes_max;
-        let refusal = |action: &Action| if too_large(action) { Some(Refusal::TooLarge) } else { crowded };
+        let weigh = |action: &Action| {
+            let bytes = weight_of(action);
+            if bytes > entry_bytes_max { Err(Refusal::TooLarge) } else { crowded.map_or(Ok(bytes), Err) }
+        };
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
-        match connection.next(refusal) {
+        match connection.next(weigh) {
             Next::Read(request) => self.reads.add(conn, request),
-            Next::Log(operation) => self.origin.submit(now.boot, conn, operation),
+            Next::Log(operation, bytes) => self.origin.submit(now.boot, conn, operation, bytes),
             Next::Refused(refusal) => self.out.answers.push((conn, Answer::Reply(error(text(refusal))))),
             Next::Wait => return false,
         }
         true
     }
 
-    /// Why no command is taken for the log at this moment, if none is.
-    fn refusal(&self) -> Option<Refusal> {
+    /// Which disks are too full for a command to be taken for the log, if they are.
+    fn no_room(&self) -> Option<Refusal> {
         if self.room != Room::Enough {
             Some(Refusal::NoRoom)
         } else if self.role.leader.is_some_and(|leader| !self.has_room(leader)) {
             Some(Refusal::NoRoomAtLeader)
         } else if !self.membership.has_quorum(|voter| self.has_room(voter)) {
             Some(Refusal::NoRoomAtQuorum)
-        } else if !self.origin.has_room() {
-            Some(Refusal::TooMuchWaits)
         } else {
             None
         }
@@ -149,6 +154,15 @@ impl<E: Engine> Driver<E> {
         if self.connections.get_mut(&conn).is_some_and(Connection::close) {
             self.out.answers.push((conn, Answer::Close(reason)));
         }
+    }
+}
+
+/// The bytes that a request will count for when it is logged.
+fn weight_of(action: &Action) -> usize {
+    match action {
+        Action::Read(args) | Action::Write(args) => weight::of_command(args),
+        Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
+        Action::Watch(_) => 0,
     }
 }
 

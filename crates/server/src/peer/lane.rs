@@ -10,7 +10,6 @@ use std::sync::{
 };
 
 use quorate_consensus::raft::message::{Body, Message};
-use quorate_machine::Operation;
 use quorate_node::PeerMessage;
 use tokio::sync::mpsc;
 
@@ -54,7 +53,6 @@ impl Kind {
 /// The bytes that a message counts for: what it holds in memory, roughly.
 fn weight(message: &PeerMessage<Message>) -> usize {
     const BASE_BYTES: usize = 128;
-    let arguments = |args: &[bytes::Bytes]| args.iter().map(|arg| arg.len() + 32).sum::<usize>();
     BASE_BYTES
         + match message {
             PeerMessage::Gossip(_) => 0,
@@ -76,21 +74,7 @@ fn weight(message: &PeerMessage<Message>) -> usize {
                 | Body::Read { .. }
                 | Body::ReadAnswer { .. } => 0,
             },
-            PeerMessage::Forward(group) => group
-                .operations
-                .iter()
-                .map(|operation| match operation {
-                    Operation::Command { args, .. } => arguments(args),
-                    Operation::Transaction { watched, commands } => {
-                        watched.iter().map(|watched| watched.key.len() + 64).sum::<usize>()
-                            + commands.iter().map(|(_, args)| arguments(args)).sum::<usize>()
-                    }
-                    Operation::Nothing
-                    | Operation::OpenSession
-                    | Operation::Birth { .. }
-                    | Operation::Calendar { .. } => 64,
-                })
-                .sum(),
+            PeerMessage::Forward(group) => quorate_machine::weight::of_group(group),
         }
 }
 
