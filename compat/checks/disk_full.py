@@ -1,4 +1,4 @@
-"""disks that fill up, one and then all: writes are refused clearly, reads go on, and it recovers"""
+"""disks that fill up, one and then all: writes and starts are refused clearly, reads go on, and it recovers"""
 
 import os
 import subprocess
@@ -77,6 +77,18 @@ def check_reads(cluster, acknowledged):
                 expect(answer == b":%d\r\n" % len(VALUE), f"at port {address[1]} STRLEN {key} answered {answer!r}")
 
 
+def check_start(node, disk):
+    """A node that is started on a full disk says that it is full, where, and what is needed, and ends."""
+    node.process.kill()
+    fill(disk)
+    node.process.start()
+    until(lambda: not node.process.is_running(), RECOVERY_BOUND_S, f"{node.process.name} to end on its full disk")
+    code, words = node.process.child.returncode, node.process.last_words(1)
+    expect(code == 3, f"{node.process.name} ended with {code} on a full disk: {words}")
+    told = "the disk is full" in words and str(node.data) in words and "free at least 67 MiB" in words
+    expect(told, f"{node.process.name} ended on a full disk with {words!r}")
+
+
 def run(context):
     expect(os.geteuid() == 0, "disk_full must mount a tmpfs, which needs root")
     with ExitStack() as held:
@@ -97,8 +109,10 @@ def run(context):
         expect(refusal.startswith(b"-"), f"a write was refused by {refusal!r}, not by an error")
         context.note(f"all disks full: {len(acknowledged)} writes, then {refusal.decode().strip()!r}")
         check_reads(cluster, acknowledged)
+        check_start(cluster.nodes[one], disks[one])
         for ballast in ballasts:
             ballast.unlink()
+        cluster.restart(cluster.nodes[one])
         taken = lambda: write(cluster.addresses[0], "room again") == b"+OK\r\n"
         until(taken, RECOVERY_BOUND_S, "writes to be taken again when there is room")
         check_reads(cluster, acknowledged)

@@ -63,13 +63,16 @@ pub enum Error {
         /// How many fit.
         max: u64,
     },
-    /// Make room, and try again. Only snapshots answer this; the log goes on.
-    #[error("no room to {doing} {file}: free some space on the disk")]
+    /// Make room, and try again. Opening a log answers this, and making a snapshot, after which the log goes on.
+    #[error("the disk is full: no room to {doing} {file}; {}", remedy(*needed_bytes))]
     NoRoom {
         /// The file.
         file: String,
         /// What was tried.
         doing: &'static str,
+        /// How many bytes must be free for a log to open and take entries; none for a snapshot, of which nobody
+        /// knows in advance how large it becomes.
+        needed_bytes: Option<u64>,
     },
     /// See what the operating system says, and try again once it is mended. Nothing has been promised.
     #[error("cannot {doing} {file}: {source}")]
@@ -115,7 +118,7 @@ impl Error {
     pub(crate) fn into_dead(self) -> Self {
         match self {
             Self::Io { file, doing, source } => Self::Dead { file, doing, source },
-            Self::NoRoom { file, doing } => {
+            Self::NoRoom { file, doing, .. } => {
                 Self::Dead { file, doing, source: Arc::new(io::ErrorKind::StorageFull.into()) }
             }
             other @ (Self::Locked { .. }
@@ -127,6 +130,38 @@ impl Error {
             | Self::Dead { .. }) => other,
         }
     }
+
+    /// The same failure of a log that was only being opened: it has promised nothing, and opening it can be tried
+    /// again. `needed_bytes` must be free for it to take entries.
+    pub(crate) fn of_opening(self, needed_bytes: u64) -> Self {
+        let needed_bytes = Some(needed_bytes);
+        match self {
+            Self::Dead { file, doing, source } if is_full(&source) => {
+                Self::NoRoom { file, doing, needed_bytes }
+            }
+            Self::Dead { file, doing, source } => Self::Io { file, doing, source },
+            Self::NoRoom { file, doing, .. } => Self::NoRoom { file, doing, needed_bytes },
+            other @ (Self::Locked { .. }
+            | Self::Refused { .. }
+            | Self::Newer { .. }
+            | Self::Corrupt { .. }
+            | Self::Gone { .. }
+            | Self::TooLarge { .. }
+            | Self::Io { .. }) => other,
+        }
+    }
+}
+
+/// How to mend a full disk.
+fn remedy(needed_bytes: Option<u64>) -> String {
+    match needed_bytes {
+        Some(bytes) => format!("free at least {} MiB there", bytes.div_ceil(1 << 20)),
+        None => "free some space there".to_owned(),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Says which file an operation of the disk was about.
@@ -139,9 +174,9 @@ impl<T> About<T> for io::Result<T> {
     fn about(self, disk: &impl Disk, name: &str, doing: &'static str) -> Result<T, Error> {
         self.map_err(|source| {
             let file = disk.path(name);
-            match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoRoom { file, doing },
-                _ => Error::Io { file, doing, source: Arc::new(source) },
+            match is_full(&source) {
+                true => Error::NoRoom { file, doing, needed_bytes: None },
+                false => Error::Io { file, doing, source: Arc::new(source) },
             }
         })
     }
@@ -154,10 +189,14 @@ mod tests {
     #[test]
     fn only_what_can_pass_by_itself_may_be_tried_again() {
         let io = Error::Io { file: "f".into(), doing: "read", source: Arc::new(io::ErrorKind::Other.into()) };
-        let full = Error::NoRoom { file: "f".into(), doing: "write" };
+        let full = Error::NoRoom { file: "f".into(), doing: "write", needed_bytes: None };
         assert!(io.can_retry() && full.can_retry());
-        assert!(!io.into_dead().can_retry());
-        assert!(!full.into_dead().can_retry());
+        assert!(!io.clone().into_dead().can_retry());
+        assert!(!full.clone().into_dead().can_retry());
+        // Of a log that was only being opened nothing is final.
+        assert!(matches!(io.into_dead().of_opening(1), Error::Io { .. }));
+        let full = full.into_dead().of_opening((80 << 20) - 1);
+        assert_eq!(full.to_string(), "the disk is full: no room to write f; free at least 80 MiB there");
         assert!(!Error::Corrupt { file: "f".into(), offset: 7, detail: "x".into() }.can_retry());
     }
 }

@@ -92,9 +92,14 @@ impl<D: Disk> Log<D> {
     ///   although it must not be.
     /// * [`Error::Newer`]: a newer program has written it.
     /// * [`Error::Corrupt`]: bytes that were durable have changed.
-    /// * [`Error::Io`], [`Error::NoRoom`]: the disk does not work at the moment. Nothing is lost.
+    /// * [`Error::Io`], [`Error::NoRoom`]: the disk does not work at the moment, or is full. Nothing is lost.
     pub fn open(disk: D, options: Options) -> Result<(Self, Recovered), Error> {
         options.check()?;
+        let needed_bytes = options.segment_bytes.saturating_add(options.reserve_bytes);
+        Self::try_open(disk, options).map_err(|error| error.of_opening(needed_bytes))
+    }
+
+    fn try_open(disk: D, options: Options) -> Result<(Self, Recovered), Error> {
         let lock = match disk.lock(LOCK) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 return Err(Error::Locked { folder: disk.path("") });

@@ -127,6 +127,44 @@ fn a_snapshot_without_room_leaves_nothing_behind() {
     append_and_sync(&mut log, 4..=5);
 }
 
+/// Entries with payloads of so many bytes, until the disk, which has no room for another segment, takes no more;
+/// answers how many are durable.
+fn fill(disk: &MemoryDisk, payload_bytes: usize) -> usize {
+    let (mut log, _) = open(disk).unwrap();
+    disk.set_capacity(Some(disk.used()));
+    (0..)
+        .find(|index| {
+            let entry = entry(index + 1, 1, &"x".repeat(payload_bytes));
+            log.write(&append([entry])).and_then(|()| log.sync()).is_err()
+        })
+        .map_or(0, |count| usize::try_from(count).unwrap())
+}
+
+/// A node that was started on a full disk said that its log was dead, and an operator could not see why. Wherever the
+/// log ends in its segment, and however little is left: it opens, or it says what it needs, and nothing is lost.
+#[test]
+fn a_log_on_a_full_disk_opens_or_says_how_much_room_it_needs() {
+    let mut refused = std::collections::BTreeSet::new();
+    for payload_bytes in (1..100).step_by(3) {
+        let disk = MemoryDisk::default();
+        let count = fill(&disk, payload_bytes);
+        for left in (0..600).step_by(50) {
+            let full = disk.copy();
+            full.set_capacity(Some(full.used() + left));
+            if let Err(error) = open(&full) {
+                let Error::NoRoom { file, needed_bytes: Some(1536), .. } = error else {
+                    panic!("{payload_bytes} {left}: {error}")
+                };
+                refused.insert(file);
+            }
+            full.set_capacity(None);
+            assert_eq!(indexes(&open(&full).unwrap().1).len(), count);
+        }
+    }
+    // Not only the first file that opening writes, but also the segment that the log would go on in.
+    assert!(refused.len() > 1 && refused.iter().any(|file| file.contains("spare")), "{refused:?}");
+}
+
 /// HAZARDS 24: whoever goes on in spite of it loses nothing that was synced.
 #[test]
 fn a_write_without_room_is_final() {
