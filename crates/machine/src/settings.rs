@@ -20,7 +20,7 @@ pub struct Limits {
     /// `proto-max-bulk-len`: bytes of a value, also of one that grows by APPEND or SETRANGE.
     pub value_bytes_max: u64,
     /// `quorate-script-steps`: how many calls, returns and turns of loops a script may take. A million is
-    /// up to a second of the shard's time.
+    /// up to 0.1 s of the shard's time.
     pub script_steps_max: u64,
     /// `quorate-script-memory`: bytes that a script may allocate.
     pub script_memory_bytes_max: u64,
@@ -103,9 +103,9 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of data; 0 is no limit. Beyond it writes that may add data answer an OOM error."),
     setting!(value_bytes_max, "proto-max-bulk-len", 16 * MIB, KIB..=512 * MIB, memory: true,
         "Bytes of one value. A write that would exceed it answers an error."),
-    setting!(script_steps_max, "quorate-script-steps", 2_000_000, 1_000..=10_000_000_000, memory: false,
-        "Steps of one script: calls, returns, turns of loops. A script that needs more answers an error. A million takes some 20 ms in a plain loop, and up to a second in the worst of scripts, during which its node does nothing else."),
-    setting!(script_memory_bytes_max, "quorate-script-memory", 64 * MIB, MIB..=GIB, memory: true,
+    setting!(script_steps_max, "quorate-script-steps", 6_000_000, 1_000..=10_000_000_000, memory: false,
+        "Steps of one script: calls, returns, turns of loops. A script that needs more answers an error. A million takes some 60 ms in a plain loop, and up to 0.1 s in the worst of scripts, during which its node does nothing else."),
+    setting!(script_memory_bytes_max, "quorate-script-memory", 32 * MIB, MIB..=GIB, memory: true,
         "Bytes that one script may allocate. A script that needs more answers an error."),
     setting!(script_cache_scripts_max, "quorate-script-cache-scripts", 1024, 1..=1 << 20, memory: false,
         "Scripts that EVALSHA finds. Beyond it the longest unused is forgotten."),

@@ -37,17 +37,19 @@ What differs from Redis:
 
 Scripts are Lua 5.1 on Luau. What differs there:
 
-* `pairs` and `next` go through numbers, then strings by their bytes, then booleans; a table with other keys (tables,
-  functions) cannot be iterated. `tostring` of a table shows no address, `%s` takes strings and numbers alone.
+* A key of a table is a number, a string or a boolean; tables and functions are refused. `pairs` and `next` go through
+  numbers, then strings by their bytes, then booleans. `tostring` of a table shows no address, `%s` takes strings and
+  numbers alone.
 * `math.random` begins with the same seed in each script; the clock is `redis.call('TIME')`, the calendar of the log.
 * `tostring` of a number gives all its digits (`1e15` is `1000000000000000`), NaN has no sign, and errors that Lua
   itself raises are in Luau's words.
 * `KEYS` and `ARGV` are local to the script, and not in `_G`. There is no `load`, `loadstring`, `collectgarbage`,
-  `cjson`, `cmsgpack` or `struct`. Of Luau's additions, `if` as an expression and backticks are refused.
-* A script ends with an error once it has used up `quorate-script-steps` (calls, returns and turns of loops, dearer with
-  a large heap) or `quorate-script-memory`. As with any error, what it had written stays.
-* `#t` of a table with keys that are tables or functions, some of them set to nil, is the one known value that may differ
-  between replicas: Luau places such keys by their addresses. Do not let what a script writes depend on it.
+  `cjson`, `cmsgpack` or `struct`. Of Luau's additions, `if` as an expression, backticks, compound assignments, types
+  and attributes are refused; so are metamethods of arithmetic (`__add` and its kin).
+* A script ends with an error once it has used up `quorate-script-steps` or `quorate-script-memory`. As with any error,
+  what it had written stays. A call, a return and a turn of a loop is a step; what takes longer costs more of them: long
+  strings that are compared, searched or made into numbers, what is allocated, caught errors, a large heap, and to set
+  an element of a table after removing another.
 * A pattern of `find`, `match`, `gmatch` and `gsub` is at most 256 bytes long; a plain search is not limited.
 * A script is at most 64 KiB long and holds no byte 0. `redis.log` checks its arguments and writes nothing.
 ";

@@ -1,10 +1,15 @@
 //! What a script may use up, and how that is counted alike on every replica.
 //!
 //! Luau calls an *interrupt* at each call, return and backward jump, and at each step of pattern matching. An
-//! interrupt is a **step**. Functions that work long without one (`sort`, a plain `find`, a call of the host)
-//! charge steps of their own. What still remains is work in proportion to the heap, such as a comparison of two
-//! huge strings or the rehash of a huge table: in a fresh VM each step therefore costs more the larger the heap
-//! is ([`HEAP_BYTES_PER_STEP`]), so that steps bound the time whatever a script does.
+//! interrupt is a **step**, and takes some 60 ns at most. What takes longer costs more of them:
+//!
+//! * Library functions that work long (`sort`, a plain `find`, a call of the host) charge for it, and so do they for
+//!   long strings that they make numbers of (`prelude.luau`).
+//! * What the language itself does without any step is made to cost some by changing the script's text
+//!   ([`super::guards`]).
+//! * What was allocated since the last step is charged by its bytes: to make a string takes as long as it is.
+//! * Each step passes on the values that are on the stack, and goes through a part of the heap
+//!   ([`HEAP_BYTES_PER_STEP`]); tables that stand behind others as `__index` make it longer, too.
 //!
 //! **Memory** is the growth of the heap since the script began. The collector never runs by itself, since Luau
 //! paces it by the clock; a fresh VM collects at steps where the heap has reached a size. A warm VM has a heap
@@ -47,10 +52,18 @@ pub(super) enum Warmth {
     Fresh,
 }
 
-/// The slowest that a step may do to the heap (to compare two strings, to move all elements of a table) takes less than
-/// a microsecond for so many bytes: with the default of 2 million steps even the worst of scripts ends in two seconds.
-/// An ordinary one with a large heap pays for it, too, but can still write some thousands of keys one by one.
+/// So many bytes of the heap make each step dearer by one: what has no price of its own, such as to follow a chain of
+/// equal hashes, takes longer the more there is. An ordinary script can still write some thousands of keys one by one
+/// over a megabyte of data.
 const HEAP_BYTES_PER_STEP: usize = 32 << 10;
+/// To allocate, fill and hash so many bytes takes about as long as a step.
+const ALLOCATED_BYTES_PER_STEP: usize = 128;
+/// An element may be looked for in as many tables while a step is made.
+const METATABLES_PER_STEP: u64 = 4;
+/// A step may pass on so many values.
+const VALUES_PER_STEP: u64 = 128;
+/// To lay out so many bytes of a table anew takes about as long as a step.
+const SCANNED_BYTES_PER_STEP: usize = 128;
 /// What a script may add to a warm heap: many times what a lock script needs.
 const WARM_BYTES: usize = 512 << 10;
 /// Garbage that earlier scripts may leave on a warm heap. Collecting takes about 0.1 ms, so not after each one.
@@ -63,6 +76,10 @@ const COLLECT_STEP_BYTES: usize = 1 << 20;
 const COLLECTED_BYTES_PER_STEP: usize = 64;
 /// How many times dearer a step can be in a fresh VM for a script that fits into a warm one.
 const WARM_STEPS_DIVISOR: u64 = 1 + (COLLECT_FIRST_BYTES / HEAP_BYTES_PER_STEP) as u64;
+/// What all it allocates can cost there.
+const ALLOCATED_STEPS_MAX: u64 = (COLLECT_FIRST_BYTES / ALLOCATED_BYTES_PER_STEP) as u64;
+/// What going through a table costs in a warm VM, so that it is dear enough for a fresh one.
+const WARM_STEPS_PER_SCAN: u64 = 1 + (HEAP_BYTES_PER_STEP / SCANNED_BYTES_PER_STEP) as u64;
 
 // The allocator takes memory in pages, at most one begun for each size of object: 1 MiB covers them.
 const _: () = assert!(WARM_BYTES + 2 * GARBAGE_BYTES_MAX + (1 << 20) < COLLECT_FIRST_BYTES);
@@ -70,7 +87,7 @@ const _: () = assert!(WARM_BYTES + 2 * GARBAGE_BYTES_MAX + (1 << 20) < COLLECT_F
 impl Budgets {
     /// The budgets of a warm run, `None` if there is no room for one.
     pub(super) fn warm(self) -> Option<Self> {
-        let steps = self.steps / WARM_STEPS_DIVISOR;
+        let steps = self.steps.saturating_sub(ALLOCATED_STEPS_MAX) / WARM_STEPS_DIVISOR;
         let has_room = steps > 0 && self.memory_bytes >= COLLECT_FIRST_BYTES;
         has_room.then_some(Self { steps, memory_bytes: WARM_BYTES })
     }
@@ -87,6 +104,12 @@ pub(super) struct Meter {
     ground: Cell<usize>,
     /// Bytes of the heap at which it is collected.
     collect_at: Cell<usize>,
+    /// The most bytes of the heap at a step since it was collected.
+    seen: Cell<usize>,
+    /// Metatables that the script has given to tables.
+    metatables: Cell<u64>,
+    /// The most values that the script had at once on its stack from one table or string.
+    widest: Cell<u64>,
 }
 
 impl Meter {
@@ -98,6 +121,9 @@ impl Meter {
             exhausted: Cell::new(None),
             ground: Cell::new(0),
             collect_at: Cell::new(usize::MAX),
+            seen: Cell::new(0),
+            metatables: Cell::new(0),
+            widest: Cell::new(0),
         }
     }
 
@@ -107,6 +133,9 @@ impl Meter {
         self.memory_bytes.set(budgets.memory_bytes);
         self.exhausted.set(None);
         self.ground.set(ground);
+        self.seen.set(ground);
+        self.metatables.set(0);
+        self.widest.set(0);
         let (allowed, collect_at) = match self.warmth {
             Warmth::Warm => (budgets.memory_bytes + GARBAGE_BYTES_MAX, usize::MAX),
             Warmth::Fresh => (budgets.memory_bytes, ground + COLLECT_FIRST_BYTES),
@@ -137,23 +166,51 @@ impl Meter {
         self.memory_bytes.get()
     }
 
-    /// Counts one step.
+    /// Counts one step, and what the heap has grown by since the last one.
     pub(super) fn step(&self, lua: &Lua) -> mlua::Result<()> {
+        self.steps(lua, 1)
+    }
+
+    /// Counts as many steps at once.
+    pub(super) fn steps(&self, lua: &Lua, steps: u64) -> mlua::Result<()> {
+        let price = 1 + self.metatables.get() / METATABLES_PER_STEP + self.widest.get() / VALUES_PER_STEP;
+        if self.warmth == Warmth::Warm {
+            return self.charge(steps.saturating_mul(price));
+        }
+        let used = lua.used_memory();
+        let allocated = used.saturating_sub(self.seen.get());
+        self.seen.set(self.seen.get().max(used));
+        if used >= self.collect_at.get() {
+            self.collect(lua)?;
+        }
+        let price = price + (used.saturating_sub(self.ground.get()) / HEAP_BYTES_PER_STEP) as u64;
+        self.charge(steps.saturating_mul(price) + (allocated / ALLOCATED_BYTES_PER_STEP) as u64)
+    }
+
+    /// One more table can stand behind another one, where an element is looked for.
+    pub(super) fn lengthen(&self) {
+        self.metatables.set(self.metatables.get() + 1);
+    }
+
+    /// So many values can be passed on by each call and return.
+    pub(super) fn widen(&self, values: u64) {
+        self.widest.set(self.widest.get().max(values));
+    }
+
+    /// Counts what takes as long as going through the largest table that there can be.
+    pub(super) fn scan(&self, lua: &Lua) -> mlua::Result<()> {
         match self.warmth {
-            Warmth::Warm => self.charge(1),
+            Warmth::Warm => self.charge(WARM_STEPS_PER_SCAN),
             Warmth::Fresh => {
-                let used = lua.used_memory();
-                if used >= self.collect_at.get() {
-                    self.collect(lua)?;
-                }
-                let grown = used.saturating_sub(self.ground.get());
-                self.charge(1 + (grown / HEAP_BYTES_PER_STEP) as u64)
+                let grown = lua.used_memory().saturating_sub(self.ground.get());
+                self.charge(1 + (grown / SCANNED_BYTES_PER_STEP) as u64)
             }
         }
     }
 
     fn collect(&self, lua: &Lua) -> mlua::Result<()> {
         collect_garbage(lua)?;
+        self.seen.set(lua.used_memory());
         let left = lua.used_memory().saturating_sub(self.ground.get());
         self.collect_at
             .set(self.ground.get() + (2 * left).max(left + COLLECT_STEP_BYTES).max(COLLECT_FIRST_BYTES));

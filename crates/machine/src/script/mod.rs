@@ -1,9 +1,9 @@
 //! Scripts: EVAL and its kin, in a Luau VM that gives the same replies on every replica.
 //!
 //! A script runs inside `apply`, so whatever it does must follow from the log alone. It has no clock, no files, no
-//! addresses, a random sequence with a fixed seed, and loops over tables in an order of its keys
-//! (`prelude.luau`, [`loops`]). Its steps and memory are budgeted ([`budget`]), and a budget that is used up is an
-//! ordinary error.
+//! addresses, a random sequence with a fixed seed, and loops over tables in an order of its keys, which are numbers,
+//! strings and booleans (`prelude.luau`, [`guards`]). Its steps and memory are budgeted ([`budget`]), and a budget that
+//! is used up is an ordinary error.
 //!
 //! Building a VM costs many times what a lock script does, so each thread keeps a **warm** VM. Its heap depends on
 //! what ran before, even if no script can see that; so a run that comes near a limit there decides nothing: its
@@ -20,11 +20,13 @@
 
 mod budget;
 mod convert;
-mod loops;
+mod guards;
 mod number;
 mod programs;
 mod random;
+mod reader;
 mod source;
+mod tokens;
 mod vm;
 
 use std::cell::{Cell, RefCell};
@@ -164,5 +166,7 @@ fn add_work(microseconds: u64) {
     WORK.set(WORK.get().saturating_add(microseconds));
 }
 
+#[cfg(test)]
+mod guarded;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
-//! From a script's text to bytecode: shebang line, compile errors, guarded loops.
+//! From a script's text to bytecode: shebang line, compile errors, guards.
 
 use mlua::Error;
 use mlua::chunk::Compiler;
 
-use super::loops;
+use super::guards;
 use super::programs::Program;
 use crate::reply::Reply;
 
@@ -20,7 +20,7 @@ pub(super) fn compile(body: &[u8]) -> Result<Program, Reply> {
     }
     let (is_read_only, source) = shebang(body)?;
     bytecode(source)?;
-    let guarded = loops::guard(source)
+    let guarded = guards::guard(source)
         .map_err(|(line, reason)| compile_error(&format!("{CHUNK_NAME}:{line}: {reason}")))?;
     // Redis has these two as globals, but here nothing global may change from one script to the next.
     let with_arguments = [b"local KEYS, ARGV = ... ", guarded.as_slice()].concat();

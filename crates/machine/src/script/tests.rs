@@ -84,9 +84,9 @@ impl Host for Mock {
     }
 }
 
-const BUDGETS: Budgets = Budgets { steps: 10_000_000, memory_bytes: 64 << 20 };
+pub(super) const BUDGETS: Budgets = Budgets { steps: 10_000_000, memory_bytes: 64 << 20 };
 /// The worst of scripts take some tenths of a second for as many steps.
-const FEW_STEPS: Budgets = Budgets { steps: 300_000, memory_bytes: 64 << 20 };
+pub(super) const FEW_STEPS: Budgets = Budgets { steps: 300_000, memory_bytes: 64 << 20 };
 /// So many steps that memory ends first.
 const LITTLE_MEMORY: Budgets = Budgets { steps: 1 << 40, memory_bytes: 16 << 20 };
 
@@ -95,7 +95,7 @@ fn run_on(host: &mut Mock, body: &str, keys: &[Bytes], args: &[Bytes], budgets: 
     run(&Invocation { sha: script_sha(body), body, keys, args }, budgets, host)
 }
 
-fn eval(body: &str, budgets: Budgets) -> String {
+pub(super) fn eval(body: &str, budgets: Budgets) -> String {
     notation(&run_on(&mut Mock::default(), body, &[], &[], budgets))
 }
 
@@ -474,7 +474,7 @@ fn functions_are_as_equal_in_the_hundredth_run_as_in_the_first() {
 }
 
 /// What can stand between two words: whatever two readers of Lua could understand differently.
-const NOISE: &[&str] = &[
+pub(super) const NOISE: &[&str] = &[
     "--",
     "\r",
     "\n",

@@ -195,6 +195,15 @@ fn natives(lua: &Lua, run: &Rc<Run>) -> mlua::Result<Table> {
     let metered = Rc::clone(run);
     // A number below 0 or none at all is charged as nothing, one beyond 64 bits as all there is.
     natives.set("charge", lua.create_function(move |_, steps: f64| metered.meter.charge(steps as u64))?)?;
+    let working = Rc::clone(run);
+    natives.set("work", lua.create_function(move |lua, steps: u64| working.meter.steps(lua, steps))?)?;
+    let scanning = Rc::clone(run);
+    natives.set("scan", lua.create_function(move |lua, ()| scanning.meter.scan(lua))?)?;
+    let lengthening = Rc::clone(run);
+    natives.set("lengthen", lua.create_function(move |_, ()| Ok(lengthening.meter.lengthen()))?)?;
+    let widening = Rc::clone(run);
+    natives
+        .set("widen", lua.create_function(move |_, values: f64| Ok(widening.meter.widen(values as u64)))?)?;
     let drawing = Rc::clone(run);
     natives.set(
         "random",
