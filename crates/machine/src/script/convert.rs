@@ -73,7 +73,9 @@ pub(super) fn to_script(lua: &Lua, reply: &Reply, resp: Resp) -> mlua::Result<Va
         (Reply::Map(pairs), Resp::V3) => {
             let map = lua.create_table()?;
             for (key, value) in pairs {
-                map.raw_set(to_script(lua, key, resp)?, to_script(lua, value, resp)?)?;
+                if let Some(key) = to_key(lua, key)? {
+                    map.raw_set(key, to_script(lua, value, resp)?)?;
+                }
             }
             field(lua, "map", Value::Table(map))
         }
@@ -81,7 +83,9 @@ pub(super) fn to_script(lua: &Lua, reply: &Reply, resp: Resp) -> mlua::Result<Va
         (Reply::Set(elements), Resp::V3) => {
             let set = lua.create_table()?;
             for element in elements {
-                set.raw_set(to_script(lua, element, resp)?, true)?;
+                if let Some(key) = to_key(lua, element)? {
+                    set.raw_set(key, true)?;
+                }
             }
             field(lua, "set", Value::Table(set))
         }
@@ -98,6 +102,27 @@ pub(super) fn to_script(lua: &Lua, reply: &Reply, resp: Resp) -> mlua::Result<Va
             verbatim.raw_set("format", "txt")?;
             field(lua, "verbatim_string", Value::Table(verbatim))
         }
+    }
+}
+
+/// The key that an element of a set or a map has in a script: a number, a string or a boolean. What would be a table
+/// has none, and no command answers a set or a map of such.
+fn to_key(lua: &Lua, reply: &Reply) -> mlua::Result<Option<Value>> {
+    match reply {
+        Reply::Status(text) | Reply::Bulk(text) | Reply::BigNumber(text) | Reply::Verbatim(text) => {
+            lua.create_string(text).map(|text| Some(Value::String(text)))
+        }
+        Reply::Integer(number) => Ok(Some(Value::Number(*number as f64))),
+        Reply::Double(number) if !number.is_nan() => Ok(Some(Value::Number(*number))),
+        Reply::Boolean(value) => Ok(Some(Value::Boolean(*value))),
+        Reply::Double(_)
+        | Reply::Null
+        | Reply::NullArray
+        | Reply::Error(_)
+        | Reply::Array(_)
+        | Reply::Push(_)
+        | Reply::Map(_)
+        | Reply::Set(_) => Ok(None),
     }
 }
 
@@ -222,8 +247,7 @@ impl<'a> Returned<'a> {
         if self.bytes > self.meter.memory_bytes() { Err(self.meter.exhaust(Limit::Memory)) } else { Ok(()) }
     }
 
-    /// Keys in the order in which scripts iterate: numbers, then strings by their bytes, then booleans. Keys that are
-    /// known by their address alone have no order that is the same everywhere, and are left out.
+    /// Keys in the order in which scripts iterate: numbers, then strings by their bytes, then booleans.
     fn ordered_keys(&mut self, table: &Table) -> mlua::Result<Vec<Value>> {
         let (mut numbers, mut strings, mut booleans) = (Vec::new(), Vec::new(), Vec::new());
         for pair in table.pairs::<Value, Value>() {
@@ -233,7 +257,7 @@ impl<'a> Returned<'a> {
                 Value::Integer(number) => numbers.push(number as f64),
                 Value::String(text) => strings.push(text),
                 Value::Boolean(value) => booleans.push(value),
-                _ => {}
+                other => unreachable!("a table has a {} as key", other.type_name()),
             }
         }
         numbers.sort_by(f64::total_cmp);
