@@ -249,6 +249,12 @@ impl Spec {
         self
     }
 
+    /// For what works in proportion to data: scripts and transactions pay before it is run.
+    pub(crate) const fn priced(mut self, price: Price) -> Self {
+        self.price = Some(price);
+        self
+    }
+
     pub(crate) const fn keys(mut self, keys: KeySpec) -> Self {
         self.keys = keys;
         self

@@ -13,7 +13,7 @@ use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::{Collection, Value};
-use crate::work::Spent;
+use crate::work::{self, Spent};
 
 /// On whose behalf a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +131,30 @@ impl Context<'_> {
         }
     }
 
+    /// How many elements the collection at a key has, for a price: 0 if there is no such collection.
+    pub(crate) fn elements<C: Collection>(&self, key: &[u8]) -> u64 {
+        self.collection::<C>(key).ok().flatten().map_or(0, |collection| collection.len() as u64)
+    }
+
     /// Changes the collection at a key, or a new one; it is gone if it is empty afterwards. Only for changes that
     /// happen, of a key that [`Context::collection`] was asked for.
     pub(crate) fn edit<C: Collection, R>(&mut self, key: &[u8], change: impl FnOnce(&mut C) -> R) -> R {
         self.writable();
         self.state.keyspace.edit(self.db, key, self.now, change)
+    }
+
+    /// Counts what [`Context::edit`] takes to change so many elements: at the most, all of the collection is copied.
+    pub(crate) fn count_changes(&mut self, key: &[u8], elements: usize) {
+        let present = self.get(key).map_or(0, |slot| slot.value.bytes());
+        self.spent.visited += elements as u64;
+        self.spent.copied_bytes += elements.saturating_mul(work::CHANGE_BYTES).min(present) as u64;
+    }
+
+    /// What is added to the collection at a key must be allowed before it is. One that the limit came to lie below
+    /// may be changed as long as it does not grow.
+    pub(crate) fn check_growth(&self, key: &[u8], bytes: usize) -> Result<(), Reply> {
+        let present = self.get(key).map_or(0, |slot| slot.value.bytes());
+        if bytes == 0 { Ok(()) } else { self.check_collection_bytes(present.saturating_add(bytes)) }
     }
 
     /// A collection that will have as many bytes must be allowed before elements are added.
@@ -195,6 +214,12 @@ impl Context<'_> {
         let mut hasher = SipHasher13::new_with_keys(self.seed, self.draws);
         hasher.write_u64(self.seed);
         hasher.finish()
+    }
+
+    /// A place by chance among so many, of which there must be one.
+    pub(crate) fn random_place(&mut self, len: usize) -> usize {
+        let place = self.random() % len as u64;
+        usize::try_from(place).unwrap_or(0)
     }
 
     /// The database that an argument names.

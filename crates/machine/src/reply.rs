@@ -269,6 +269,7 @@ mod tests {
             Reply::BigNumber(text.clone()),
             Reply::Verbatim(text),
             Reply::Push(vec![]),
+            Reply::Pairs(vec![(Reply::Integer(1), Reply::Integer(2))]),
         ]);
         let mut encoder = Encoder::default();
         all.encode(&mut encoder);

@@ -11,7 +11,7 @@ mod sorted_set;
 
 use bytes::Bytes;
 
-pub(crate) use self::dictionary::Dictionary;
+pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
@@ -39,6 +39,8 @@ pub(crate) trait Collection: Default {
     /// `None` for a value of another type.
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
     fn into_value(self) -> Value;
+    /// How many elements it has.
+    fn len(&self) -> usize;
     fn is_empty(&self) -> bool;
     /// What it takes in memory.
     fn bytes(&self) -> usize;
@@ -57,6 +59,10 @@ macro_rules! collection {
 
             fn into_value(self) -> Value {
                 Value::$type(self)
+            }
+
+            fn len(&self) -> usize {
+                self.len()
             }
 
             fn is_empty(&self) -> bool {

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::command::{self, Class};
 use crate::context::Context;
 use crate::flags::Flags;
-use crate::integer;
 use crate::reply::Reply;
 use crate::script::{self, WORK_BYTES};
 use crate::settings::Limits;
@@ -53,7 +52,11 @@ pub(crate) fn of_changes(elements: usize) -> u64 {
     CHANGE * elements as u64
 }
 
-/// More is not visited by one SCAN, whatever it asks for, but to the end of a page: some milliseconds.
+/// What the change of one element copies at the most where a journal or a snapshot holds the collection: the nodes on
+/// its way, in bytes.
+pub(crate) const CHANGE_BYTES: usize = 3 << 10;
+
+/// More is not visited by one SCAN or HSCAN, whatever it asks for, but to the end of a page: some milliseconds.
 pub(crate) const SCAN_KEYS_MAX: usize = 10_000;
 
 /// What a command will cost beyond its arguments and its reply, as far as the arguments tell: see
@@ -61,24 +64,15 @@ pub(crate) const SCAN_KEYS_MAX: usize = 10_000;
 pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(spec) = command::check(args) else { return 0 };
     let keyspace = &context.state.keyspace;
-    let all_keys = || keyspace.databases().iter().map(|database| database.keys() as u64).sum();
     if spec.flags.contains(Flags::DANGEROUS) {
-        return all_keys();
-    }
-    if spec.name == "scan" {
-        let counts = args.iter().skip(2).filter_map(|argument| integer::parse(argument));
-        return counts
-            .max()
-            .map_or(0, |count| count.unsigned_abs().min(SCAN_KEYS_MAX as u64).min(all_keys()));
-    }
-    if let Some(price) = spec.price {
-        return price(context, args);
+        return keyspace.databases().iter().map(|database| database.keys() as u64).sum();
     }
     // A write may copy the values that it changes, and the journal keeps them until the script ends.
     let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
     let value_bytes =
         |key: &Bytes| context.get(key).map_or(0, |slot| slot.value.bytes_copied_by_change() as u64);
-    changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64
+    let copied = changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64;
+    copied + spec.price.map_or(0, |price| price(context, args))
 }
 
 /// What the commands of one transaction may cost together, and each of its scripts. Everything in it is replicated, so

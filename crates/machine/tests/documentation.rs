@@ -22,6 +22,12 @@ What differs from Redis:
 * `SCAN` answers pages: one step can answer more than `COUNT`, and visits some 10,000 keys at most; a key that stays is
   answered once, and a cursor holds on every node. Patterns of `KEYS` and `SCAN` are at most 1,024 bytes long.
 * `KEYS` and `SCAN` have one order on all nodes; `UNLINK` and `ASYNC` free memory as their counterparts do.
+* Fields of hashes and members of sets come in an order of their own, which is the same on all nodes and not that in which
+  they were added, and so do the steps of `HSCAN` and `SSCAN`: small collections, too, are answered in steps of `COUNT`,
+  10,000 elements at most.
+* A collection is at most `quorate-collection-bytes` large. What a write adds to it is added up before anything is
+  changed: a field or member that one command names twice counts twice.
+* `HRANDFIELD` and `SRANDMEMBER` answer 65,536 elements with repetition at most, and different ones in the order above.
 * A value is at most `proto-max-bulk-len` long whatever command makes it. The limit on data counts keys and values,
   and also holds within scripts.
 * A transaction has as many steps as one script, which its scripts share evenly. Once its commands have used them up

@@ -62,11 +62,16 @@ fn incrbyfloat(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply
         Some(value) => number(value)?,
     };
     let overflow = Reply::error("ERR increment would produce NaN or Infinity");
-    let infinite = [&b"inf"[..], b"+inf", b"-inf", b"infinity", b"+infinity", b"-infinity"];
-    if infinite.iter().any(|word| args[2].eq_ignore_ascii_case(word)) {
+    if is_infinite(&args[2]) {
         return Err(overflow);
     }
     let sum = Bytes::from(present.add(number(&args[2])?).ok_or(overflow)?.format());
     context.set(&args[1], &sum, context.deadline(&args[1]));
     Ok(Reply::Bulk(sum))
+}
+
+/// Whether Redis would read an infinity, which is a number to it until it is added.
+pub(super) fn is_infinite(text: &[u8]) -> bool {
+    let words = [&b"inf"[..], b"+inf", b"-inf", b"infinity", b"+infinity", b"-infinity"];
+    words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }

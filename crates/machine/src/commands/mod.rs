@@ -5,6 +5,7 @@ mod connection;
 mod counters;
 mod expiry;
 mod fencing;
+mod hash_numbers;
 mod hashes;
 mod introspection;
 mod keys;
@@ -13,6 +14,7 @@ mod lists;
 mod pubsub;
 mod places;
 mod popping;
+mod sampling;
 mod scan;
 mod scripting;
 mod server;
@@ -35,6 +37,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     lists::COMMANDS,
     list_searches::COMMANDS,
     hashes::COMMANDS,
+    hash_numbers::COMMANDS,
     sets::COMMANDS,
     sorted_sets::COMMANDS,
     sorted_set_ranges::COMMANDS,

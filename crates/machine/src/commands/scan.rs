@@ -1,4 +1,5 @@
-//! Walking over a database: KEYS, SCAN, RANDOMKEY, DBSIZE and FLUSH.
+//! Walking over a database: KEYS, SCAN, RANDOMKEY, DBSIZE and FLUSH; and what SCAN shares with the commands that walk
+//! over the elements of one key.
 //!
 //! Keys come in order of page and then of name. A SCAN cursor is the number of the page to go on with: it depends
 //! on nothing but the key's hash, so that a scan may go on at another node, after a restart, or while keys come and
@@ -14,6 +15,7 @@ use crate::glob;
 use crate::integer;
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
+use crate::value::{Collection, Dictionary, Entry};
 use crate::work;
 
 pub(crate) const COMMANDS: &[Spec] = &[
@@ -22,7 +24,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "KEYS pattern",
         "Answers every key that matches a pattern.",
     ),
-    Spec::read(Group::Generic, "scan", -2, scan).doc(
+    Spec::read(Group::Generic, "scan", -2, scan).priced(price_of_scan).doc(
         "2.8.0",
         "SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]",
         "Answers some keys and the cursor to go on with; it begins and ends with 0, and holds on every node.",
@@ -69,19 +71,26 @@ fn check_pattern(pattern: &[u8]) -> Result<(), Reply> {
     Ok(())
 }
 
-/// What a SCAN asks for, of a database or of a collection.
-pub(super) struct Scan<'a> {
-    pub(super) pattern: Option<&'a Bytes>,
-    pub(super) type_name: Option<&'a Bytes>,
-    /// How many keys to visit at least, while there are as many.
-    pub(super) count: usize,
+/// What is walked over: elements have no types of their own to ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    Keys,
+    Elements,
+}
+
+/// What a SCAN asks for.
+struct Scan<'a> {
+    pattern: Option<&'a Bytes>,
+    type_name: Option<&'a Bytes>,
+    /// How many keys or elements to visit at least, while there are as many.
+    count: usize,
 }
 
 impl<'a> Scan<'a> {
     /// As in Redis.
     const COUNT_DEFAULT: usize = 10;
 
-    pub(super) fn parse(options: &'a [Bytes]) -> Result<Self, Reply> {
+    fn parse(walk: Walk, options: &'a [Bytes]) -> Result<Self, Reply> {
         let mut scan = Self { pattern: None, type_name: None, count: Self::COUNT_DEFAULT };
         let (pairs, rest) = options.as_chunks::<2>();
         for [option, value] in pairs {
@@ -90,7 +99,7 @@ impl<'a> Scan<'a> {
                     check_pattern(value)?;
                     scan.pattern = Some(value);
                 }
-                b"TYPE" => scan.type_name = Some(value),
+                b"TYPE" if walk == Walk::Keys => scan.type_name = Some(value),
                 b"COUNT" => {
                     let count = integer::parse(value).ok_or(Reply::not_an_integer())?;
                     let count = usize::try_from(count).ok().filter(|count| *count > 0);
@@ -101,17 +110,53 @@ impl<'a> Scan<'a> {
         }
         if rest.is_empty() { Ok(scan) } else { Err(Reply::syntax_error()) }
     }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+    }
 }
 
-/// Where a scan is to go on.
-pub(super) fn parse_cursor(text: &[u8]) -> Result<u64, Reply> {
-    let cursor = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok());
+fn parse_cursor(argument: &[u8]) -> Result<u64, Reply> {
+    let cursor = std::str::from_utf8(argument).ok().and_then(|text| text.parse().ok());
     cursor.ok_or(Reply::error("ERR invalid cursor"))
+}
+
+fn step(cursor: u64, found: Vec<Reply>) -> Reply {
+    Reply::Array(vec![Reply::Bulk(Bytes::from(cursor.to_string())), Reply::Array(found)])
+}
+
+/// One step of HSCAN, SSCAN or ZSCAN over the dictionary of a collection; `show` adds what is answered of an entry.
+pub(super) fn scan_entries<C: Collection, V>(
+    context: &mut Context<'_>,
+    args: &[Bytes],
+    dictionary: fn(&C) -> &Dictionary<V>,
+    show: fn(&Entry<V>, &mut Vec<Reply>),
+) -> Result<Reply, Reply> {
+    let cursor = parse_cursor(&args[2])?;
+    // As in Redis, options are not looked at if there is nothing to scan.
+    let Some(collection) = context.collection::<C>(&args[1])? else { return Ok(step(0, Vec::new())) };
+    let scan = Scan::parse(Walk::Elements, &args[3..])?;
+    let (next, entries) = dictionary(collection).scan(cursor, scan.count);
+    let (visited, mut found) = (entries.len(), Vec::new());
+    entries.filter(|entry| scan.matches(&entry.name)).for_each(|entry| show(entry, &mut found));
+    context.spent.visited += visited as u64;
+    Ok(step(next, found))
+}
+
+/// What [`scan_entries`] will visit.
+pub(super) fn price_of_entries<C: Collection>(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    let wanted = Scan::parse(Walk::Elements, &args[3..]).map_or(0, |scan| scan.count as u64);
+    wanted.min(context.elements::<C>(&args[1]))
+}
+
+fn price_of_scan(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    let wanted = Scan::parse(Walk::Keys, &args[2..]).map_or(0, |scan| scan.count as u64);
+    wanted.min(context.state.keyspace.database(context.db).keys() as u64)
 }
 
 fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let cursor = parse_cursor(&args[1])?;
-    let scan = Scan::parse(&args[2..])?;
+    let scan = Scan::parse(Walk::Keys, &args[2..])?;
     let database = context.state.keyspace.database(context.db);
     // A database that was emptied may have pages here and none where it came by a snapshot.
     let pages = if database.keys() == 0 { &[][..] } else { database.pages() };
@@ -124,16 +169,14 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         next += 1;
         visited += page.slots.len();
         for (key, slot) in page.slots.iter().filter(|(_, slot)| slot.is_live(context.now)) {
-            let named = scan.pattern.is_none_or(|pattern| glob::matches(pattern, key));
             let type_name = slot.value.type_name().as_bytes();
-            if named && scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name)) {
+            if scan.matches(key) && scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name)) {
                 found.push(Reply::Bulk(key.clone()));
             }
         }
     }
     context.spent.visited += visited as u64 + work::of_pages(next - first);
-    let cursor = if next < pages.len() { next } else { 0 };
-    Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(cursor.to_string())), Reply::Array(found)]))
+    Ok(step(if next < pages.len() { next as u64 } else { 0 }, found))
 }
 
 fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {

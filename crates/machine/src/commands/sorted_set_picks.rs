@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::popping::{End, Popping, parse_count};
-use super::scan::{Scan, parse_cursor};
+use super::scan::{price_of_entries, scan_entries};
 use super::sorted_set_ranges::{pair, removal_cost, remove_ranks};
 use super::sorted_sets::{len, read, score_reply, write};
 use crate::command::{KeySpec, Spec};
@@ -42,7 +42,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "ZRANDMEMBER key [count [WITHSCORES]]",
         "Answers a member by chance, a count of different ones, or with a negative count of any.",
     ),
-    read("zscan", -3, zscan).priced(price_of_zscan).doc(
+    read("zscan", -3, zscan).priced(price_of_entries::<SortedSet>).doc(
         "2.8.0",
         "ZSCAN key cursor [MATCH pattern] [COUNT count]",
         "Answers some members with their scores, and the cursor to go on with, which holds on every node.",
@@ -207,27 +207,10 @@ fn zrandmember(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply
     })
 }
 
-fn price_of_zscan(context: &Context<'_>, args: &[Bytes]) -> u64 {
-    Scan::parse(&args[3..]).map_or(0, |scan| scan.count.min(len(context, &args[1])) as u64)
-}
-
 fn zscan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let cursor = parse_cursor(&args[2])?;
-    let Some(set) = context.collection::<SortedSet>(&args[1])? else {
-        return Ok(Reply::Array(vec![Reply::bulk("0"), Reply::Array(vec![])]));
-    };
-    let scan = Scan::parse(&args[3..])?;
-    if scan.type_name.is_some() {
-        return Err(Reply::syntax_error());
-    }
-    let (next, entries) = set.members().scan(cursor, scan.count);
-    let visited = entries.len() as u64;
-    let named =
-        entries.filter(|entry| scan.pattern.is_none_or(|pattern| glob::matches(pattern, &entry.name)));
-    // Scores are strings in both protocols.
-    let text = |entry: f64| Reply::Bulk(Bytes::from(double::format(entry)));
-    let found =
-        named.flat_map(|entry| [Reply::Bulk(entry.name.clone()), text(entry.value.value())]).collect();
-    context.spent.visited += visited;
-    Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(next.to_string())), Reply::Array(found)]))
+    scan_entries(context, args, SortedSet::members, |entry, found| {
+        // Scores are strings in both protocols.
+        let score = double::format(entry.value.value());
+        found.extend([Reply::Bulk(entry.name.clone()), Reply::Bulk(Bytes::from(score))]);
+    })
 }
