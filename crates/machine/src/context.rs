@@ -150,6 +150,19 @@ impl Context<'_> {
         self.spent.copied_bytes += elements.saturating_mul(work::CHANGE_BYTES).min(present) as u64;
     }
 
+    /// Puts a collection in the place of whatever a key held, as a new acquisition without a deadline; an empty one
+    /// removes the key.
+    pub(crate) fn replace<C: Collection>(&mut self, key: &[u8], collection: C) -> Result<(), Reply> {
+        if collection.is_empty() {
+            self.remove(key);
+            return Ok(());
+        }
+        self.check_collection_bytes(collection.bytes())?;
+        self.writable();
+        self.state.keyspace.create(self.db, key, collection.into_value(), None);
+        Ok(())
+    }
+
     /// What is added to the collection at a key must be allowed before it is. One that the limit came to lie below
     /// may be changed as long as it does not grow.
     pub(crate) fn check_growth(&self, key: &[u8], bytes: usize) -> Result<(), Reply> {

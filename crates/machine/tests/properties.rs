@@ -24,7 +24,7 @@ struct Step {
 fn command() -> impl Strategy<Value = Vec<Bytes>> {
     let key = prop_oneof![Just("a"), Just("b"), Just("c"), Just("lock")];
     let value = prop_oneof![Just("1"), Just("me"), Just("you")];
-    (0..25usize, key.clone(), key, value, 1..50u64).prop_map(|(which, key, other, value, ms)| {
+    (0..34usize, key.clone(), key, value, 1..50u64).prop_map(|(which, key, other, value, ms)| {
         let ms = ms.to_string();
         match which {
             0 => args(&["SET", key, value]),
@@ -51,6 +51,15 @@ fn command() -> impl Strategy<Value = Vec<Bytes>> {
             21 => args(&["ZRANGESTORE", other, key, "0", "0"]),
             22 => args(&["ZRANDMEMBER", key, "-2"]),
             23 => args(&["ZPOPMAX", key]),
+            24 => args(&["HSET", key, other, value, value, other]),
+            25 => args(&["HINCRBY", key, value, &ms]),
+            26 => args(&["HDEL", key, other, value]),
+            27 => args(&["HRANDFIELD", key, "-3", "WITHVALUES"]),
+            28 => args(&["SADD", key, &ms, value, other]),
+            29 => args(&["SPOP", key, "2"]),
+            30 => args(&["SMOVE", key, other, value]),
+            31 => args(&["SUNIONSTORE", key, key, other]),
+            32 => args(&["SSCAN", key, "0", "COUNT", "2"]),
             _ => args(&["PTTL", key]),
         }
     })
@@ -148,6 +157,8 @@ fn any_command() -> impl Strategy<Value = (u32, Vec<Bytes>)> {
         "MATCH",
         "COUNT",
         "TYPE",
+        "LIMIT",
+        "WITHVALUES",
         "FILTERBY",
         "PATTERN",
         "ACLCAT",

@@ -18,6 +18,7 @@ mod sampling;
 mod scan;
 mod scripting;
 mod server;
+mod set_algebra;
 mod sets;
 mod sorted_set_picks;
 mod sorted_set_ranges;
@@ -39,6 +40,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     hashes::COMMANDS,
     hash_numbers::COMMANDS,
     sets::COMMANDS,
+    set_algebra::COMMANDS,
     sorted_sets::COMMANDS,
     sorted_set_ranges::COMMANDS,
     sorted_set_picks::COMMANDS,

@@ -12,7 +12,6 @@ use crate::command::{KeySpec, Spec};
 use crate::context::Context;
 use crate::double;
 use crate::flags::Flags;
-use crate::glob;
 use crate::integer;
 use crate::reply::Reply;
 use crate::value::SortedSet;
