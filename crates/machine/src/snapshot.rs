@@ -409,7 +409,8 @@ mod tests {
             group(1, Operation::Command { db: 2, user: 0, args }),
         ];
         // The default that version 1 had first: the bytes are those of that time.
-        let limits = Limits { script_steps_max: 10_000_000, ..Limits::default() };
+        let limits =
+            Limits { script_steps_max: 10_000_000, script_memory_bytes_max: 64 << 20, ..Limits::default() };
         let mut machine = Machine::new(limits);
         let payload = Batch { version: 1, groups }.encode();
         machine.apply(1, 1000, Some(&payload)).expect("a well-formed entry");

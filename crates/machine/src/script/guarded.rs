@@ -81,7 +81,7 @@ fn block() -> impl Strategy<Value = String> {
             "(t).x = A",
             "t ['x'] = A b = B",
             "local g = f a, b = g(A, B)",
-            "a = {} (f)(A) a = 1",
+            "a = #{} (f)(A)",
             "a = ... (f)(A)",
             "a = nil (t).x = A",
             "a = 1 (t)['y'] = A",

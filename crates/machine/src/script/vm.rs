@@ -200,10 +200,21 @@ fn natives(lua: &Lua, run: &Rc<Run>) -> mlua::Result<Table> {
     let scanning = Rc::clone(run);
     natives.set("scan", lua.create_function(move |lua, ()| scanning.meter.scan(lua))?)?;
     let lengthening = Rc::clone(run);
-    natives.set("lengthen", lua.create_function(move |_, ()| Ok(lengthening.meter.lengthen()))?)?;
+    natives.set(
+        "lengthen",
+        lua.create_function(move |_, ()| {
+            lengthening.meter.lengthen();
+            Ok(())
+        })?,
+    )?;
     let widening = Rc::clone(run);
-    natives
-        .set("widen", lua.create_function(move |_, values: f64| Ok(widening.meter.widen(values as u64)))?)?;
+    natives.set(
+        "widen",
+        lua.create_function(move |_, values: f64| {
+            widening.meter.widen(values as u64);
+            Ok(())
+        })?,
+    )?;
     let drawing = Rc::clone(run);
     natives.set(
         "random",
