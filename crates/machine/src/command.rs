@@ -265,12 +265,6 @@ impl Spec {
         self
     }
 
-    /// Lets scripts and transactions pay before it is run.
-    pub(crate) const fn priced(mut self, price: Price) -> Self {
-        self.price = Some(price);
-        self
-    }
-
     pub(crate) const fn doc(
         mut self,
         since: &'static str,

@@ -56,14 +56,14 @@ fn weigh(argument: &Bytes) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        entry::{Batch, MACHINE_VERSION},
+        entry::{Batch, MACHINE_VERSION, Seen},
         identifiers::{SessionId, Version},
     };
 
     #[test]
     fn nothing_is_encoded_larger_than_it_counts() {
         let args = vec![Bytes::from(vec![0; 300]); 40];
-        let watched = Watched { db: u32::MAX, key: Bytes::from("k"), version: Version(u64::MAX) };
+        let watched = Watched { db: u32::MAX, key: Bytes::from("k"), seen: Seen::Present(Version(u64::MAX)) };
         let operations = [
             Operation::Nothing,
             Operation::OpenSession,

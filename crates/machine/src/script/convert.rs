@@ -122,6 +122,7 @@ fn to_key(lua: &Lua, reply: &Reply) -> mlua::Result<Option<Value>> {
         | Reply::Array(_)
         | Reply::Push(_)
         | Reply::Map(_)
+        | Reply::Pairs(_)
         | Reply::Set(_) => Ok(None),
     }
 }
