@@ -53,7 +53,7 @@ pub use flags::Flags;
 pub use identifiers::{FencingToken, SessionId, Stamp, Version};
 pub use keyspace::DATABASES;
 pub use machine::{Applied, DatabaseStats, Machine, Outcome, Stats};
-pub use publication::{ChannelKind, Publication};
+pub use publication::{CHANNEL_BYTES_MAX, ChannelKind, PUBLISHED_BYTES_MAX, Publication};
 pub use reply::Reply;
 pub use session::Refusal;
 pub use settings::Limits;

@@ -38,7 +38,11 @@ impl Publication {
 
 /// The most that one operation (a command, a script, a transaction) may publish, in bytes. It is all in memory at once,
 /// at each node, before the first subscriber gets any of it.
-const PUBLISHED_BYTES_MAX: usize = 64 << 20;
+pub const PUBLISHED_BYTES_MAX: usize = 32 << 20;
+
+/// The longest name of a channel, and the longest pattern: to match them takes time in proportion to the product of
+/// both lengths, for each pattern that anybody listens to.
+pub const CHANNEL_BYTES_MAX: usize = 1 << 10;
 
 /// What the operation that is being applied has published so far. Not part of the state.
 #[derive(Debug, Default)]
@@ -52,7 +56,7 @@ impl Publications {
     pub(crate) fn add(&mut self, publication: Publication) -> Result<(), Reply> {
         let bytes = publication.bytes();
         if self.bytes + bytes > PUBLISHED_BYTES_MAX {
-            return Err(Reply::error("ERR one script or transaction cannot publish more than 64 MiB"));
+            return Err(Reply::error("ERR one script or transaction cannot publish more than 32 MiB"));
         }
         self.bytes += bytes;
         self.all.push(publication);

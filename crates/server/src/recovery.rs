@@ -121,13 +121,14 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::subscriptions::Subscriptions;
     use crate::{handle::ShardHandle, status::NodeStatus};
 
     #[test]
     fn clients_that_come_and_go_leave_nothing_and_those_that_stay_are_known() {
         let (inputs, received) = crossbeam_channel::unbounded();
         let (_, status) = watch::channel(Arc::new(NodeStatus::default()));
-        let handle = ShardHandle::new(inputs, status);
+        let handle = ShardHandle::new(inputs, status, Subscriptions::new().0);
         let mut lobby = Lobby::new(received);
         let (stays, mut answers) = handle.connect();
         for _ in 0..100 {

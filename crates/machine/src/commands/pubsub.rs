@@ -6,7 +6,7 @@ use super::help;
 use crate::command::{Group, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
-use crate::publication::{ChannelKind, Publication};
+use crate::publication::{CHANNEL_BYTES_MAX, ChannelKind, Publication};
 use crate::reply::Reply;
 
 /// Of what makes a connection listen.
@@ -110,6 +110,9 @@ fn spublish(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 /// The machine knows of no subscribers; the node that the client is on puts its number in the place of this one.
 fn send(context: &mut Context<'_>, kind: ChannelKind, args: &[Bytes]) -> Result<Reply, Reply> {
     context.writable();
+    if args[1].len() > CHANNEL_BYTES_MAX {
+        return Err(Reply::error("ERR the name of a channel is longer than 1024 bytes"));
+    }
     let (channel, message) = (args[1].clone(), args[2].clone());
     context.state.publications.add(Publication { kind, channel, message })?;
     Ok(Reply::Integer(0))

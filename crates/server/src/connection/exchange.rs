@@ -239,34 +239,65 @@ impl Exchange {
         if self.queue.is_some() {
             return self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
         }
-        match (verb, self.listener.excess(arguments.len())) {
+        match (verb, self.listener.refuse_names(topic, &arguments)) {
             (Verb::Unsubscribe, _) => {
-                for confirmation in self.listener.unsubscribe(&self.front, topic, &arguments) {
-                    self.say(confirmation);
-                }
+                let confirmations = self.listener.unsubscribe(&self.front, topic, arguments);
+                self.listening_changed();
+                confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
             }
             (Verb::Subscribe, Some(refusal)) => self.say(refusal),
             // Any read will do: what counts is how far this node is when it is answered.
             (Verb::Subscribe, None) => {
-                let read = Action::Read(vec![Bytes::from_static(b"ping")]);
-                self.ask(read, Slot::Subscribe(topic, arguments));
+                let bytes = footprint(&arguments);
+                let action = Action::Read(vec![Bytes::from_static(b"ping")]);
+                self.requests.push(Request { db: self.db, action });
+                self.replies.push_request(Slot::Subscribe(topic, arguments), self.silent, bytes);
             }
         }
     }
 
+    /// Begins to listen and says so, once for each name.
+    fn confirm(&mut self, topic: Topic, names: Vec<Bytes>, silent: bool) {
+        let confirmations = self.listener.subscribe(&self.front, topic, names);
+        self.listening_changed();
+        let (last, others) = confirmations.split_last().expect("the table asks for a name at least");
+        if !silent {
+            others.iter().for_each(|confirmation| self.replies.interject(confirmation));
+        }
+        self.replies.deliver(last, silent);
+    }
+
     /// RESET.
     pub(super) fn listen_to_nothing(&mut self) {
-        self.listener.unsubscribe_all(&self.front);
+        for topic in [Topic::Channel, Topic::Pattern, Topic::Sharded] {
+            self.listener.unsubscribe(&self.front, topic, Vec::new());
+        }
+        self.listening_changed();
     }
 
-    /// The mailbox for messages, once it is opened, for the task that serves the connection.
-    pub(super) fn collect_mailbox(&mut self) -> Option<Mailbox> {
-        self.listener.collect()
+    /// Lets others know, and tells the client of all that was sent before.
+    fn listening_changed(&mut self) {
+        self.client.details().listening = self.listener.listening();
+        self.receive(usize::MAX);
     }
 
-    /// Tells the client of a message.
-    pub(super) fn receive(&mut self, message: &Message) {
+    /// Tells the client of messages, as long as less than so many bytes wait to be written.
+    pub(super) fn receive(&mut self, output_bytes_max: usize) {
+        while self.output_bytes() < output_bytes_max
+            && let Some(message) = self.listener.mailbox().and_then(Mailbox::take)
+        {
+            self.replies.interject(&message.push);
+        }
+    }
+
+    /// The same for a message that was taken already.
+    pub(super) fn receive_one(&mut self, message: &Message) {
         self.replies.interject(&message.push);
+    }
+
+    /// Where bytes go out, and where messages come in.
+    pub(super) fn ends(&mut self) -> (&mut bytes::BytesMut, Option<&mut Mailbox>) {
+        (&mut self.replies.output, self.listener.mailbox())
     }
 
     fn enqueue(&mut self, command: Command) {
@@ -462,7 +493,7 @@ impl Exchange {
             (Slot::Published(kind, channel), Answer::Reply(reply)) => self.reached(kind, &channel, reply),
             (Slot::Subscribe(_, _), Answer::Reply(refusal @ Reply::Error(_))) => refusal,
             (Slot::Subscribe(topic, names), Answer::Reply(_)) => {
-                self.confirm(topic, &names, silent);
+                self.confirm(topic, names, silent);
                 return Ok(());
             }
             // Not an array is what a transaction answers that did not take place.
@@ -484,16 +515,6 @@ impl Exchange {
         };
         self.replies.deliver(&reply, silent);
         Ok(())
-    }
-
-    /// Begins to listen and says so, once for each name.
-    fn confirm(&mut self, topic: Topic, names: &[Bytes], silent: bool) {
-        let confirmations = self.listener.subscribe(&self.front, topic, names);
-        let (last, others) = confirmations.split_last().expect("the table asks for a name at least");
-        if !silent {
-            others.iter().for_each(|confirmation| self.replies.interject(confirmation));
-        }
-        self.replies.deliver(last, silent);
     }
 
     /// Whether a WAIT is at the front: it ends by a status or at its deadline.
@@ -521,6 +542,11 @@ impl Exchange {
     /// The encoded replies. Taking bytes from the front is the writer's part.
     pub(super) fn output(&mut self) -> &mut bytes::BytesMut {
         &mut self.replies.output
+    }
+
+    /// Bytes of the messages that the client has not been told of yet.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.listener.waiting_bytes()
     }
 
     /// Bytes that wait to be written.
@@ -556,7 +582,7 @@ impl Exchange {
     /// Bytes that the connection holds apart from its read buffer.
     pub(super) fn held_bytes(&self) -> usize {
         let queued = self.queue.as_ref().map_or(0, Queue::bytes);
-        let listening = self.listener.listening().bytes;
+        let listening = self.listener.listening().bytes + self.listener.waiting_bytes();
         self.replies.output.capacity()
             + self.replies.waiting_bytes()
             + queued
@@ -573,7 +599,6 @@ impl Exchange {
             details.name.clone_from(&self.name);
         }
         details.db = self.db;
-        details.listening = self.listener.listening();
         details.protocol = self.protocol.number();
         details.queued = self.queue.as_ref().map(Queue::len);
         details.output_bytes = self.replies.output.len();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate_machine::{Seen, Version, all};
+use quorate_machine::{ChannelKind, Publication, Seen, Version, all};
 use tokio::sync::watch;
 
 use super::*;
@@ -10,7 +10,7 @@ use crate::{
     connection::{Endpoints, Limits},
     handle::{ConnId, ShardHandle},
     status::{NodeStatus, Role},
-    subscriptions::{Subscriptions, Topic},
+    subscriptions::{self, Subscriptions, Topic},
 };
 
 /// An exchange with a shard that the test plays.
@@ -25,14 +25,18 @@ impl Bench {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::made_of(limits, Subscriptions::new().0)
+    }
+
+    fn listening_to(subscriptions: Arc<Subscriptions>) -> Self {
+        Self::made_of(Limits::default(), subscriptions)
+    }
+
+    fn made_of(limits: Limits, subscriptions: Arc<Subscriptions>) -> Self {
         let (inputs, _) = crossbeam_channel::unbounded();
         let (status, watched) = watch::channel(Arc::new(NodeStatus::default()));
-        let front = FrontDoor::new(
-            ShardHandle::new(inputs, watched, Subscriptions::new().0),
-            limits,
-            BTreeMap::new(),
-            7379,
-        );
+        let shard = ShardHandle::new(inputs, watched, subscriptions);
+        let front = FrontDoor::new(shard, limits, BTreeMap::new(), 7379);
         let (id, _) = front.shard.connect();
         let endpoints =
             Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 7379).into() };
@@ -645,15 +649,45 @@ fn a_subscription_begins_when_the_shard_has_confirmed_how_far_it_is() {
     let mut bench = Bench::new();
     bench.send("SUBSCRIBE a b");
     assert_eq!(bench.asked(), "0R ping");
-    assert!(!bench.exchange.accepts() && bench.exchange.collect_mailbox().is_none());
+    assert!(!bench.exchange.accepts() && bench.exchange.ends().1.is_none());
     bench.answer(Reply::status("PONG"));
     assert_eq!(bench.got(), "*3 $9 subscribe $1 a :1 *3 $9 subscribe $1 b :2 ");
-    assert!(bench.exchange.collect_mailbox().is_some() && bench.exchange.collect_mailbox().is_none());
+    assert_eq!(bench.exchange.client.details().listening.channels, 2);
     bench.send("UNSUBSCRIBE b").send("PUNSUBSCRIBE").send("UNSUBSCRIBE").send("UNSUBSCRIBE");
     assert_eq!(
         bench.got(),
         "*3 $11 unsubscribe $1 b :1 *3 $12 punsubscribe $-1 :1 *3 $11 unsubscribe $1 a :0 *3 $11 unsubscribe $-1 :0 "
     );
+}
+
+/// A connection that goes back to its pool must not find a message in the place of its next reply.
+#[tokio::test]
+async fn messages_come_before_the_confirmation_that_no_more_will() {
+    let (subscriptions, handed) = Subscriptions::new();
+    tokio::spawn(subscriptions::fan_out(Arc::clone(&subscriptions), handed));
+    let mut bench = Bench::listening_to(subscriptions);
+    bench.send("SUBSCRIBE a").answer(Reply::Null).got();
+    let (channel, message) = (Bytes::from_static(b"a"), Bytes::from_static(b"m"));
+    let publication = Publication { kind: ChannelKind::Ordinary, channel, message };
+    bench.exchange.front.shard.subscriptions().publish(vec![publication]);
+    while bench.exchange.message_bytes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.send("UNSUBSCRIBE");
+    assert_eq!(bench.got(), "*3 $7 message $1 a $1 m *3 $11 unsubscribe $1 a :0 ");
+}
+
+#[test]
+fn names_and_patterns_are_bounded() {
+    let mut bench = Bench::new();
+    let long = "x".repeat(1025);
+    let refusal = "-ERR the name of a channel, or the pattern, is longer than 1024 bytes ";
+    assert_eq!(bench.says(&format!("SUBSCRIBE a {long}")), refusal);
+    assert_eq!(bench.says(&format!("PSUBSCRIBE {long}")), refusal);
+    assert!(bench.says(&format!("PUBSUB CHANNELS {long}")).starts_with("-ERR the pattern"));
+    let patterns = (0..1025).map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
+    assert!(bench.says(&format!("PSUBSCRIBE {patterns}")).starts_with("-ERR too many patterns"));
+    assert_eq!(bench.asked(), "");
 }
 
 #[test]
@@ -694,7 +728,7 @@ fn the_number_of_subscribers_is_this_nodes_also_in_a_transaction() {
     let mut bench = Bench::new();
     let subscriptions = bench.exchange.front.shard.subscriptions();
     let _mailbox = subscriptions.open(ConnId(99), 1000);
-    subscriptions.subscribe(ConnId(99), Topic::Pattern, &Bytes::from_static(b"n*"));
+    subscriptions.subscribe(ConnId(99), Topic::Pattern, &[Bytes::from_static(b"n*")]);
     bench.send("PUBLISH news x").answer(Reply::Integer(0)).send("SPUBLISH news x").answer(Reply::Integer(0));
     assert_eq!(bench.got(), ":1 :0 ");
     bench.send("MULTI").send("PUBLISH news x").send("SUBSCRIBE a");

@@ -5,7 +5,7 @@
 //! has just started; and once it is confirmed, every later one.
 
 use bytes::Bytes;
-use quorate_machine::Spec;
+use quorate_machine::{CHANNEL_BYTES_MAX, Spec};
 
 use super::FrontDoor;
 use crate::{
@@ -17,22 +17,16 @@ use crate::{
 /// Subscriptions of one connection. They are kept in memory for as long as it lives; no program comes near.
 const SUBSCRIPTIONS_MAX: usize = 1 << 16;
 
-/// What a connection listens to.
+/// Patterns of one connection: each message is compared with each of them.
+const PATTERNS_MAX: usize = 1 << 10;
+
+/// What a connection listens to, and what has come of it.
 #[derive(Debug)]
 pub(super) struct Listener {
     conn: ConnId,
     listening: Listening,
-    mail: Mail,
-}
-
-/// Where the connection's mailbox is.
-#[derive(Debug)]
-enum Mail {
-    /// It never subscribed.
-    None,
-    /// Opened, and not yet collected by the connection's task.
-    Opened(Mailbox),
-    Collected,
+    /// Since the first subscription.
+    mailbox: Option<Mailbox>,
 }
 
 /// What one of these commands does.
@@ -57,22 +51,20 @@ pub(super) fn verb(spec: &Spec) -> Option<(Verb, Topic)> {
 
 impl Listener {
     pub(super) fn new(conn: ConnId) -> Self {
-        Self { conn, listening: Listening::default(), mail: Mail::None }
+        Self { conn, listening: Listening::default(), mailbox: None }
     }
 
     pub(super) fn listening(&self) -> Listening {
         self.listening
     }
 
-    /// The mailbox, once, for the task that serves the connection.
-    pub(super) fn collect(&mut self) -> Option<Mailbox> {
-        match std::mem::replace(&mut self.mail, Mail::Collected) {
-            Mail::Opened(mailbox) => Some(mailbox),
-            before @ (Mail::None | Mail::Collected) => {
-                self.mail = before;
-                None
-            }
-        }
+    pub(super) fn mailbox(&mut self) -> Option<&mut Mailbox> {
+        self.mailbox.as_mut()
+    }
+
+    /// Bytes of the messages that wait.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.mailbox.as_ref().map_or(0, Mailbox::waiting_bytes)
     }
 
     /// In version 2 of the protocol nothing tells a message from a reply, so that a connection which listens may do
@@ -98,56 +90,65 @@ impl Listener {
         listens.then(|| Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(said)]))
     }
 
-    /// Why so many more subscriptions are not taken, if they are not.
-    pub(super) fn excess(&self, more: usize) -> Option<Reply> {
+    /// Why these subscriptions are not taken, if they are not.
+    pub(super) fn refuse_names(&self, topic: Topic, names: &[Bytes]) -> Option<Reply> {
         let Listening { channels, patterns, sharded, .. } = self.listening;
-        let too_many = channels + patterns + sharded + more > SUBSCRIPTIONS_MAX;
-        too_many.then(|| Reply::error("ERR too many subscriptions of one connection: 65536 are allowed"))
+        if names.iter().any(|name| name.len() > CHANNEL_BYTES_MAX) {
+            Some(Reply::error("ERR the name of a channel, or the pattern, is longer than 1024 bytes"))
+        } else if channels + patterns + sharded + names.len() > SUBSCRIPTIONS_MAX {
+            Some(Reply::error("ERR too many subscriptions of one connection: 65536 are allowed"))
+        } else if topic == Topic::Pattern && patterns + names.len() > PATTERNS_MAX {
+            Some(Reply::error("ERR too many patterns of one connection: 1024 are allowed"))
+        } else {
+            None
+        }
     }
 
     /// Begins to listen; one confirmation for each name.
-    pub(super) fn subscribe(&mut self, front: &FrontDoor, topic: Topic, names: &[Bytes]) -> Vec<Reply> {
+    pub(super) fn subscribe(&mut self, front: &FrontDoor, topic: Topic, names: Vec<Bytes>) -> Vec<Reply> {
         let subscriptions = front.shard.subscriptions();
-        if let Mail::None = self.mail {
-            self.mail = Mail::Opened(subscriptions.open(self.conn, front.limits.output_bytes_max));
-        }
+        let (conn, bytes_max) = (self.conn, front.limits.output_bytes_max);
+        self.mailbox.get_or_insert_with(|| subscriptions.open(conn, bytes_max));
+        let after_each = subscriptions.subscribe(conn, topic, &names);
         let word = match topic {
             Topic::Channel => "subscribe",
             Topic::Pattern => "psubscribe",
             Topic::Sharded => "ssubscribe",
         };
-        let confirm = |name: &Bytes| {
-            self.listening = subscriptions.subscribe(self.conn, topic, name);
-            confirmation(word, Reply::Bulk(name.clone()), self.listening.count(topic))
-        };
-        names.iter().map(confirm).collect()
+        self.confirm(word, topic, names, after_each)
     }
 
     /// Listens no more to these names, or without any to none of the topic; one confirmation for each name, and one
-    /// if there is none.
-    pub(super) fn unsubscribe(&mut self, front: &FrontDoor, topic: Topic, names: &[Bytes]) -> Vec<Reply> {
+    /// if there is none. What is in the mailbox by then was sent before, and must be read before they are.
+    pub(super) fn unsubscribe(&mut self, front: &FrontDoor, topic: Topic, names: Vec<Bytes>) -> Vec<Reply> {
         let subscriptions = front.shard.subscriptions();
+        let names = if names.is_empty() { subscriptions.names_of(self.conn, topic) } else { names };
+        let after_each = subscriptions.unsubscribe(self.conn, topic, &names);
         let word = match topic {
             Topic::Channel => "unsubscribe",
             Topic::Pattern => "punsubscribe",
             Topic::Sharded => "sunsubscribe",
         };
-        let all = if names.is_empty() { subscriptions.names_of(self.conn, topic) } else { names.to_vec() };
-        if all.is_empty() {
+        if names.is_empty() {
             return vec![confirmation(word, Reply::Null, self.listening.count(topic))];
         }
-        let confirm = |name: Bytes| {
-            self.listening = subscriptions.unsubscribe(self.conn, topic, &name);
-            confirmation(word, Reply::Bulk(name), self.listening.count(topic))
-        };
-        all.into_iter().map(confirm).collect()
+        self.confirm(word, topic, names, after_each)
     }
 
-    /// Listens to nothing more, without a word.
-    pub(super) fn unsubscribe_all(&mut self, front: &FrontDoor) {
-        for topic in [Topic::Channel, Topic::Pattern, Topic::Sharded] {
-            self.unsubscribe(front, topic, &[]);
-        }
+    fn confirm(
+        &mut self,
+        word: &'static str,
+        topic: Topic,
+        names: Vec<Bytes>,
+        after_each: Vec<Listening>,
+    ) -> Vec<Reply> {
+        self.listening = after_each.last().copied().unwrap_or_default();
+        let counts = after_each.iter().map(|listening| listening.count(topic));
+        names
+            .into_iter()
+            .zip(counts)
+            .map(|(name, count)| confirmation(word, Reply::Bulk(name), count))
+            .collect()
     }
 }
 

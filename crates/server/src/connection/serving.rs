@@ -60,8 +60,6 @@ pub(super) struct Connection {
     exchange: Exchange,
     decoder: Decoder,
     answers: Answers,
-    /// Since the first subscription.
-    mailbox: Option<Mailbox>,
     share: Share,
     read_bytes: usize,
     /// Since when the client has taken none of the output that waits for it; none if none waits.
@@ -127,7 +125,6 @@ impl Connection {
             exchange: Exchange::new(front.clone(), client.clone()),
             decoder: Decoder::new(front.limits.frame),
             answers: Answers::new(answers, front.limits.output_bytes_max),
-            mailbox: None,
             share: Share::new(front.budget.clone()),
             read_bytes: READ_BYTES_MIN,
             stalled_since: None,
@@ -274,13 +271,14 @@ impl Connection {
         let is_waiting = self.exchange.is_waiting();
         let read_bytes = self.next_read_bytes();
         let has_output = !self.exchange.output().is_empty();
-        let has_room = self.exchange.output_bytes() < OUTPUT_READY_BYTES;
+        let takes_messages = self.exchange.output_bytes() < OUTPUT_READY_BYTES && self.exchange.is_open();
+        let (output, mailbox) = self.exchange.ends();
+        // Not biased: a busy channel gives something to write at every turn, and the client must be heard as well.
         tokio::select! {
-            biased;
             () = self.presence.client.killed() => Event::Killed,
-            wrote = writer.write(self.exchange.output()), if has_output => Event::Wrote(wrote),
+            wrote = writer.write(output), if has_output => Event::Wrote(wrote),
             () = self.answers.arrive() => Event::Answers,
-            message = next_message(&mut self.mailbox), if has_room => Event::Message(message),
+            message = next_message(mailbox), if takes_messages => Event::Message(message),
             read = reader.read_buf(self.decoder.space(read_bytes)), if may_read => Event::Read(read),
             () = changed(&mut self.status), if is_waiting => Event::StatusChanged,
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => Event::Deadline,
@@ -289,8 +287,7 @@ impl Connection {
 
     /// Reply bytes that the client has not taken, encoded or not.
     fn unread_bytes(&self) -> usize {
-        let messages = self.mailbox.as_ref().map_or(0, Mailbox::waiting_bytes);
-        self.exchange.output_bytes() + self.answers.held_bytes() + messages
+        self.exchange.output_bytes() + self.answers.held_bytes() + self.exchange.message_bytes()
     }
 
     /// Whether the next command may be executed: not while the replies to earlier ones pile up.
@@ -343,7 +340,7 @@ impl Connection {
             Event::Read(Err(error)) | Event::Wrote(Err(error)) => Err(End::Socket(error)),
             Event::Answers | Event::Deadline | Event::StatusChanged => Ok(()),
             Event::Message(Some(message)) => {
-                self.exchange.receive(&message);
+                self.exchange.receive_one(&message);
                 Ok(())
             }
             Event::Message(None) => Err(End::Cut(MISSES_MESSAGES)),
@@ -376,13 +373,8 @@ impl Connection {
             let Some(answer) = self.answers.next() else { break };
             self.exchange.answer(answer).map_err(End::Closed)?;
         }
-        if let Some(mailbox) = self.exchange.collect_mailbox() {
-            self.mailbox = Some(mailbox);
-        }
-        while self.exchange.output_bytes() < OUTPUT_READY_BYTES
-            && let Some(message) = self.mailbox.as_mut().and_then(Mailbox::take)
-        {
-            self.exchange.receive(&message);
+        if self.exchange.is_open() {
+            self.exchange.receive(OUTPUT_READY_BYTES);
         }
         match self.answers.is_over() {
             true => Err(End::Closed("the shard has stopped")),
@@ -415,7 +407,7 @@ async fn changed<T>(status: &mut watch::Receiver<T>) {
 }
 
 /// The next message of a mailbox; without one there will never be any.
-async fn next_message(mailbox: &mut Option<Mailbox>) -> Option<Arc<Message>> {
+async fn next_message(mailbox: Option<&mut Mailbox>) -> Option<Arc<Message>> {
     match mailbox {
         Some(mailbox) => mailbox.next().await,
         None => std::future::pending().await,

@@ -120,7 +120,7 @@ fn stats(section: &mut Section<'_>) {
     section.field("rejected_connections", rejected);
     let subscriptions = section.front.shard.subscriptions();
     let [channels, patterns, sharded] =
-        [Topic::Channel, Topic::Pattern, Topic::Sharded].map(|topic| subscriptions.names(topic).len());
+        [Topic::Channel, Topic::Pattern, Topic::Sharded].map(|topic| subscriptions.count(topic));
     section.field("pubsub_channels", channels);
     section.field("pubsub_patterns", patterns);
     section.field("pubsubshard_channels", sharded);
