@@ -59,6 +59,11 @@ pub enum KeySpec {
         /// The place of the count.
         count_at: usize,
     },
+    /// The first argument, and so many as the one at `count_at` says, which follow it.
+    DestinationAndCounted {
+        /// The place of the count.
+        count_at: usize,
+    },
 }
 
 impl KeySpec {
@@ -77,6 +82,7 @@ impl KeySpec {
         match self {
             Self::None | Self::Counted { .. } => (0, 0, 0),
             Self::Range { first, last, step } => (first, last, step),
+            Self::DestinationAndCounted { .. } => (1, 1, 1),
         }
     }
 
@@ -96,6 +102,10 @@ impl KeySpec {
                 let first = count_at + 1;
                 let end = first.checked_add(usize::try_from(count).ok()?)?;
                 args.get(first..end).map(<[Bytes]>::to_vec)
+            }
+            Self::DestinationAndCounted { count_at } => {
+                let counted = Self::Counted { count_at }.keys(args)?;
+                Some(args.get(1).cloned().into_iter().chain(counted).collect())
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::settings::Limits;
 /// What a command took beyond what its arguments and its reply tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
-    /// Keys and elements that were looked at one after another, pages by [`of_pages`], changes by [`CHANGE`].
+    /// Keys and elements that were looked at one after another, pages by [`of_pages`], changes by [`of_changes`].
     pub(crate) visited: u64,
     /// Bytes of values that were copied.
     pub(crate) copied_bytes: u64,
@@ -45,11 +45,16 @@ pub(crate) fn of_flushed_pages(pages: usize) -> u64 {
 }
 
 /// What it takes to put an element into a collection, or to take one out, in visits: a way down its trees.
-pub(crate) const CHANGE: u64 = 8;
+const CHANGE: u64 = 8;
 
 /// What it costs to change so many elements.
 pub(crate) fn of_changes(elements: usize) -> u64 {
-    CHANGE * elements as u64
+    CHANGE.saturating_mul(elements as u64)
+}
+
+/// What it costs to take so many out of a collection of `len`. All of them go at once, with the key.
+pub(crate) fn of_removals(len: usize, removed: usize) -> u64 {
+    if removed == len { removed as u64 } else { of_changes(removed) }
 }
 
 /// What the change of one element copies at the most where a journal or a snapshot holds the collection: the nodes on

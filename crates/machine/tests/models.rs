@@ -401,6 +401,21 @@ fn a_scan_meets_every_member_that_stays_once() {
     assert!(turn > 10, "in steps");
 }
 
+/// A key may be named many times over, so that arguments of some KiB could ask for hours of work.
+#[test]
+fn a_combination_is_bounded_however_often_a_set_is_named() {
+    let mut driver = Driver::new();
+    let members: Vec<String> = (0..4000).map(|member| format!("{member}")).collect();
+    driver.command(0, &args(&[&["ZADD".to_owned(), "k".to_owned()][..], &members].concat()));
+    for (command, times, is_refused) in
+        [("ZUNION", 300, false), ("ZUNION", 700, true), ("ZDIFF", 700, true), ("ZINTERCARD", 700, true)]
+    {
+        let count = times.to_string();
+        let words: Vec<&str> = [command, &count].into_iter().chain(std::iter::repeat_n("k", times)).collect();
+        assert_eq!(driver.command(0, &args(&words)).is_error(), is_refused, "{command} {times}");
+    }
+}
+
 /// A script pays for what a command will go through before it is run.
 #[test]
 fn what_goes_through_a_large_collection_is_paid_for() {
@@ -428,4 +443,37 @@ fn what_goes_through_a_large_collection_is_paid_for() {
     assert_eq!(driver.command(0, &args(&["LLEN", "l"])), Reply::Integer(20_000));
     assert_eq!(driver.command(0, &args(&["ZCARD", "z"])), Reply::Integer(20_000));
     assert_eq!(driver.command(0, &args(&["EXISTS", "d"])), Reply::Integer(0));
+}
+
+proptest! {
+    #[test]
+    fn combinations_are_those_of_maps(
+        sets in vec(proptest::collection::btree_map(member(), -6..6i64, 0..30), 1..4),
+    ) {
+        let mut driver = Driver::new();
+        let keys: Vec<String> = (0..sets.len()).map(|number| format!("k{number}")).collect();
+        for (key, set) in keys.iter().zip(&sets) {
+            for (name, score) in set {
+                driver.command(0, &args(&["ZADD", key, &score.to_string(), name]));
+            }
+        }
+        let mut ask = |name: &str| {
+            let count = keys.len().to_string();
+            let words: Vec<&str> = [name, &count].into_iter().chain(keys.iter().map(String::as_str)).collect();
+            show(&driver.command(0, &args(&[&words[..], &["WITHSCORES"]].concat())))
+        };
+        let (mut union, mut counts) = (Scores::new(), BTreeMap::new());
+        for (name, score) in sets.iter().flatten() {
+            *union.entry(name.clone()).or_default() += score;
+            *counts.entry(name.clone()).or_insert(0) += 1;
+        }
+        let expected = |scores: &Scores| show(&Reply::Pairs(ordered(scores).iter().map(pair_reply).collect()));
+        prop_assert_eq!(ask("ZUNION"), expected(&union));
+        let mut common = union.clone();
+        common.retain(|name, _| counts[name] == sets.len());
+        prop_assert_eq!(ask("ZINTER"), expected(&common));
+        let mut only: Scores = sets[0].clone();
+        only.retain(|name, _| counts[name] == 1);
+        prop_assert_eq!(ask("ZDIFF"), expected(&only));
+    }
 }

@@ -123,30 +123,44 @@ fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> {
 }
 
 fn key_specs(spec: &Spec) -> Vec<Reply> {
-    let integer = |value: i32| Reply::Integer(i64::from(value));
-    let (begin, kind, find) = match spec.keys {
-        KeySpec::None => return Vec::new(),
-        KeySpec::Range { first, last, step } => {
-            // Relative to the first key, unless counted from the end.
-            let last = if last < 0 { last } else { last - first };
-            let range = vec![("lastkey", integer(last)), ("keystep", integer(step)), ("limit", integer(0))];
-            (first, "range", range)
-        }
-        KeySpec::Counted { count_at } => {
-            let count_at = i32::try_from(count_at).unwrap_or(i32::MAX);
-            let counted = vec![("keynumidx", integer(0)), ("firstkey", integer(1)), ("keystep", integer(1))];
-            (count_at, "keynum", counted)
-        }
-    };
     let flags = if spec.is_readonly() { ["RO", "access"] } else { ["RW", "update"] };
+    match spec.keys {
+        KeySpec::None => Vec::new(),
+        KeySpec::Range { first, last, step } => vec![range_of_keys(first, last, step, flags)],
+        KeySpec::Counted { count_at } => vec![counted_keys(count_at, flags)],
+        KeySpec::DestinationAndCounted { count_at } => {
+            vec![range_of_keys(1, 1, 1, ["OW", "update"]), counted_keys(count_at, ["RO", "access"])]
+        }
+    }
+}
+
+fn range_of_keys(first: i32, last: i32, step: i32, flags: [&'static str; 2]) -> Reply {
+    // Relative to the first key, unless counted from the end.
+    let last = if last < 0 { last } else { last - first };
+    key_spec(first, flags, "range", [("lastkey", last), ("keystep", step), ("limit", 0)])
+}
+
+fn counted_keys(count_at: usize, flags: [&'static str; 2]) -> Reply {
+    let count_at = i32::try_from(count_at).unwrap_or(i32::MAX);
+    key_spec(count_at, flags, "keynum", [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)])
+}
+
+fn key_spec(
+    begin: i32,
+    flags: [&'static str; 2],
+    kind: &'static str,
+    find: [(&'static str, i32); 3],
+) -> Reply {
+    let integer = |value: i32| Reply::Integer(i64::from(value));
+    let find = find.map(|(name, value)| (name, integer(value))).to_vec();
     let begin_search =
         vec![("type", Reply::bulk("index")), ("spec", fields(vec![("index", integer(begin))]))];
     let find_keys = vec![("type", Reply::bulk(kind)), ("spec", fields(find))];
-    vec![fields(vec![
+    fields(vec![
         ("flags", Reply::Set(texts(flags.into_iter()))),
         ("begin_search", fields(begin_search)),
         ("find_keys", fields(find_keys)),
-    ])]
+    ])
 }
 
 fn command_docs(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

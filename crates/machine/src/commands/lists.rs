@@ -172,11 +172,10 @@ pub(super) fn pop(
         End::First => list.range(0, count).cloned().map(Reply::Bulk).collect(),
         End::Last => list.range(len - count, len).rev().cloned().map(Reply::Bulk).collect(),
     };
-    context.spent.visited += count as u64;
+    context.spent.visited += work::of_removals(len, count);
     if count == len {
         context.remove(key);
     } else if count > 0 {
-        context.spent.visited += work::of_changes(count);
         context.edit(key, |list: &mut List| (0..count).for_each(|_| drop(take(list, end))));
     }
     Ok(Some(taken))
@@ -184,7 +183,8 @@ pub(super) fn pop(
 
 fn price_of_pop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let count = args.get(2).map_or(1, |count| parse_count(count).unwrap_or(0));
-    count.min(len(context, &args[1])) as u64
+    let len = len(context, &args[1]);
+    work::of_removals(len, count.min(len))
 }
 
 fn pop_from(context: &mut Context<'_>, args: &[Bytes], end: End, name: &str) -> Result<Reply, Reply> {
@@ -212,7 +212,8 @@ fn rpop(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 fn price_of_lmpop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(popping) = Popping::parse(&args[1..], End::of_list) else { return 0 };
     let first = popping.keys.iter().find(|key| context.exists(key));
-    first.map_or(0, |key| popping.count.min(len(context, key)) as u64)
+    let len = first.map_or(0, |key| len(context, key));
+    work::of_removals(len, popping.count.min(len))
 }
 
 /// Takes elements out of the first of the lists that exists, and answers them with its key.
@@ -243,6 +244,7 @@ pub(super) fn transfer(
     };
     let element = outermost.cloned().unwrap_or_default();
     if source == destination {
+        context.spent.copied_bytes += element.len() as u64;
         context.edit(source, |list: &mut List| {
             let element = take(list, from);
             put(list, to, &element);

@@ -20,6 +20,7 @@ mod scripting;
 mod server;
 mod set_algebra;
 mod sets;
+mod sorted_set_combinations;
 mod sorted_set_picks;
 mod sorted_set_ranges;
 mod sorted_sets;
@@ -44,6 +45,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     sorted_sets::COMMANDS,
     sorted_set_ranges::COMMANDS,
     sorted_set_picks::COMMANDS,
+    sorted_set_combinations::COMMANDS,
     keys::COMMANDS,
     expiry::COMMANDS,
     scan::COMMANDS,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::popping::{End, Popping, parse_count};
 use super::scan::{price_of_entries, scan_entries};
-use super::sorted_set_ranges::{pair, removal_cost, remove_ranks};
+use super::sorted_set_ranges::{pair, remove_ranks};
 use super::sorted_sets::{len, read, score_reply, write};
 use crate::command::{KeySpec, Spec};
 use crate::context::Context;
@@ -15,6 +15,7 @@ use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
 use crate::value::SortedSet;
+use crate::work;
 
 pub(crate) const COMMANDS: &[Spec] = &[
     write("zpopmin", -2, zpopmin).with(Flags::FAST).priced(price_of_pop).doc(
@@ -69,7 +70,7 @@ pub(super) fn pop(
 fn price_of_pop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let count = args.get(2).map_or(1, |count| parse_count(count).unwrap_or(0));
     let len = len(context, &args[1]);
-    removal_cost(len, count.min(len))
+    work::of_removals(len, count.min(len))
 }
 
 /// A single member comes with its score, several are pairs.
@@ -99,7 +100,7 @@ fn price_of_zmpop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(popping) = Popping::parse(&args[1..], End::of_order) else { return 0 };
     let first = popping.keys.iter().find(|key| context.exists(key));
     let len = first.map_or(0, |key| len(context, key));
-    removal_cost(len, popping.count.min(len))
+    work::of_removals(len, popping.count.min(len))
 }
 
 /// Takes members out of the first of the sorted sets that exists, and answers them with its key.

@@ -273,7 +273,7 @@ pub(super) fn pair(ranked: &Ranked) -> (Reply, Reply) {
     (Reply::Bulk(ranked.name.clone()), score_reply(ranked.score))
 }
 
-fn members_reply<'a>(members: impl Iterator<Item = &'a Ranked>, with_scores: bool) -> Reply {
+pub(super) fn members_reply<'a>(members: impl Iterator<Item = &'a Ranked>, with_scores: bool) -> Reply {
     if with_scores {
         Reply::Pairs(members.map(pair).collect())
     } else {
@@ -338,15 +338,10 @@ fn zlexcount(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> 
     count(context, args, By::Name)
 }
 
-/// What it takes to remove so many members: all of them go at once.
-pub(super) fn removal_cost(len: usize, removed: usize) -> u64 {
-    if removed == len { removed as u64 } else { work::of_changes(removed) }
-}
-
 /// Removes the members of a range of ranks from the sorted set at a key.
 pub(super) fn remove_ranks(context: &mut Context<'_>, key: &[u8], ranks: Range<usize>) {
     let len = len(context, key);
-    context.spent.visited += removal_cost(len, ranks.len());
+    context.spent.visited += work::of_removals(len, ranks.len());
     if ranks.len() == len {
         context.remove(key);
     } else if !ranks.is_empty() {
@@ -364,7 +359,7 @@ fn price_of_removal(context: &Context<'_>, args: &[Bytes]) -> u64 {
     };
     let set = context.collection::<SortedSet>(&args[1]).ok().flatten();
     let interval = Interval::parse(by, &args[2], &args[3]).ok();
-    set.zip(interval).map_or(0, |(set, interval)| removal_cost(set.len(), interval.ranks(set).len()))
+    set.zip(interval).map_or(0, |(set, interval)| work::of_removals(set.len(), interval.ranks(set).len()))
 }
 
 fn remove_range(context: &mut Context<'_>, args: &[Bytes], by: By) -> Result<Reply, Reply> {

@@ -72,9 +72,8 @@ impl List {
     /// Takes out all elements but those of a range, or builds a list of these, whichever are fewer.
     pub(crate) fn trim(&mut self, kept: Range<usize>) {
         if kept.len() < self.len() / 2 {
-            let mut list = Self::default();
-            self.range(kept.start, kept.end).for_each(|element| list.push_back(element));
-            *self = list;
+            self.elements = self.range(kept.start, kept.end).cloned().collect();
+            self.bytes = self.elements.iter().map(|element| Self::element_bytes(element)).sum();
             return;
         }
         (kept.end..self.len()).rev().for_each(|place| drop(self.remove(place)));

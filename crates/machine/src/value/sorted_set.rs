@@ -12,7 +12,7 @@ use super::sequence::{Iter, Sequence};
 const RANKED_BYTES: usize = 64;
 
 /// A member's score: any double but NaN. Both zeros are one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Score(f64);
 
 impl Score {
