@@ -63,6 +63,11 @@ fn ctrl_c_ends_all_in_time_also_with_one_node_dead_and_one_stopped_and_the_data_
 fn a_clean_stop_warns_of_nothing() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(3));
     let mut process = up(port, folder.path(), &["--ephemeral"]);
+    for node in port..port + 3 {
+        eventually("each node hears the others", || {
+            status(node).filter(|status| status.peers.iter().all(|peer| peer.heard_ms_ago.is_some()))
+        });
+    }
     process.signal(Signal::INT);
     process.await_line("all nodes have stopped");
     assert_eq!(process.end().code(), Some(0));
