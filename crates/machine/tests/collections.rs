@@ -228,7 +228,7 @@ proptest! {
             let found = read(&mut driver, key);
             prop_assert_eq!(found.as_ref(), model.get(key), "{}", key);
         }
-        let chunks: Vec<Bytes> = driver.machine.snapshot().map(Bytes::from).collect();
+        let chunks: Vec<Bytes> = driver.machine.snapshot().collect();
         let restored = Machine::restore(chunks).expect("an undamaged snapshot");
         prop_assert_eq!(restored.hash(), driver.machine.hash());
     }

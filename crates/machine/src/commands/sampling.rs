@@ -43,7 +43,8 @@ impl Sample {
     pub(super) fn visits(self, len: usize) -> usize {
         match self {
             Self::Distinct(count) => count.min(len),
-            Self::Repeated(count) => count.min(count.saturating_mul(len)),
+            Self::Repeated(_) if len == 0 => 0,
+            Self::Repeated(count) => count,
         }
     }
 
