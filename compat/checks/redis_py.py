@@ -1,4 +1,4 @@
-"""redis-py, newest and 5.x: the client's own lock, pipeline and script tests, sync and asyncio"""
+"""redis-py, newest and 5.x: the client's own tests of locks, pipelines, scripts and channels, sync and asyncio"""
 
 import os
 import re
@@ -15,6 +15,8 @@ OTHER_TESTS = [
     "tests/test_asyncio/test_pipeline.py",
     "tests/test_scripting.py",
     "tests/test_asyncio/test_scripting.py",
+    "tests/test_pubsub.py",
+    "tests/test_asyncio/test_pubsub.py",
 ]
 # How often a test that fails is run. The client's tests measure times with a tolerance of 50 ms, which a busy machine
 # exceeds now and then; what is wrong with the server goes wrong again.
@@ -22,11 +24,7 @@ RUNS_MAX = 3
 # Tests that must fail on Quorate, since they need what it does not have. One that passes has to go from this list.
 # No lock test stands here, ever.
 MISSING = {
-    "test_pipeline": "sorted sets",
-    "test_exec_error_in_response": "lists",
     "test_pipeline_with_bitfield": "bit fields",
-    "test_send_set_commands_over_pipeline": "hashes",
-    "test_send_set_commands_over_async_pipeline": "hashes",
     "test_watch_exec_no_unwatch": "MONITOR",
     "test_watch_reset_unwatch": "MONITOR",
     "test_eval_msgpack": "cmsgpack in scripts",
