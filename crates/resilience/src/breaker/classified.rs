@@ -1,0 +1,151 @@
+//! How results are read.
+
+use std::future::Future;
+
+use super::CircuitBreaker;
+use crate::error::Error;
+
+/// What a call says about the service.
+///
+/// ```
+/// # use quorate_resilience::breaker::Outcome;
+/// assert_eq!(Outcome::of(&"7".parse::<u32>()), Outcome::Success);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It works.
+    Success,
+    /// It does not.
+    Failure,
+    /// Nothing, such as an error that the caller made. A probe that ends so gives its place to another.
+    Ignored,
+}
+
+impl Outcome {
+    /// The usual reading: `Ok` is a success, `Err` a failure.
+    ///
+    /// ```
+    /// # use quorate_resilience::breaker::Outcome;
+    /// assert_eq!(Outcome::of(&"x".parse::<u32>()), Outcome::Failure);
+    /// ```
+    #[inline]
+    pub fn of<T, E>(result: &Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Success,
+            Err(_) => Self::Failure,
+        }
+    }
+}
+
+/// A reading of results: a closure, or `()` for the [usual one](Outcome::of).
+///
+/// ```
+/// use quorate_resilience::breaker::{Classify, Outcome};
+///
+/// fn outcome(reading: impl Classify<u16, String>) -> Outcome {
+///     reading.outcome(&Ok(503))
+/// }
+/// assert_eq!(outcome(()), Outcome::Success);
+/// assert_eq!(outcome(|result: &Result<u16, String>| match result {
+///     Ok(500..) | Err(_) => Outcome::Failure,
+///     Ok(_) => Outcome::Success,
+/// }), Outcome::Failure);
+/// ```
+pub trait Classify<T, E> {
+    /// What this result says about the service.
+    fn outcome(&self, result: &Result<T, E>) -> Outcome;
+}
+
+impl<T, E> Classify<T, E> for () {
+    #[inline]
+    fn outcome(&self, result: &Result<T, E>) -> Outcome {
+        Outcome::of(result)
+    }
+}
+
+impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
+    #[inline]
+    fn outcome(&self, result: &Result<T, E>) -> Outcome {
+        self(result)
+    }
+}
+
+/// A breaker together with a reading of results; made by [`CircuitBreaker::classify`].
+///
+/// ```
+/// use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+/// use std::io::{Error, ErrorKind};
+///
+/// let files = CircuitBreaker::new().classify(|result: &Result<String, Error>| match result {
+///     Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Ignored,
+///     other => Outcome::of(other),
+/// });
+/// let _ = files.call_blocking(|| std::fs::read_to_string("/no such file"));
+/// assert_eq!(files.breaker().snapshot().consecutive_failures, 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Classified<C> {
+    breaker: CircuitBreaker,
+    pub(super) classify: C,
+}
+
+impl<C> Classified<C> {
+    pub(super) fn new(breaker: CircuitBreaker, classify: C) -> Self {
+        Self { breaker, classify }
+    }
+
+    /// The breaker itself.
+    ///
+    /// ```
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+    /// let reading = CircuitBreaker::new().classify(Outcome::of::<(), ()>);
+    /// reading.breaker().force_open();
+    /// ```
+    pub fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
+    }
+
+    /// As [`CircuitBreaker::call`].
+    ///
+    /// ```
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let reading = CircuitBreaker::new().classify(|_: &Result<u32, ()>| Outcome::Ignored);
+    /// assert_eq!(reading.call(async { Ok(7) }).await, Ok(7));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`CircuitBreaker::call`].
+    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        let permit = self.breaker.try_acquire()?;
+        let result = call.await;
+        permit.settle(self.classify.outcome(&result));
+        result.map_err(Error::Failed)
+    }
+
+    /// As [`CircuitBreaker::call_blocking`].
+    ///
+    /// ```
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+    /// let reading = CircuitBreaker::new().classify(|_: &Result<u32, ()>| Outcome::Ignored);
+    /// assert_eq!(reading.call_blocking(|| Ok(7)), Ok(7));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`CircuitBreaker::call`].
+    pub fn call_blocking<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        let permit = self.breaker.try_acquire()?;
+        let result = call();
+        permit.settle(self.classify.outcome(&result));
+        result.map_err(Error::Failed)
+    }
+}

@@ -1,0 +1,84 @@
+//! The half-open state: a few probes are let through, and their results decide.
+//!
+//! A probe has a number and a time of departure. Its place is free again when its permit is settled or dropped,
+//! or once it has been out for `half_open_timeout`: so that a hung call, a leaked permit or a cancelled task
+//! cannot keep the breaker from trying. Whether a result is late depends on the time alone, never on whether
+//! somebody has asked for the place meanwhile.
+
+use std::time::{Duration, Instant};
+
+use super::{Outcome, settings::Rules};
+
+/// What probes have shown so far.
+#[derive(Default)]
+pub(super) struct Trial {
+    /// Those on their way, oldest first; at most `half_open_max_calls`.
+    probes: Vec<Probe>,
+    begun: u64,
+    pub(super) successes: u32,
+    pub(super) failures: u32,
+}
+
+struct Probe {
+    id: ProbeId,
+    since: Instant,
+}
+
+/// Names a probe within its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProbeId(u64);
+
+/// Whether the probes have decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Undecided,
+    Close,
+    Open,
+}
+
+impl Trial {
+    /// Lets a probe through, if there is room for it.
+    pub(super) fn begin(&mut self, now: Instant, rules: &Rules) -> Option<ProbeId> {
+        if self.in_flight() >= rules.half_open_max_calls {
+            return None;
+        }
+        let id = ProbeId(self.begun);
+        self.begun += 1;
+        self.probes.push(Probe { id, since: now });
+        Some(id)
+    }
+
+    /// Takes back what has been out for too long, and tells how many that were.
+    pub(super) fn take_back_hung(&mut self, now: Instant, timeout: Duration) -> usize {
+        let before = self.probes.len();
+        self.probes.retain(|probe| now.saturating_duration_since(probe.since) < timeout);
+        before - self.probes.len()
+    }
+
+    /// A probe's end frees its place. `false` if it had lost it before.
+    pub(super) fn end(&mut self, id: ProbeId) -> bool {
+        let place = self.probes.iter().position(|probe| probe.id == id);
+        place.map(|index| self.probes.remove(index)).is_some()
+    }
+
+    /// Counts a result.
+    pub(super) fn count(&mut self, outcome: Outcome, rules: &Rules) -> Verdict {
+        match outcome {
+            Outcome::Ignored => return Verdict::Undecided,
+            Outcome::Success => self.successes += 1,
+            Outcome::Failure => self.failures += 1,
+        }
+        let wanted = rules.success_threshold;
+        match rules.half_open_failure_rate {
+            None if self.failures > 0 => Verdict::Open,
+            None if self.successes >= wanted => Verdict::Close,
+            Some(rate) if f64::from(self.failures) / f64::from(wanted) >= rate => Verdict::Open,
+            Some(_) if self.successes + self.failures >= wanted => Verdict::Close,
+            None | Some(_) => Verdict::Undecided,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> u32 {
+        u32::try_from(self.probes.len()).unwrap_or(u32::MAX)
+    }
+}
