@@ -120,11 +120,6 @@ impl Backoff {
         delay.min(self.cap)
     }
 
-    /// The greatest wait.
-    pub(crate) fn cap(&self) -> Duration {
-        self.cap
-    }
-
     fn of(growth: Growth) -> Self {
         Self { growth, cap: Duration::MAX }
     }

@@ -130,7 +130,7 @@ impl Script {
             }
             other => return Err(format!("unknown command {other}").into()),
         }
-        Ok(arguments.reject_next()?)
+        arguments.reject_next()
     }
 }
 

@@ -1,13 +1,27 @@
 //! Tests through the public interface, on clocks that stand still until they are moved.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the verdict")]
+
 mod backoff;
+mod budget;
+mod bulkhead;
 mod cancellation;
+mod composition;
 mod concurrency;
 mod events;
 mod golden;
+mod hedge;
+mod jitter;
+#[cfg(feature = "tower")]
+mod layers;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
 mod registry;
+mod retry;
+mod retry_after;
 mod sequential_model;
 mod settings;
+mod throttle;
 
 /// Makes each row of a table a test of its own: `name: expression => expected`.
 #[macro_export]

@@ -1,6 +1,7 @@
 //! Every interleaving of the breaker's protocol, as far as loom's bound goes: the sources of the breaker are
 //! compiled here once more, with loom's lock and atomic word in place of the standard library's.
 
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is the verdict")]
 #![expect(dead_code, unreachable_pub, unused_imports, reason = "these are modules of the library, in part")]
 
 #[path = "../../src/backoff.rs"]

@@ -1,0 +1,262 @@
+//! Retry: call again what failed for a reason that may pass, ever more slowly, and not for ever.
+//!
+//! * Waits grow exponentially up to a cap, and are spread by jitter, so that callers that failed together do
+//!   not come back together. Arithmetic saturates, and jitter never exceeds the cap.
+//! * A retry is made only if every limit allows it: attempts, time, and a [`RetryBudget`] that all callers of a
+//!   service share, so that retries cannot multiply the load of a service that is failing.
+//! * The last error comes back with the number of attempts, the time spent, and why there was no further one.
+//!
+//! **The composition** is Retry(Breaker(AttemptTimeout(call))): each attempt has its own time, a time-out is a
+//! failure in the breaker's eyes, and every attempt asks the breaker. A rejection is final unless the wait that
+//! it names fits in what is left of `max_elapsed`; [`Error::advice`] says so.
+//!
+//! ```
+//! use quorate_resilience::{CircuitBreaker, Error, Retry, timeout};
+//! use std::time::Duration;
+//!
+//! # async fn fetch() -> Result<u32, std::io::Error> { Ok(7) }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+//! let breaker = CircuitBreaker::new();
+//! let retry = Retry::builder().max_elapsed(Duration::from_secs(10)).build().unwrap().advise(Error::advice);
+//!
+//! let answer = retry
+//!     .run(|| async {
+//!         let call = timeout(Duration::from_secs(1), fetch());
+//!         breaker.call(call).await.map_err(Error::flatten)
+//!     })
+//!     .await;
+//! assert_eq!(answer.unwrap(), 7);
+//! # }
+//! ```
+//!
+//! Retry what is idempotent: an attempt that failed or timed out may have had its effect all the same.
+
+mod advice;
+mod budget;
+mod course;
+mod hint;
+mod jitter;
+#[cfg(feature = "tower")]
+mod layer;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::advice::{Advice, Advise, RetryIf};
+pub use self::budget::RetryBudget;
+pub use self::hint::retry_after;
+pub use self::jitter::Jitter;
+#[cfg(feature = "tower")]
+pub use self::layer::{RetryFuture, RetryLayer, RetryService};
+pub use self::settings::Builder;
+
+use self::course::Course;
+use self::settings::Plan;
+use crate::error::{Error, Shown};
+
+/// How to retry. Clones share the generator of jitter and the budget.
+///
+/// By default: 3 attempts, the first included; waits of 1 s, 2 s, .. up to 60 s, times a random factor from
+/// 0.5 up to 1; every error is retried.
+///
+/// ```
+/// use quorate_resilience::Retry;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() {
+/// let mut attempts = 0;
+/// let answer = Retry::new()
+///     .run(|| {
+///         attempts += 1;
+///         let attempt = attempts;
+///         async move { if attempt < 3 { Err("busy") } else { Ok(attempt) } }
+///     })
+///     .await;
+/// assert_eq!(answer.unwrap(), 3);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Retry<A = ()> {
+    plan: Arc<Plan>,
+    advise: A,
+}
+
+/// No attempt succeeded.
+///
+/// ```
+/// use quorate_resilience::{Error, Retry, clock::ManualClock, retry::GaveUp};
+///
+/// let retry = Retry::builder().clock(ManualClock::new()).build()?;
+/// let error = retry.run_blocking(|| Err::<(), _>("refused")).unwrap_err();
+/// assert_eq!((error.last, error.attempts), (Error::Failed("refused"), 3));
+/// assert_eq!(error.gave_up, GaveUp::Attempts);
+/// # Ok::<(), quorate_resilience::InvalidSetting>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{last} (after {attempts} attempts in {}: {gave_up})", Shown(*.elapsed))]
+#[non_exhaustive]
+pub struct RetryError<E> {
+    /// How the last attempt ended.
+    #[source]
+    pub last: Error<E>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// From the beginning of the first attempt to the end of the last one.
+    pub elapsed: Duration,
+    /// Why there was no further attempt.
+    pub gave_up: GaveUp,
+}
+
+/// Why there was no further attempt.
+///
+/// ```
+/// # use quorate_resilience::retry::GaveUp;
+/// assert_eq!(GaveUp::Budget.to_string(), "the retry budget is spent");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum GaveUp {
+    /// The error is one that no retry can mend.
+    #[error("the error is final")]
+    Final,
+    /// All attempts were made.
+    #[error("no attempts are left")]
+    Attempts,
+    /// The wait would have ended after `max_elapsed`.
+    #[error("no time is left")]
+    Time,
+    /// The service asked for a wait beyond `max_delay`.
+    #[error("the wait asked for is too long")]
+    Wait,
+    /// The callers of the service have retried enough for now.
+    #[error("the retry budget is spent")]
+    Budget,
+}
+
+impl Retry {
+    /// The defaults.
+    ///
+    /// ```
+    /// let retry = quorate_resilience::Retry::new();
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build().expect("the defaults are valid")
+    }
+
+    /// Other settings.
+    ///
+    /// ```
+    /// # use quorate_resilience::Retry;
+    /// let retry = Retry::builder().max_attempts(5).build()?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<A> Retry<A> {
+    /// Retries only the errors that `wanted` picks.
+    ///
+    /// ```
+    /// use quorate_resilience::Retry;
+    /// use std::io::{Error, ErrorKind};
+    ///
+    /// let retry = Retry::new().retry_if(|error: &Error| error.kind() == ErrorKind::Interrupted);
+    /// let error = retry.run_blocking(|| std::fs::read("/no such file")).unwrap_err();
+    /// assert_eq!(error.attempts, 1);
+    /// ```
+    pub fn retry_if<F>(&self, wanted: F) -> Retry<RetryIf<F>> {
+        self.advise(RetryIf(wanted))
+    }
+
+    /// Lets the error say whether, and after which wait, to retry.
+    ///
+    /// ```
+    /// use quorate_resilience::{Retry, retry::Advice};
+    /// use std::time::Duration;
+    ///
+    /// struct Status { code: u16, retry_after: Option<Duration> }
+    ///
+    /// let retry = Retry::new().advise(|status: &Status| match (status.code, status.retry_after) {
+    ///     (429 | 503, Some(wait)) => Advice::RetryAfter(wait),
+    ///     (500.., _) => Advice::Retry,
+    ///     _ => Advice::Stop,
+    /// });
+    /// ```
+    pub fn advise<B>(&self, advise: B) -> Retry<B> {
+        Retry { plan: Arc::clone(&self.plan), advise }
+    }
+
+    /// Makes a call until it succeeds or a limit is reached.
+    ///
+    /// The time spent counts from when the first attempt first gave way: up to then an asynchronous call has
+    /// spent none, and a call that succeeds at once need not pay for reading a clock.
+    ///
+    /// ```
+    /// # use quorate_resilience::Retry;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// assert_eq!(Retry::new().run(|| async { Ok::<_, ()>(7) }).await, Ok(7));
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The last attempt's, with how many there were and how long they took.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub async fn run<T, E, F>(&self, mut call: impl FnMut() -> F) -> Result<T, RetryError<E>>
+    where
+        F: Future<Output = Result<T, E>>,
+        A: Advise<E>,
+    {
+        let mut course = Course::begin(&self.plan);
+        loop {
+            match course.attempt(call()).await {
+                Ok(value) => {
+                    course.succeeded();
+                    return Ok(value);
+                }
+                Err(error) => tokio::time::sleep(course.failed(error, &self.advise)?).await,
+            }
+        }
+    }
+
+    /// Makes a call in this thread until it succeeds or a limit is reached. An attempt's own time-out does not
+    /// apply: nothing can cut a thread short.
+    ///
+    /// ```
+    /// # use quorate_resilience::Retry;
+    /// assert_eq!(Retry::new().run_blocking(|| "7".parse::<u32>()), Ok(7));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Retry::run).
+    pub fn run_blocking<T, E>(&self, mut call: impl FnMut() -> Result<T, E>) -> Result<T, RetryError<E>>
+    where
+        A: Advise<E>,
+    {
+        let mut course = Course::begin(&self.plan);
+        course.note_begin();
+        loop {
+            match call() {
+                Ok(value) => {
+                    course.succeeded();
+                    return Ok(value);
+                }
+                Err(error) => {
+                    let wait = course.failed(Error::Failed(error), &self.advise)?;
+                    self.plan.clock.sleep(wait);
+                }
+            }
+        }
+    }
+}
