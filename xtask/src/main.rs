@@ -4,6 +4,7 @@
 //! commands are its parts, to be run alone, and the longer runs that CI adds. Nothing here writes to a
 //! tracked file except `fix`, whose purpose that is.
 
+mod bench;
 mod compat;
 mod provision;
 mod sim;
@@ -29,6 +30,8 @@ enum Command {
     Fix,
     /// Run seeds of the deterministic simulator
     Sim(sim::Options),
+    /// Measure in release builds, beside peers: `bench resilience`
+    Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
     Compat(compat::Options),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Verify => verify::run(),
         Command::Fix => verify::fix(),
         Command::Sim(options) => sim::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Compat(options) => compat::run(&options),
     };
     match outcome {

@@ -33,6 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "quorate-client",
         ],
     ),
+    // Benches measure whatever can be measured; nothing depends on them.
+    ("quorate-benches", &["quorate-resilience"]),
     ("xtask", &[]),
 ];
 

@@ -58,7 +58,7 @@ pub(crate) struct CallWindow {
 }
 
 /// One call in a byte.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Mark(u8);
 
 impl Mark {
@@ -80,16 +80,21 @@ impl CallWindow {
         Self { ring: Vec::new(), size, oldest: 0, sum: Tally::default() }
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, failed: bool, slow: bool) -> Tally {
         let mark = Mark::of(failed, slow);
         if self.ring.len() < self.size {
             self.ring.push(mark);
-        } else {
-            let gone = std::mem::replace(&mut self.ring[self.oldest], mark);
-            self.sum.subtract(gone.tally());
-            self.oldest = if self.oldest + 1 == self.size { 0 } else { self.oldest + 1 };
+            self.sum.add(mark.tally());
+            return self.sum;
         }
-        self.sum.add(mark.tally());
+        let gone = std::mem::replace(&mut self.ring[self.oldest], mark);
+        self.oldest = if self.oldest + 1 == self.size { 0 } else { self.oldest + 1 };
+        // While all is well one success takes the place of another.
+        if gone != mark {
+            self.sum.subtract(gone.tally());
+            self.sum.add(mark.tally());
+        }
         self.sum
     }
 

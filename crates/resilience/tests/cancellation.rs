@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use quorate_resilience::breaker::{Builder, Cancellation};
+use quorate_resilience::breaker::{Builder, Cancellation, Outcome};
 use quorate_resilience::clock::TokioClock;
 use quorate_resilience::{CircuitBreaker, Error, State};
 use tokio::time::{advance, timeout};
@@ -91,7 +91,7 @@ async fn aborted_task_settles_its_permit() {
     let permit = breaker.try_acquire_owned().unwrap();
     let task = tokio::spawn(async move {
         pending::<()>().await;
-        permit.success();
+        permit.settle(Outcome::Success);
     });
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());

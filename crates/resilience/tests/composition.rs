@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::future::pending;
 use std::time::Duration;
 
-use quorate_resilience::breaker::Builder;
+use quorate_resilience::breaker::{Builder, Outcome};
 use quorate_resilience::clock::TokioClock;
 use quorate_resilience::retry::{GaveUp, Jitter};
-use quorate_resilience::{CircuitBreaker, Error, RejectedBy, Retry, RetryError, State, timeout};
+use quorate_resilience::{Bulkhead, CircuitBreaker, Error, RejectedBy, Retry, RetryError, State, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -92,4 +92,18 @@ async fn probing_circuit_ends_the_course() {
 async fn healthy_service_costs_one_attempt() {
     let breaker = breaker(CircuitBreaker::builder());
     assert_eq!(call(&breaker, None, "S").await, (Ok(()), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulkhead_within_does_not_speak_against_the_service() {
+    let breaker = breaker(CircuitBreaker::builder().failure_threshold(1));
+    let reading = breaker.classify(Outcome::of_guarded);
+    let bulkhead = Bulkhead::new(1, 0, SECOND).unwrap();
+    let nested = reading.call(bulkhead.call(async {
+        let refused = reading.call(bulkhead.call(async { Ok::<_, char>(()) })).await.map_err(Error::flatten);
+        assert!(matches!(refused, Err(Error::Rejected(rejected)) if rejected.by == RejectedBy::FullBulkhead));
+        Ok::<_, char>(())
+    }));
+    assert_eq!(nested.await, Ok(()));
+    assert_eq!(breaker.state(), State::Closed);
 }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use goldenscript::{Command, Context, Runner};
-use quorate_resilience::breaker::{Builder, Cancellation, Event, Outcome, Permit, RateRule, Snapshot};
+use quorate_resilience::breaker::{Builder, Cancellation, Event, Outcome, OwnedPermit, RateRule, Snapshot};
 use quorate_resilience::clock::ManualClock;
 use quorate_resilience::{Backoff, CircuitBreaker, Rejected};
 
@@ -33,7 +33,7 @@ struct Script {
     breaker: CircuitBreaker,
     clock: Arc<ManualClock>,
     trace: Arc<Mutex<Vec<String>>>,
-    permits: BTreeMap<String, Permit<'static>>,
+    permits: BTreeMap<String, OwnedPermit>,
 }
 
 impl Script {
@@ -76,7 +76,7 @@ impl Script {
         Ok(())
     }
 
-    fn acquire(&self) -> Result<Permit<'static>, Rejected> {
+    fn acquire(&self) -> Result<OwnedPermit, Rejected> {
         self.breaker.try_acquire_owned()
     }
 
@@ -91,7 +91,7 @@ impl Script {
         }
     }
 
-    fn take(&mut self, name: &str) -> Answer<Permit<'static>> {
+    fn take(&mut self, name: &str) -> Answer<OwnedPermit> {
         self.permits.remove(name).ok_or_else(|| format!("there is no permit {name}").into())
     }
 
@@ -144,7 +144,7 @@ impl Runner for Script {
     }
 }
 
-fn end(permit: Permit<'static>, letter: char) -> Answer<()> {
+fn end(permit: OwnedPermit, letter: char) -> Answer<()> {
     match letter {
         'S' => permit.settle(Outcome::Success),
         'F' => permit.settle(Outcome::Failure),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_resilience::breaker::Registry;
+use quorate_resilience::breaker::{Outcome, Registry};
 use quorate_resilience::clock::ManualClock;
 use quorate_resilience::{CircuitBreaker, State};
 
@@ -71,7 +71,7 @@ fn permit_on_its_way_keeps_its_breaker() {
     let permit = registry.get(1).try_acquire_owned().unwrap();
     clock.advance(IDLE * 2);
     registry.evict_idle();
-    permit.failure();
+    permit.settle(Outcome::Failure);
     assert_eq!(registry.get(1).state(), State::Open);
 }
 

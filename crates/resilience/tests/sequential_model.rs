@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use quorate_resilience::breaker::{Outcome, Permit, RateRule};
+use quorate_resilience::breaker::{Outcome, OwnedPermit, RateRule};
 use quorate_resilience::clock::ManualClock;
 use quorate_resilience::{CircuitBreaker, State};
 
@@ -154,7 +154,7 @@ fn breaker(settings: Settings, clock: Arc<ManualClock>) -> CircuitBreaker {
 fn agree(settings: Settings, steps: &[Step]) {
     let clock = Arc::new(ManualClock::new());
     let (breaker, mut model) = (breaker(settings, Arc::clone(&clock)), Model::new(settings));
-    let mut permits: BTreeMap<u64, Permit<'static>> = BTreeMap::new();
+    let mut permits: BTreeMap<u64, OwnedPermit> = BTreeMap::new();
     for step in steps {
         match step {
             Step::Begin => {

@@ -35,6 +35,27 @@ impl Outcome {
             Err(_) => Self::Failure,
         }
     }
+
+    /// The reading of a call that has guards of its own: what they refused says nothing about the service.
+    ///
+    /// ```
+    /// use quorate_resilience::{Bulkhead, CircuitBreaker, Error, breaker::Outcome};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let breaker = CircuitBreaker::new().classify(Outcome::of_guarded);
+    /// let bulkhead = Bulkhead::new(10, 100, Duration::from_secs(1)).unwrap();
+    /// let answer = breaker.call(bulkhead.call(async { Ok::<_, ()>(7) })).await.map_err(Error::flatten);
+    /// assert_eq!(answer, Ok(7));
+    /// # }
+    /// ```
+    pub fn of_guarded<T, E>(result: &Result<T, Error<E>>) -> Self {
+        match result {
+            Ok(_) => Self::Success,
+            Err(Error::Failed(_) | Error::TimedOut { .. }) => Self::Failure,
+            Err(Error::Rejected(_)) => Self::Ignored,
+        }
+    }
 }
 
 /// A reading of results: a closure, or `()` for the [usual one](Outcome::of).

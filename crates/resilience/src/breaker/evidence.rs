@@ -64,9 +64,10 @@ impl Evidence {
     }
 }
 
-/// A quotient is compared, not a product: `2 of 3` then reaches a rate written as `2.0 / 3.0`.
+/// A quotient is compared, not a product: `2 of 3` then reaches a rate written as `2.0 / 3.0`. While nothing is
+/// wrong there is nothing to divide: no rate is 0.
 fn trips(rule: &RateRule, tally: Tally) -> bool {
-    let reaches = |part: u64, rate: f64| part as f64 / tally.calls as f64 >= rate;
+    let reaches = |part: u64, rate: f64| part > 0 && part as f64 / tally.calls as f64 >= rate;
     tally.calls >= u64::from(rule.least_calls())
         && (rule.failure_rate.is_some_and(|rate| reaches(tally.failures, rate))
             || rule.slow.is_some_and(|slow| reaches(tally.slow, slow.rate)))

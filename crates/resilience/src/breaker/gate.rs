@@ -10,11 +10,12 @@
 //! interleavings.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::machine::{Machine, Ticket, Word};
 use super::settings::Rules;
+use super::trial::ProbeId;
 use super::{Cancellation, Outcome};
 use crate::clock::{Clock, Now};
 use crate::error::Rejected;
@@ -47,7 +48,7 @@ impl Gate {
             let begun = if self.times_calls { Some(self.clock.now()) } else { None };
             return Ok(Ticket { epoch: word.epoch(), probe: None, begun });
         }
-        self.step(Machine::admit)
+        self.ask()
     }
 
     #[inline]
@@ -59,12 +60,14 @@ impl Gate {
             Outcome::Failure => false,
         };
         if !(changes_nothing && word.epoch() == ticket.epoch) {
-            self.record(ticket, outcome);
+            let Ticket { epoch, probe, begun } = ticket;
+            self.record(epoch, probe, begun, outcome);
         }
     }
 
     /// The permit was dropped, so the call was given up.
     #[cold]
+    #[inline(never)]
     pub(super) fn settle_dropped(&self, ticket: Ticket, panicked: bool) {
         let lasted = |limit: Duration| {
             let begun = ticket.begun.unwrap_or_else(|| self.clock.now());
@@ -100,9 +103,17 @@ impl Gate {
         ask(&self.lock(), &mut Now::of(&*self.clock))
     }
 
+    /// Out of line, so that callers take in the few instructions of a lucky call only.
     #[cold]
     #[inline(never)]
-    fn record(&self, ticket: Ticket, outcome: Outcome) {
+    fn ask(&self) -> Result<Ticket, Rejected> {
+        self.step(Machine::admit)
+    }
+
+    /// A ticket comes in its parts, which travel in registers: a lucky call then need not lay it out in memory.
+    #[inline(never)]
+    fn record(&self, epoch: u64, probe: Option<ProbeId>, begun: Option<Instant>, outcome: Outcome) {
+        let ticket = Ticket { epoch, probe, begun };
         self.step(|machine, now| machine.record(ticket, outcome, now));
     }
 

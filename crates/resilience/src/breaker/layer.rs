@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{CircuitBreaker, Classified, Classify, Permit};
+use super::{CircuitBreaker, Classified, Classify, OwnedPermit};
 use crate::error::{Error, Rejected};
 
 /// Puts a breaker around a service. Services that are made by clones of one layer share the breaker.
@@ -129,7 +129,7 @@ pin_project! {
 pin_project! {
     #[project = AnswerProjection]
     enum Answer<F, C> {
-        Called { #[pin] call: F, permit: Option<Permit<'static>>, classify: C },
+        Called { #[pin] call: F, permit: Option<OwnedPermit>, classify: C },
         Rejected { rejected: Rejected },
     }
 }

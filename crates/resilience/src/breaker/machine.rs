@@ -148,11 +148,12 @@ impl Machine {
     }
 
     /// Lets time pass: the one place where it changes a state.
+    #[inline]
     pub(super) fn advance(&mut self, now: &mut Now<'_>) {
         match &mut self.phase {
             Phase::Open { since, lasts } => {
                 if now.since(*since) >= *lasts {
-                    self.enter(Phase::HalfOpen(Trial::default()));
+                    self.enter(Phase::HalfOpen(Trial::new()));
                 }
             }
             Phase::HalfOpen(trial) => {

@@ -38,7 +38,7 @@ pub use self::classified::{Classified, Classify, Outcome};
 pub use self::event::Event;
 #[cfg(feature = "tower")]
 pub use self::layer::{CircuitBreakerLayer, CircuitBreakerService, ResponseFuture};
-pub use self::permit::Permit;
+pub use self::permit::{OwnedPermit, Permit};
 pub use self::registry::Registry;
 pub use self::settings::{Builder, Cancellation, RateRule};
 pub use crate::window::Tally;
@@ -245,23 +245,23 @@ impl CircuitBreaker {
     /// [`Rejected`] if the call must not be made now.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Rejected> {
-        Ok(Permit::borrowed(&self.0, self.0.admit()?))
+        Ok(Permit::new(&self.0, self.0.admit()?))
     }
 
     /// A permit that borrows nothing, and so can go to another task.
     ///
     /// ```
-    /// # use quorate_resilience::CircuitBreaker;
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Outcome};
     /// let permit = CircuitBreaker::new().try_acquire_owned()?;
-    /// std::thread::spawn(move || permit.success()).join().unwrap();
+    /// std::thread::spawn(move || permit.settle(Outcome::Success)).join().unwrap();
     /// # Ok::<(), quorate_resilience::Rejected>(())
     /// ```
     ///
     /// # Errors
     ///
     /// [`Rejected`] if the call must not be made now.
-    pub fn try_acquire_owned(&self) -> Result<Permit<'static>, Rejected> {
-        Ok(Permit::owned(Arc::clone(&self.0), self.0.admit()?))
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, Rejected> {
+        Ok(OwnedPermit::new(Arc::clone(&self.0), self.0.admit()?))
     }
 
     /// This breaker with another reading of results.

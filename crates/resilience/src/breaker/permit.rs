@@ -1,6 +1,6 @@
 //! The right to make one call, and the duty to tell how it ended.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, mem, sync::Arc, thread};
 
 use super::{Outcome, gate::Gate, machine::Ticket};
 
@@ -17,32 +17,14 @@ use super::{Outcome, gate::Gate, machine::Ticket};
 /// ```
 #[must_use = "a permit that is dropped counts as a call that was given up"]
 pub struct Permit<'a> {
-    gate: Handle<'a>,
-    /// `None` once it is settled.
-    ticket: Option<Ticket>,
-}
-
-enum Handle<'a> {
-    Borrowed(&'a Gate),
-    Owned(Arc<Gate>),
-}
-
-impl Deref for Handle<'_> {
-    type Target = Gate;
-
-    #[inline]
-    fn deref(&self) -> &Gate {
-        match self {
-            Self::Borrowed(gate) => gate,
-            Self::Owned(gate) => gate,
-        }
-    }
+    gate: &'a Gate,
+    ticket: Ticket,
 }
 
 impl<'a> Permit<'a> {
     #[inline]
-    pub(super) fn borrowed(gate: &'a Gate, ticket: Ticket) -> Self {
-        Self { gate: Handle::Borrowed(gate), ticket: Some(ticket) }
+    pub(super) fn new(gate: &'a Gate, ticket: Ticket) -> Self {
+        Self { gate, ticket }
     }
 
     /// Tells how the call ended.
@@ -53,10 +35,11 @@ impl<'a> Permit<'a> {
     /// # Ok::<(), quorate_resilience::Rejected>(())
     /// ```
     #[inline]
-    pub fn settle(mut self, outcome: Outcome) {
-        if let Some(ticket) = self.ticket.take() {
-            self.gate.settle(ticket, outcome);
-        }
+    pub fn settle(self, outcome: Outcome) {
+        let (gate, ticket) = (self.gate, self.ticket);
+        // Forgotten first: a listener that panics must not have it settled twice.
+        mem::forget(self);
+        gate.settle(ticket, outcome);
     }
 
     /// The call succeeded.
@@ -84,23 +67,64 @@ impl<'a> Permit<'a> {
     }
 }
 
-impl Permit<'static> {
-    pub(super) fn owned(gate: Arc<Gate>, ticket: Ticket) -> Self {
-        Self { gate: Handle::Owned(gate), ticket: Some(ticket) }
-    }
-}
-
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.gate.settle_dropped(ticket, std::thread::panicking());
-        }
+        self.gate.settle_dropped(self.ticket, thread::panicking());
     }
 }
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Permit").field(&self.ticket).finish()
+    }
+}
+
+/// A [`Permit`] that borrows nothing, and so can go to another task or thread. It keeps its breaker alive.
+///
+/// ```
+/// use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+///
+/// let permit = CircuitBreaker::new().try_acquire_owned()?;
+/// std::thread::spawn(move || permit.settle(Outcome::Success)).join().unwrap();
+/// # Ok::<(), quorate_resilience::Rejected>(())
+/// ```
+#[must_use = "a permit that is dropped counts as a call that was given up"]
+pub struct OwnedPermit {
+    gate: Arc<Gate>,
+    /// `None` once it is settled.
+    ticket: Option<Ticket>,
+}
+
+impl OwnedPermit {
+    pub(super) fn new(gate: Arc<Gate>, ticket: Ticket) -> Self {
+        Self { gate, ticket: Some(ticket) }
+    }
+
+    /// Tells how the call ended.
+    ///
+    /// ```
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Outcome};
+    /// CircuitBreaker::new().try_acquire_owned()?.settle(Outcome::Failure);
+    /// # Ok::<(), quorate_resilience::Rejected>(())
+    /// ```
+    pub fn settle(mut self, outcome: Outcome) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.settle(ticket, outcome);
+        }
+    }
+}
+
+impl Drop for OwnedPermit {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.settle_dropped(ticket, thread::panicking());
+        }
+    }
+}
+
+impl fmt::Debug for OwnedPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedPermit").field(&self.ticket).finish()
     }
 }

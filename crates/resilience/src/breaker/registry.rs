@@ -84,7 +84,10 @@ impl<K: Eq + Hash> Registry<K> {
         }
         drop(table);
         let mut table = self.writable();
-        self.make_room(&mut table, now);
+        // Another thread may have made it meanwhile.
+        if !table.entries.contains_key(&key) {
+            self.make_room(&mut table, now);
+        }
         let entry = table.entries.entry(key).or_insert_with(|| Entry {
             breaker: self.template.build().expect("the template was built before"),
             asked: AtomicU64::new(asked),

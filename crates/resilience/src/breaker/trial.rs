@@ -5,16 +5,17 @@
 //! cannot keep the breaker from trying. Whether a result is late depends on the time alone, never on whether
 //! somebody has asked for the place meanwhile.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::{Outcome, settings::Rules};
 
 /// What probes have shown so far.
-#[derive(Default)]
 pub(super) struct Trial {
     /// Those on their way, oldest first; at most `half_open_max_calls`.
     probes: Vec<Probe>,
-    begun: u64,
+    /// The next probe's number. Not zero, so that a permit without one is no larger.
+    next: NonZeroU64,
     pub(super) successes: u32,
     pub(super) failures: u32,
 }
@@ -26,7 +27,7 @@ struct Probe {
 
 /// Names a probe within its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProbeId(u64);
+pub(super) struct ProbeId(NonZeroU64);
 
 /// Whether the probes have decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +38,17 @@ pub(super) enum Verdict {
 }
 
 impl Trial {
+    pub(super) fn new() -> Self {
+        Self { probes: Vec::new(), next: NonZeroU64::MIN, successes: 0, failures: 0 }
+    }
+
     /// Lets a probe through, if there is room for it.
     pub(super) fn begin(&mut self, now: Instant, rules: &Rules) -> Option<ProbeId> {
         if self.in_flight() >= rules.half_open_max_calls {
             return None;
         }
-        let id = ProbeId(self.begun);
-        self.begun += 1;
+        let id = ProbeId(self.next);
+        self.next = self.next.saturating_add(1);
         self.probes.push(Probe { id, since: now });
         Some(id)
     }

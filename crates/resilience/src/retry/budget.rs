@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::error::InvalidSetting;
 
 /// A bound on the retries of all callers of a service together. Clones are the same budget.
@@ -73,9 +74,9 @@ impl RetryBudget {
     }
 
     /// A call begins: its first attempt.
-    pub(super) fn on_call(&self, now: impl FnOnce() -> Instant) {
+    pub(super) fn on_call(&self, clock: &dyn Clock) {
         match &*self.0 {
-            Kind::Decaying(budget) => budget.change(now(), |tokens| *tokens += budget.ratio),
+            Kind::Decaying(budget) => budget.change(clock.now(), |tokens| *tokens += budget.ratio),
             Kind::Throttling(_) => {}
         }
     }

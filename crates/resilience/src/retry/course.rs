@@ -2,8 +2,12 @@
 //! the layer all go by it.
 
 use std::time::{Duration, Instant};
+#[cfg(feature = "tokio")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use super::jitter::Recall;
 use super::settings::Plan;
 use super::{Advice, Advise, GaveUp, RetryError};
 use crate::error::Error;
@@ -12,17 +16,17 @@ pub(super) struct Course<'a> {
     plan: &'a Plan,
     attempts: u32,
     begun: Option<Instant>,
-    recall: Recall,
+    /// The wait before the last attempt, which decorrelated jitter goes by.
+    previous: Duration,
 }
 
 impl<'a> Course<'a> {
     #[inline]
     pub(super) fn begin(plan: &'a Plan) -> Self {
         if let Some(budget) = &plan.budget {
-            budget.on_call(|| plan.clock.now());
+            budget.on_call(&*plan.clock);
         }
-        let recall = Recall { base: plan.base_delay, cap: plan.max_delay, previous: plan.base_delay };
-        Self { plan, attempts: 1, begun: None, recall }
+        Self { plan, attempts: 1, begun: None, previous: plan.base_delay }
     }
 
     /// The first attempt has begun, if this was not noted before.
@@ -30,29 +34,23 @@ impl<'a> Course<'a> {
         *self.begun.get_or_insert_with(|| self.plan.clock.now())
     }
 
-    /// One attempt, within its time.
+    /// Polls one attempt, within its time. The alarm is boxed, and made only for a call that waits: a quick one
+    /// should not carry a timer about.
     #[cfg(feature = "tokio")]
     #[inline]
-    pub(super) async fn attempt<T, E>(
+    pub(super) fn poll_attempt<T, E>(
         &mut self,
-        call: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Error<E>> {
-        let limit = self.plan.attempt_timeout;
-        let mut call = std::pin::pin!(call);
-        let noted = std::future::poll_fn(|context| {
-            let polled = call.as_mut().poll(context);
-            if polled.is_pending() {
-                self.note_begin();
-            }
-            polled
-        });
-        match limit {
-            None => noted.await.map_err(Error::Failed),
-            Some(after) => match tokio::time::timeout(after, noted).await {
-                Ok(result) => result.map_err(Error::Failed),
-                Err(_) => Err(Error::TimedOut { after }),
-            },
+        call: Pin<&mut impl Future<Output = Result<T, E>>>,
+        alarm: &mut Option<Pin<Box<tokio::time::Sleep>>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, Error<E>>> {
+        if let Poll::Ready(result) = call.poll(context) {
+            return Poll::Ready(result.map_err(Error::Failed));
         }
+        self.note_begin();
+        let Some(after) = self.plan.attempt_timeout else { return Poll::Pending };
+        let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        alarm.as_mut().poll(context).map(|()| Err(Error::TimedOut { after }))
     }
 
     #[inline]
@@ -64,6 +62,7 @@ impl<'a> Course<'a> {
 
     /// The wait before the next attempt, or the end of the course.
     #[cold]
+    #[inline(never)]
     pub(super) fn failed<E>(
         &mut self,
         error: Error<E>,
@@ -110,8 +109,7 @@ impl<'a> Course<'a> {
     }
 
     fn usual_wait(&mut self) -> Duration {
-        let plan = self.plan;
-        let grown = plan.backoff.delay(self.attempts).min(plan.max_delay);
-        plan.jitter.spread(grown, &mut self.recall, &plan.generator)
+        self.previous = self.plan.usual_wait(self.attempts, self.previous);
+        self.previous
     }
 }

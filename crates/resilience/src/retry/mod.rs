@@ -40,8 +40,9 @@ mod jitter;
 mod layer;
 mod settings;
 
-use std::sync::Arc;
-use std::time::Duration;
+#[cfg(feature = "tokio")]
+use std::{future::poll_fn, pin::pin};
+use std::{sync::Arc, time::Duration};
 
 pub use self::advice::{Advice, Advise, RetryIf};
 pub use self::budget::RetryBudget;
@@ -219,12 +220,17 @@ impl<A> Retry<A> {
     {
         let mut course = Course::begin(&self.plan);
         loop {
-            match course.attempt(call()).await {
+            let (mut attempt, mut alarm) = (pin!(call()), None);
+            match poll_fn(|context| course.poll_attempt(attempt.as_mut(), &mut alarm, context)).await {
                 Ok(value) => {
                     course.succeeded();
                     return Ok(value);
                 }
-                Err(error) => tokio::time::sleep(course.failed(error, &self.advise)?).await,
+                Err(error) => {
+                    let wait = course.failed(error, &self.advise)?;
+                    // Boxed, so that a call which succeeds at once does not carry a timer about.
+                    Box::pin(tokio::time::sleep(wait)).await;
+                }
             }
         }
     }

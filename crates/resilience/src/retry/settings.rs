@@ -18,11 +18,32 @@ pub(super) struct Plan {
     pub(super) backoff: Backoff,
     pub(super) jitter: Jitter,
     pub(super) max_elapsed: Option<Duration>,
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only what can be dropped can time out"))]
     pub(super) attempt_timeout: Option<Duration>,
     pub(super) budget: Option<RetryBudget>,
     pub(super) generator: Generator,
     pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Plan {
+    /// The wait after the `attempts`-th attempt, of which the one before came after `previous`.
+    pub(super) fn usual_wait(&self, attempts: u32, previous: Duration) -> Duration {
+        let (fraction, cap) = (|| self.generator.fraction(), self.max_delay);
+        let grown = self.backoff.delay(attempts).min(cap);
+        match self.jitter {
+            Jitter::None => grown,
+            Jitter::Equal => scaled(grown, 0.5 + fraction() / 2.0),
+            Jitter::Full => scaled(grown, fraction()),
+            Jitter::Decorrelated => {
+                let range = previous.saturating_mul(3).saturating_sub(self.base_delay);
+                self.base_delay.saturating_add(scaled(range, fraction())).min(cap)
+            }
+        }
+    }
+}
+
+/// A part of a duration; rounding never makes it more than the whole.
+fn scaled(whole: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(whole.as_secs_f64() * factor).map_or(whole, |part| part.min(whole))
 }
 
 impl fmt::Debug for Plan {
