@@ -128,6 +128,28 @@ fn epoch_begun(event: &Event) -> Option<u64> {
 }
 
 #[test]
+fn no_call_delivers_without_end() {
+    // A listener that causes an event for each that it is told: whoever delivers would do so for ever.
+    let handle: Arc<OnceLock<CircuitBreaker>> = Arc::default();
+    let (again, told) = (Arc::clone(&handle), Arc::new(Mutex::new(0)));
+    let count = Arc::clone(&told);
+    let breaker = CircuitBreaker::builder()
+        .on_event(move |_| {
+            *count.lock().unwrap() += 1;
+            again.get().unwrap().force_open();
+        })
+        .build()
+        .unwrap();
+    handle.set(breaker.clone()).unwrap();
+    breaker.force_open();
+    let first_turn = *told.lock().unwrap();
+    assert_eq!(first_turn, 2048);
+    // What was left is delivered by the next call.
+    assert_eq!(breaker.state(), State::ForcedOpen);
+    assert_eq!(*told.lock().unwrap(), first_turn * 2);
+}
+
+#[test]
 fn late_results_are_told() {
     let (breaker, seen) = recorded(CircuitBreaker::builder());
     let permit = breaker.try_acquire().unwrap();

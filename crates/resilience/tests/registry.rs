@@ -15,6 +15,16 @@ fn registry(capacity: usize) -> (Registry<u32>, Arc<ManualClock>) {
     (Registry::new(template, IDLE, capacity).unwrap(), clock)
 }
 
+/// The one breaker is forgotten after so long, and not a nanosecond earlier.
+fn assert_goes_at(after: Duration, registry: &Registry<u32>, clock: &ManualClock) {
+    clock.advance(after - Duration::from_nanos(1));
+    registry.evict_idle();
+    assert_eq!(registry.len(), 1);
+    clock.advance(Duration::from_nanos(1));
+    registry.evict_idle();
+    assert_eq!(registry.len(), 0);
+}
+
 #[test]
 fn each_key_has_its_own_breaker() {
     let (registry, _) = registry(10);
@@ -27,12 +37,7 @@ fn each_key_has_its_own_breaker() {
 fn idle_breakers_go_at_the_boundary() {
     let (registry, clock) = registry(10);
     registry.get(1);
-    clock.advance(IDLE - Duration::from_nanos(1));
-    registry.evict_idle();
-    assert_eq!(registry.len(), 1);
-    clock.advance(Duration::from_nanos(1));
-    registry.evict_idle();
-    assert_eq!(registry.len(), 0);
+    assert_goes_at(IDLE, &registry, &clock);
 }
 
 #[test]
@@ -81,12 +86,7 @@ fn open_circuit_is_not_forgotten_before_its_time() {
     let template = CircuitBreaker::builder().recovery_timeout(IDLE * 3).clock(Arc::clone(&clock));
     let registry = Registry::new(template, IDLE, 10).unwrap();
     registry.get(1).trip();
-    clock.advance(IDLE * 3 - Duration::from_nanos(1));
-    registry.evict_idle();
-    assert_eq!(registry.len(), 1);
-    clock.advance(Duration::from_nanos(1));
-    registry.evict_idle();
-    assert_eq!(registry.len(), 0);
+    assert_goes_at(IDLE * 3, &registry, &clock);
 }
 
 #[test]

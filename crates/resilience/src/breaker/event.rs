@@ -58,7 +58,7 @@ pub enum Event {
 
 /// The most events that wait for slow listeners. Beyond it rejections and late results are only counted: an
 /// open breaker under load makes them faster than any listener writes. Changes of state are few, and kept.
-const WAITING_MAX: usize = 1024;
+pub(super) const WAITING_MAX: usize = 1024;
 
 /// Events that wait for delivery.
 pub(super) struct Outbox {
@@ -106,7 +106,7 @@ impl Outbox {
         (events > 0).then_some(Event::Missed { events })
     }
 
-    /// Ends a delivery that a listener's panic cut short.
+    /// Ends a delivery that was cut short.
     pub(super) fn abandon_delivery(&mut self) {
         self.delivering = false;
     }

@@ -12,7 +12,7 @@
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 use std::time::{Duration, Instant};
 
-use super::event::Event;
+use super::event::{Event, WAITING_MAX};
 use super::machine::{Machine, Ticket, Word};
 use super::settings::Rules;
 use super::trial::ProbeId;
@@ -129,7 +129,8 @@ impl Gate {
 
     fn deliver(&self) {
         let mut turn = Turn { gate: self, over: false };
-        while let Some(event) = turn.next() {
+        for _ in 0..TURN_EVENTS_MAX {
+            let Some(event) = turn.next() else { return };
             for listener in &self.listeners {
                 listener(&event);
             }
@@ -137,7 +138,12 @@ impl Gate {
     }
 }
 
-/// The turn to deliver. A listener's panic must not leave it taken.
+/// The most events that one call delivers before it goes its own way: others may cause new ones without end.
+/// What is left then waits for whoever comes next. It is more than can wait, so that a call's own event, and
+/// all before it, have been delivered by then.
+const TURN_EVENTS_MAX: usize = 2 * WAITING_MAX;
+
+/// The turn to deliver. A listener's panic, or a turn's end with events left, must not leave it taken.
 struct Turn<'a> {
     gate: &'a Gate,
     over: bool,
