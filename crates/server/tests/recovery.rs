@@ -2,6 +2,8 @@
 //!
 //! A pipe takes the place of a file of the data folder: the recovery waits there until the test writes into it.
 
+#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
+
 mod support;
 
 use std::{
