@@ -1,7 +1,8 @@
 //! Ranges of sorted sets: by rank, by score, or by name among members of one score.
 //!
 //! A range becomes a range of ranks in logarithmic time, whatever it was given by; counting, answering, removing and
-//! storing go on from there. By name in a set whose scores differ, Redis leaves open what is found.
+//! storing go on from there. By name in a set whose scores differ, Redis leaves open what is found; here it must be the
+//! same on every replica, so that nothing may decide but the members themselves: see [`SortedSet::bisect`].
 
 use std::ops::Range;
 
@@ -162,8 +163,8 @@ impl<'a> Interval<'a> {
                 set.partition_point(|ranked| max.reaches(&ranked.score)),
             ),
             Self::Names(min, max) => (
-                set.partition_point(|ranked| min.is_above(&Name::Named(&ranked.name))),
-                set.partition_point(|ranked| max.reaches(&Name::Named(&ranked.name))),
+                set.bisect(|ranked| min.is_above(&Name::Named(&ranked.name))),
+                set.bisect(|ranked| max.reaches(&Name::Named(&ranked.name))),
             ),
         };
         from..to.max(from)

@@ -52,7 +52,9 @@ impl<T> Sequence<T> {
         leaf.get(place)
     }
 
-    /// The first place whose element is not `before`; all those that are must stand in front of those that are not.
+    /// The first place whose element is not `before`. This must be monotone: all those that are must stand in front of
+    /// those that are not, as otherwise the answer depends on the tree, which is not the same on every replica. Where
+    /// the elements may not be in such an order, [`Sequence::bisect`] is to be asked.
     pub(crate) fn partition_point(&self, before: impl Fn(&T) -> bool) -> usize {
         let (mut node, mut passed) = (&*self.root, 0);
         loop {
@@ -67,6 +69,22 @@ impl<T> Sequence<T> {
                 }
             }
         }
+    }
+
+    /// A place whose element is not `before` and that stands behind one that is, or behind none; the end counts as
+    /// not `before`. If several places are such, it is one of them, and the same one in all equal sequences: halves are
+    /// taken by place and not by node, so that nothing but the elements is asked, whatever the tree looks like.
+    pub(crate) fn bisect(&self, before: impl Fn(&T) -> bool) -> usize {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = from.midpoint(to);
+            if self.get(middle).is_some_and(&before) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
     }
 
     pub(crate) fn iter(&self) -> Iter<'_, T> {
@@ -444,6 +462,23 @@ mod tests {
                 sequence.partition_point(|element| *element < asked),
                 sorted.partition_point(|element| *element < asked)
             );
+            prop_assert_eq!(
+                sequence.bisect(|element| *element < asked),
+                sorted.partition_point(|element| *element < asked)
+            );
+        }
+
+        #[test]
+        fn equal_sequences_are_bisected_alike_whatever_their_trees(places in proptest::collection::vec(any::<prop::sample::Index>(), 33..400), asked in 0..400u32) {
+            let mut grown = Sequence::default();
+            for (mark, place) in (0..400u32).zip(places) {
+                grown.insert(place.index(grown.len() + 1), mark);
+            }
+            let appended: Sequence<u32> = grown.iter().copied().collect();
+            let place = grown.bisect(|element| *element < asked);
+            prop_assert_eq!(place, appended.bisect(|element| *element < asked));
+            prop_assert!(grown.get(place).is_none_or(|element| *element >= asked));
+            prop_assert!(place == 0 || grown.get(place - 1).is_some_and(|element| *element < asked));
         }
 
         #[test]

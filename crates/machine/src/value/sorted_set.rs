@@ -100,6 +100,12 @@ impl SortedSet {
         self.order.partition_point(before)
     }
 
+    /// As [`SortedSet::partition_point`] for what need not hold for all in front, as for names where scores differ: a
+    /// rank that is the same in all equal sets, see [`Sequence::bisect`].
+    pub(crate) fn bisect(&self, before: impl Fn(&Ranked) -> bool) -> usize {
+        self.order.bisect(before)
+    }
+
     /// The members of the ranks from one up to, not including, another.
     pub(crate) fn range(&self, from: usize, to: usize) -> Iter<'_, Ranked> {
         self.order.range(from, to)
