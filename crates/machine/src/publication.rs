@@ -29,15 +29,20 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// What it counts for beside its channel and message, in bytes: about what it takes in memory. Whether an operation
+    /// has published too much must be the same on every replica, so that this is no matter of a compiler or a target.
+    const ITSELF_BYTES: usize = 72;
+
     /// What it takes in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.channel.len() + self.message.len()
+        Self::ITSELF_BYTES + self.channel.len() + self.message.len()
     }
 }
 
-/// The most that one operation (a command, a script, a transaction) may publish, in bytes. It is all in memory at once,
-/// at each node, before the first subscriber gets any of it.
+/// The most that one operation (a command, a script, a transaction) may publish, in bytes of [`Publication::bytes`]. It is
+/// all in memory at once, at each node, before the first subscriber gets any of it. Beyond it, the command that publishes
+/// answers an error.
 pub const PUBLISHED_BYTES_MAX: usize = 32 << 20;
 
 /// The longest name of a channel, and the longest pattern: to match them takes time in proportion to the product of
@@ -76,5 +81,28 @@ impl Publications {
     pub(crate) fn take(&mut self) -> Vec<Publication> {
         self.bytes = 0;
         std::mem::take(&mut self.all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A replica that was built by another compiler must refuse the same message.
+    #[test]
+    fn what_may_be_published_is_a_matter_of_channels_and_messages_alone() {
+        let message = |bytes: usize| Publication {
+            kind: ChannelKind::Ordinary,
+            channel: Bytes::from_static(b"channel"),
+            message: Bytes::from(vec![0; bytes]),
+        };
+        assert_eq!(message(1).bytes(), 80);
+        let fits = PUBLISHED_BYTES_MAX - message(0).bytes();
+        assert!(Publications::default().add(message(fits + 1)).is_err());
+        let mut publications = Publications::default();
+        assert!(publications.add(message(fits)).is_ok());
+        assert!(publications.add(message(0)).is_err());
+        publications.truncate(0);
+        assert!(publications.add(message(fits)).is_ok());
     }
 }

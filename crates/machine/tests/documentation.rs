@@ -34,7 +34,8 @@ What differs from Redis:
   the remaining ones answer an error and are not run.
 * `PUBLISH` answers how many subscribers there are at the client's own node, as in Redis Cluster; within a script it
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
-  would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection.
+  would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection. One command, script or
+  transaction publishes 32 MiB at most.
 * Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on. With a
   negative count `ZRANDMEMBER` answers 100,000 members at most. `ZSCAN` goes through small sets in steps, too.
 * `ZUNION` and its kin go through some 1.25 million members at most, those of a set as often as it is named.
