@@ -136,18 +136,17 @@ impl Context<'_> {
         self.collection::<C>(key).ok().flatten().map_or(0, |collection| collection.len() as u64)
     }
 
-    /// Changes the collection at a key, or a new one; it is gone if it is empty afterwards. Only for changes that
-    /// happen, of a key that [`Context::collection`] was asked for.
-    pub(crate) fn edit<C: Collection, R>(&mut self, key: &[u8], change: impl FnOnce(&mut C) -> R) -> R {
+    /// Changes so many elements of the collection at a key, or of a new one, and counts them; it is gone if it is empty
+    /// afterwards. Only for changes that happen, of a key that [`Context::collection`] was asked for.
+    pub(crate) fn edit<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        elements: usize,
+        change: impl FnOnce(&mut C) -> R,
+    ) -> R {
         self.writable();
+        self.spent.visited += work::of_changes(elements);
         self.state.keyspace.edit(self.db, key, self.now, change)
-    }
-
-    /// Counts what [`Context::edit`] takes to change so many elements: at the most, all of the collection is copied.
-    pub(crate) fn count_changes(&mut self, key: &[u8], elements: usize) {
-        let present = self.get(key).map_or(0, |slot| slot.value.bytes());
-        self.spent.visited += elements as u64;
-        self.spent.copied_bytes += elements.saturating_mul(work::CHANGE_BYTES).min(present) as u64;
     }
 
     /// Puts a collection in the place of whatever a key held, as a new acquisition without a deadline; an empty one

@@ -201,13 +201,12 @@ impl Database {
         Some(slot)
     }
 
-    /// Makes a key, and what WATCH sees where there is none, as they were: see [`Page::removed`].
-    pub(crate) fn take_back(&mut self, key: &[u8], previous: Option<Slot>, removed: Version) {
+    /// Makes a key as it was. May leave a greater [`Page::removed`] behind.
+    pub(crate) fn take_back(&mut self, key: &[u8], previous: Option<Slot>) {
         match previous {
             Some(slot) => drop(self.put(key, slot)),
             None => drop(self.remove(key)),
         }
-        self.page_mut(page_of(key)).removed = removed;
     }
 
     /// Puts back what WATCH must notice: from a snapshot.
@@ -215,7 +214,7 @@ impl Database {
         self.flushed = version;
     }
 
-    /// Puts back what WATCH must notice in a page: from a snapshot.
+    /// Puts back what WATCH must notice in a page: from a snapshot, or as it was.
     pub(crate) fn restore_removed(&mut self, page: usize, version: Version) {
         self.page_mut(page).removed = version;
     }

@@ -8,9 +8,11 @@
 //! * An overwrite with an equal value, and a change of the deadline, keep the token: the holder is the same.
 //! * The version changes with every modification, a change of the deadline included.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use crate::database::{Database, Rubbish, Slot};
+use crate::database::{Database, Rubbish, Slot, page_of};
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::value::{Collection, Value};
 
@@ -34,19 +36,30 @@ pub(crate) struct Keyspace {
     rubbish: Rubbish,
 }
 
-/// What it takes to go back to a checkpoint.
+/// What it takes to go back to a checkpoint: of whatever was changed since, how it was then.
+///
+/// Only the first change of a key is recorded. A script may change one key a million times, and each version that was
+/// kept would keep nodes of a collection that no later one shares.
 #[derive(Debug)]
 struct Journal {
     fence: FencingToken,
     version: Version,
-    changes: Vec<Change>,
+    databases: BTreeMap<usize, Changed>,
 }
 
-/// The state before one change.
-#[derive(Debug)]
-enum Change {
-    Slot { db: usize, key: Bytes, previous: Option<Slot>, removed: Version },
-    Database { db: usize, previous: Database },
+/// What one database was at the checkpoint, where it changed since. As nothing is recorded twice, it does not matter in
+/// which order it is put back, but for two things:
+///
+/// * a flush takes the whole database, so that what changes behind it has no record; what changed before it is in the
+///   database that was taken, and goes back once that is there;
+/// * to take a key back can raise [`crate::database::Page::removed`], so that this goes back last.
+#[derive(Debug, Default)]
+struct Changed {
+    slots: BTreeMap<Bytes, Option<Slot>>,
+    /// Of the pages of these keys.
+    removed: BTreeMap<usize, Version>,
+    /// As it was just before its first flush.
+    flushed: Option<Database>,
 }
 
 impl Keyspace {
@@ -103,9 +116,8 @@ impl Keyspace {
         if !self.rubbish.is_empty() {
             self.rubbish.give_way(slot.bytes(key));
         }
-        let removed = self.databases[db].removed(key);
-        let previous = self.databases[db].put(key, slot);
-        self.record(db, key, previous, removed);
+        self.record(db, key);
+        self.databases[db].put(key, slot);
     }
 
     /// Changes a collection where it is, or a new one; it is gone if it is empty afterwards. Only for changes that
@@ -128,9 +140,9 @@ impl Keyspace {
             }
             return result;
         };
-        let previous = self.journal.is_some().then(|| present.clone());
         let bytes = present.bytes(key);
-        let (version, removed) = (self.next_version(), self.databases[db].removed(key));
+        let version = self.next_version();
+        self.record(db, key);
         let edited = self.databases[db].edit(key, |slot| {
             slot.version = version;
             let collection = C::of_mut(&mut slot.value).expect("the type was asked for before");
@@ -141,7 +153,6 @@ impl Keyspace {
         if !self.rubbish.is_empty() {
             self.rubbish.give_way(bytes_after.saturating_sub(bytes));
         }
-        self.record(db, key, previous, removed);
         if is_empty {
             self.databases[db].remove(key);
         }
@@ -164,11 +175,9 @@ impl Keyspace {
 
     /// Removes a key. Returns its slot, if it existed.
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Slot> {
-        let removed = self.databases[db].removed(key);
+        self.databases[db].slot(key)?;
+        self.record(db, key);
         let slot = self.databases[db].remove(key)?;
-        if self.journal.is_some() {
-            self.record(db, key, Some(slot.clone()), removed);
-        }
         slot.is_live(now).then_some(slot)
     }
 
@@ -179,9 +188,12 @@ impl Keyspace {
         }
         let emptied = self.databases[db].emptied(self.version);
         let previous = std::mem::replace(&mut self.databases[db], emptied);
-        match &mut self.journal {
-            Some(journal) => journal.changes.push(Change::Database { db, previous }),
-            None => self.rubbish.add(previous),
+        let flushed =
+            self.journal.as_mut().map(|journal| &mut journal.databases.entry(db).or_default().flushed);
+        match flushed {
+            Some(flushed @ None) => *flushed = Some(previous),
+            // What came after a flush is not gone back to.
+            Some(Some(_)) | None => self.rubbish.add(previous),
         }
     }
 
@@ -238,22 +250,19 @@ impl Keyspace {
     /// Begins to record changes, so that [`Keyspace::rollback`] can take them back.
     pub(crate) fn checkpoint(&mut self) {
         assert!(self.journal.is_none(), "checkpoints do not nest");
-        self.journal = Some(Journal { fence: self.fence, version: self.version, changes: Vec::new() });
+        self.journal = Some(Journal { fence: self.fence, version: self.version, databases: BTreeMap::new() });
     }
 
     /// Takes back every change since the checkpoint, counters included, and stops recording.
     pub(crate) fn rollback(&mut self) {
         let journal = self.journal.take().expect("a rollback follows a checkpoint");
-        for change in journal.changes.into_iter().rev() {
-            match change {
-                Change::Slot { db, key, previous, removed } => {
-                    self.databases[db].take_back(&key, previous, removed);
-                }
-                Change::Database { db, previous } => {
-                    let since = std::mem::replace(&mut self.databases[db], previous);
-                    self.rubbish.add(since);
-                }
+        for (db, changed) in journal.databases {
+            let database = &mut self.databases[db];
+            if let Some(flushed) = changed.flushed {
+                self.rubbish.add(std::mem::replace(database, flushed));
             }
+            changed.slots.into_iter().for_each(|(key, slot)| database.take_back(&key, slot));
+            changed.removed.into_iter().for_each(|(page, version)| database.restore_removed(page, version));
         }
         self.fence = journal.fence;
         self.version = journal.version;
@@ -262,17 +271,17 @@ impl Keyspace {
     /// Keeps every change since the checkpoint and stops recording.
     pub(crate) fn commit(&mut self) {
         let journal = self.journal.take().expect("a commit follows a checkpoint");
-        for change in journal.changes {
-            match change {
-                Change::Slot { .. } => {}
-                Change::Database { db: _, previous } => self.rubbish.add(previous),
-            }
-        }
+        let flushed = journal.databases.into_values().filter_map(|changed| changed.flushed);
+        flushed.for_each(|database| self.rubbish.add(database));
     }
 
-    fn record(&mut self, db: usize, key: &[u8], previous: Option<Slot>, removed: Version) {
-        if let Some(journal) = &mut self.journal {
-            journal.changes.push(Change::Slot { db, key: Bytes::copy_from_slice(key), previous, removed });
+    /// Keeps what a key has for a rollback, before its first change since the checkpoint.
+    fn record(&mut self, db: usize, key: &[u8]) {
+        let Some(journal) = &mut self.journal else { return };
+        let (changed, database) = (journal.databases.entry(db).or_default(), &self.databases[db]);
+        if changed.flushed.is_none() && !changed.slots.contains_key(key) {
+            changed.slots.insert(Bytes::copy_from_slice(key), database.slot(key).cloned());
+            changed.removed.entry(page_of(key)).or_insert(database.removed(key));
         }
     }
 }
@@ -283,6 +292,7 @@ mod tests {
     use crate::machine::Machine;
     use crate::settings::Limits;
     use crate::state::State;
+    use crate::value::List;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -291,7 +301,26 @@ mod tests {
     /// One change: which, in which database, of which key, and until when.
     type Edit = (u8, usize, u8, u64);
 
+    /// Changes a list, or what a key holds that has none: several elements at a time, so that there are trees.
+    fn edit_list(keyspace: &mut Keyspace, db: usize, key: &[u8], number: u64) {
+        let len = match keyspace.get(db, key, NOW).map(|slot| &slot.value) {
+            None => 0,
+            Some(Value::List(list)) => list.len(),
+            Some(_) => return,
+        };
+        let place = usize::try_from(number).expect("a small number") % (len + 1);
+        let change = |list: &mut List| match number % 3 {
+            0 if place < len => list.replace(place, b"other"),
+            1 if place < len => (place..len.min(place + 20)).for_each(|_| drop(list.remove(place))),
+            _ => (0..20u8).for_each(|element| list.insert(place, &[element])),
+        };
+        keyspace.edit(db, key, NOW, change);
+    }
+
     fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {
+        if which > 8 {
+            return edit_list(keyspace, db, &[key], deadline);
+        }
         let (key, deadline) = ([key], Some(Stamp(deadline)).filter(|deadline| deadline.0 % 3 > 0));
         let value = Value::String(Bytes::copy_from_slice(&[which]));
         match which {
@@ -313,7 +342,7 @@ mod tests {
     }
 
     fn edits() -> impl Strategy<Value = Vec<Edit>> {
-        vec((0..9u8, 0..2usize, 0..6u8, 0..100u64), 0..30)
+        vec((0..18u8, 0..2usize, 0..6u8, 0..100u64), 0..60)
     }
 
     #[test]
@@ -339,6 +368,34 @@ mod tests {
         keyspace.create(0, b"large", Value::String(Bytes::from(vec![0; 1 << 20])), None);
         keyspace.flush(0);
         assert!(keyspace.rubbish.is_empty());
+    }
+
+    /// Each version of a list that was kept also kept the nodes that the next one had copied: some KiB for each call in
+    /// a script's loop, on every replica, until the script ended.
+    #[test]
+    fn a_journal_holds_one_version_of_a_key_however_often_it_changes() {
+        let mut keyspace = Keyspace::new();
+        let push = |keyspace: &mut Keyspace, element: &[u8]| {
+            keyspace.edit(0, b"list", NOW, |list: &mut List| list.push_back(element));
+        };
+        (0..100u8).for_each(|element| push(&mut keyspace, &[element]));
+        keyspace.checkpoint();
+        (0..100u8).for_each(|element| push(&mut keyspace, &[element]));
+        keyspace.flush(1);
+        (0..100).for_each(|_| keyspace.write(0, b"string", Value::String(Bytes::new()), None, NOW));
+        let recorded = |keyspace: &Keyspace, db: usize| {
+            keyspace.journal.as_ref().and_then(|journal| Some(journal.databases.get(&db)?.slots.len()))
+        };
+        assert_eq!(recorded(&keyspace, 0), Some(2));
+        assert_eq!(recorded(&keyspace, 1), None, "a flush of nothing changes nothing");
+        keyspace.flush(0);
+        push(&mut keyspace, b"new");
+        keyspace.flush(0);
+        keyspace.write(0, b"other", Value::String(Bytes::new()), None, NOW);
+        assert_eq!(recorded(&keyspace, 0), Some(2), "the database before the flush has it all");
+        keyspace.rollback();
+        let list = keyspace.get(0, b"list", NOW).and_then(|slot| List::of(&slot.value).map(List::len));
+        assert_eq!((list, keyspace.database(0).keys()), (Some(100), 1));
     }
 
     proptest! {

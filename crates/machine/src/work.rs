@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{self, Class};
+use crate::command::{self, Class, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::reply::Reply;
@@ -44,22 +44,29 @@ pub(crate) fn of_flushed_pages(pages: usize) -> u64 {
     FREEING * of_pages(pages)
 }
 
-/// What it takes to put an element into a collection, or to take one out, in visits: a way down its trees.
-const CHANGE: u64 = 8;
+/// What it takes to put an element into a collection, to take one out, or to put one in its place, in visits: a way
+/// down its trees, and to copy the nodes on it, some 3 KiB, where a journal or a snapshot holds them.
+const CHANGE: u64 = 12;
 
-/// What it costs to change so many elements.
+/// What it costs to change so many elements of a collection, whatever its type.
 pub(crate) fn of_changes(elements: usize) -> u64 {
     CHANGE.saturating_mul(elements as u64)
 }
 
-/// What it costs to take so many out of a collection of `len`. All of them go at once, with the key.
-pub(crate) fn of_removals(len: usize, removed: usize) -> u64 {
+/// What it costs to remove so many elements of a collection that has `len`: all of them go at once.
+pub(crate) fn of_removal(len: usize, removed: usize) -> u64 {
     if removed == len { removed as u64 } else { of_changes(removed) }
 }
 
-/// What the change of one element copies at the most where a journal or a snapshot holds the collection: the nodes on
-/// its way, in bytes.
-pub(crate) const CHANGE_BYTES: usize = 3 << 10;
+/// The price of a command that changes one element for each argument behind its key.
+pub(crate) fn price_of_elements(_: &Context<'_>, args: &[Bytes]) -> u64 {
+    of_changes(args.len() - 2)
+}
+
+/// The price of a command that changes one element for every two arguments behind its key.
+pub(crate) fn price_of_pairs(_: &Context<'_>, args: &[Bytes]) -> u64 {
+    of_changes((args.len() - 2).div_ceil(2))
+}
 
 /// More is not visited by one SCAN or HSCAN, whatever it asks for, but to the end of a page: some milliseconds.
 pub(crate) const SCAN_KEYS_MAX: usize = 10_000;
@@ -72,12 +79,16 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     if spec.flags.contains(Flags::DANGEROUS) {
         return keyspace.databases().iter().map(|database| database.keys() as u64).sum();
     }
-    // A write may copy the values that it changes, and the journal keeps them until the script ends.
-    let changed = if spec.flags.contains(Flags::WRITE) { spec.keys.keys(args) } else { None };
+    let copied = if spec.flags.contains(Flags::WRITE) { copied_bytes(context, spec, args) } else { 0 };
+    copied / WORK_BYTES as u64 + spec.price.map_or(0, |price| price(context, args))
+}
+
+/// A write may copy what it was given and the values that it changes, and the journal keeps these until the script ends.
+fn copied_bytes(context: &Context<'_>, spec: &Spec, args: &[Bytes]) -> u64 {
     let value_bytes =
         |key: &Bytes| context.get(key).map_or(0, |slot| slot.value.bytes_copied_by_change() as u64);
-    let copied = changed.iter().flatten().map(value_bytes).sum::<u64>() / WORK_BYTES as u64;
-    copied + spec.price.map_or(0, |price| price(context, args))
+    let values: u64 = spec.keys.keys(args).iter().flatten().map(value_bytes).sum();
+    values + args.iter().map(|argument| argument.len() as u64).sum::<u64>()
 }
 
 /// What the commands of one transaction may cost together, and each of its scripts. Everything in it is replicated, so
@@ -169,4 +180,79 @@ fn of_reply(reply: &Reply) -> u64 {
 /// What the passing of time took, in microseconds: `expired` keys were counted and `freed` ones freed.
 pub(crate) fn of_time(expired: u64, freed: u64) -> u64 {
     expired / EXPIRIES + freed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Access, Caller, execute};
+    use crate::identifiers::Stamp;
+    use crate::state::State;
+
+    /// LPOP with a count was priced one step an element and took nine, LREM did not pay for what it removes, and ZADD and
+    /// RPUSH took nothing at all: a script could go on long after it had used up its budget.
+    #[test]
+    fn no_change_of_elements_costs_more_than_its_price() {
+        let mut state = State::new(Limits::default());
+        let mut run = |line: &str| {
+            let args: Vec<Bytes> =
+                line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+            let mut context = Context {
+                state: &mut state,
+                db: 0,
+                now: Stamp(0),
+                present: Stamp(0),
+                access: Access::Write,
+                caller: Caller::Client,
+                seed: 1,
+                draws: 0,
+                script_steps_max: 0,
+                spent: Spent::default(),
+            };
+            let price = price(&context, &args);
+            let reply = execute(&mut context, &args);
+            assert!(!reply.is_error(), "{line}: {reply:?}");
+            (price, context.spent.units())
+        };
+        let names = |name: &str| (0..100).map(|n| format!(" {name}{}", n % 90)).collect::<String>();
+        let (elements, pairs) = (names("m"), names("5 m"));
+        for line in [
+            format!("RPUSH l{elements}"),
+            format!("LPUSH l{elements}"),
+            format!("RPUSHX l{elements}"),
+            "LSET l 7 other".into(),
+            "LINSERT l BEFORE m89 other".into(),
+            "LREM l -2 m1".into(),
+            "LREM l 0 m2".into(),
+            "LMOVE l l LEFT RIGHT".into(),
+            "LMOVE l k LEFT RIGHT".into(),
+            "RPOPLPUSH l k".into(),
+            "LPOP l 20".into(),
+            "RPOP l".into(),
+            "LMPOP 2 none l LEFT COUNT 5".into(),
+            "LTRIM l 10 -10".into(),
+            "LTRIM l 0 9".into(),
+            "LPOP l 99".into(),
+            format!("ZADD z{pairs}"),
+            "ZADD z XX CH 6 m3".into(),
+            "ZINCRBY z 3 m4".into(),
+            format!("ZREM z{}", names("m1")),
+            "ZRANGESTORE d z 0 20".into(),
+            "ZPOPMIN z 9".into(),
+            "ZREMRANGEBYRANK z 1 4".into(),
+            "ZMPOP 1 z MAX COUNT 99".into(),
+            format!("HSET h{elements}"),
+            "HINCRBY h new 1".into(),
+            "HSETNX h newer 1".into(),
+            format!("HDEL h{}", names("m2")),
+            format!("SADD s{elements}"),
+            "SMOVE s t m5".into(),
+            "SPOP s 9".into(),
+            format!("SREM s{}", names("m1")),
+            "SUNIONSTORE u s t".into(),
+        ] {
+            let (price, spent) = run(&line);
+            assert!(spent > 0 && spent <= price, "{line}: a price of {price}, {spent} spent");
+        }
+    }
 }

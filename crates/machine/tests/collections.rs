@@ -267,9 +267,16 @@ fn a_walk_over_a_collection_is_paid_for_before() {
         driver.command(0, &args(&["SADD", "t", &element]));
         driver.command(0, &args(&["HSET", "h", &element, "v"]));
     }
+    for part in (0..5000).map(|element| element.to_string()).collect::<Vec<_>>().chunks(500) {
+        let words: Vec<&str> = part.iter().map(|element| &element[..]).collect();
+        driver.command(0, &args(&[&["RPUSH", "l"][..], &words].concat()));
+        let pairs = words.iter().flat_map(|element| ["1", *element]).collect();
+        driver.command(0, &args(&[vec!["ZADD", "z"], pairs].concat()));
+    }
     driver.command(0, &args(&["SADD", "small", "1", "2", "none"]));
+    let (many, pairs) = ("5 ".repeat(300), "5 m ".repeat(150));
     let mut is_paid = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
+        let words: Vec<&str> = line.split_terminator(' ').collect();
         let transaction = Operation::Transaction { watched: vec![], commands: vec![(0, args(&words))] };
         match &driver.run(vec![transaction])[0] {
             Reply::Array(replies) => !show(&replies[0]).contains("exceeded its budget"),
@@ -298,6 +305,17 @@ fn a_walk_over_a_collection_is_paid_for_before() {
         "HRANDFIELD h 5000",
         "HRANDFIELD h -5000 WITHVALUES",
         "HSCAN h 0 COUNT 5000",
+        "LPOP l 100",
+        "LREM l 200 7",
+        "LTRIM l 1000 4000",
+        "ZPOPMIN z 100",
+        &format!("RPUSH l {many}"),
+        &format!("ZADD z {pairs}"),
+        &format!("ZREM z {many}"),
+        &format!("HSET h {pairs}"),
+        &format!("HDEL h {many}"),
+        &format!("SADD s {many}"),
+        &format!("SREM s {many}"),
     ] {
         assert!(!is_paid(dear), "{dear}");
     }
@@ -315,6 +333,11 @@ fn a_walk_over_a_collection_is_paid_for_before() {
         "HLEN h",
         "HRANDFIELD h 5 WITHVALUES",
         "HSCAN h 0 COUNT 5",
+        "LPOP l 20",
+        "ZPOPMIN z 20",
+        "RPUSH l 1 2 3",
+        "ZADD z 1 a 2 b",
+        "HSET h 1 2 3 4",
     ] {
         assert!(is_paid(cheap), "{cheap}");
     }

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::reply::Reply;
 use crate::value::Hash;
+use crate::work;
 
 const fn look(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::Hash, name, arity, run).keys(KeySpec::ONE)
@@ -21,7 +22,8 @@ const fn look_up(name: &'static str, arity: i32, run: Run) -> Spec {
 }
 
 pub(super) const fn grow(name: &'static str, arity: i32, run: Run) -> Spec {
-    Spec::write(Group::Hash, name, arity, run).keys(KeySpec::ONE).with(Flags::DENYOOM.and(Flags::FAST))
+    let spec = Spec::write(Group::Hash, name, arity, run).keys(KeySpec::ONE);
+    spec.with(Flags::DENYOOM.and(Flags::FAST)).priced(work::price_of_pairs)
 }
 
 pub(crate) const COMMANDS: &[Spec] = &[
@@ -51,11 +53,15 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "HGETALL key",
         "Answers all fields of a hash with their values.",
     ),
-    Spec::write(Group::Hash, "hdel", -3, hdel).keys(KeySpec::ONE).with(Flags::FAST).doc(
-        "2.0.0",
-        "HDEL key field [field ...]",
-        "Removes fields of a hash and answers how many there were; a hash without fields is gone.",
-    ),
+    Spec::write(Group::Hash, "hdel", -3, hdel)
+        .keys(KeySpec::ONE)
+        .with(Flags::FAST)
+        .priced(work::price_of_elements)
+        .doc(
+            "2.0.0",
+            "HDEL key field [field ...]",
+            "Removes fields of a hash and answers how many there were; a hash without fields is gone.",
+        ),
     look_up("hexists", 3, hexists).doc("2.0.0", "HEXISTS key field", "Answers whether a hash has a field."),
     look_up("hlen", 2, hlen).doc("2.0.0", "HLEN key", "Answers how many fields a hash has."),
     look("hkeys", 2, hkeys).priced(price_of_all).doc("2.0.0", "HKEYS key", "Answers all fields of a hash."),
@@ -118,10 +124,9 @@ pub(super) fn put(context: &mut Context<'_>, key: &[u8], pairs: &[[Bytes; 2]]) -
     };
     pairs.iter().flatten().try_for_each(|part| context.check_value_bytes(part.len()))?;
     context.check_growth(key, pairs.iter().map(growth).sum())?;
-    context.count_changes(key, pairs.len());
     context.spent.copied_bytes += pairs.iter().flatten().map(|part| part.len() as u64).sum::<u64>();
     let set = |hash: &mut Hash| pairs.iter().filter(|[field, value]| hash.insert(field, value)).count();
-    Ok(context.edit(key, set))
+    Ok(context.edit(key, pairs.len(), set))
 }
 
 fn hget(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -165,10 +170,9 @@ fn hdel(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if fields.is_empty() {
         return Ok(Reply::Integer(0));
     }
-    context.count_changes(&args[1], fields.len());
     // A field that was named twice is removed once.
     let remove = |hash: &mut Hash| fields.iter().filter(|field| hash.remove(field).is_some()).count();
-    Ok(Reply::count(context.edit(&args[1], remove)))
+    Ok(Reply::count(context.edit(&args[1], fields.len(), remove)))
 }
 
 fn hexists(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

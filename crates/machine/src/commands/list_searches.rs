@@ -20,13 +20,13 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec::write(Group::List, "linsert", 5, linsert)
         .keys(KeySpec::ONE)
         .with(Flags::DENYOOM)
-        .priced(price)
+        .priced(|context, args| price(context, args) + work::of_changes(1))
         .doc(
             "2.2.0",
             "LINSERT key <BEFORE | AFTER> pivot element",
             "Puts an element before or after the first one that equals the pivot.",
         ),
-    Spec::write(Group::List, "lrem", 4, lrem).keys(KeySpec::ONE).priced(price).doc(
+    Spec::write(Group::List, "lrem", 4, lrem).keys(KeySpec::ONE).priced(price_of_lrem).doc(
         "1.0.0",
         "LREM key count element",
         "Removes the first, last (with a negative count) or all (with 0) elements that equal one.",
@@ -36,6 +36,12 @@ pub(crate) const COMMANDS: &[Spec] = &[
 /// A search may go through the whole list.
 fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     context.collection(&args[1]).ok().flatten().map_or(0, List::len) as u64
+}
+
+/// As many elements may be found as are asked for.
+fn price_of_lrem(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    let len = context.collection(&args[1]).ok().flatten().map_or(0, List::len);
+    len as u64 + work::of_changes(parse_found_max(&args[2]).unwrap_or(0).min(len))
 }
 
 /// Which of the equal elements are looked for, and where.
@@ -147,26 +153,28 @@ fn linsert(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some(place) = found.first() else { return Ok(Reply::Integer(-1)) };
     let bytes = context.collection(key)?.map_or(0, List::bytes);
     admit(context, element, bytes + List::element_bytes(element))?;
-    Ok(context.edit(key, |list: &mut List| {
+    Ok(context.edit(key, 1, |list: &mut List| {
         list.insert(place + behind, element);
         Reply::count(list.len())
     }))
 }
 
+/// How many elements LREM removes at the most.
+fn parse_found_max(count: &[u8]) -> Option<usize> {
+    let count = integer::parse(count)?.unsigned_abs();
+    Some(if count == 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) })
+}
+
 fn lrem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let count = integer::parse(&args[2]).ok_or(Reply::not_an_integer())?;
-    let found_max = match count {
-        0 => usize::MAX,
-        count => usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX),
-    };
-    let equal =
-        Search { element: &args[3], backwards: count < 0, skipped: 0, found_max, visited_max: usize::MAX };
+    let found_max = parse_found_max(&args[2]).ok_or(Reply::not_an_integer())?;
+    let backwards = args[2].starts_with(b"-");
+    let equal = Search { element: &args[3], backwards, skipped: 0, found_max, visited_max: usize::MAX };
     let mut found = search(context, &args[1], &equal)?.unwrap_or_default();
     // From the back, so that the places of those in front stay what they are.
     found.sort_unstable_by(|a, b| b.cmp(a));
     if !found.is_empty() {
-        context.spent.visited += work::of_changes(found.len());
-        context.edit(&args[1], |list: &mut List| found.iter().for_each(|place| drop(list.remove(*place))));
+        let remove = |list: &mut List| found.iter().for_each(|place| drop(list.remove(*place)));
+        context.edit(&args[1], found.len(), remove);
     }
     Ok(Reply::count(found.len()))
 }

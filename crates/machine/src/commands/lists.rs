@@ -9,8 +9,9 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
+use crate::script::WORK_BYTES;
 use crate::value::List;
-use crate::work;
+use crate::work::{self, price_of_elements, price_of_pairs};
 
 const fn read(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::List, name, arity, run).keys(KeySpec::ONE)
@@ -26,22 +27,22 @@ const fn grow(name: &'static str, arity: i32, run: Run) -> Spec {
 }
 
 pub(crate) const COMMANDS: &[Spec] = &[
-    grow("lpush", -3, lpush).with(Flags::FAST).doc(
+    grow("lpush", -3, lpush).with(Flags::FAST).priced(price_of_elements).doc(
         "1.0.0",
         "LPUSH key element [element ...]",
         "Puts elements in front of a list, the last one foremost, and answers its length.",
     ),
-    grow("rpush", -3, rpush).with(Flags::FAST).doc(
+    grow("rpush", -3, rpush).with(Flags::FAST).priced(price_of_elements).doc(
         "1.0.0",
         "RPUSH key element [element ...]",
         "Puts elements at the end of a list, and answers its length.",
     ),
-    grow("lpushx", -3, lpushx).with(Flags::FAST).doc(
+    grow("lpushx", -3, lpushx).with(Flags::FAST).priced(price_of_elements).doc(
         "2.2.0",
         "LPUSHX key element [element ...]",
         "Puts elements in front of a list that exists.",
     ),
-    grow("rpushx", -3, rpushx).with(Flags::FAST).doc(
+    grow("rpushx", -3, rpushx).with(Flags::FAST).priced(price_of_elements).doc(
         "2.2.0",
         "RPUSHX key element [element ...]",
         "Puts elements at the end of a list that exists.",
@@ -65,12 +66,12 @@ pub(crate) const COMMANDS: &[Spec] = &[
             "LMPOP numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
             "Takes elements out of the first of several lists that exists.",
         ),
-    grow("lmove", 5, lmove).keys(KeySpec::TWO).doc(
+    grow("lmove", 5, lmove).keys(KeySpec::TWO).priced(price_of_transfer).doc(
         "6.2.0",
         "LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>",
         "Moves an element from an end of one list to an end of another, or of the same.",
     ),
-    grow("rpoplpush", 3, rpoplpush).keys(KeySpec::TWO).doc(
+    grow("rpoplpush", 3, rpoplpush).keys(KeySpec::TWO).priced(price_of_transfer).doc(
         "1.2.0",
         "RPOPLPUSH source destination",
         "Moves the last element of one list to the front of another, or of the same.",
@@ -82,7 +83,11 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "Answers the elements between two places; negative places count from the end.",
     ),
     read("lindex", 3, lindex).doc("1.0.0", "LINDEX key index", "Answers the element at a place."),
-    grow("lset", 4, lset).doc("1.0.0", "LSET key index element", "Puts another element in the place of one."),
+    grow("lset", 4, lset).priced(price_of_pairs).doc(
+        "1.0.0",
+        "LSET key index element",
+        "Puts another element in the place of one.",
+    ),
     write("ltrim", 4, ltrim).priced(price_of_ltrim).doc(
         "1.0.0",
         "LTRIM key start stop",
@@ -129,7 +134,7 @@ pub(super) fn push(
         bytes += List::element_bytes(element);
         admit(context, element, bytes)?;
     }
-    Ok(context.edit(key, |list: &mut List| {
+    Ok(context.edit(key, elements.len(), |list: &mut List| {
         elements.iter().for_each(|element| put(list, end, element));
         list.len()
     }))
@@ -172,11 +177,11 @@ pub(super) fn pop(
         End::First => list.range(0, count).cloned().map(Reply::Bulk).collect(),
         End::Last => list.range(len - count, len).rev().cloned().map(Reply::Bulk).collect(),
     };
-    context.spent.visited += work::of_removals(len, count);
     if count == len {
+        context.spent.visited += count as u64;
         context.remove(key);
     } else if count > 0 {
-        context.edit(key, |list: &mut List| (0..count).for_each(|_| drop(take(list, end))));
+        context.edit(key, count, |list: &mut List| (0..count).for_each(|_| drop(take(list, end))));
     }
     Ok(Some(taken))
 }
@@ -184,7 +189,7 @@ pub(super) fn pop(
 fn price_of_pop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let count = args.get(2).map_or(1, |count| parse_count(count).unwrap_or(0));
     let len = len(context, &args[1]);
-    work::of_removals(len, count.min(len))
+    work::of_removal(len, count.min(len))
 }
 
 fn pop_from(context: &mut Context<'_>, args: &[Bytes], end: End, name: &str) -> Result<Reply, Reply> {
@@ -213,7 +218,7 @@ fn price_of_lmpop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(popping) = Popping::parse(&args[1..], End::of_list) else { return 0 };
     let first = popping.keys.iter().find(|key| context.exists(key));
     let len = first.map_or(0, |key| len(context, key));
-    work::of_removals(len, popping.count.min(len))
+    work::of_removal(len, popping.count.min(len))
 }
 
 /// Takes elements out of the first of the lists that exists, and answers them with its key.
@@ -231,6 +236,23 @@ fn lmpop(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(pop_first(context, &popping)?.unwrap_or(Reply::NullArray))
 }
 
+/// The element at an end of a list, which is not empty.
+fn outermost(list: &List, end: End) -> Bytes {
+    let element = match end {
+        End::First => list.get(0),
+        End::Last => list.get(list.len() - 1),
+    };
+    element.cloned().unwrap_or_default()
+}
+
+/// The element is put as a copy.
+fn price_of_transfer(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    let from = args.get(3).map_or(Ok(End::Last), |end| End::of_list(end));
+    let list = context.collection::<List>(&args[1]).ok().flatten();
+    let moved = list.zip(from.ok()).map(|(list, from)| outermost(list, from).len() as u64);
+    moved.map_or(0, |bytes| work::of_changes(2) + bytes / WORK_BYTES as u64)
+}
+
 /// Moves an element between ends of two lists, or of one; `None` if there is no source.
 pub(super) fn transfer(
     context: &mut Context<'_>,
@@ -238,22 +260,18 @@ pub(super) fn transfer(
     [from, to]: [End; 2],
 ) -> Result<Option<Bytes>, Reply> {
     let Some(list) = context.collection::<List>(source)? else { return Ok(None) };
-    let outermost = match from {
-        End::First => list.get(0),
-        End::Last => list.get(list.len() - 1),
-    };
-    let element = outermost.cloned().unwrap_or_default();
+    let element = outermost(list, from);
     if source == destination {
         context.spent.copied_bytes += element.len() as u64;
-        context.edit(source, |list: &mut List| {
+        context.edit(source, 2, |list: &mut List| {
             let element = take(list, from);
             put(list, to, &element);
         });
     } else {
         let bytes = context.collection(destination)?.map_or(0, List::bytes);
         admit(context, &element, bytes + List::element_bytes(&element))?;
-        context.edit(source, |list: &mut List| take(list, from));
-        context.edit(destination, |list: &mut List| put(list, to, &element));
+        context.edit(source, 1, |list: &mut List| take(list, from));
+        context.edit(destination, 1, |list: &mut List| put(list, to, &element));
     }
     Ok(Some(element))
 }
@@ -299,18 +317,20 @@ fn lset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let place = place(index, list.len()).ok_or(Reply::error("ERR index out of range"))?;
     let bytes = list.bytes() - list.get(place).map_or(0, Bytes::len) + element.len();
     admit(context, element, bytes)?;
-    context.edit(key, |list: &mut List| list.replace(place, element));
+    context.edit(key, 1, |list: &mut List| list.replace(place, element));
     Ok(Reply::ok())
 }
 
 /// Elements to be removed, or those that stay, whichever are fewer.
-fn ltrim_changes(len: usize, kept: usize) -> u64 {
-    work::of_changes(kept.min(len - kept))
+fn ltrim_changes(len: usize, kept: usize) -> usize {
+    kept.min(len - kept)
 }
 
 fn price_of_ltrim(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let len = len(context, &args[1]);
-    Places::parse(&args[2], &args[3]).map_or(0, |places| ltrim_changes(len, places.within(len).len()))
+    let changes =
+        Places::parse(&args[2], &args[3]).map(|places| ltrim_changes(len, places.within(len).len()));
+    work::of_changes(changes.unwrap_or(0))
 }
 
 fn ltrim(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -318,11 +338,10 @@ fn ltrim(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let places = Places::parse(&args[2], &args[3])?;
     let Some(list) = context.collection::<List>(key)? else { return Ok(Reply::ok()) };
     let (len, kept) = (list.len(), places.within(list.len()));
-    context.spent.visited += ltrim_changes(len, kept.len());
     if kept.is_empty() {
         context.remove(key);
     } else if kept.len() < len {
-        context.edit(key, |list: &mut List| list.trim(kept));
+        context.edit(key, ltrim_changes(len, kept.len()), |list: &mut List| list.trim(kept));
     }
     Ok(Reply::ok())
 }

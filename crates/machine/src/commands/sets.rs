@@ -12,6 +12,7 @@ use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
 use crate::value::{Entry, Set};
+use crate::work;
 
 const fn look(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::Set, name, arity, run).keys(KeySpec::ONE)
@@ -22,12 +23,12 @@ const fn change(name: &'static str, arity: i32, run: Run) -> Spec {
 }
 
 pub(crate) const COMMANDS: &[Spec] = &[
-    change("sadd", -3, sadd).with(Flags::DENYOOM).doc(
+    change("sadd", -3, sadd).with(Flags::DENYOOM).priced(work::price_of_elements).doc(
         "1.0.0",
         "SADD key member [member ...]",
         "Adds members to a set and answers how many of them are new.",
     ),
-    change("srem", -3, srem).doc(
+    change("srem", -3, srem).priced(work::price_of_elements).doc(
         "1.0.0",
         "SREM key member [member ...]",
         "Removes members of a set and answers how many there were; a set without members is gone.",
@@ -52,7 +53,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "SCARD key",
         "Answers how many members a set has.",
     ),
-    change("spop", -2, spop).priced(sampling::price::<Set>).doc(
+    change("spop", -2, spop).priced(price_of_spop).doc(
         "1.0.0",
         "SPOP key [count]",
         "Removes members of a set by chance, the same on all nodes, and answers them.",
@@ -62,7 +63,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
         "SRANDMEMBER key [count]",
         "Answers members of a set by chance: different ones, or with a negative count any.",
     ),
-    change("smove", 4, smove).keys(KeySpec::TWO).doc(
+    change("smove", 4, smove).keys(KeySpec::TWO).priced(|_, _| work::of_changes(2)).doc(
         "1.0.0",
         "SMOVE source destination member",
         "Moves a member from one set to another.",
@@ -76,6 +77,11 @@ pub(crate) const COMMANDS: &[Spec] = &[
 
 fn price_of_all(context: &Context<'_>, args: &[Bytes]) -> u64 {
     context.elements::<Set>(&args[1])
+}
+
+fn price_of_spop(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    let popped = sampling::price::<Set>(context, args);
+    work::of_changes(usize::try_from(popped).unwrap_or(usize::MAX))
 }
 
 /// The members of a set as replies.
@@ -92,11 +98,10 @@ fn sadd(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     members.iter().try_for_each(|member| context.check_value_bytes(member.len()))?;
     context.check_growth(&args[1], members.iter().map(|member| Set::entry_bytes(member)).sum())?;
-    context.count_changes(&args[1], members.len());
     context.spent.copied_bytes += members.iter().map(|member| member.len() as u64).sum::<u64>();
     // A member that was named twice is added once, though it counted twice against the limits.
     let add = |set: &mut Set| members.iter().filter(|member| set.insert(member, ()).is_none()).count();
-    Ok(Reply::count(context.edit(&args[1], add)))
+    Ok(Reply::count(context.edit(&args[1], members.len(), add)))
 }
 
 fn srem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -105,9 +110,8 @@ fn srem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if members.is_empty() {
         return Ok(Reply::Integer(0));
     }
-    context.count_changes(&args[1], members.len());
     let remove = |set: &mut Set| members.iter().filter(|member| set.remove(member).is_some()).count();
-    Ok(Reply::count(context.edit(&args[1], remove)))
+    Ok(Reply::count(context.edit(&args[1], members.len(), remove)))
 }
 
 fn sismember(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -144,10 +148,9 @@ fn spop(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let places = Sample::Distinct(count.unwrap_or(1)).places(context, len);
     let mut popped = Vec::new();
     if !places.is_empty() {
-        context.count_changes(&args[1], places.len());
         // From the last one on, so that the places of the others stay what they are.
         let take = |set: &mut Set| places.iter().rev().map(|place| set.remove_at(*place).0).collect();
-        popped = context.edit(&args[1], take);
+        popped = context.edit(&args[1], places.len(), take);
     }
     let mut popped = popped.into_iter().map(Reply::Bulk);
     Ok(match count {
@@ -183,11 +186,9 @@ fn smove(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     if is_new {
         context.check_growth(destination, Set::entry_bytes(member))?;
-        context.count_changes(destination, 1);
-        context.edit(destination, |set: &mut Set| set.insert(member, ()));
+        context.edit(destination, 1, |set: &mut Set| set.insert(member, ()));
     }
-    context.count_changes(source, 1);
-    context.edit(source, |set: &mut Set| set.remove(member));
+    context.edit(source, 1, |set: &mut Set| set.remove(member));
     Ok(Reply::Integer(1))
 }
 

@@ -70,7 +70,7 @@ pub(super) fn pop(
 fn price_of_pop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let count = args.get(2).map_or(1, |count| parse_count(count).unwrap_or(0));
     let len = len(context, &args[1]);
-    work::of_removals(len, count.min(len))
+    work::of_removal(len, count.min(len))
 }
 
 /// A single member comes with its score, several are pairs.
@@ -100,7 +100,7 @@ fn price_of_zmpop(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(popping) = Popping::parse(&args[1..], End::of_order) else { return 0 };
     let first = popping.keys.iter().find(|key| context.exists(key));
     let len = first.map_or(0, |key| len(context, key));
-    work::of_removals(len, popping.count.min(len))
+    work::of_removal(len, popping.count.min(len))
 }
 
 /// Takes members out of the first of the sorted sets that exists, and answers them with its key.

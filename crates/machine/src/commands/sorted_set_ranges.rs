@@ -342,11 +342,11 @@ fn zlexcount(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> 
 /// Removes the members of a range of ranks from the sorted set at a key.
 pub(super) fn remove_ranks(context: &mut Context<'_>, key: &[u8], ranks: Range<usize>) {
     let len = len(context, key);
-    context.spent.visited += work::of_removals(len, ranks.len());
     if ranks.len() == len {
+        context.spent.visited += len as u64;
         context.remove(key);
     } else if !ranks.is_empty() {
-        context.edit(key, |set: &mut SortedSet| {
+        context.edit(key, ranks.len(), |set: &mut SortedSet| {
             ranks.rev().for_each(|rank| drop(set.take(rank)));
         });
     }
@@ -360,7 +360,7 @@ fn price_of_removal(context: &Context<'_>, args: &[Bytes]) -> u64 {
     };
     let set = context.collection::<SortedSet>(&args[1]).ok().flatten();
     let interval = Interval::parse(by, &args[2], &args[3]).ok();
-    set.zip(interval).map_or(0, |(set, interval)| work::of_removals(set.len(), interval.ranks(set).len()))
+    set.zip(interval).map_or(0, |(set, interval)| work::of_removal(set.len(), interval.ranks(set).len()))
 }
 
 fn remove_range(context: &mut Context<'_>, args: &[Bytes], by: By) -> Result<Reply, Reply> {

@@ -9,6 +9,7 @@ use crate::double;
 use crate::flags::Flags;
 use crate::reply::Reply;
 use crate::value::{Collection, Score, SortedSet};
+use crate::work::{price_of_elements, price_of_pairs};
 
 pub(super) const fn read(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::SortedSet, name, arity, run).keys(KeySpec::ONE)
@@ -21,17 +22,17 @@ pub(super) const fn write(name: &'static str, arity: i32, run: Run) -> Spec {
 const ADD: Flags = Flags::DENYOOM.and(Flags::FAST);
 
 pub(crate) const COMMANDS: &[Spec] = &[
-    write("zadd", -4, zadd).with(ADD).doc(
+    write("zadd", -4, zadd).with(ADD).priced(price_of_pairs).doc(
         "1.2.0",
         "ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
         "Gives members scores and answers how many are new, or with CH, new or changed; with INCR, adds to one.",
     ),
-    write("zincrby", 4, zincrby).with(ADD).doc(
+    write("zincrby", 4, zincrby).with(ADD).priced(price_of_pairs).doc(
         "1.2.0",
         "ZINCRBY key increment member",
         "Adds to a member's score and answers it.",
     ),
-    write("zrem", -3, zrem).with(Flags::FAST).doc(
+    write("zrem", -3, zrem).with(Flags::FAST).priced(price_of_elements).doc(
         "1.2.0",
         "ZREM key member [member ...]",
         "Removes members and answers how many there were.",
@@ -211,7 +212,7 @@ fn add(context: &mut Context<'_>, args: &[Bytes], increments: bool) -> Result<Re
     if survey.changes {
         context.check_collection_bytes(survey.bytes)?;
         context.spent.copied_bytes += pairs.iter().map(|(_, name)| name.len() as u64).sum::<u64>();
-        (added, changed) = context.edit(key, |set: &mut SortedSet| put(set, &addition, &pairs));
+        (added, changed) = context.edit(key, pairs.len(), |set: &mut SortedSet| put(set, &addition, &pairs));
     }
     Ok(if addition.increments {
         survey.decided.map_or(Reply::Null, score_reply)
@@ -231,11 +232,12 @@ fn zincrby(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 fn zrem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let (key, names) = (&args[1], &args[2..]);
     let Some(set) = context.collection::<SortedSet>(key)? else { return Ok(Reply::Integer(0)) };
-    if !names.iter().any(|name| set.members().contains(name)) {
+    let present = names.iter().filter(|name| set.members().contains(name)).count();
+    if present == 0 {
         return Ok(Reply::Integer(0));
     }
     let remove = |set: &mut SortedSet| names.iter().filter(|name| set.remove(name).is_some()).count();
-    Ok(Reply::count(context.edit(key, remove)))
+    Ok(Reply::count(context.edit(key, present, remove)))
 }
 
 fn zcard(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
