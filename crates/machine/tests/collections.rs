@@ -359,3 +359,43 @@ fn a_key_named_again_is_not_worked_for_again() {
         assert!(work < 10_000, "{work} for {name}");
     }
 }
+
+/// Once the limit had been lowered, a sorted set or list beyond it could not even lose a score or a long element.
+#[test]
+fn a_collection_beyond_a_lowered_limit_may_change_without_growing() {
+    let mut driver = Driver::new();
+    for n in 0..30 {
+        let element = format!("element{n}");
+        for words in [["RPUSH", "l", &element, ""], ["SADD", "s", &element, ""], ["HSET", "h", &element, "v"], ["ZADD", "z", "1", &element]] {
+            driver.command(0, &args(&words.iter().filter(|word| !word.is_empty()).collect::<Vec<_>>()));
+        }
+    }
+    driver.command(0, &args(&["CONFIG", "SET", "quorate-collection-bytes", "1kb"]));
+    let mut is_refused = |line: &str| {
+        let reply = show(&driver.command(0, &args(&line.split(' ').collect::<Vec<_>>())));
+        assert!(!reply.contains("(error)") || reply.contains("quorate-collection-bytes"), "{line}: {reply}");
+        reply.contains("(error)")
+    };
+    for allowed in [
+        "ZADD z 5 element3",
+        "ZADD z XX 6 element4 7 new",
+        "ZINCRBY z 2 element5",
+        "LSET l 3 short",
+        "LMOVE l l LEFT RIGHT",
+        "HSET h element3 w",
+        "SADD s element3",
+    ] {
+        assert!(!is_refused(allowed), "{allowed}");
+    }
+    for refused in [
+        "ZADD z 5 element3 5 new",
+        "ZINCRBY z 2 new",
+        "LSET l 3 longer-than-the-one-before",
+        "LINSERT l BEFORE short new",
+        "LPUSH l new",
+        "HSET h element3 longer",
+        "SADD s new",
+    ] {
+        assert!(is_refused(refused), "{refused}");
+    }
+}

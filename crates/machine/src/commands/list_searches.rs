@@ -151,8 +151,7 @@ fn linsert(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         Search { element: pivot, backwards: false, skipped: 0, found_max: 1, visited_max: usize::MAX };
     let Some(found) = search(context, key, &first)? else { return Ok(Reply::Integer(0)) };
     let Some(place) = found.first() else { return Ok(Reply::Integer(-1)) };
-    let bytes = context.collection(key)?.map_or(0, List::bytes);
-    admit(context, element, bytes + List::element_bytes(element))?;
+    admit(context, key, std::slice::from_ref(element), List::element_bytes(element))?;
     Ok(context.edit(key, 1, |list: &mut List| {
         list.insert(place + behind, element);
         Reply::count(list.len())

@@ -99,11 +99,16 @@ fn len(context: &Context<'_>, key: &[u8]) -> usize {
     context.collection(key).ok().flatten().map_or(0, List::len)
 }
 
-/// An element must be allowed before it is put, and the list that it will belong to: one of so many bytes.
-pub(super) fn admit(context: &mut Context<'_>, element: &[u8], list_bytes: usize) -> Result<(), Reply> {
-    context.check_value_bytes(element.len())?;
-    context.check_collection_bytes(list_bytes)?;
-    context.spent.copied_bytes += element.len() as u64;
+/// Elements must be allowed before they are put, and so must be what the list at a key will grow by.
+pub(super) fn admit(
+    context: &mut Context<'_>,
+    key: &[u8],
+    elements: &[Bytes],
+    growth: usize,
+) -> Result<(), Reply> {
+    elements.iter().try_for_each(|element| context.check_value_bytes(element.len()))?;
+    context.check_growth(key, growth)?;
+    context.spent.copied_bytes += elements.iter().map(|element| element.len() as u64).sum::<u64>();
     Ok(())
 }
 
@@ -129,11 +134,9 @@ pub(super) fn push(
     elements: &[Bytes],
     end: End,
 ) -> Result<usize, Reply> {
-    let mut bytes = context.collection(key)?.map_or(0, List::bytes);
-    for element in elements {
-        bytes += List::element_bytes(element);
-        admit(context, element, bytes)?;
-    }
+    context.collection::<List>(key)?;
+    let growth = elements.iter().map(|element| List::element_bytes(element)).sum();
+    admit(context, key, elements, growth)?;
     Ok(context.edit(key, elements.len(), |list: &mut List| {
         elements.iter().for_each(|element| put(list, end, element));
         list.len()
@@ -268,8 +271,9 @@ pub(super) fn transfer(
             put(list, to, &element);
         });
     } else {
-        let bytes = context.collection(destination)?.map_or(0, List::bytes);
-        admit(context, &element, bytes + List::element_bytes(&element))?;
+        context.collection::<List>(destination)?;
+        let growth = List::element_bytes(&element);
+        admit(context, destination, std::slice::from_ref(&element), growth)?;
         context.edit(source, 1, |list: &mut List| take(list, from));
         context.edit(destination, 1, |list: &mut List| put(list, to, &element));
     }
@@ -315,8 +319,8 @@ fn lset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let list = context.collection::<List>(key)?.ok_or(Reply::error("ERR no such key"))?;
     let index = integer::parse(&args[2]).ok_or(Reply::not_an_integer())?;
     let place = place(index, list.len()).ok_or(Reply::error("ERR index out of range"))?;
-    let bytes = list.bytes() - list.get(place).map_or(0, Bytes::len) + element.len();
-    admit(context, element, bytes)?;
+    let growth = element.len().saturating_sub(list.get(place).map_or(0, Bytes::len));
+    admit(context, key, std::slice::from_ref(element), growth)?;
     context.edit(key, 1, |list: &mut List| list.replace(place, element));
     Ok(Reply::ok())
 }

@@ -157,8 +157,8 @@ impl Addition {
 struct Survey {
     /// Whether there is anything to change at all: the first pair that changes something meets the set as it is.
     changes: bool,
-    /// What the set will take in memory at the most: a new member that is named twice counts twice.
-    bytes: usize,
+    /// What the set will grow by in memory at the most: a new member that is named twice counts twice.
+    growth: usize,
     /// What was decided about the last pair, which for INCR is the only one.
     decided: Option<Score>,
 }
@@ -170,7 +170,7 @@ fn survey(
     pairs: &[(Score, &Bytes)],
 ) -> Result<Survey, Reply> {
     let set = context.collection::<SortedSet>(key)?;
-    let mut survey = Survey { changes: false, bytes: set.map_or(0, SortedSet::bytes), decided: None };
+    let mut survey = Survey { changes: false, growth: 0, decided: None };
     for (given, name) in pairs {
         let present = set.and_then(|set| set.score(name));
         survey.decided = addition.decide(present, *given)?;
@@ -178,7 +178,7 @@ fn survey(
         survey.changes |= present != Some(score);
         if present.is_none() {
             context.check_value_bytes(name.len())?;
-            survey.bytes += SortedSet::member_bytes(name);
+            survey.growth += SortedSet::member_bytes(name);
         }
     }
     Ok(survey)
@@ -210,7 +210,7 @@ fn add(context: &mut Context<'_>, args: &[Bytes], increments: bool) -> Result<Re
     let survey = survey(context, key, &addition, &pairs)?;
     let (mut added, mut changed) = (0, 0);
     if survey.changes {
-        context.check_collection_bytes(survey.bytes)?;
+        context.check_growth(key, survey.growth)?;
         context.spent.copied_bytes += pairs.iter().map(|(_, name)| name.len() as u64).sum::<u64>();
         (added, changed) = context.edit(key, pairs.len(), |set: &mut SortedSet| put(set, &addition, &pairs));
     }
