@@ -39,6 +39,9 @@ What differs from Redis:
 * Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on. With a
   negative count `ZRANDMEMBER` answers 100,000 members at most. `ZSCAN` goes through small sets in steps, too.
 * `ZUNION` and its kin go through some 1.25 million members at most, those of a set as often as it is named.
+* Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on: `-0` is 0,
+  and bounds with blanks in front or in hexadecimal are refused. With a negative count `ZRANDMEMBER` answers 100,000
+  members at most. `ZSCAN` goes through small sets in steps, too.
 * Removing nothing (`LTRIM`, `ZREMRANGEBYRANK`) is no change to `WATCH`.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
 * A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
