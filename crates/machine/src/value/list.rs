@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::sequence::{Iter, Sequence};
 
-/// What an element costs beside its bytes: its place in the tree, and an allocation.
-const ELEMENT_BYTES: usize = 56;
+/// What an element costs beside its bytes: 42 bytes of a leaf, 3 of its share of nodes, an allocation, and 32 bytes from
+/// when it was answered or copied for the first time. Measured: 54 to 68 bytes before that, 86 to 100 after.
+const ELEMENT_BYTES: usize = 72;
 
 /// A list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::dictionary::Dictionary;
 use super::sequence::{Iter, Sequence};
 
-/// What a member costs beside the dictionary's entry: its place in the order, and that in the tree.
-const RANKED_BYTES: usize = 64;
+/// What a member costs beside the dictionary's entry: 60 bytes of a leaf, its share of nodes, and the score in the entry.
+/// Its name is always shared. Measured with the entry: 162 to 184 bytes.
+const RANKED_BYTES: usize = 80;
 
 /// A member's score: any double but NaN. Both zeros are one.
 #[derive(Clone, Copy, Debug, Default)]
