@@ -36,8 +36,8 @@ pub struct Limits {
     pub session_reply_bytes_max: u64,
     /// `quorate-reclaim-keys`: expired keys that are freed with each entry. Freeing one takes about a microsecond.
     pub reclaim_keys_max: u64,
-    /// `quorate-collection-bytes`: bytes of a list, hash, set or sorted set. A snapshot draws one whole, so that it
-    /// needs as much memory again for a moment.
+    /// `quorate-collection-bytes`: bytes of a list, hash, set or sorted set. A snapshot draws one in a frame of
+    /// its own or with what there is before it, some 64 KiB, so that it needs as much memory again for a moment.
     pub collection_bytes_max: u64,
 }
 

@@ -12,13 +12,15 @@
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
 //!            fence version limits sessions scripts flushed*        the last for each database
-//! page    := number removed slots:list                            in order of key
+//! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
+//!                                                                 first in the next frame, with the same head
 //! slot    := key value deadline:option token version
 //! ```
 //!
 //! Equal states have equal streams, which is what makes [`Machine::hash`] and the simulator's comparison work.
 
 use std::hash::Hasher;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -45,8 +47,9 @@ const END: u8 = 2;
 /// Chunks are about this long: small enough to copy and checksum between two heartbeats.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A frame holds at least one slot, so that it can be as long as the longest key and value together, or as the
-/// sessions' retained replies. Beyond this a length is taken for damage.
+/// A frame holds at least one slot and begins none behind [`CHUNK_BYTES`], so that it can be as long as the longest key
+/// and value together, of which a collection has 1 GiB at the most and a string 512 MiB; or as the sessions' retained
+/// replies. Beyond this a length is taken for damage.
 const FRAME_BYTES_MAX: usize = 2 << 30;
 
 const FRAME_HEAD_BYTES: usize = 8;
@@ -72,6 +75,8 @@ struct Part {
     db: usize,
     number: usize,
     page: Arc<Page>,
+    /// The last key that was drawn, if any was.
+    drawn: Option<Bytes>,
 }
 
 /// Everything that is not a key. Its replies and scripts share their memory with the machine's.
@@ -122,16 +127,19 @@ impl Snapshot {
         Some(end.0)
     }
 
-    /// A frame of whole pages of one database.
+    /// A frame of pages of one database. The last of them may be cut, and goes on with the next frame.
     fn pages_of(&mut self, db: usize) -> Vec<u8> {
         let mut to = Encoder(Vec::with_capacity(CHUNK_BYTES));
         to.u8(PAGES_OF);
         to.count(db);
         while to.0.len() < CHUNK_BYTES
-            && let Some(part) = self.pages.pop_if(|part| part.db == db)
+            && let Some(mut part) = self.pages.pop_if(|part| part.db == db)
         {
-            self.slots += part.page.slots.len() as u64;
-            part.encode(&mut to);
+            self.slots += part.encode(&mut to);
+            if part.has_more() {
+                self.pages.push(part);
+                break;
+            }
         }
         to.0
     }
@@ -148,7 +156,8 @@ impl Iterator for Snapshot {
             if first {
                 bytes.extend_from_slice(MAGIC);
             }
-            let length = u32::try_from(payload.len()).expect("a value's limit is far below 4 GiB");
+            let length =
+                u32::try_from(payload.len()).expect("the limits of a value and of replies are below 4 GiB");
             bytes.extend_from_slice(&length.to_le_bytes());
             bytes.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
             bytes.extend_from_slice(&payload);
@@ -171,7 +180,7 @@ impl Machine {
         let pages = databases.flat_map(|(db, database)| {
             let pages = database.pages().iter().enumerate().rev();
             let written = pages.filter(|(_, page)| !page.slots.is_empty() || page.removed != Version(0));
-            written.map(move |(number, page)| Part { db, number, page: Arc::clone(page) })
+            written.map(move |(number, page)| Part { db, number, page: Arc::clone(page), drawn: None })
         });
         Snapshot {
             applied: state.applied,
@@ -196,11 +205,11 @@ impl Machine {
         let mut frame = frames.next_frame()?;
         let mut state = Header::decode(&mut frame)?.into_state();
         frame.finish()?;
-        let mut slots = 0;
+        let (mut slots, mut place) = (0, Place::default());
         loop {
             let mut frame = frames.next_frame()?;
             match frame.u8()? {
-                PAGES_OF => slots += decode_pages(&mut frame, &mut state)?,
+                PAGES_OF => slots += place.decode_pages(&mut frame, &mut state)?,
                 END if frame.varint()? == slots => {
                     frame.finish()?;
                     frames.finish()?;
@@ -301,47 +310,96 @@ impl Header {
 }
 
 impl Part {
-    fn encode(&self, to: &mut Encoder) {
+    /// What was not drawn yet.
+    fn left(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
+        let from = self.drawn.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.page.slots.range::<Bytes, _>((from, Bound::Unbounded))
+    }
+
+    fn has_more(&self) -> bool {
+        self.left().next().is_some()
+    }
+
+    /// Draws slots up to the frame's length. Returns how many.
+    fn encode(&mut self, to: &mut Encoder) -> u64 {
+        let (mut slots, mut count, mut drawn) = (Encoder::default(), 0, None);
+        for (key, slot) in self.left() {
+            if to.0.len() + slots.0.len() >= CHUNK_BYTES {
+                break;
+            }
+            slots.bytes(key);
+            slot.value.encode(&mut slots);
+            slots.option(slot.deadline.map(|deadline| deadline.0));
+            slots.varint(slot.token.0);
+            slots.varint(slot.version.0);
+            count += 1;
+            drawn = Some(key.clone());
+        }
+        self.drawn = drawn;
         to.count(self.number);
         to.varint(self.page.removed.0);
-        to.count(self.page.slots.len());
-        for (key, slot) in &self.page.slots {
-            to.bytes(key);
-            slot.value.encode(to);
-            to.option(slot.deadline.map(|deadline| deadline.0));
-            to.varint(slot.token.0);
-            to.varint(slot.version.0);
-        }
+        to.count(count);
+        to.fixed(&slots.0);
+        count as u64
     }
 }
 
-/// Puts a frame's pages into the keyspace. Returns how many slots there were.
-fn decode_pages(from: &mut Decoder, state: &mut State) -> Result<u64, Error> {
-    let keyspace = &mut state.keyspace;
-    let (fence, version) = (keyspace.fence, keyspace.version);
-    let db = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
-    if db >= DATABASES {
-        return Err(from.malformed());
-    }
-    let database = keyspace.restoring(db);
-    let mut slots = 0;
-    while !from.is_empty() {
-        let number = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
-        let removed = Version(from.varint()?);
-        if number >= PAGES || removed > version {
+/// How far the slots of a snapshot have been put back: they come in order of database, page and key.
+#[derive(Default)]
+struct Place {
+    db: usize,
+    /// The last page and what was removed from it. `None` before the first page of a database.
+    page: Option<(usize, Version)>,
+    /// The last key of that page.
+    key: Option<Bytes>,
+}
+
+impl Place {
+    /// Puts a frame's pages into the keyspace. Returns how many slots there were.
+    fn decode_pages(&mut self, from: &mut Decoder, state: &mut State) -> Result<u64, Error> {
+        let db = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+        if db >= DATABASES || db < self.db {
             return Err(from.malformed());
         }
+        if db > self.db {
+            *self = Self { db, ..Self::default() };
+        }
+        let (mut slots, mut is_first) = (0, true);
+        while !from.is_empty() {
+            slots += self.decode_page(from, state, is_first)?;
+            is_first = false;
+        }
+        Ok(slots)
+    }
+
+    /// Only the first page of a frame can go on with the one before it.
+    fn decode_page(&mut self, from: &mut Decoder, state: &mut State, is_first: bool) -> Result<u64, Error> {
+        let (fence, version) = (state.keyspace.fence, state.keyspace.version);
+        let number = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+        let removed = Version(from.varint()?);
+        let count = from.count()?;
+        let last = self.key.take();
+        let goes_on = is_first && count > 0 && last.is_some() && self.page == Some((number, removed));
+        let is_next = self.page.is_none_or(|(before, _)| before < number);
+        if number >= PAGES || removed > version || !(goes_on || is_next) {
+            return Err(from.malformed());
+        }
+        self.page = Some((number, removed));
+        self.key = last.filter(|_| goes_on);
+        let database = state.keyspace.restoring(self.db);
         database.restore_removed(number, removed);
-        for _ in 0..from.count()? {
+        for _ in 0..count {
             let (key, slot) = decode_slot(from)?;
             let possible = page_of(&key) == number && slot.token <= fence && slot.version <= version;
-            if !possible || database.put(&key, slot).is_some() {
+            if !possible || self.key.as_ref().is_some_and(|last| *last >= key) {
                 return Err(from.malformed());
             }
-            slots += 1;
+            let present = database.put(&key, slot);
+            assert!(present.is_none(), "keys in ascending order are different");
+            self.key = Some(key);
         }
+        Ok(count as u64)
     }
-    Ok(slots)
 }
 
 fn decode_slot(from: &mut Decoder) -> Result<(Bytes, Slot), Error> {
@@ -505,5 +563,71 @@ mod tests {
         let chunks: Vec<Bytes> = machine.snapshot().collect();
         assert!(chunks.len() > 16 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
         assert_eq!(Machine::restore(chunks).map(|machine| machine.hash()), Ok(machine.hash()));
+    }
+
+    /// Keys that live in one page.
+    fn neighbours(count: usize) -> Vec<String> {
+        let page = page_of(b"0");
+        (0..).map(|n: u64| n.to_string()).filter(|key| page_of(key.as_bytes()) == page).take(count).collect()
+    }
+
+    /// A page was drawn whole. Some collections of the largest size in one page made a frame that no node would restore,
+    /// and a few more made the leader fail.
+    #[test]
+    fn a_page_of_large_values_is_cut_between_them() {
+        let mut machine = sample();
+        for key in neighbours(5) {
+            let value = Value::String(Bytes::from(vec![7; CHUNK_BYTES / 2 + 1]));
+            machine.state.keyspace.write(0, key.as_bytes(), value, None, Stamp(0));
+        }
+        let mut snapshot = machine.snapshot();
+        let payloads: Vec<usize> =
+            std::iter::from_fn(|| snapshot.payload()).map(|frame| frame.len()).collect();
+        assert_eq!(payloads.len(), 6, "the header, two slots, two, one, the other database, the end");
+        assert!(payloads.iter().all(|payload| *payload < CHUNK_BYTES * 3 / 2), "{payloads:?}");
+        assert_eq!(Machine::restore(machine.snapshot()).map(|machine| machine.hash()), Ok(machine.hash()));
+    }
+
+    #[test]
+    fn pages_and_keys_out_of_order_are_refused() {
+        let keys = neighbours(3);
+        let number = page_of(keys[0].as_bytes());
+        let mut sorted: Vec<&str> = keys.iter().map(|key| &key[..]).collect();
+        sorted.sort_unstable();
+        let page = |number: usize, removed: u64, keys: &[&str]| {
+            let mut to = Encoder::default();
+            to.count(number);
+            to.varint(removed);
+            to.count(keys.len());
+            for key in keys {
+                to.bytes(key.as_bytes());
+                Value::String(Bytes::new()).encode(&mut to);
+                to.option(None);
+                to.varint(1);
+                to.varint(1);
+            }
+            to.0
+        };
+        // Each is a frame's pages, of database 0.
+        let is_restored = |frames: &[Vec<u8>]| {
+            let mut state = sample().state;
+            let mut place = Place::default();
+            let mut decode = |pages: &Vec<u8>| {
+                let payload = [&[0], &pages[..]].concat();
+                place.decode_pages(&mut Decoder::new(Bytes::from(payload), "snapshot"), &mut state)
+            };
+            frames.iter().all(|pages| decode(pages).is_ok())
+        };
+        let (one, two) = (page(number, 1, &sorted[..1]), page(number, 1, &sorted[1..]));
+        assert!(is_restored(&[page(number, 1, &sorted)]), "whole");
+        assert!(is_restored(&[one.clone(), two.clone()]), "cut");
+        assert!(!is_restored(&[[&one[..], &two[..]].concat()]), "cut within a frame");
+        assert!(!is_restored(&[two, one.clone()]), "keys descend");
+        assert!(!is_restored(&[one.clone(), one.clone()]), "a key comes twice");
+        assert!(!is_restored(&[page(number, 1, &[sorted[1], sorted[0]])]), "keys descend within a page");
+        assert!(!is_restored(&[one.clone(), page(number, 0, &sorted[1..])]), "another head");
+        assert!(!is_restored(&[one.clone(), page(number, 1, &[])]), "nothing goes on");
+        assert!(!is_restored(&[one.clone(), page(number - 1, 1, &[])]), "pages descend");
+        assert!(is_restored(&[one, page(number + 1, 1, &[])]), "pages ascend");
     }
 }
