@@ -149,6 +149,11 @@ impl Database {
         self.flushed
     }
 
+    /// What is to be freed of it: its pages and the index of its deadlines.
+    pub(crate) fn into_parts(self) -> (Vec<Arc<Page>>, BTreeSet<(Stamp, Bytes)>) {
+        (self.pages, self.deadlines)
+    }
+
     /// The database after a flush: nothing is left but the time, and what WATCH must notice.
     pub(crate) fn emptied(&self, version: Version) -> Self {
         Self { now: self.now, flushed: version, ..Self::default() }
@@ -201,11 +206,11 @@ impl Database {
         Some(slot)
     }
 
-    /// Makes a key as it was. May leave a greater [`Page::removed`] behind.
-    pub(crate) fn take_back(&mut self, key: &[u8], previous: Option<Slot>) {
+    /// Makes a key as it was, and answers what it had since. May leave a greater [`Page::removed`] behind.
+    pub(crate) fn take_back(&mut self, key: &[u8], previous: Option<Slot>) -> Option<Slot> {
         match previous {
-            Some(slot) => drop(self.put(key, slot)),
-            None => drop(self.remove(key)),
+            Some(slot) => self.put(key, slot),
+            None => self.remove(key),
         }
     }
 
@@ -244,76 +249,4 @@ pub(crate) fn page_of(key: &[u8]) -> usize {
     let mut hasher = SipHasher13::new_with_keys(0x7175_6f72_6174_6501, 0x7061_6765_7300_0001);
     hasher.write(key);
     (hasher.finish() % PAGES as u64) as usize
-}
-
-/// Flushed databases on their way out. Freeing millions of keys at once would stop the shard for seconds, so that
-/// each later call frees a few, and each write twice as much as it takes: data and rubbish together never take more
-/// memory than the data did.
-#[derive(Debug, Default)]
-pub(crate) struct Rubbish {
-    flushed: Vec<Flushed>,
-    /// Bytes that writes have yet to see freed, less than a page.
-    owed_bytes: u64,
-}
-
-/// What is left of one database.
-#[derive(Debug)]
-struct Flushed {
-    pages: Vec<Arc<Page>>,
-    deadlines: BTreeSet<(Stamp, Bytes)>,
-    /// What goes with each page, on average.
-    bytes_a_page: u64,
-    deadlines_a_page: usize,
-}
-
-impl Rubbish {
-    /// So many keys are freed at once, in some 0.1 ms.
-    const KEYS_AT_ONCE: usize = 1024;
-
-    pub(crate) fn add(&mut self, database: Database) {
-        if database.keys <= Self::KEYS_AT_ONCE {
-            return;
-        }
-        let Database { pages, deadlines, bytes, .. } = database;
-        let pages: Vec<_> = pages.into_iter().filter(|page| !page.slots.is_empty()).collect();
-        let bytes_a_page = bytes / pages.len() as u64;
-        let deadlines_a_page = deadlines.len().div_ceil(pages.len());
-        self.flushed.push(Flushed { pages, deadlines, bytes_a_page, deadlines_a_page });
-    }
-
-    /// Frees a few pages and their deadlines. Returns how many keys were in them.
-    pub(crate) fn sweep(&mut self) -> u64 {
-        /// Together some thousand keys of a database with ten million: about a millisecond.
-        const PAGES_A_STEP: usize = 8;
-
-        (0..PAGES_A_STEP).map(|_| self.free_page()).sum()
-    }
-
-    /// Makes room for `bytes` that were written.
-    pub(crate) fn give_way(&mut self, bytes: u64) {
-        self.owed_bytes += 2 * bytes;
-        while let Some(flushed) = self.flushed.last()
-            && let Some(left) = self.owed_bytes.checked_sub(flushed.bytes_a_page)
-        {
-            self.owed_bytes = left;
-            self.free_page();
-        }
-        if self.is_empty() {
-            self.owed_bytes = 0;
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.flushed.is_empty()
-    }
-
-    fn free_page(&mut self) -> u64 {
-        let Some(flushed) = self.flushed.last_mut() else { return 0 };
-        let keys = flushed.pages.pop().map_or(0, |page| page.slots.len() as u64);
-        for _ in 0..flushed.deadlines_a_page {
-            flushed.deadlines.pop_first();
-        }
-        self.flushed.pop_if(|flushed| flushed.pages.is_empty());
-        keys
-    }
 }

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::database::{Database, Rubbish, Slot, page_of};
+use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{FencingToken, Stamp, Version};
+use crate::rubbish::Rubbish;
 use crate::value::{Collection, Value};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
@@ -101,23 +102,37 @@ impl Keyspace {
             Some(present) if present.value == value => present.token,
             Some(_) | None => self.next_token(),
         };
-        self.put(db, key, value, deadline, token);
+        self.replace(db, key, value, deadline, token);
     }
 
     /// Sets a key as a new acquisition, whatever it held.
     pub(crate) fn create(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>) {
         let token = self.next_token();
-        self.put(db, key, value, deadline, token);
+        self.replace(db, key, value, deadline, token);
     }
 
-    fn put(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
+    fn replace(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
+        if let Some(previous) = self.put(db, key, value, deadline, token) {
+            self.rubbish.add_value(previous.value);
+        }
+    }
+
+    /// Puts a slot, and answers the one that was there.
+    fn put(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: Value,
+        deadline: Option<Stamp>,
+        token: FencingToken,
+    ) -> Option<Slot> {
         let version = self.next_version();
         let slot = Slot { value, deadline, token, version };
         if !self.rubbish.is_empty() {
             self.rubbish.give_way(slot.bytes(key));
         }
         self.record(db, key);
-        self.databases[db].put(key, slot);
+        self.databases[db].put(key, slot)
     }
 
     /// Changes a collection where it is, or a new one; it is gone if it is empty afterwards. Only for changes that
@@ -178,7 +193,15 @@ impl Keyspace {
         self.databases[db].slot(key)?;
         self.record(db, key);
         let slot = self.databases[db].remove(key)?;
+        self.rubbish.add_value(slot.value.clone());
         slot.is_live(now).then_some(slot)
+    }
+
+    /// Keeps what a key holds from being freed at once by an edit that leaves little of it.
+    pub(crate) fn part_with(&mut self, db: usize, key: &[u8]) {
+        if let Some(slot) = self.databases[db].slot(key) {
+            self.rubbish.add_value(slot.value.clone());
+        }
     }
 
     /// Removes every key of a database.
@@ -202,24 +225,25 @@ impl Keyspace {
         self.databases.iter_mut().map(|database| database.advance(now) as u64).sum()
     }
 
-    /// Removes up to `keys_max` expired keys, and frees a little of what was flushed. Returns how many keys were freed.
+    /// Removes up to `keys_max` expired keys, and frees a little of what was removed. Returns how many keys and elements
+    /// were freed.
     pub(crate) fn reclaim(&mut self, keys_max: u64) -> u64 {
         assert!(self.journal.is_none(), "reclaiming is not part of a command");
-        let swept = self.sweep();
+        let mut freed = self.sweep();
         let mut left = keys_max;
         for database in &mut self.databases {
             while left > 0
                 && let Some(key) = database.first_expired()
             {
-                let removed = database.remove(&key);
-                assert!(removed.is_some(), "an indexed deadline belongs to a key");
+                let removed = database.remove(&key).expect("an indexed deadline belongs to a key");
+                freed += 1 + self.rubbish.add_after(removed.value, freed);
                 left -= 1;
             }
         }
-        swept + (keys_max - left)
+        freed
     }
 
-    /// Frees a little of what was flushed, and returns how many keys that was. Changes no state.
+    /// Frees a little of what was removed, and returns how many keys and elements that was. Changes no state.
     pub(crate) fn sweep(&mut self) -> u64 {
         self.rubbish.sweep()
     }
@@ -261,7 +285,11 @@ impl Keyspace {
             if let Some(flushed) = changed.flushed {
                 self.rubbish.add(std::mem::replace(database, flushed));
             }
-            changed.slots.into_iter().for_each(|(key, slot)| database.take_back(&key, slot));
+            for (key, slot) in changed.slots {
+                if let Some(since) = database.take_back(&key, slot) {
+                    outdate(&mut self.rubbish, since, database.slot(&key));
+                }
+            }
             changed.removed.into_iter().for_each(|(page, version)| database.restore_removed(page, version));
         }
         self.fence = journal.fence;
@@ -271,8 +299,14 @@ impl Keyspace {
     /// Keeps every change since the checkpoint and stops recording.
     pub(crate) fn commit(&mut self) {
         let journal = self.journal.take().expect("a commit follows a checkpoint");
-        let flushed = journal.databases.into_values().filter_map(|changed| changed.flushed);
-        flushed.for_each(|database| self.rubbish.add(database));
+        for (db, changed) in journal.databases {
+            for (key, slot) in changed.slots {
+                if let Some(slot) = slot {
+                    outdate(&mut self.rubbish, slot, self.databases[db].slot(&key));
+                }
+            }
+            changed.flushed.into_iter().for_each(|database| self.rubbish.add(database));
+        }
     }
 
     /// Keeps what a key has for a rollback, before its first change since the checkpoint.
@@ -283,6 +317,15 @@ impl Keyspace {
             changed.slots.insert(Bytes::copy_from_slice(key), database.slot(key).cloned());
             changed.removed.entry(page_of(key)).or_insert(database.removed(key));
         }
+    }
+}
+
+/// Takes another version of what a key has now, if it has something. Edits of one collection share most of it, as the
+/// token tells and that about as much is there: this takes less to free at once than to keep for later.
+fn outdate(rubbish: &mut Rubbish, other: Slot, present: Option<&Slot>) {
+    let bytes = other.value.bytes();
+    if !present.is_some_and(|present| present.token == other.token && present.value.bytes() >= bytes / 2) {
+        rubbish.add_value(other.value);
     }
 }
 
@@ -365,9 +408,69 @@ mod tests {
     #[test]
     fn a_small_database_is_freed_at_once() {
         let mut keyspace = Keyspace::new();
-        keyspace.create(0, b"large", Value::String(Bytes::from(vec![0; 1 << 20])), None);
+        keyspace.create(0, b"key", Value::String(Bytes::from(vec![0; 100_000])), None);
         keyspace.flush(0);
         assert!(keyspace.rubbish.is_empty());
+    }
+
+    /// Whoever removed the last reference to a list of millions freed it there and then, in seconds.
+    #[test]
+    fn a_large_value_is_freed_later_whatever_takes_its_key() {
+        let list = || {
+            let mut list = List::default();
+            (0..10_000u32).for_each(|element| list.push_back(&element.to_be_bytes()));
+            Value::List(list)
+        };
+        let small = || Value::String(Bytes::from_static(b"v"));
+        let ways: [fn(&mut Keyspace, Value); 6] = [
+            |keyspace, _| drop(keyspace.remove(0, b"list", NOW)),
+            |keyspace, small| keyspace.write(0, b"list", small, None, NOW),
+            |keyspace, small| keyspace.create(0, b"list", small, None),
+            |keyspace, _| keyspace.flush(0),
+            |keyspace, _| {
+                keyspace.part_with(0, b"list");
+                keyspace.edit(0, b"list", NOW, |list: &mut List| list.trim(5..6));
+            },
+            |keyspace, _| {
+                keyspace.set_deadline(0, b"list", Some(Stamp(49)), NOW);
+                keyspace.advance(NOW);
+                assert_eq!(keyspace.reclaim(1), 1, "the key alone");
+            },
+        ];
+        for way in ways {
+            let mut keyspace = Keyspace::new();
+            keyspace.create(0, b"list", list(), None);
+            way(&mut keyspace, small());
+            let mut freed = 0;
+            while !keyspace.rubbish.is_empty() {
+                freed += keyspace.sweep();
+            }
+            assert_eq!(freed / 9_990, 1, "{freed} elements were left to free");
+        }
+        // Many that are small by themselves are as much work.
+        let mut keyspace = Keyspace::new();
+        for key in 0..100u8 {
+            keyspace
+                .edit(0, &[key], NOW, |list: &mut List| (0..500).for_each(|_| list.push_back(b"element")));
+            keyspace.set_deadline(0, &[key], Some(Stamp(60)), NOW);
+        }
+        keyspace.advance(Stamp(70));
+        let mut freed = keyspace.reclaim(1000);
+        assert!(freed < 2_000 && keyspace.database(0).keys() == 0, "{freed} at once");
+        while !keyspace.rubbish.is_empty() {
+            freed += keyspace.sweep();
+        }
+        assert_eq!(freed, 100 * 501);
+        // Within a script, the journal holds it until the end.
+        for way in &ways[..5] {
+            let mut keyspace = Keyspace::new();
+            keyspace.create(0, b"list", list(), None);
+            keyspace.checkpoint();
+            way(&mut keyspace, small());
+            (0..100).for_each(|_| drop(keyspace.sweep()));
+            keyspace.commit();
+            assert!((0..9).map(|_| keyspace.sweep()).sum::<u64>() > 9_000);
+        }
     }
 
     /// Each version of a list that was kept also kept the nodes that the next one had copied: some KiB for each call in

@@ -35,6 +35,7 @@ mod keyspace;
 pub mod machine;
 mod publication;
 pub mod reply;
+mod rubbish;
 mod script;
 mod script_cache;
 pub mod session;

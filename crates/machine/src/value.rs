@@ -109,6 +109,28 @@ impl Value {
         }
     }
 
+    /// How many elements there are to free one after another: none of a string, which is freed at once.
+    pub(crate) fn elements(&self) -> usize {
+        match self {
+            Self::String(_) => 0,
+            Self::List(list) => list.len(),
+            Self::Hash(hash) => hash.len(),
+            Self::Set(set) => set.len(),
+            Self::SortedSet(set) => 2 * set.len(),
+        }
+    }
+
+    /// Frees about so many elements of a value on its way out, and answers how many these were, 0 once there are none.
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        match self {
+            Self::String(_) => 0,
+            Self::List(list) => list.dismantle(elements),
+            Self::Hash(hash) => hash.dismantle(elements),
+            Self::Set(set) => set.dismantle(elements),
+            Self::SortedSet(set) => set.dismantle(elements),
+        }
+    }
+
     /// How much of it a change copies at the most, in bytes: of a collection only what the change touches, which its
     /// command counts.
     pub(crate) fn bytes_copied_by_change(&self) -> usize {

@@ -177,7 +177,7 @@ fn of_reply(reply: &Reply) -> u64 {
     if reply.depth() == 0 { bytes / SHARED_BYTES } else { bytes / NESTED_BYTES }
 }
 
-/// What the passing of time took, in microseconds: `expired` keys were counted and `freed` ones freed.
+/// What the passing of time took, in microseconds: `expired` keys were counted, and `freed` keys and elements freed.
 pub(crate) fn of_time(expired: u64, freed: u64) -> u64 {
     expired / EXPIRIES + freed
 }

@@ -366,7 +366,12 @@ fn a_collection_beyond_a_lowered_limit_may_change_without_growing() {
     let mut driver = Driver::new();
     for n in 0..30 {
         let element = format!("element{n}");
-        for words in [["RPUSH", "l", &element, ""], ["SADD", "s", &element, ""], ["HSET", "h", &element, "v"], ["ZADD", "z", "1", &element]] {
+        for words in [
+            ["RPUSH", "l", &element, ""],
+            ["SADD", "s", &element, ""],
+            ["HSET", "h", &element, "v"],
+            ["ZADD", "z", "1", &element],
+        ] {
             driver.command(0, &args(&words.iter().filter(|word| !word.is_empty()).collect::<Vec<_>>()));
         }
     }

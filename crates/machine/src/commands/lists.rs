@@ -345,6 +345,9 @@ fn ltrim(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if kept.is_empty() {
         context.remove(key);
     } else if kept.len() < len {
+        if kept.len() < len / 2 {
+            context.state.keyspace.part_with(context.db, key);
+        }
         context.edit(key, ltrim_changes(len, kept.len()), |list: &mut List| list.trim(kept));
     }
     Ok(Reply::ok())

@@ -128,6 +128,11 @@ impl<V: Clone> Dictionary<V> {
         }
     }
 
+    /// See [`Sequence::dismantle`].
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        self.entries.dismantle(elements)
+    }
+
     /// Takes a name out, and answers it as it was kept, with its value.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<(Bytes, V)> {
         let place = self.place(hash_of(name), name).ok()?;

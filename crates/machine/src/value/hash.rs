@@ -52,6 +52,11 @@ impl Hash {
         former.is_none()
     }
 
+    /// See [`super::sequence::Sequence::dismantle`].
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        self.fields.dismantle(elements)
+    }
+
     /// Takes a field out, and answers its value.
     pub(crate) fn remove(&mut self, field: &[u8]) -> Option<Bytes> {
         let (_, value) = self.fields.remove(field)?;

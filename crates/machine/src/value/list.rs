@@ -70,6 +70,11 @@ impl List {
         element
     }
 
+    /// See [`Sequence::dismantle`].
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        self.elements.dismantle(elements)
+    }
+
     /// Takes out all elements but those of a range, or builds a list of these, whichever are fewer.
     pub(crate) fn trim(&mut self, kept: Range<usize>) {
         if kept.len() < self.len() / 2 {

@@ -87,6 +87,23 @@ impl<T> Sequence<T> {
         from
     }
 
+    /// Frees leaves from the end on, until so many elements are gone; answers how many went, 0 once there are none. What
+    /// somebody else holds, too, is left to them and counts as one. For what nobody will ask for anything again: nodes
+    /// may be left with fewer parts than they must have.
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        let mut freed = 0;
+        while freed < elements && !self.is_empty() {
+            match Arc::get_mut(&mut self.root) {
+                Some(root) => freed += root.shed(),
+                None => {
+                    *self = Self::default();
+                    freed += 1;
+                }
+            }
+        }
+        freed
+    }
+
     pub(crate) fn iter(&self) -> Iter<'_, T> {
         self.range(0, self.len())
     }
@@ -170,6 +187,24 @@ impl<T> Node<T> {
             match node {
                 Self::Leaf(elements) => return elements.last().expect("only the root may be empty"),
                 Self::Branch { children, .. } => node = children.last().expect("a branch has children"),
+            }
+        }
+    }
+
+    /// Frees the last leaf, or the last node that is shared. Answers how many elements that were, 1 if it was shared.
+    fn shed(&mut self) -> usize {
+        match self {
+            Self::Leaf(elements) => std::mem::take(elements).len(),
+            Self::Branch { len, children } => {
+                let Some(last) = children.last_mut() else { return 0 };
+                let before = last.len();
+                let (freed, left) = match Arc::get_mut(last) {
+                    Some(child) => (child.shed(), child.len()),
+                    None => (1, 0),
+                };
+                *len -= before - left;
+                children.pop_if(|_| left == 0);
+                freed
             }
         }
     }
@@ -518,6 +553,33 @@ mod tests {
         // With half full nodes it would be three levels deep.
         let sequence: Sequence<u32> = (0..600).collect();
         assert_eq!(sequence.check(), 2);
+    }
+
+    #[test]
+    fn what_is_dismantled_goes_a_few_elements_at_a_time_and_leaves_what_others_hold() {
+        let elements: Vec<Arc<usize>> = (0..20_000).map(Arc::new).collect();
+        let held = || elements.iter().filter(|element| Arc::strong_count(element) > 1).count();
+        let mut sequence: Sequence<Arc<usize>> = elements.iter().cloned().collect();
+        let (mut left, mut steps) = (sequence.len(), 0);
+        while !sequence.is_empty() {
+            let freed = sequence.dismantle(100);
+            left -= freed;
+            steps += 1;
+            assert!(freed >= 100 || left == 0, "{freed} at once");
+            assert!(freed < 100 + NODE_MAX && held() == left && sequence.len() == left, "{left} are left");
+        }
+        assert!(steps > 20_000 / (100 + NODE_MAX) && sequence.dismantle(1) == 0);
+
+        let mut sequence: Sequence<Arc<usize>> = elements.iter().cloned().collect();
+        let mut copy = sequence.clone();
+        assert_eq!(copy.dismantle(100), 1, "all of it is shared");
+        let mut copy = sequence.clone();
+        copy.remove(10_000);
+        assert!(copy.dismantle(usize::MAX) < 4 * NODE_MAX, "what was copied for the removal, and no more");
+        assert_eq!((copy.len(), sequence.len(), held()), (0, 20_000, 20_000));
+        sequence.check();
+        sequence.dismantle(usize::MAX);
+        assert_eq!(held(), 0);
     }
 
     /// The vector of a full node doubled for the one part too many, so that half of what a collection took was empty.

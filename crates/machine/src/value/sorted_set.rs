@@ -126,6 +126,12 @@ impl SortedSet {
         Some(self.take(rank).score)
     }
 
+    /// See [`Sequence::dismantle`]. Each member counts twice, as it is in two trees.
+    pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
+        let freed = self.members.dismantle(elements);
+        freed + self.order.dismantle(elements.saturating_sub(freed))
+    }
+
     /// Takes the member of a rank out.
     ///
     /// # Panics
