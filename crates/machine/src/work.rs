@@ -238,6 +238,7 @@ mod tests {
             "ZINCRBY z 3 m4".into(),
             format!("ZREM z{}", names("m1")),
             "ZRANGESTORE d z 0 20".into(),
+            "ZRANGESTORE d z 0 -1".into(),
             "ZPOPMIN z 9".into(),
             "ZREMRANGEBYRANK z 1 4".into(),
             "ZMPOP 1 z MAX COUNT 99".into(),

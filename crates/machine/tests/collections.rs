@@ -376,6 +376,12 @@ fn a_collection_beyond_a_lowered_limit_may_change_without_growing() {
         }
     }
     driver.command(0, &args(&["CONFIG", "SET", "quorate-collection-bytes", "1kb"]));
+    // To share a whole set takes nothing, so that what was allowed once may be there twice; a part is built.
+    driver.command(0, &args(&["CONFIG", "SET", "quorate-collection-bytes", "10kb"]));
+    let before = driver.machine.work();
+    assert_eq!(driver.command(0, &args(&["ZRANGESTORE", "d", "z", "0", "-1"])), Reply::count(30));
+    assert!(driver.machine.work() - before < 10);
+    driver.command(0, &args(&["CONFIG", "SET", "quorate-collection-bytes", "1kb"]));
     let mut is_refused = |line: &str| {
         let reply = show(&driver.command(0, &args(&line.split(' ').collect::<Vec<_>>())));
         assert!(!reply.contains("(error)") || reply.contains("quorate-collection-bytes"), "{line}: {reply}");
@@ -385,6 +391,7 @@ fn a_collection_beyond_a_lowered_limit_may_change_without_growing() {
         "ZADD z 5 element3",
         "ZADD z XX 6 element4 7 new",
         "ZINCRBY z 2 element5",
+        "ZRANGESTORE part z 0 2",
         "LSET l 3 short",
         "LMOVE l l LEFT RIGHT",
         "HSET h element3 w",
@@ -397,6 +404,8 @@ fn a_collection_beyond_a_lowered_limit_may_change_without_growing() {
         "ZINCRBY z 2 new",
         "LSET l 3 longer-than-the-one-before",
         "LINSERT l BEFORE short new",
+        "ZRANGESTORE d z 0 20",
+        "ZRANGESTORE d z 0 -1",
         "LPUSH l new",
         "HSET h element3 longer",
         "SADD s new",

@@ -307,21 +307,37 @@ fn zrange(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(reply)
 }
 
+/// What it costs to build a set of so many members of one that has `len`: all of them are shared instead.
+fn cost_of_part(len: usize, members: usize) -> u64 {
+    if members == len { 1 } else { work::of_changes(members) }
+}
+
 fn price_of_zrangestore(context: &Context<'_>, args: &[Bytes]) -> u64 {
-    work::of_changes(found(context, &args[2], Query::parse(&args[0], &args[3..])))
+    let found = found(context, &args[2], Query::parse(&args[0], &args[3..]));
+    cost_of_part(len(context, &args[2]), found)
+}
+
+/// The members of a range of ranks as a set, if it will be allowed.
+fn part(context: &Context<'_>, set: &SortedSet, ranks: &Range<usize>) -> Result<SortedSet, Reply> {
+    if ranks.len() == set.len() {
+        return Ok(set.clone());
+    }
+    let members = || set.range(ranks.start, ranks.end);
+    context.check_collection_bytes(members().map(|ranked| SortedSet::member_bytes(&ranked.name)).sum())?;
+    let mut part = SortedSet::default();
+    members().for_each(|ranked| part.append(ranked));
+    Ok(part)
 }
 
 fn zrangestore(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let query = Query::parse(&args[0], &args[3..])?;
-    let mut chosen = SortedSet::default();
-    if let Some(set) = context.collection::<SortedSet>(&args[2])? {
-        let ranks = query.ranks(set);
-        for ranked in set.range(ranks.start, ranks.end) {
-            chosen.insert(&ranked.name, ranked.score);
-        }
-    }
-    context.spent.visited += work::of_changes(chosen.len());
-    store(context, &args[1], chosen)
+    let Some(set) = context.collection::<SortedSet>(&args[2])? else {
+        return store(context, &args[1], SortedSet::default());
+    };
+    let ranks = query.ranks(set);
+    let (cost, part) = (cost_of_part(set.len(), ranks.len()), part(context, set, &ranks));
+    context.spent.visited += cost;
+    store(context, &args[1], part?)
 }
 
 /// How many members there are in an interval.

@@ -121,11 +121,22 @@ impl<V: Clone> Dictionary<V> {
                 Some(self.entries.replace(place, Entry { hash, name, value }).value)
             }
             Err(place) => {
-                self.bytes += Self::entry_bytes(name);
-                self.entries.insert(place, Entry { hash, name: Bytes::copy_from_slice(name), value });
+                self.insert_at(place, Entry { hash, name: Bytes::copy_from_slice(name), value });
                 None
             }
         }
+    }
+
+    /// Adds a name that is new here and is kept elsewhere, too: its bytes are shared.
+    pub(crate) fn share(&mut self, name: Bytes, value: V) {
+        let hash = hash_of(&name);
+        let place = self.place(hash, &name).expect_err("the name is new");
+        self.insert_at(place, Entry { hash, name, value });
+    }
+
+    fn insert_at(&mut self, place: usize, entry: Entry<V>) {
+        self.bytes += Self::entry_bytes(&entry.name);
+        self.entries.insert(place, entry);
     }
 
     /// See [`Sequence::dismantle`].

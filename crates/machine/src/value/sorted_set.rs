@@ -121,6 +121,12 @@ impl SortedSet {
         former
     }
 
+    /// Adds a member of another set, which must be new here and come behind all others.
+    pub(crate) fn append(&mut self, ranked: &Ranked) {
+        self.members.share(ranked.name.clone(), ranked.score);
+        self.order.push_back(ranked.clone());
+    }
+
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Score> {
         let rank = self.rank(name)?;
         Some(self.take(rank).score)
@@ -159,6 +165,9 @@ mod tests {
                     None => (set.remove(&[name]), model.remove(&vec![name])),
                 };
                 prop_assert_eq!(former.map(Score::value), expected.map(f64::from));
+                let mut appended = SortedSet::default();
+                set.range(0, set.len()).for_each(|ranked| appended.append(ranked));
+                prop_assert_eq!((&appended, appended.bytes()), (&set, set.bytes()));
                 let mut sorted: Vec<_> = model.iter().map(|(name, score)| (*score, name.clone())).collect();
                 sorted.sort();
                 prop_assert_eq!(set.len(), sorted.len());
