@@ -314,8 +314,11 @@ impl Subscriptions {
 
     /// Drops all mailboxes, which their connections notice.
     fn cut_off(&self, reason: &str) {
-        let before = self.change(std::mem::take);
-        self.cutting_off.store(false, Ordering::Release);
+        let before = self.change(|registry| {
+            // Before anybody can subscribe anew, who must miss nothing from then on.
+            self.cutting_off.store(false, Ordering::Release);
+            std::mem::take(registry)
+        });
         let subscribers = before.mailboxes.len();
         tracing::warn!(subscribers, reason, "closes the connections of all subscribers");
     }

@@ -13,7 +13,7 @@ use crate::integer;
 use crate::reply::Reply;
 use crate::script::{self, Budgets, Host, Invocation};
 use crate::script_cache::{ScriptSha, script_sha};
-use crate::work;
+use crate::work::{self, Spent};
 
 const COUNTED: KeySpec = KeySpec::Counted { count_at: 2 };
 const RUNS: Flags = Flags::NOSCRIPT.and(Flags::MOVABLEKEYS);
@@ -137,7 +137,14 @@ fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -
     let before = (context.db, context.access, context.caller);
     context.access = access;
     context.caller = Caller::Script;
-    let mut running = Running { db: context.db, draws: context.draws, published: 0, spent: 0, context };
+    let mut running = Running {
+        db: context.db,
+        draws: context.draws,
+        published: 0,
+        spent_before: context.spent,
+        spent: 0,
+        context,
+    };
     let reply = script::run(invocation, budgets, &mut running);
     (context.db, context.access, context.caller) = before;
     reply
@@ -149,6 +156,7 @@ struct Running<'c, 'a> {
     db: usize,
     draws: u64,
     published: usize,
+    spent_before: Spent,
     /// What the last command did cost.
     spent: u64,
 }
@@ -176,6 +184,7 @@ impl Host for Running<'_, '_> {
     fn checkpoint(&mut self) {
         (self.db, self.draws) = (self.context.db, self.context.draws);
         self.published = self.context.state.publications.len();
+        self.spent_before = self.context.spent;
         if self.context.access == Access::Write {
             self.context.state.keyspace.checkpoint();
         }
@@ -190,6 +199,8 @@ impl Host for Running<'_, '_> {
     fn rollback(&mut self) {
         (self.context.db, self.context.draws) = (self.db, self.draws);
         self.context.state.publications.truncate(self.published);
+        // Whether there was a run that is taken back differs between replicas, and a transaction pays for what counts.
+        self.context.spent = self.spent_before;
         if self.context.access == Access::Write {
             self.context.state.keyspace.rollback();
         }

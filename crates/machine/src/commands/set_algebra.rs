@@ -15,7 +15,9 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
+use crate::script::WORK_BYTES;
 use crate::value::Set;
+use crate::work;
 
 const fn answers(name: &'static str, run: Run, price: Price) -> Spec {
     Spec::read(Group::Set, name, -2, run).keys(KeySpec::ALL).priced(price)
@@ -127,12 +129,27 @@ impl Operands {
         self.others.iter().map(|other| other.len() as u64).sum()
     }
 
+    /// What it takes to find the result, beside what leaves the first set. Names are read to be found.
     fn visits(&self, operation: Operation) -> u64 {
+        let read = |bytes: usize| (bytes / WORK_BYTES) as u64;
+        let looked_up = self.looked_up() + read(self.first.bytes()).saturating_mul(self.others.len() as u64);
+        let of_others = read(self.others.iter().map(Set::bytes).sum());
         match operation {
-            Operation::Intersection => self.looked_up(),
-            Operation::Union => self.in_others(),
-            Operation::Difference => self.looked_up().min(self.in_others()),
+            Operation::Intersection => looked_up,
+            Operation::Union => work::of_changes(self.others.iter().map(Set::len).sum()) + of_others,
+            Operation::Difference => looked_up.min(self.in_others() + of_others),
         }
+    }
+
+    /// What it takes at the most that members leave the first set.
+    fn leaving_max(&self, operation: Operation) -> u64 {
+        let in_others = self.others.iter().map(Set::len).sum();
+        work::of_changes(match operation {
+            Operation::Intersection if self.others.is_empty() => 0,
+            Operation::Intersection => self.first.len(),
+            Operation::Difference => self.first.len().min(in_others),
+            Operation::Union => 0,
+        })
     }
 
     /// How many members the result has at least, as far as that shows without making it.
@@ -178,19 +195,25 @@ fn without<'m>(mut set: Set, leaving: impl Iterator<Item = &'m Bytes>) -> Set {
 fn combine(context: &mut Context<'_>, operation: Operation, keys: &[Bytes]) -> Result<Set, Reply> {
     let operands = Operands::gather(context, operation, keys)?;
     context.spent.visited += operands.visits(operation);
-    Ok(match operation {
+    let before = operands.first.len();
+    let result = match operation {
         Operation::Intersection => operands.intersection(),
         Operation::Union => operands.union(),
         Operation::Difference => operands.difference(),
-    })
+    };
+    context.spent.visited += work::of_changes(before.saturating_sub(result.len()));
+    Ok(result)
 }
 
 fn price(context: &Context<'_>, operation: Operation, keys: &[Bytes]) -> u64 {
-    Operands::gather(context, operation, keys).map_or(0, |operands| operands.visits(operation))
+    let total = |operands: Operands| operands.visits(operation) + operands.leaving_max(operation);
+    Operands::gather(context, operation, keys).map_or(0, total)
 }
 
 fn price_of_answer(context: &Context<'_>, operation: Operation, keys: &[Bytes]) -> u64 {
-    let total = |operands: Operands| operands.visits(operation) + operands.result_min(operation);
+    let total = |operands: Operands| {
+        operands.visits(operation) + operands.leaving_max(operation) + operands.result_min(operation)
+    };
     Operands::gather(context, operation, keys).map_or(0, total)
 }
 
@@ -232,8 +255,14 @@ fn parse_count(args: &[Bytes]) -> Result<(&[Bytes], usize), Reply> {
 fn price_of_count(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok((keys, limit)) = parse_count(args) else { return 0 };
     let Ok(operands) = Operands::gather(context, Operation::Intersection, keys) else { return 0 };
-    let counted = operands.first.len().min(limit) as u64;
-    counted.saturating_mul(operands.others.len() as u64)
+    let counted = operands.first.len().min(limit);
+    let read = counted * (operands.first.bytes() / operands.first.len().max(1));
+    price_of_asking(counted, read, operands.others.len())
+}
+
+/// What it takes to ask so many sets for members of so many bytes together.
+fn price_of_asking(members: usize, bytes: usize, sets: usize) -> u64 {
+    ((members + bytes / WORK_BYTES) as u64).saturating_mul(sets as u64)
 }
 
 fn sintercard(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -242,9 +271,12 @@ fn sintercard(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply>
     if operands.others.is_empty() {
         return Ok(Reply::count(operands.first.len().min(limit)));
     }
-    let mut asked = 0;
-    let asked_for = operands.first.iter().inspect(|_| asked += 1);
+    let (mut asked, mut read) = (0, 0);
+    let asked_for = operands.first.iter().inspect(|member| {
+        asked += 1;
+        read += member.name.len();
+    });
     let count = asked_for.filter(|member| operands.are_common(&member.name)).take(limit).count();
-    context.spent.visited += asked * operands.others.len() as u64;
+    context.spent.visited += price_of_asking(asked, read, operands.others.len());
     Ok(Reply::count(count))
 }

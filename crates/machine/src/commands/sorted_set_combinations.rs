@@ -10,6 +10,7 @@ use crate::double;
 use crate::flags::Flags;
 use crate::integer;
 use crate::reply::Reply;
+use crate::script::WORK_BYTES;
 use crate::value::{Score, Set, SortedSet, Value};
 use crate::work;
 
@@ -137,6 +138,14 @@ impl Source {
         }
     }
 
+    fn bytes(&self) -> usize {
+        match &self.members {
+            Members::None => 0,
+            Members::Set(set) => set.bytes(),
+            Members::SortedSet(set) => set.bytes(),
+        }
+    }
+
     fn weighted(&self, score: f64) -> Score {
         or_zero(score * self.weight)
     }
@@ -257,17 +266,22 @@ impl Combination {
 /// More steps are not taken, whatever is combined: about a second. A key may be named many times over.
 const STEPS_MAX: u64 = 10_000_000;
 
-/// What a combination takes at the most, in visits.
+/// What a combination takes at the most, in visits. Names are read to be found.
 fn steps(operation: SetOperation, sources: &[Source]) -> u64 {
-    let changes = match operation {
-        SetOperation::Union => sources.iter().map(Source::len).sum(),
+    let times = sources.len() as u64;
+    match operation {
+        SetOperation::Union => sources.iter().map(steps_of).sum(),
         SetOperation::Intersection => {
-            let smallest = sources.iter().map(Source::len).min().unwrap_or(0);
-            smallest.saturating_mul(sources.len())
+            let smallest = sources.iter().min_by_key(|source| source.len());
+            smallest.map_or(0, steps_of).saturating_mul(times)
         }
-        SetOperation::Difference => sources.first().map_or(0, Source::len).saturating_mul(sources.len()),
-    };
-    work::of_changes(changes)
+        SetOperation::Difference => sources.first().map_or(0, steps_of).saturating_mul(times),
+    }
+}
+
+/// What it takes to put all members of a set into another one.
+fn steps_of(source: &Source) -> u64 {
+    work::of_changes(source.len()) + (source.bytes() / WORK_BYTES) as u64
 }
 
 fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {

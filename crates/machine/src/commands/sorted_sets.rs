@@ -81,7 +81,6 @@ pub(super) fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet) -> Re
         context.remove(key);
     } else {
         context.check_collection_bytes(set.bytes())?;
-        context.spent.copied_bytes += set.bytes() as u64;
         context.writable();
         context.state.keyspace.create(context.db, key, set.into_value(), None);
     }

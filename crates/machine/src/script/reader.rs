@@ -200,6 +200,8 @@ impl<'a> Reader<'a> {
             let frame = self.frames.pop().ok_or(Refused::Unbalanced)?;
             self.price(&frame)?;
             self.top()?.begin_statement();
+            // A bracket behind a simple operand begins a statement, and would be a call of its guard.
+            self.around[at].is_beginning |= continues && token.is_some_and(|token| token.text == b"(");
         } else if token.is_some_and(|token| continues && token.text == b"(") {
             frame.begin_statement();
             self.around[at].is_beginning = true;

@@ -256,15 +256,15 @@ impl Exchange {
         }
     }
 
-    /// Begins to listen and says so, once for each name.
-    fn confirm(&mut self, topic: Topic, names: Vec<Bytes>, silent: bool) {
+    /// Begins to listen and says so, once for each name, also with CLIENT REPLY OFF: as messages, these are no replies.
+    fn confirm(&mut self, topic: Topic, names: Vec<Bytes>) {
+        // What it listens to already comes before the confirmation, what it begins to listen to comes behind it.
+        self.receive(usize::MAX);
         let confirmations = self.listener.subscribe(&self.front, topic, names);
-        self.listening_changed();
+        self.client.details().listening = self.listener.listening();
         let (last, others) = confirmations.split_last().expect("the table asks for a name at least");
-        if !silent {
-            others.iter().for_each(|confirmation| self.replies.interject(confirmation));
-        }
-        self.replies.deliver(last, silent);
+        others.iter().for_each(|confirmation| self.replies.interject(confirmation));
+        self.replies.deliver(last, false);
     }
 
     /// RESET.
@@ -493,7 +493,7 @@ impl Exchange {
             (Slot::Published(kind, channel), Answer::Reply(reply)) => self.reached(kind, &channel, reply),
             (Slot::Subscribe(_, _), Answer::Reply(refusal @ Reply::Error(_))) => refusal,
             (Slot::Subscribe(topic, names), Answer::Reply(_)) => {
-                self.confirm(topic, names, silent);
+                self.confirm(topic, names);
                 return Ok(());
             }
             // Not an array is what a transaction answers that did not take place.
