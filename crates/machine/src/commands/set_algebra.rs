@@ -120,34 +120,32 @@ impl Operands {
     }
 
     /// How many members are asked for in other sets.
-    fn looked_up(&self) -> u64 {
-        (self.first.len() as u64).saturating_mul(self.others.len() as u64)
+    fn looked_up(&self) -> usize {
+        self.first.len().saturating_mul(self.others.len())
     }
 
     /// How many members the other sets have.
-    fn in_others(&self) -> u64 {
-        self.others.iter().map(|other| other.len() as u64).sum()
+    fn in_others(&self) -> usize {
+        self.others.iter().map(Set::len).sum()
     }
 
     /// What it takes to find the result, beside what leaves the first set. Names are read to be found.
     fn visits(&self, operation: Operation) -> u64 {
-        let read = |bytes: usize| (bytes / WORK_BYTES) as u64;
-        let looked_up = self.looked_up() + read(self.first.bytes()).saturating_mul(self.others.len() as u64);
-        let of_others = read(self.others.iter().map(Set::bytes).sum());
+        let asking = price_of_asking(self.first.len(), self.first.bytes(), self.others.len());
+        let read = (self.others.iter().map(Set::bytes).sum::<usize>() / WORK_BYTES) as u64;
         match operation {
-            Operation::Intersection => looked_up,
-            Operation::Union => work::of_changes(self.others.iter().map(Set::len).sum()) + of_others,
-            Operation::Difference => looked_up.min(self.in_others() + of_others),
+            Operation::Intersection => asking,
+            Operation::Union => work::of_changes(self.in_others()) + read,
+            Operation::Difference => asking.min(self.in_others() as u64 + read),
         }
     }
 
     /// What it takes at the most that members leave the first set.
     fn leaving_max(&self, operation: Operation) -> u64 {
-        let in_others = self.others.iter().map(Set::len).sum();
         work::of_changes(match operation {
             Operation::Intersection if self.others.is_empty() => 0,
             Operation::Intersection => self.first.len(),
-            Operation::Difference => self.first.len().min(in_others),
+            Operation::Difference => self.first.len().min(self.in_others()),
             Operation::Union => 0,
         })
     }

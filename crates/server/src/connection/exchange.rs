@@ -182,9 +182,11 @@ impl Exchange {
             }
             Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
-            Class::Write if spec.name == "publish" => self.publish_to(ChannelKind::Ordinary, arguments),
-            Class::Write if spec.name == "spublish" => self.publish_to(ChannelKind::Sharded, arguments),
-            Class::Write | Class::Script => self.ask(Action::Write(arguments), Slot::Answer),
+            Class::Write | Class::Script => {
+                let published =
+                    listening::sends_to(spec).map(|kind| Slot::Published(kind, arguments[1].clone()));
+                self.ask(Action::Write(arguments), published.unwrap_or(Slot::Answer));
+            }
             Class::Pure | Class::Connection | Class::Node => self.execute_own(Command { spec, arguments }),
         }
     }
@@ -219,11 +221,6 @@ impl Exchange {
             _ => None,
         };
         pong.unwrap_or_else(|| commands::run(self, command))
-    }
-
-    fn publish_to(&mut self, kind: ChannelKind, arguments: Vec<Bytes>) {
-        let channel = arguments[1].clone();
-        self.ask(Action::Write(arguments), Slot::Published(kind, channel));
     }
 
     /// How many subscribers of this node a message reaches; an error stays as it is.

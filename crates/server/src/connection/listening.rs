@@ -5,7 +5,7 @@
 //! has just started; and once it is confirmed, every later one.
 
 use bytes::Bytes;
-use quorate_machine::{CHANNEL_BYTES_MAX, Spec};
+use quorate_machine::{CHANNEL_BYTES_MAX, ChannelKind, Spec};
 
 use super::FrontDoor;
 use crate::{
@@ -45,6 +45,15 @@ pub(super) fn verb(spec: &Spec) -> Option<(Verb, Topic)> {
         "unsubscribe" => Some((Verb::Unsubscribe, Topic::Channel)),
         "punsubscribe" => Some((Verb::Unsubscribe, Topic::Pattern)),
         "sunsubscribe" => Some((Verb::Unsubscribe, Topic::Sharded)),
+        _ => None,
+    }
+}
+
+/// The kind of channel that the command sends to, if it sends.
+pub(super) fn sends_to(spec: &Spec) -> Option<ChannelKind> {
+    match spec.name {
+        "publish" => Some(ChannelKind::Ordinary),
+        "spublish" => Some(ChannelKind::Sharded),
         _ => None,
     }
 }

@@ -7,7 +7,10 @@
 use bytes::{Bytes, BytesMut};
 use quorate_machine::{ChannelKind, Class, DATABASES, Spec};
 
-use super::arguments::{footprint, integer, is};
+use super::{
+    arguments::{footprint, integer, is},
+    listening::sends_to,
+};
 use crate::{
     handle::{Reply, Watched},
     resp::{Protocol, encode, encode_array_head, encoded_bytes},
@@ -112,11 +115,10 @@ impl Queue {
         for command in commands {
             plan.push(match command.spec.class {
                 Class::Read | Class::Write | Class::Script => {
-                    let step = match command.spec.name {
-                        "config|get" => Step::Settings(command.arguments.clone()),
-                        "publish" => Step::Published(ChannelKind::Ordinary, command.arguments[1].clone()),
-                        "spublish" => Step::Published(ChannelKind::Sharded, command.arguments[1].clone()),
-                        _ => Step::Keyspace,
+                    let step = match (command.spec.name, sends_to(command.spec)) {
+                        ("config|get", _) => Step::Settings(command.arguments.clone()),
+                        (_, Some(kind)) => Step::Published(kind, command.arguments[1].clone()),
+                        (_, None) => Step::Keyspace,
                     };
                     entry.push((db, command.arguments));
                     step
