@@ -29,6 +29,7 @@ CHECKS = [
     "bad_input",
     "slow_clients",
     "idle_connections",
+    "blocking",
     "failover",
     "paused_nodes",
     "killed_all",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import Failure, cases, expect
-from harness.resp import Closed, Connection, ask, encode
+from harness.resp import Closed, Connection, ask, encode, information
 from harness.waiting import until
 
 BOUND_S = 240
@@ -14,6 +14,8 @@ BOUND_S = 240
 FOLDER = Path(__file__).parent.parent / "cases"
 # How long a key may live on after its expiry in one of the two servers.
 EXPIRY_BOUND_S = 20
+# How long a client may take to begin to wait.
+BLOCKED_BOUND_S = 20
 # A report of more differences than this is read by nobody; all of them are in the file.
 SHOWN = 60
 
@@ -78,8 +80,9 @@ class Side:
                 answer = connection.rest()
                 self.close(line.connection)
                 return answer
-            connection.send(encode(line.words))
-            return connection.reply()
+            if not line.answer_only:
+                connection.send(encode(line.words))
+            return b"" if line.unanswered else connection.reply()
         except Closed as closed:
             self.close(line.connection)
             return f"({closed})".encode()
@@ -90,6 +93,10 @@ class Side:
     def close(self, number=None):
         for key in [number] if number is not None else list(self.connections):
             self.connections.pop(key).close()
+
+    def blocked(self):
+        """How many clients wait for something, at all nodes."""
+        return sum(int(information(address, "clients")["blocked_clients"]) for address in set(self.addresses))
 
     def is_gone(self, key):
         return ask(self.addresses[0], "EXISTS", key) == b":0\r\n"
@@ -124,6 +131,10 @@ def run_section(section, protocol, reference, subject):
         if line.await_gone:
             both = (reference, subject)
             until(lambda: all(side.is_gone(line.await_gone) for side in both), EXPIRY_BOUND_S, line.text)
+            continue
+        if line.await_blocked is not None:
+            both, count = (reference, subject), line.await_blocked
+            until(lambda: all(side.blocked() == count for side in both), BLOCKED_BOUND_S, line.text)
             continue
         got = subject.run(line)
         if line.documented:

@@ -8,7 +8,7 @@ from . import Failure
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", '"': '"', "\\": "\\"}
 _WORD = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']+)""")
 _REPEAT = re.compile(r"\{(.+) x (\d+)\}")
-_PREFIX = re.compile(r"(@\d+|~\d*|\?|%)\s+")
+_PREFIX = re.compile(r"(@\d+|~\d*|\?|%|&)\s+")
 # What `~` alone tolerates, in whatever unit the reply has.
 _TOLERANCE = 2000
 
@@ -23,6 +23,9 @@ class Line:
     tolerance: int | None = None
     type_only: bool = False
     unordered: bool = False
+    unanswered: bool = False
+    answer_only: bool = False
+    await_blocked: int | None = None
     raw: bytes | None = None
     await_gone: str | None = None
     documented: list = field(default_factory=list)
@@ -66,11 +69,16 @@ def parse(text):
             line.tolerance = int(sign[1:] or _TOLERANCE)
         line.type_only |= sign == "?"
         line.unordered |= sign == "%"
+        line.unanswered |= sign == "&"
     text, *documented = re.split(r"\s=>\s", text)
     line.documented = [pattern(reply.strip()) for reply in documented]
     words = split(text)
     if words[0] == b"await-gone":
         line.await_gone = words[1].decode()
+    elif words[0] == b"await-blocked":
+        line.await_blocked = int(words[1])
+    elif words[0] == b"answer":
+        line.answer_only = True
     elif words[0] == b"raw":
         line.raw = b"".join(words[1:])
     else:

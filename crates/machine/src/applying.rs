@@ -4,6 +4,8 @@
 //! whoever drives it decides after each operation whether to go on at once or to look after the network first. Reads
 //! in between are linearizable: each operation takes effect at one instant, and they see those that have.
 //!
+//! * Behind each operation, and first of all when time has passed, those are answered who wait: whose time is up, or for
+//!   whom there is something now. Each of them counts as a step of its own.
 //! * Where the driver stops shows in nothing: replies, state and snapshots are those of [`Machine::apply`].
 //! * Time passes for the whole entry when it is begun.
 //! * [`Machine::applied`] moves when the entry is finished. Until then a crash, like a snapshot, knows nothing of it,
@@ -13,7 +15,8 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 
-use crate::context::{Access, Caller, Context, execute};
+use crate::commands::blocking;
+use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
 use crate::identifiers::{SessionId, Stamp};
@@ -21,6 +24,7 @@ use crate::machine::{Applied, Machine, Outcome, database};
 use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
+use crate::waiting::{Kind, Wait, Waiter};
 use crate::work::{self, Purse, Spent};
 
 /// What is left of an entry that was begun. Operations are freed as they are applied.
@@ -36,7 +40,13 @@ pub(crate) struct Entry {
     operations: IntoIter<Operation>,
     /// Commands that were run, those within transactions included.
     commands: u64,
+    /// Sessions whose commands are to wait no longer.
+    abandoned: Vec<SessionId>,
 }
+
+/// What a command is told whose node is out of contact. Redis's clients know the code: they read it when a primary
+/// becomes a replica, and ask again.
+const ABANDONED: &str = "UNBLOCKED this node was out of contact with the leader, and its clients' places in the queues were given up. Nothing was taken";
 
 impl Entry {
     fn new(index: u64, batch: Option<Batch>) -> Self {
@@ -47,13 +57,15 @@ impl Entry {
             sequence: 0,
             operations: IntoIter::default(),
             commands: 0,
+            abandoned: Vec::new(),
         }
     }
 }
 
 impl Machine {
     /// Applies the committed entry `index`, stamped `stamp_ms`, at one go: [`Machine::begin`], and
-    /// [`Machine::apply_next`] to the end. Answers one [`Applied`] for each operation, in order.
+    /// [`Machine::apply_next`] to the end. Answers an [`Applied`] for each operation, in order, and one for each that
+    /// waited and does no more.
     ///
     /// # Errors
     /// Those of [`Machine::begin`].
@@ -96,11 +108,11 @@ impl Machine {
         Ok(())
     }
 
-    /// Applies the next operation of the entry that was begun. `None` when there is no further one: the entry is then
+    /// Applies the next operation of the entry that was begun, or answers an earlier one that waited. `None` when there is no further one: the entry is then
     /// finished, [`Machine::applied`] has moved to it, and the next one can be begun.
     pub fn apply_next(&mut self) -> Option<Applied> {
         let mut entry = self.under_way.take()?;
-        let applied = self.advance(&mut entry);
+        let applied = self.end_a_wait(&mut entry).or_else(|| self.advance(&mut entry));
         match applied {
             Some(_) => self.under_way = Some(entry),
             None => self.state.applied = entry.index,
@@ -108,7 +120,7 @@ impl Machine {
         applied
     }
 
-    /// The messages that the last applied operation sends to subscribers, in order. They are told once.
+    /// The messages that the last [`Machine::apply_next`] sends to subscribers, in order. They are told once.
     pub fn take_publications(&mut self) -> Vec<Publication> {
         self.state.publications.take()
     }
@@ -137,18 +149,66 @@ impl Machine {
         }
     }
 
+    /// Answers one of those who wait, if there is one who need not any more.
+    fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
+        let waiting = &mut self.state.keyspace.waiting;
+        if let Some(waiter) = waiting.take_expired(self.state.stamp) {
+            return Some(self.answer(&waiter, Reply::NullArray));
+        }
+        while let Some(session) = entry.abandoned.last() {
+            if let Some(waiter) = waiting.take_one_of(*session) {
+                return Some(self.answer(&waiter, Reply::error(ABANDONED)));
+            }
+            entry.abandoned.pop();
+        }
+        while let Some((db, key)) = self.state.keyspace.waiting.first_woken() {
+            if let Some(waiter) = self.first_to_serve(db, &key) {
+                let reply = self.serve(entry, &waiter, &key);
+                return Some(self.answer(&waiter, reply));
+            }
+            self.state.keyspace.waiting.settle();
+        }
+        None
+    }
+
+    /// Who waits longest for what is at a key.
+    fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Waiter> {
+        let slot = self.state.keyspace.get(db, key, self.state.stamp)?;
+        let kind = Kind::of(&slot.value)?;
+        self.state.keyspace.waiting.take_first(db, key, kind)
+    }
+
+    /// Has a command that waited take what there is at a key.
+    fn serve(&mut self, entry: &mut Entry, waiter: &Waiter, key: &Bytes) -> Reply {
+        drop(self.take_publications());
+        let mut context = self.context(entry, waiter.db, 0);
+        let reply = blocking::serve(&mut context, &waiter.args, key).unwrap_or_else(|error| error);
+        let spent = context.spent;
+        self.work += work::of_command(&waiter.args, &reply, spent);
+        reply
+    }
+
+    /// The answer to a command that waited. Whoever sends it again gets the same.
+    fn answer(&mut self, waiter: &Waiter, reply: Reply) -> Applied {
+        self.work += work::OPERATION;
+        let Waiter { session, sequence, .. } = *waiter;
+        self.state.sessions.fill(session, sequence, &reply, &self.state.settings);
+        Applied { session, sequence, outcome: Outcome::Reply(reply) }
+    }
+
     /// Sees to it that a sequence is applied once.
     fn apply_operation(&mut self, entry: &mut Entry, sequence: u64, operation: &Operation) -> Outcome {
         if sequence == 0 {
             return self.apply_unnumbered(entry, operation);
         }
         match self.state.sessions.admit(entry.session, sequence) {
-            Admission::Duplicate(reply) => Outcome::Reply(reply),
+            Admission::Duplicate(reply) => reply.map_or(Outcome::Waits, Outcome::Reply),
             Admission::Refused(refusal) => Outcome::Refused(refusal),
             Admission::Fresh => {
-                let reply = self.run(entry, operation);
-                self.state.sessions.retain(entry.session, entry.index, &reply, &self.state.settings);
-                Outcome::Reply(reply)
+                let reply = self.run(entry, sequence, operation);
+                let retained = reply.as_ref();
+                self.state.sessions.retain(entry.session, entry.index, retained, &self.state.settings);
+                reply.map_or(Outcome::Waits, Outcome::Reply)
             }
         }
     }
@@ -158,35 +218,46 @@ impl Machine {
         match operation {
             Operation::OpenSession => {
                 match self.state.sessions.open(entry.session, entry.index, &self.state.settings) {
-                    Ok(()) => Outcome::Reply(Reply::ok()),
+                    Ok(closed) => {
+                        closed.into_iter().for_each(|session| self.close_session(session));
+                        Outcome::Reply(Reply::ok())
+                    }
                     Err(refusal) => Outcome::Refused(refusal),
                 }
             }
-            Operation::Birth { .. } | Operation::Calendar { .. } => {
-                Outcome::Reply(self.run(entry, operation))
+            Operation::Birth { .. } | Operation::Calendar { .. } | Operation::Abandon { .. } => {
+                self.run(entry, 0, operation).map_or(Outcome::Waits, Outcome::Reply)
             }
-            Operation::Nothing | Operation::Command { .. } | Operation::Transaction { .. } => {
-                Outcome::Refused(Refusal::Misplaced)
-            }
+            Operation::Nothing
+            | Operation::Command { .. }
+            | Operation::Transaction { .. }
+            | Operation::Leave { .. } => Outcome::Refused(Refusal::Misplaced),
         }
     }
 
-    fn run(&mut self, entry: &mut Entry, operation: &Operation) -> Reply {
+    /// Nobody is left who could be told anything of this session's commands.
+    fn close_session(&mut self, session: SessionId) {
+        while self.state.keyspace.waiting.take_one_of(session).is_some() {}
+    }
+
+    /// Runs an operation. No reply is one that waits.
+    fn run(&mut self, entry: &mut Entry, sequence: u64, operation: &Operation) -> Option<Reply> {
         match operation {
-            Operation::Nothing => Reply::Null,
+            Operation::Nothing => return Some(Reply::Null),
             // A session is opened before it has numbers; here it already is.
-            Operation::OpenSession => Reply::ok(),
-            Operation::Command { db, user: _, args } => self.command(entry, *db, args),
-            Operation::Transaction { watched, commands } => self.transaction(entry, watched, commands),
+            Operation::OpenSession => {}
+            Operation::Command { db, user: _, args } => return self.command(entry, sequence, *db, args),
+            Operation::Transaction { watched, commands } => {
+                return Some(self.transaction(entry, watched, commands));
+            }
             Operation::Birth { cluster_id, fence_base, calendar_ms } => {
                 self.birth(*cluster_id, *fence_base, *calendar_ms);
-                Reply::ok()
             }
-            Operation::Calendar { offset_ms } => {
-                self.state.calendar_offset_ms = *offset_ms;
-                Reply::ok()
-            }
+            Operation::Calendar { offset_ms } => self.state.calendar_offset_ms = *offset_ms,
+            Operation::Leave { sequence } => self.state.keyspace.waiting.leave(entry.session, *sequence),
+            Operation::Abandon { session } => entry.abandoned.push(*session),
         }
+        Some(Reply::ok())
     }
 
     fn birth(&mut self, cluster_id: u128, fence_base: u64, calendar_ms: i64) {
@@ -200,15 +271,38 @@ impl Machine {
         self.state.keyspace.raise_fence(fence_base);
     }
 
-    fn command(&mut self, entry: &mut Entry, db: u32, args: &[Bytes]) -> Reply {
+    /// A command of its own. No reply is one that waits.
+    fn command(&mut self, entry: &mut Entry, sequence: u64, db: u32, args: &[Bytes]) -> Option<Reply> {
         let script_steps_max = self.state.settings.script_steps_max;
-        let mut context = match self.context(entry, db, script_steps_max) {
-            Ok(context) => context,
-            Err(reply) => return reply,
-        };
+        let Some(db) = database(db) else { return Some(Reply::no_such_database()) };
+        let mut context = self.context(entry, db, script_steps_max);
+        context.patience = Patience::Allowed;
         let reply = execute(&mut context, args);
-        self.work += work::of_command(args, &reply, context.spent);
-        reply
+        let (patience, spent) = (context.patience, context.spent);
+        self.work += work::of_command(args, &reply, spent);
+        match patience {
+            Patience::None | Patience::Allowed => Some(reply),
+            Patience::Needed(wait) => self.wait(entry.session, sequence, db, args, wait),
+        }
+    }
+
+    /// Has a command wait, or says why it may not.
+    fn wait(
+        &mut self,
+        session: SessionId,
+        sequence: u64,
+        db: usize,
+        args: &[Bytes],
+        wait: Wait,
+    ) -> Option<Reply> {
+        // Those that it was given are slices of the whole entry.
+        let own = |args: &[Bytes]| args.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
+        let wait = Wait { keys: own(&wait.keys), ..wait };
+        let waiter = Waiter { session, sequence, db, args: own(args), wait };
+        match self.state.keyspace.waiting.add(waiter, self.state.settings.waiting_bytes_max) {
+            true => None,
+            false => Some(Reply::error("ERR too many commands wait (quorate-waiting-bytes)")),
+        }
     }
 
     /// One command of a transaction.
@@ -219,7 +313,8 @@ impl Machine {
         args: &[Bytes],
         purse: &mut Purse,
     ) -> Result<Reply, Reply> {
-        let mut context = self.context(entry, db, purse.script_steps_max())?;
+        let db = database(db).ok_or(Reply::no_such_database())?;
+        let mut context = self.context(entry, db, purse.script_steps_max());
         let price = work::price(&context, args);
         purse.pay(price)?;
         let reply = execute(&mut context, args);
@@ -229,11 +324,10 @@ impl Machine {
         Ok(reply)
     }
 
-    fn context(&mut self, entry: &mut Entry, db: u32, script_steps_max: u64) -> Result<Context<'_>, Reply> {
+    fn context(&mut self, entry: &mut Entry, db: usize, script_steps_max: u64) -> Context<'_> {
         entry.commands += 1;
-        let db = database(db).ok_or(Reply::error("ERR DB index is out of range"))?;
         let now = self.state.stamp;
-        Ok(Context {
+        Context {
             state: &mut self.state,
             db,
             now,
@@ -246,7 +340,8 @@ impl Machine {
             draws: 0,
             script_steps_max,
             spent: Spent::default(),
-        })
+            patience: Patience::None,
+        }
     }
 
     fn transaction(

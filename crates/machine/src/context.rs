@@ -13,6 +13,7 @@ use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::{Collection, Value};
+use crate::waiting::Wait;
 use crate::work::{self, Spent};
 
 /// On whose behalf a command runs.
@@ -31,6 +32,17 @@ pub(crate) enum Access {
     Read,
     /// At a place in the log.
     Write,
+}
+
+/// What becomes of a command that finds nothing and would rather wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It must answer at once: it is part of something larger, or beside the log.
+    None,
+    /// It may wait.
+    Allowed,
+    /// It waits: its reply is not one.
+    Needed(Wait),
 }
 
 /// The surroundings of one command.
@@ -53,6 +65,8 @@ pub(crate) struct Context<'a> {
     pub(crate) script_steps_max: u64,
     /// What it has taken so far beyond what its arguments and its reply tell.
     pub(crate) spent: Spent,
+    /// What becomes of it if it finds nothing and would rather wait.
+    pub(crate) patience: Patience,
 }
 
 /// Runs a command by its arguments, after every check that the table asks for.
@@ -215,6 +229,13 @@ impl Context<'_> {
         assert!(self.access == Access::Write, "a read must not change the state");
     }
 
+    /// Waits, if that is possible here.
+    pub(crate) fn wait(&mut self, wait: Wait) {
+        if self.caller == Caller::Client && self.patience == Patience::Allowed {
+            self.patience = Patience::Needed(wait);
+        }
+    }
+
     /// The calendar's time in milliseconds since 1970.
     pub(crate) fn calendar_ms(&self) -> i64 {
         self.state.calendar_of(self.present)
@@ -239,7 +260,7 @@ impl Context<'_> {
         let index = crate::integer::parse(argument).ok_or(Reply::not_an_integer())?;
         match usize::try_from(index) {
             Ok(index) if index < DATABASES => Ok(index),
-            Ok(_) | Err(_) => Err(Reply::error("ERR DB index is out of range")),
+            Ok(_) | Err(_) => Err(Reply::no_such_database()),
         }
     }
 }

@@ -13,6 +13,8 @@
 //!             | 3                                       OpenSession
 //!             | 4 cluster_id:16 bytes le fence_base calendar_ms:signed     Birth
 //!             | 5 offset_ms:signed                      Calendar
+//!             | 6 sequence                              Leave
+//!             | 7 node incarnation                      Abandon
 //! watched    := db key 0 version                        Absent
 //!             | db key 1 version                        Present
 //! command    := db arguments:list
@@ -48,8 +50,8 @@ pub struct Group {
     /// The session has the replies up to and including this sequence: they need not be retained.
     pub acked: u64,
     /// The sequence of the first operation; operation `i` has `first_sequence + i`. 0 is the place of
-    /// [`Operation::OpenSession`], [`Operation::Birth`] and [`Operation::Calendar`], which need no open session
-    /// and may be applied twice; all else is numbered from 1.
+    /// [`Operation::OpenSession`], [`Operation::Birth`], [`Operation::Calendar`] and [`Operation::Abandon`], which
+    /// need no open session and may be applied twice; all else is numbered from 1.
     pub first_sequence: u64,
     /// Applied in order.
     pub operations: Vec<Operation>,
@@ -91,6 +93,16 @@ pub enum Operation {
     Calendar {
         /// Milliseconds.
         offset_ms: i64,
+    },
+    /// The client of an earlier command of this session is gone: if the command still waits, it does no more.
+    Leave {
+        /// The command's number.
+        sequence: u64,
+    },
+    /// A node is out of contact: the leader ends the waiting of all its session's commands, which have taken nothing.
+    Abandon {
+        /// The node's session.
+        session: SessionId,
     },
 }
 
@@ -198,6 +210,15 @@ impl Operation {
                 to.u8(5);
                 to.signed(*offset_ms);
             }
+            Self::Leave { sequence } => {
+                to.u8(6);
+                to.varint(*sequence);
+            }
+            Self::Abandon { session } => {
+                to.u8(7);
+                to.varint(session.node);
+                to.varint(session.incarnation);
+            }
         }
     }
 
@@ -216,7 +237,9 @@ impl Operation {
                 calendar_ms: from.signed()?,
             },
             5 => Self::Calendar { offset_ms: from.signed()? },
-            6..=u8::MAX => return Err(from.malformed()),
+            6 => Self::Leave { sequence: from.varint()? },
+            7 => Self::Abandon { session: SessionId { node: from.varint()?, incarnation: from.varint()? } },
+            8..=u8::MAX => return Err(from.malformed()),
         })
     }
 }
@@ -270,6 +293,8 @@ mod tests {
             Operation::Birth { cluster_id: 0x0102, fence_base: 1 << 20, calendar_ms: -1 },
             Operation::Calendar { offset_ms: 64 },
             Operation::Nothing,
+            Operation::Leave { sequence: 300 },
+            Operation::Abandon { session: SessionId { node: 2, incarnation: 1 } },
         ];
         let session = SessionId { node: 3, incarnation: 200 };
         Batch {
@@ -288,7 +313,7 @@ mod tests {
             "00",
             "05",
             "00",
-            "06", // version, groups, group header, operations
+            "08", // version, groups, group header, operations
             "03", // OpenSession
             "01",
             "00",
@@ -315,6 +340,11 @@ mod tests {
             "05",
             "8001", // Calendar
             "00",   // Nothing
+            "06",
+            "ac02", // Leave
+            "07",
+            "02",
+            "01", // Abandon
         );
         let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);

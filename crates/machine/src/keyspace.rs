@@ -16,6 +16,7 @@ use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
 use crate::value::{Collection, Value};
+use crate::waiting::Waiting;
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
 pub const DATABASES: usize = 16;
@@ -35,6 +36,8 @@ pub(crate) struct Keyspace {
     pub(crate) version: Version,
     journal: Option<Journal>,
     rubbish: Rubbish,
+    /// Who waits for something to be put at a key.
+    pub(crate) waiting: Waiting,
 }
 
 /// What it takes to go back to a checkpoint: of whatever was changed since, how it was then.
@@ -71,6 +74,7 @@ impl Keyspace {
             version: Version(0),
             journal: None,
             rubbish: Rubbish::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -92,8 +96,9 @@ impl Keyspace {
         self.databases.iter().map(Database::bytes).sum()
     }
 
+    /// The soonest deadline of a key or of a command that waits.
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        self.databases.iter().filter_map(Database::next_deadline).min()
+        self.databases.iter().filter_map(Database::next_deadline).chain(self.waiting.next_deadline()).min()
     }
 
     /// Sets a key; it keeps its token if it exists with an equal value.
@@ -132,6 +137,7 @@ impl Keyspace {
             self.rubbish.give_way(slot.bytes(key));
         }
         self.record(db, key);
+        self.waiting.wake(db, key);
         self.databases[db].put(key, slot)
     }
 

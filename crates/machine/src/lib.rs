@@ -43,6 +43,7 @@ pub mod settings;
 pub mod snapshot;
 mod state;
 mod value;
+mod waiting;
 pub mod weight;
 mod wire;
 mod work;

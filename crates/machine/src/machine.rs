@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::applying::Entry;
 use crate::command::{self, Spec};
-use crate::context::{Access, Caller, Context, execute};
+use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Seen, Watched};
 use crate::identifiers::{SessionId, Stamp, Version};
 use crate::keyspace::DATABASES;
@@ -46,6 +46,9 @@ pub struct Applied {
 pub enum Outcome {
     /// It was applied, now or when its sequence came first.
     Reply(Reply),
+    /// It was applied and waits: the reply comes with a later [`Applied`] of the same session and sequence, unless it
+    /// leaves. Or its sequence came before, and it still waits.
+    Waits,
     /// It was not applied now. With [`Refusal::Forgotten`] it was applied earlier, with the other refusals never
     /// under this sequence and session, and it never will be.
     Refused(Refusal),
@@ -70,6 +73,10 @@ pub struct Stats {
     pub script_bytes: u64,
     /// The greatest fencing token given out; 0: none.
     pub fence: u64,
+    /// Commands that wait.
+    pub waiting: usize,
+    /// What they take, in bytes as `quorate-waiting-bytes` counts them.
+    pub waiting_bytes: u64,
 }
 
 /// Figures of one database.
@@ -96,7 +103,7 @@ impl Machine {
     /// script. The state is that after the last applied operation, what has expired by the last begun entry's stamp
     /// left out; `stamp_ms` is the leader's present cluster time, which PTTL and TIME show.
     pub fn read(&mut self, stamp_ms: u64, db: u32, args: &[Bytes]) -> Reply {
-        let Some(db) = database(db) else { return Reply::error("ERR DB index is out of range") };
+        let Some(db) = database(db) else { return Reply::no_such_database() };
         let freed = self.state.keyspace.sweep();
         self.work += work::OPERATION + work::of_time(0, freed);
         self.reads += 1;
@@ -111,6 +118,7 @@ impl Machine {
             draws: 0,
             script_steps_max: self.state.settings.script_steps_max,
             spent: Spent::default(),
+            patience: Patience::None,
             state: &mut self.state,
         };
         let reply = execute(&mut context, args);
@@ -184,7 +192,25 @@ impl Machine {
     /// The reply to an applied sequence, while it is retained.
     #[must_use]
     pub fn retained(&self, id: SessionId, sequence: u64) -> Option<&Reply> {
-        self.state.sessions.retained(id, sequence)
+        self.state.sessions.retained(id, sequence).flatten()
+    }
+
+    /// Whether the command of an applied sequence waits for its reply.
+    #[must_use]
+    pub fn waits(&self, id: SessionId, sequence: u64) -> bool {
+        self.state.keyspace.waiting.contains(id, sequence)
+    }
+
+    /// Until which stamp the command of an applied sequence waits, if it waits and not for ever.
+    #[must_use]
+    pub fn waits_until(&self, id: SessionId, sequence: u64) -> Option<u64> {
+        self.state.keyspace.waiting.deadline_of(id, sequence).map(|deadline| deadline.0)
+    }
+
+    /// The sessions of which some command waits.
+    #[must_use]
+    pub fn waiting_sessions(&self) -> Vec<SessionId> {
+        self.state.keyspace.waiting.sessions()
     }
 
     /// The cluster's id, once it is born.
@@ -222,6 +248,8 @@ impl Machine {
             scripts: scripts.len(),
             script_bytes: scripts.bytes(),
             fence: keyspace.fence.0,
+            waiting: keyspace.waiting.len(),
+            waiting_bytes: keyspace.waiting.bytes(),
         }
     }
 }

@@ -99,6 +99,12 @@ impl Reply {
         Self::error("ERR syntax error")
     }
 
+    /// `ERR DB index is out of range`.
+    #[must_use]
+    pub const fn no_such_database() -> Self {
+        Self::error("ERR DB index is out of range")
+    }
+
     /// `ERR value is not an integer or out of range`.
     #[must_use]
     pub const fn not_an_integer() -> Self {

@@ -10,6 +10,7 @@
 //! * Replies are retained until acknowledged, up to a number and a size. Beyond these the oldest are forgotten:
 //!   their duplicates are refused, and the outcome is unknown to whoever still waits. One that is too large by itself
 //!   is replaced by an error that says so.
+//! * A command that waits has used up its number; its reply takes the place that is kept for it.
 //! * Sessions are opened, never implied: a command of an unknown session is refused.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -44,8 +45,8 @@ const NOT_RETAINED: &str = "ERR the command was applied, and its reply is too la
 pub(crate) enum Admission {
     /// It is the next one: apply it and [`Sessions::retain`] the reply.
     Fresh,
-    /// It was applied and this was the reply.
-    Duplicate(Reply),
+    /// It was applied and this was the reply; `None` if it had none yet and waits.
+    Duplicate(Option<Reply>),
     Refused(Refusal),
 }
 
@@ -62,8 +63,8 @@ struct Session {
     last: u64,
     /// The entry that last used it.
     used_at: u64,
-    /// Those of the sequences up to `last`, without a hole.
-    replies: VecDeque<Reply>,
+    /// Those of the sequences up to `last`, without a hole. `None` stands for a command that waits, or did.
+    replies: VecDeque<Option<Reply>>,
     reply_bytes: usize,
 }
 
@@ -89,39 +90,49 @@ impl Sessions {
     }
 
     /// Opens a session in entry `index`. Opening it twice is opening it once.
-    pub(crate) fn open(&mut self, id: SessionId, index: u64, limits: &Limits) -> Result<(), Refusal> {
-        match self.by_node.get(&id.node) {
-            Some(session) if session.incarnation == id.incarnation => return Ok(()),
-            Some(session) if session.incarnation > id.incarnation => return Err(Refusal::UnknownSession),
-            Some(_) => {}
+    ///
+    /// Answers the sessions that it closes.
+    pub(crate) fn open(
+        &mut self,
+        id: SessionId,
+        index: u64,
+        limits: &Limits,
+    ) -> Result<Vec<SessionId>, Refusal> {
+        let closed = match self.by_node.get(&id.node).map(|session| session.incarnation) {
+            Some(incarnation) if incarnation == id.incarnation => return Ok(vec![]),
+            Some(incarnation) if incarnation > id.incarnation => return Err(Refusal::UnknownSession),
+            Some(incarnation) => vec![SessionId { incarnation, ..id }],
             None => self.make_room(limits),
-        }
+        };
         let replies = VecDeque::new();
         let session =
             Session { incarnation: id.incarnation, last: 0, used_at: index, replies, reply_bytes: 0 };
         self.by_node.insert(id.node, session);
-        Ok(())
+        Ok(closed)
     }
 
-    /// Closes the session that was idle longest if there are as many as may be.
-    fn make_room(&mut self, limits: &Limits) {
+    /// Closes the sessions that were idle longest if there are as many as may be.
+    fn make_room(&mut self, limits: &Limits) -> Vec<SessionId> {
+        let mut closed = Vec::new();
         while self.by_node.len() as u64 >= limits.sessions_max.max(1) {
             let idlest =
                 self.by_node.iter().min_by_key(|(_, session)| session.used_at).map(|(node, _)| *node);
-            let Some(idlest) = idlest else { return };
-            self.by_node.remove(&idlest);
+            let Some((node, session)) = idlest.and_then(|node| self.by_node.remove_entry(&node)) else {
+                break;
+            };
+            closed.push(SessionId { node, incarnation: session.incarnation });
         }
+        closed
     }
 
     pub(crate) fn last_sequence(&self, id: SessionId) -> Option<u64> {
         self.get(id).map(|session| session.last)
     }
 
-    pub(crate) fn retained(&self, id: SessionId, sequence: u64) -> Option<&Reply> {
+    /// The reply of an applied sequence while it is retained, or that it had none.
+    pub(crate) fn retained(&self, id: SessionId, sequence: u64) -> Option<Option<&Reply>> {
         let session = self.get(id)?;
-        let back = usize::try_from(session.last.checked_sub(sequence)?).ok()?;
-        let at = session.replies.len().checked_sub(back + 1)?;
-        session.replies.get(at)
+        session.replies.get(session.place(sequence)?).map(Option::as_ref)
     }
 
     pub(crate) fn admit(&self, id: SessionId, sequence: u64) -> Admission {
@@ -133,27 +144,29 @@ impl Sessions {
             return Admission::Refused(Refusal::Gap { expected: session.last + 1 });
         }
         match self.retained(id, sequence) {
-            Some(reply) => Admission::Duplicate(reply.clone()),
+            Some(reply) => Admission::Duplicate(reply.cloned()),
             None => Admission::Refused(Refusal::Forgotten),
         }
     }
 
-    /// Uses up the next sequence of an open session and keeps its reply.
-    pub(crate) fn retain(&mut self, id: SessionId, index: u64, reply: &Reply, limits: &Limits) {
+    /// Uses up the next sequence of an open session and keeps its reply, or its place for one if it waits.
+    pub(crate) fn retain(&mut self, id: SessionId, index: u64, reply: Option<&Reply>, limits: &Limits) {
         let session = self.get_mut(id).expect("the session was just admitted");
         session.last += 1;
         session.used_at = index;
-        // One that is larger than all together may be would make room in vain, and what is nested too deep for the
-        // snapshot's decoder must not be in a snapshot.
-        let fits =
-            reply.bytes() as u64 <= limits.session_reply_bytes_max && reply.depth() <= Reply::DEPTH_MAX;
-        let reply = if fits { reply.clone() } else { Reply::error(NOT_RETAINED) };
-        session.reply_bytes += reply.bytes();
-        session.replies.push_back(reply);
-        while session.replies.len() as u64 > limits.session_replies_max
-            || session.reply_bytes as u64 > limits.session_reply_bytes_max
-        {
+        session.replies.push_back(None);
+        if let Some(reply) = reply {
+            session.fill(session.last, reply, limits);
+        }
+        while session.replies.len() as u64 > limits.session_replies_max {
             session.forget_oldest();
+        }
+    }
+
+    /// Keeps the reply of a command that has waited, unless its place was acknowledged or is forgotten.
+    pub(crate) fn fill(&mut self, id: SessionId, sequence: u64, reply: &Reply, limits: &Limits) {
+        if let Some(session) = self.get_mut(id) {
+            session.fill(sequence, reply, limits);
         }
     }
 
@@ -174,7 +187,10 @@ impl Sessions {
             to.varint(session.last);
             to.varint(session.used_at);
             to.count(session.replies.len());
-            session.replies.iter().for_each(|reply| reply.encode(to));
+            for reply in &session.replies {
+                to.u8(u8::from(reply.is_some()));
+                reply.iter().for_each(|reply| reply.encode(to));
+            }
         }
     }
 
@@ -182,20 +198,49 @@ impl Sessions {
         let sessions = from.list(|from| {
             let node = from.varint()?;
             let (incarnation, last, used_at) = (from.varint()?, from.varint()?, from.varint()?);
-            let replies = VecDeque::from(from.list(Reply::decode)?);
+            let replies = VecDeque::from(from.list(decode_retained)?);
             if replies.len() as u64 > last || last == u64::MAX {
                 return Err(from.malformed());
             }
-            let reply_bytes = replies.iter().map(Reply::bytes).sum();
+            let reply_bytes = replies.iter().flatten().map(Reply::bytes).sum();
             Ok((node, Session { incarnation, last, used_at, replies, reply_bytes }))
         })?;
         Ok(Self { by_node: sessions.into_iter().collect() })
     }
 }
 
+fn decode_retained(from: &mut Decoder) -> Result<Option<Reply>, Error> {
+    match from.u8()? {
+        0 => Ok(None),
+        1 => Reply::decode(from).map(Some),
+        2..=u8::MAX => Err(from.malformed()),
+    }
+}
+
 impl Session {
+    /// Where the reply of a sequence stands.
+    fn place(&self, sequence: u64) -> Option<usize> {
+        let back = usize::try_from(self.last.checked_sub(sequence)?).ok()?;
+        self.replies.len().checked_sub(back + 1)
+    }
+
+    /// Puts a reply in the place that has none yet.
+    fn fill(&mut self, sequence: u64, reply: &Reply, limits: &Limits) {
+        let Some(place) = self.place(sequence) else { return };
+        // One that is larger than all together may be would make room in vain, and what is nested too deep for the
+        // snapshot's decoder must not be in a snapshot.
+        let fits =
+            reply.bytes() as u64 <= limits.session_reply_bytes_max && reply.depth() <= Reply::DEPTH_MAX;
+        let reply = if fits { reply.clone() } else { Reply::error(NOT_RETAINED) };
+        self.reply_bytes += reply.bytes();
+        self.replies[place] = Some(reply);
+        while self.reply_bytes as u64 > limits.session_reply_bytes_max {
+            self.forget_oldest();
+        }
+    }
+
     fn forget_oldest(&mut self) {
-        if let Some(reply) = self.replies.pop_front() {
+        if let Some(Some(reply)) = self.replies.pop_front() {
             self.reply_bytes -= reply.bytes();
         }
     }

@@ -39,6 +39,9 @@ pub struct Limits {
     /// `quorate-collection-bytes`: bytes of a list, hash, set or sorted set. A snapshot draws one in a frame of
     /// its own or with what there is before it, some 64 KiB, so that it needs as much memory again for a moment.
     pub collection_bytes_max: u64,
+    /// `quorate-waiting-bytes`: bytes of all commands that wait, with their keys. Beyond it a command that would have
+    /// to wait answers an error.
+    pub waiting_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -55,6 +58,7 @@ impl Default for Limits {
             session_reply_bytes_max: 0,
             reclaim_keys_max: 0,
             collection_bytes_max: 0,
+            waiting_bytes_max: 0,
         };
         for setting in SETTINGS {
             *(setting.of_mut)(&mut limits) = setting.default;
@@ -121,6 +125,8 @@ pub const SETTINGS: &[Setting] = &[
         "Expired keys whose memory is freed with each log entry."),
     setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, memory: true,
         "Bytes of one list, hash, set or sorted set. A write that would exceed it answers an error."),
+    setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=GIB, memory: true,
+        "Bytes of all commands that wait, such as BLPOP, with their keys. Beyond it one that would have to wait answers an error."),
 ];
 
 impl Setting {

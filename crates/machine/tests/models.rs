@@ -1,14 +1,13 @@
 //! Lists and sorted sets answer what a vector and a map would, whatever comes in which order.
 
-#[expect(dead_code, reason = "shared with other tests")]
 mod support;
 
 use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use quorate_machine::{Machine, Reply};
-use support::{Driver, args, show};
+use quorate_machine::{Machine, Operation, Reply};
+use support::{Driver, SESSION, args, show};
 
 /// Elements of few kinds, so that many are equal.
 fn element() -> impl Strategy<Value = &'static str> {
@@ -475,5 +474,138 @@ proptest! {
         let mut only: Scores = sets[0].clone();
         only.retain(|name, _| counts[name] == 1);
         prop_assert_eq!(ask("ZDIFF"), expected(&only));
+    }
+}
+
+/// What happens to queues: of few keys, so that waits meet elements.
+#[derive(Clone, Debug)]
+enum OnQueue {
+    Push { key: usize, elements: usize },
+    Wait { keys: Vec<usize>, front: bool, patience_ms: u64 },
+    Pop { key: usize },
+    Pass { ms: u64 },
+    Leave { back: u64 },
+}
+
+fn on_queue() -> impl Strategy<Value = OnQueue> {
+    let key = || 0..3usize;
+    prop_oneof![
+        3 => (key(), 1..4usize).prop_map(|(key, elements)| OnQueue::Push { key, elements }),
+        4 => (vec(key(), 1..4), any::<bool>(), 0..30u64)
+            .prop_map(|(keys, front, patience_ms)| OnQueue::Wait { keys, front, patience_ms }),
+        1 => key().prop_map(|key| OnQueue::Pop { key }),
+        1 => (0..20u64).prop_map(|ms| OnQueue::Pass { ms }),
+        1 => (0..6u64).prop_map(|back| OnQueue::Leave { back }),
+    ]
+}
+
+struct Waiter {
+    sequence: u64,
+    keys: Vec<usize>,
+    front: bool,
+    /// 0: waits for ever.
+    until_ms: u64,
+}
+
+/// Queues as they should be, by a scan of all who wait.
+#[derive(Default)]
+struct Queues {
+    lists: [Vec<usize>; 3],
+    waiters: Vec<Waiter>,
+    pushed: usize,
+}
+
+impl Queues {
+    fn take(&mut self, key: usize, front: bool) -> Option<String> {
+        let list = &mut self.lists[key];
+        let element = if list.is_empty() { None } else { Some(if front { 0 } else { list.len() - 1 }) };
+        element.map(|at| format!("[\"k{key}\", \"{}\"]", list.remove(at)))
+    }
+
+    fn push(&mut self, key: usize, elements: usize) -> Vec<(u64, String)> {
+        self.lists[key].extend(self.pushed..self.pushed + elements);
+        self.pushed += elements;
+        let mut served = Vec::new();
+        while let Some(first) = self.waiters.iter().position(|waiter| waiter.keys.contains(&key)) {
+            let front = self.waiters[first].front;
+            let Some(taken) = self.take(key, front) else { break };
+            served.push((self.waiters.remove(first).sequence, taken));
+        }
+        served
+    }
+
+    fn expire(&mut self, now_ms: u64) -> Vec<(u64, String)> {
+        let is_over = |waiter: &Waiter| waiter.until_ms > 0 && waiter.until_ms < now_ms;
+        let over =
+            self.waiters.iter().filter(|waiter| is_over(waiter)).map(|waiter| waiter.sequence).collect();
+        self.waiters.retain(|waiter| !is_over(waiter));
+        let mut over: Vec<u64> = over;
+        over.sort_unstable();
+        over.into_iter().map(|sequence| (sequence, "(nil array)".to_owned())).collect()
+    }
+}
+
+proptest! {
+    /// Nobody is served twice, out of turn, too late or not at all; and a replica that begins with a snapshot goes on
+    /// as the others do.
+    #[test]
+    fn queues_serve_those_who_wait_in_the_order_of_arrival(steps in vec(on_queue(), 1..80)) {
+        let mut driver = Driver::new();
+        let mut queues = Queues::default();
+        for step in steps {
+            let next = driver.machine.session(SESSION).expect("the session is open") + 1;
+            let mut expected = Vec::new();
+            match step {
+                OnQueue::Push { key, elements } => {
+                    let words: Vec<String> = (queues.pushed..queues.pushed + elements).map(|n| n.to_string()).collect();
+                    driver.command(0, &args(&[vec!["RPUSH".to_owned(), format!("k{key}")], words].concat()));
+                    expected = queues.push(key, elements);
+                }
+                OnQueue::Wait { keys, front, patience_ms } => {
+                    let names: Vec<String> = keys.iter().map(|key| format!("k{key}")).collect();
+                    let name = if front { "BLPOP" } else { "BRPOP" };
+                    let timeout = format!("{}", patience_ms as f64 / 1000.0);
+                    let words = [vec![name.to_owned()], names, vec![timeout]].concat();
+                    let reply = show(&driver.command(0, &args(&words)));
+                    match keys.iter().find_map(|key| queues.take(*key, front)) {
+                        Some(taken) => prop_assert_eq!(reply, taken),
+                        None => {
+                            prop_assert_eq!(reply, format!("waits as #{next}"));
+                            let until_ms = if patience_ms > 0 { driver.stamp_ms + patience_ms } else { 0 };
+                            queues.waiters.push(Waiter { sequence: next, keys, front, until_ms });
+                        }
+                    }
+                }
+                OnQueue::Pop { key } => {
+                    let reply = show(&driver.command(0, &args(&["LPOP", &format!("k{key}"), "1"])));
+                    let element = queues.take(key, true);
+                    let element = element.map_or("(nil array)".to_owned(), |taken| {
+                        format!("[{}", taken.split_once(' ').expect("key and element").1)
+                    });
+                    prop_assert_eq!(reply, element);
+                }
+                OnQueue::Pass { ms } => {
+                    driver.advance(ms);
+                    expected = queues.expire(driver.stamp_ms);
+                    driver.served.sort_by_key(|(sequence, _)| *sequence);
+                }
+                OnQueue::Leave { back } => {
+                    let sequence = next.saturating_sub(back + 1);
+                    driver.run(vec![Operation::Leave { sequence }]);
+                    queues.waiters.retain(|waiter| waiter.sequence != sequence);
+                }
+            }
+            let served: Vec<(u64, String)> =
+                driver.served.drain(..).map(|(sequence, reply)| (sequence, show(&reply))).collect();
+            prop_assert_eq!(served, expected);
+            for waiter in &queues.waiters {
+                prop_assert!(driver.machine.waits(SESSION, waiter.sequence));
+            }
+            prop_assert_eq!(driver.machine.stats().waiting, queues.waiters.len());
+            let restored = Machine::restore(driver.machine.snapshot()).expect("a snapshot can be restored");
+            prop_assert_eq!(restored.hash(), driver.machine.hash());
+            prop_assert_eq!(restored.stats(), driver.machine.stats());
+            driver.machine = restored;
+        }
     }
 }

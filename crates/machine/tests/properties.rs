@@ -272,7 +272,7 @@ proptest! {
         let add: Vec<String> = ["ZADD", "z"].map(str::to_owned).into_iter().chain(pairs).collect();
         let mut live = Driver::new();
         live.command(0, &args(&add));
-        let mut other = Driver { machine: restored(&live.machine, 1000), stamp_ms: live.stamp_ms };
+        let mut other = Driver { machine: restored(&live.machine, 1000), stamp_ms: live.stamp_ms, served: Vec::new() };
         for (from, to) in (0..100).step_by(7).flat_map(|from| (from..=100).step_by(9).map(move |to| (from, to))) {
             let range = args(&["ZRANGEBYLEX", "z", &format!("[{from:02}"), &format!("({to:02}")]);
             prop_assert_eq!(live.command(0, &range), other.command(0, &range), "from {} to {}", from, to);
@@ -317,6 +317,7 @@ proptest! {
                         prop_assert_eq!(driver.machine.retained(SESSION, applied.sequence), Some(&reply));
                         replies.insert(applied.sequence, reply);
                     }
+                    Outcome::Waits => prop_assert!(false, "INCR waits for nothing"),
                     Outcome::Refused(refusal) => {
                         prop_assert_eq!(refusal, Refusal::Gap { expected: last + 1 });
                     }
@@ -387,6 +388,50 @@ fn replies_are_forgotten_when_acknowledged_or_too_many() {
     driver.apply(vec![group(3, 4)]);
     assert_eq!(driver.machine.retained(SESSION, 3), None, "acknowledged");
     assert!(driver.machine.retained(SESSION, 4).is_some());
+}
+
+/// Whoever sends a command again while it waits learns that it does, and later what it was told.
+#[test]
+fn a_command_that_waits_is_applied_once_and_answered_once_more_when_asked() {
+    let mut driver = Driver::new();
+    let group = |first_sequence, words: &[&str]| Group {
+        session: SESSION,
+        stream: 0,
+        acked: 0,
+        first_sequence,
+        operations: vec![Operation::Command { db: 0, user: 0, args: args(words) }],
+    };
+    let wait = || group(1, &["BLPOP", "q", "0"]);
+    assert_eq!(driver.apply(vec![wait()])[0].outcome, Outcome::Waits);
+    assert_eq!(driver.apply(vec![wait()])[0].outcome, Outcome::Waits);
+    assert!(driver.machine.waits(SESSION, 1) && driver.machine.retained(SESSION, 1).is_none());
+    let applied = driver.apply(vec![group(2, &["RPUSH", "q", "a", "b"]), wait()]);
+    let taken = Outcome::Reply(Reply::Array(args(&["q", "a"]).into_iter().map(Reply::Bulk).collect()));
+    let outcomes: Vec<(u64, Outcome)> =
+        applied.into_iter().map(|applied| (applied.sequence, applied.outcome)).collect();
+    assert_eq!(outcomes, [(2, Outcome::Reply(Reply::Integer(2))), (1, taken.clone()), (1, taken)]);
+    assert_eq!(driver.machine.stats().retained_replies, 2);
+    assert_eq!(driver.command(0, &args(&["LLEN", "q"])), Reply::Integer(1));
+}
+
+/// Nobody could be told what was taken for a node that has begun a new life.
+#[test]
+fn what_an_earlier_life_of_a_node_waits_for_stays() {
+    let mut driver = Driver::new();
+    driver.command(0, &args(&["BLPOP", "q", "0"]));
+    let session = SessionId { node: 1, incarnation: 2 };
+    let group = |first_sequence, operation| Group {
+        session,
+        stream: 0,
+        acked: 0,
+        first_sequence,
+        operations: vec![operation],
+    };
+    let push = Operation::Command { db: 0, user: 0, args: args(&["RPUSH", "q", "a"]) };
+    let applied = driver.apply(vec![group(0, Operation::OpenSession), group(1, push)]);
+    assert_eq!(applied.len(), 2, "{applied:?}");
+    assert_eq!(driver.machine.stats().waiting, 0);
+    assert_eq!(driver.machine.read(0, 0, &args(&["LLEN", "q"])), Reply::Integer(1));
 }
 
 /// One reply that is larger than the limit on all of them does not push out the others.
@@ -611,7 +656,7 @@ fn a_script_costs_the_same_on_a_restored_machine() {
             driver.command(db, &args(&["DEL", "k"]));
         }
         let machine = restored(&driver.machine, 1 << 16);
-        let mut other = Driver { machine, stamp_ms: driver.stamp_ms };
+        let mut other = Driver { machine, stamp_ms: driver.stamp_ms, served: Vec::new() };
         let eval = args(&["EVAL", &body, "0"]);
         assert_eq!(driver.command(0, &eval), other.command(0, &eval), "{body}");
         assert_eq!(driver.machine.hash(), other.machine.hash(), "{body}");

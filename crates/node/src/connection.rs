@@ -10,6 +10,7 @@
 //! | nothing | read index | log | read index |
 //! | reads | read index | wait | read index |
 //! | logged commands | log | log | wait |
+//! | last of them one that may wait | wait | wait | wait |
 
 use std::collections::VecDeque;
 
@@ -22,7 +23,9 @@ use crate::input::{Action, Request};
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     in_flight: InFlight,
-    waiting: VecDeque<Request>,
+    requests: VecDeque<Request>,
+    /// The number of its command that waits in the machine, if one does.
+    pub(crate) parked: Option<u64>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -31,6 +34,8 @@ enum InFlight {
     Nothing,
     Reads(usize),
     Logged(usize),
+    /// The last of so many logged commands may wait: until it is answered, nothing more is begun.
+    Waiting(usize),
     /// The client was told that an outcome is unknown: it gets no further answer, and what it still sends is not
     /// begun.
     Closed,
@@ -76,7 +81,9 @@ impl Connection {
     pub(crate) fn extend(&mut self, requests: Vec<Request>) {
         match self.in_flight {
             InFlight::Closed => {}
-            InFlight::Nothing | InFlight::Reads(_) | InFlight::Logged(_) => self.waiting.extend(requests),
+            InFlight::Nothing | InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Waiting(_) => {
+                self.requests.extend(requests);
+            }
         }
     }
 
@@ -84,30 +91,38 @@ impl Connection {
     /// by `weigh`, or refused for the reason that this gives, but only on a quiet connection: an answer must not
     /// overtake an earlier one.
     pub(crate) fn next(&mut self, weigh: impl FnOnce(&Action) -> Result<usize, Refusal>) -> Next {
-        let Some(next) = self.waiting.front() else { return Next::Wait };
+        let Some(next) = self.requests.front() else { return Next::Wait };
+        let may_wait = matches!(next.action, Action::Wait(_));
         let to_log = match (self.in_flight, &next.action) {
             (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_)) => false,
-            (InFlight::Nothing, Action::Write(_) | Action::Transaction { .. }) => true,
-            (InFlight::Logged(_), Action::Read(_) | Action::Write(_) | Action::Transaction { .. }) => true,
-            (InFlight::Reads(_), Action::Write(_) | Action::Transaction { .. })
+            (InFlight::Nothing, Action::Write(_) | Action::Wait(_) | Action::Transaction { .. }) => true,
+            (
+                InFlight::Logged(_),
+                Action::Read(_) | Action::Write(_) | Action::Wait(_) | Action::Transaction { .. },
+            ) => true,
+            (InFlight::Reads(_), Action::Write(_) | Action::Wait(_) | Action::Transaction { .. })
             | (InFlight::Logged(_), Action::Watch(_))
-            | (InFlight::Closed, _) => return Next::Wait,
+            | (InFlight::Waiting(_) | InFlight::Closed, _) => return Next::Wait,
         };
         let bytes = match (if to_log { weigh(&next.action) } else { Ok(0) }, self.in_flight) {
             (Ok(bytes), _) => bytes,
             (Err(refusal), InFlight::Nothing) => {
-                self.waiting.pop_front();
+                self.requests.pop_front();
                 return Next::Refused(refusal);
             }
-            (Err(_), InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Closed) => return Next::Wait,
+            (Err(_), InFlight::Reads(_) | InFlight::Logged(_) | InFlight::Waiting(_) | InFlight::Closed) => {
+                return Next::Wait;
+            }
         };
-        let Some(request) = self.waiting.pop_front() else { return Next::Wait };
+        let Some(request) = self.requests.pop_front() else { return Next::Wait };
         self.in_flight = match self.in_flight {
+            InFlight::Nothing if may_wait => InFlight::Waiting(1),
             InFlight::Nothing if to_log => InFlight::Logged(1),
             InFlight::Nothing => InFlight::Reads(1),
             InFlight::Reads(count) => InFlight::Reads(count + 1),
+            InFlight::Logged(count) if may_wait => InFlight::Waiting(count + 1),
             InFlight::Logged(count) => InFlight::Logged(count + 1),
-            InFlight::Closed => InFlight::Closed,
+            InFlight::Waiting(_) | InFlight::Closed => self.in_flight,
         };
         if to_log { Next::Log(operation(request), bytes) } else { Next::Read(read_request(request)) }
     }
@@ -115,9 +130,10 @@ impl Connection {
     /// Counts one answer. Whether the client is still to get it.
     pub(crate) fn answered(&mut self) -> bool {
         self.in_flight = match self.in_flight {
-            InFlight::Reads(1) | InFlight::Logged(1) => InFlight::Nothing,
+            InFlight::Reads(1) | InFlight::Logged(1) | InFlight::Waiting(1) => InFlight::Nothing,
             InFlight::Reads(count) => InFlight::Reads(count - 1),
             InFlight::Logged(count) => InFlight::Logged(count - 1),
+            InFlight::Waiting(count) => InFlight::Waiting(count - 1),
             InFlight::Closed => return false,
             InFlight::Nothing => panic!("an answer to a request that is not in flight"),
         };
@@ -131,14 +147,14 @@ impl Connection {
 
     /// The client gets no further answer. Whether it is told so now, for the first time.
     pub(crate) fn close(&mut self) -> bool {
-        self.waiting.clear();
+        self.requests.clear();
         !matches!(std::mem::replace(&mut self.in_flight, InFlight::Closed), InFlight::Closed)
     }
 }
 
 fn operation(request: Request) -> Operation {
     match request.action {
-        Action::Read(args) | Action::Write(args) => {
+        Action::Read(args) | Action::Write(args) | Action::Wait(args) => {
             Operation::Command { db: request.db, user: DEFAULT_USER, args }
         }
         Action::Transaction { watched, commands } => Operation::Transaction { watched, commands },
@@ -150,7 +166,9 @@ fn read_request(request: Request) -> ReadRequest {
     match request.action {
         Action::Read(args) => ReadRequest::Command { db: request.db, args },
         Action::Watch(keys) => ReadRequest::Watch { db: request.db, keys },
-        Action::Write(_) | Action::Transaction { .. } => unreachable!("a write is never read"),
+        Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } => {
+            unreachable!("a write is never read")
+        }
     }
 }
 
@@ -216,6 +234,20 @@ mod tests {
         assert!(matches!(next(&mut connection), Next::Wait));
         assert!(connection.answered());
         assert!(matches!(next(&mut connection), Next::Read(_)));
+    }
+
+    #[test]
+    fn nothing_is_begun_behind_a_command_that_may_wait() {
+        let wait = Request { db: 0, action: Action::Wait(vec![Bytes::from_static(b"blpop")]) };
+        let mut connection = connection(vec![write(), wait, write(), read()]);
+        assert!(matches!(next(&mut connection), Next::Log(..)));
+        assert!(matches!(next(&mut connection), Next::Log(..)));
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered() && connection.is_quiet());
+        assert!(matches!(next(&mut connection), Next::Log(..)));
+        assert!(matches!(next(&mut connection), Next::Log(..)));
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub enum Input<M> {
         /// The commands; each has passed `quorate_machine::check` already.
         requests: Vec<Request>,
     },
-    /// The client is gone: its answers have no reader any more. What it has sent may still take effect.
+    /// The client is gone: its answers have no reader any more. What it has sent may still take effect; but what waits,
+    /// waits no longer.
     Disconnected {
         /// The connection.
         conn: ConnId,
@@ -145,6 +146,9 @@ pub enum Action {
     Read(Vec<Bytes>),
     /// A command that may change something: always in the log.
     Write(Vec<Bytes>),
+    /// A command that may wait for something to happen: always in the log, and nothing that its connection sends behind
+    /// it is begun before it is answered. It waits until its client is gone.
+    Wait(Vec<Bytes>),
     /// A transaction: one operation of the log.
     Transaction {
         /// What must not have changed since it was watched.

@@ -8,12 +8,16 @@
 //!
 //! What is *waiting* has no number yet: it was never sent, and can be refused with the truth that it was not
 //! applied. What is *sent* can not: after the time-out its client is told nothing, since nothing is known, and
-//! the command goes on.
+//! the command goes on. What is *parked* was applied, and waits in the machine for its reply, as long as its client
+//! does.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use quorate_consensus::{BootTime, NodeId, Term};
-use quorate_machine::{Group, Operation, Reply, SessionId};
+use quorate_machine::{Group, Operation, SessionId};
 
 use crate::{config::Config, input::ConnId};
 
@@ -38,6 +42,12 @@ pub(crate) struct Origin {
     sent_to_leader: usize,
     /// When `sent` is sent again, if nothing of it has been applied until then.
     send_again_at: Option<BootTime>,
+    /// Applied commands that wait in the machine: whose they are, and until when.
+    parked: BTreeMap<u64, (ConnId, BootTime)>,
+    /// The same by time.
+    patience: BTreeSet<(BootTime, u64)>,
+    /// Applied commands whose clients are gone, which the machine has not been told yet.
+    leaving: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,26 +77,22 @@ pub(crate) enum Expired {
     Unknown(ConnId),
 }
 
-/// What an applied command of this node means.
+/// An applied command of this node.
 #[derive(Debug)]
-pub(crate) enum Completion {
-    /// The reply is for this client.
-    Answer(ConnId, Reply),
+enum Taken {
+    /// This client waits for its reply.
+    Wanted(ConnId),
     /// Nobody waits for it.
-    Silent,
-    /// It was applied before.
-    Duplicate,
+    Unwanted,
 }
+
+/// The end of the time of what is not given up.
+const NEVER: BootTime = BootTime { micros: u64::MAX };
 
 impl Origin {
     /// A session that begins with its own opening.
     pub(crate) fn new(config: &Config) -> Self {
-        let opening = Command {
-            operation: Operation::OpenSession,
-            bytes: 0,
-            conn: None,
-            expires: BootTime { micros: u64::MAX },
-        };
+        let opening = Command { operation: Operation::OpenSession, bytes: 0, conn: None, expires: NEVER };
         Self {
             session: SessionId { node: config.node.0, incarnation: config.incarnation },
             limits: Limits {
@@ -104,6 +110,9 @@ impl Origin {
             leader: None,
             sent_to_leader: 0,
             send_again_at: None,
+            parked: BTreeMap::new(),
+            patience: BTreeSet::new(),
+            leaving: VecDeque::new(),
         }
     }
 
@@ -121,11 +130,57 @@ impl Origin {
         self.bytes < self.limits.bytes
     }
 
+    /// The commands that wait in the machine.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
     /// Takes a command of a client, whose weight is `bytes`.
     pub(crate) fn submit(&mut self, now: BootTime, conn: ConnId, operation: Operation, bytes: usize) {
         self.bytes += bytes;
         let expires = now.after(self.limits.timeout);
         self.waiting.push_back(Command { operation, bytes, conn: Some(conn), expires });
+    }
+
+    /// The client of a command that waits in the machine is gone, and the machine must learn it. This is never given
+    /// up: else the command would take what nobody gets.
+    pub(crate) fn leave(&mut self, sequence: u64) {
+        self.unpark(sequence);
+        self.leaving.push_back(sequence);
+    }
+
+    /// A command that was applied waits in the machine, for `patience` at most. The connection that is to know it;
+    /// none if nobody waits for its reply.
+    pub(crate) fn park(
+        &mut self,
+        now: BootTime,
+        sequence: u64,
+        patience: Option<Duration>,
+    ) -> Option<ConnId> {
+        let conn = match self.take_completed(now, sequence)? {
+            Taken::Wanted(conn) => conn,
+            Taken::Unwanted => {
+                self.leave(sequence);
+                return None;
+            }
+        };
+        // Time passes in the log. Where the log does not come, somebody must still give up.
+        let expires = patience.map_or(NEVER, |patience| now.after(patience + self.limits.timeout));
+        self.parked.insert(sequence, (conn, expires));
+        self.patience.insert((expires, sequence));
+        Some(conn)
+    }
+
+    /// The connection of a command that waits no longer.
+    pub(crate) fn unpark(&mut self, sequence: u64) -> Option<ConnId> {
+        let (conn, expires) = self.parked.remove(&sequence)?;
+        self.patience.remove(&(expires, sequence));
+        Some(conn)
+    }
+
+    /// The numbers of the commands that wait in the machine.
+    pub(crate) fn parked_sequences(&self) -> Vec<u64> {
+        self.parked.keys().copied().collect()
     }
 
     /// Who leads has changed, or is not known any more: everything that is not applied is sent anew.
@@ -152,7 +207,7 @@ impl Origin {
             self.send_again_at = None;
         }
         while self.sent.len() < self.limits.commands
-            && let Some(command) = self.waiting.pop_front()
+            && let Some(command) = self.next_to_send()
         {
             self.sent.push_back(command);
         }
@@ -163,6 +218,13 @@ impl Origin {
         self.sent_to_leader = self.sent.len();
         self.send_again_at.get_or_insert(now.after(self.limits.send_again_after));
         Some((leader, groups))
+    }
+
+    /// What is sent next. Who leaves may overtake: he waits for no answer, and nobody for him.
+    fn next_to_send(&mut self) -> Option<Command> {
+        let Some(sequence) = self.leaving.pop_front() else { return self.waiting.pop_front() };
+        let operation = Operation::Leave { sequence };
+        Some(Command { operation, bytes: 0, conn: None, expires: NEVER })
     }
 
     /// The sent commands from position `begin` on, in groups of bounded size.
@@ -190,13 +252,24 @@ impl Origin {
         groups
     }
 
-    /// The machine has applied the command with this number.
+    /// The machine has applied the command with this number, or answers one that has waited.
     ///
     /// # Panics
     /// If the machine has skipped a number: it applied a command out of order.
-    pub(crate) fn complete(&mut self, now: BootTime, sequence: u64, reply: Reply) -> Completion {
+    pub(crate) fn complete(&mut self, now: BootTime, sequence: u64) -> Option<ConnId> {
+        if let Some(conn) = self.unpark(sequence) {
+            return Some(conn);
+        }
+        match self.take_completed(now, sequence)? {
+            Taken::Wanted(conn) => Some(conn),
+            Taken::Unwanted => None,
+        }
+    }
+
+    /// Takes the oldest command, which was applied; `None` if it was taken before.
+    fn take_completed(&mut self, now: BootTime, sequence: u64) -> Option<Taken> {
         if sequence < self.first_sequence {
-            return Completion::Duplicate;
+            return None;
         }
         assert!(
             sequence == self.first_sequence,
@@ -211,12 +284,9 @@ impl Origin {
         self.send_again_at = in_flight.then(|| now.after(self.limits.send_again_after));
         if self.abandoned > 0 {
             self.abandoned -= 1;
-            return Completion::Silent;
+            return Some(Taken::Unwanted);
         }
-        match command.conn {
-            Some(conn) => Completion::Answer(conn, reply),
-            None => Completion::Silent,
-        }
+        Some(command.conn.map_or(Taken::Unwanted, Taken::Wanted))
     }
 
     /// The number of the oldest sent command, if any is sent.
@@ -226,6 +296,16 @@ impl Origin {
 
     /// The next client whose command's time is up.
     pub(crate) fn take_expired(&mut self, now: BootTime) -> Option<Expired> {
+        if let Some((expires, sequence)) = self.patience.first().copied()
+            && now >= expires
+        {
+            let conn = self.parked.get(&sequence).map(|(conn, _)| *conn);
+            self.leave(sequence);
+            return conn.map(Expired::Unknown);
+        }
+        while self.sent.get(self.abandoned).is_some_and(|command| command.conn.is_none()) {
+            self.abandoned += 1;
+        }
         if let Some(command) = self.sent.get(self.abandoned) {
             if now < command.expires {
                 return None;
@@ -243,8 +323,10 @@ impl Origin {
 
     /// When something must happen, if nothing else does before.
     pub(crate) fn deadline(&self) -> Option<BootTime> {
-        let oldest = self.sent.get(self.abandoned).or(self.waiting.front());
-        oldest.map(|command| command.expires).into_iter().chain(self.send_again_at).min()
+        let sent = self.sent.iter().skip(self.abandoned).find(|command| command.conn.is_some());
+        let oldest = sent.or(self.waiting.front()).map(|command| command.expires);
+        let parked = self.patience.first().map(|(expires, _)| *expires);
+        [oldest, parked, self.send_again_at].into_iter().flatten().min()
     }
 }
 
@@ -300,12 +382,12 @@ mod tests {
         submit(&mut origin, 0, 1);
         submit(&mut origin, 0, 1);
         assert_eq!(forwarded(&mut origin, 0), [(2, 0, 3)]);
-        assert!(matches!(origin.complete(at(1), 0, Reply::Null), Completion::Silent));
-        assert!(matches!(origin.complete(at(1), 1, Reply::Null), Completion::Answer(ConnId(1), _)));
+        assert_eq!(origin.complete(at(1), 0), None);
+        assert_eq!(origin.complete(at(1), 1), Some(ConnId(1)));
         origin.follow(NEXT_LEADER);
         assert_eq!(forwarded(&mut origin, 2), [(3, 2, 1)]);
-        assert!(matches!(origin.complete(at(3), 1, Reply::Null), Completion::Duplicate));
-        assert!(matches!(origin.complete(at(3), 2, Reply::Null), Completion::Answer(ConnId(1), _)));
+        assert_eq!(origin.complete(at(3), 1), None, "a duplicate");
+        assert_eq!(origin.complete(at(3), 2), Some(ConnId(1)));
         assert_eq!(origin.oldest_sent(), None);
         assert_eq!(origin.bytes, 0);
     }
@@ -334,7 +416,74 @@ mod tests {
         assert_eq!(origin.take_expired(at(15_001)), None);
         origin.follow(NEXT_LEADER);
         assert_eq!(forwarded(&mut origin, 15_002), [(3, 0, 2)], "an abandoned command goes on");
-        assert!(matches!(origin.complete(at(15_003), 0, Reply::Null), Completion::Silent));
-        assert!(matches!(origin.complete(at(15_003), 1, Reply::Null), Completion::Silent));
+        assert_eq!(origin.complete(at(15_003), 0), None);
+        assert_eq!(origin.complete(at(15_003), 1), None);
+    }
+
+    /// An origin whose command 1, of connection 1, waits in the machine, for ten seconds at most.
+    fn origin_with_parked() -> Origin {
+        let mut origin = origin();
+        origin.follow(LEADER);
+        submit(&mut origin, 0, 1);
+        forwarded(&mut origin, 0);
+        origin.complete(at(1), 0);
+        assert_eq!(origin.park(at(1), 1, Some(Duration::from_secs(10))), Some(ConnId(1)));
+        assert_eq!((origin.parked(), origin.oldest_sent(), origin.bytes), (1, None, 0));
+        origin
+    }
+
+    #[test]
+    fn what_waits_in_the_machine_is_neither_sent_again_nor_in_the_way() {
+        let mut origin = origin_with_parked();
+        submit(&mut origin, 2, 2);
+        assert_eq!(forwarded(&mut origin, 2), [(2, 2, 1)]);
+        assert_eq!(origin.complete(at(3), 2), Some(ConnId(2)));
+        assert_eq!(origin.park(at(3), 1, None), None, "it is known to wait");
+        assert_eq!(origin.complete(at(4), 1), Some(ConnId(1)));
+        assert_eq!(origin.complete(at(5), 1), None, "it was answered");
+        assert_eq!((origin.parked(), origin.deadline()), (0, None));
+    }
+
+    #[test]
+    fn client_that_is_gone_leaves_though_nobody_leads() {
+        let mut origin = origin_with_parked();
+        origin.follow(None);
+        origin.leave(1);
+        submit(&mut origin, 2, 2);
+        assert_eq!(origin.take_expired(at(15_002)), Some(Expired::NotApplied(ConnId(2))));
+        origin.follow(NEXT_LEADER);
+        assert_eq!(forwarded(&mut origin, 15_003), [(3, 2, 1)]);
+        submit(&mut origin, 15_003, 3);
+        forwarded(&mut origin, 15_003);
+        assert_eq!(
+            origin.take_expired(at(30_003)),
+            Some(Expired::Unknown(ConnId(3))),
+            "not held up by who left"
+        );
+        assert_eq!(origin.complete(at(30_004), 2), None);
+        assert_eq!(origin.complete(at(30_004), 3), None);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_where_the_log_does_not_come() {
+        let mut origin = origin_with_parked();
+        origin.follow(None);
+        assert_eq!(origin.deadline(), Some(at(25_001)));
+        assert_eq!(origin.take_expired(at(25_000)), None);
+        assert_eq!(origin.take_expired(at(25_001)), Some(Expired::Unknown(ConnId(1))));
+        origin.follow(NEXT_LEADER);
+        assert_eq!(forwarded(&mut origin, 25_002), [(3, 2, 1)], "it leaves");
+    }
+
+    #[test]
+    fn command_that_begins_to_wait_after_its_client_was_told_leaves_at_once() {
+        let mut origin = origin();
+        origin.follow(LEADER);
+        submit(&mut origin, 0, 1);
+        forwarded(&mut origin, 0);
+        origin.complete(at(1), 0);
+        assert_eq!(origin.take_expired(at(15_000)), Some(Expired::Unknown(ConnId(1))));
+        assert_eq!(origin.park(at(15_001), 1, None), None);
+        assert_eq!(forwarded(&mut origin, 15_001), [(2, 2, 1)]);
     }
 }

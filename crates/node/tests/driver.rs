@@ -5,9 +5,10 @@ mod cluster;
 
 use std::time::Duration;
 
-use cluster::{Cluster, bulk, integer, is_error, read, write};
+use cluster::{Cluster, bulk, integer, is_error, read, taken, wait, write};
 use quorate_consensus::Engine as _;
 use quorate_log::Room;
+use quorate_machine::Reply;
 use quorate_node::{Action, Answer, ConnId, Input};
 
 #[test]
@@ -376,4 +377,116 @@ fn every_node_tells_each_message_once_and_in_the_order_of_the_log() {
             node.published.iter().map(|sent| sent.message.escape_ascii().to_string()).collect();
         assert_eq!(told, ["one", "two", "three", "four"], "at node {id}");
     }
+}
+
+/// The places of those who wait are replicated: whoever came first is served first, at whichever node, also by the next
+/// leader.
+#[test]
+fn who_waits_is_served_in_order_across_nodes_and_leaders() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let [first, second]: [u64; 2] = cluster
+        .nodes
+        .keys()
+        .copied()
+        .filter(|&id| id != leader)
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("three nodes");
+    cluster.ask(first, 1, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.ask(second, 2, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_secs(20));
+    assert_eq!((cluster.answers(first), cluster.answers(second)), (vec![], vec![]), "to wait is no time-out");
+    cluster.cut_off.insert(leader);
+    cluster.elect();
+    cluster.ask(second, 3, vec![write("rpush q a")]);
+    cluster.pass(Duration::from_millis(500));
+    assert_eq!(cluster.answers(second), [integer(3, 1)]);
+    assert_eq!(cluster.answers(first), [taken(1, "a")]);
+    cluster.ask(first, 4, vec![write("rpush q b c")]);
+    cluster.pass(Duration::from_millis(500));
+    assert_eq!(cluster.answers(first), [integer(4, 2)]);
+    assert_eq!(cluster.answers(second), [taken(2, "b")]);
+}
+
+#[test]
+fn commands_behind_one_that_waits_begin_when_it_is_answered() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![write("incr k"), wait("blpop q 0"), read("get k"), write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(leader), [integer(1, 1)]);
+    cluster.ask(leader, 2, vec![write("rpush q a"), write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    let answers = cluster.answers(leader);
+    let of_first: Vec<_> = answers.into_iter().filter(|(conn, _)| *conn == 1).collect();
+    assert_eq!(of_first, [taken(1, "a"), bulk(1, "2"), integer(1, 3)]);
+}
+
+#[test]
+fn waiting_ends_by_the_logs_time() {
+    let (mut cluster, _) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![wait("blpop q 2")]);
+    cluster.pass(Duration::from_millis(1900));
+    assert_eq!(cluster.answers(follower), []);
+    cluster.pass(Duration::from_millis(300));
+    assert_eq!(cluster.answers(follower), [(1, Answer::Reply(Reply::NullArray))]);
+}
+
+/// redisson#5046: a dead waiter delayed the queue.
+#[test]
+fn hazard_32_client_that_is_gone_is_passed_over() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.ask(leader, 2, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.input(follower, Input::Disconnected { conn: ConnId(1) });
+    // One that goes before its command is applied leaves as well.
+    cluster.ask(follower, 3, vec![wait("blpop q 0")]);
+    cluster.input(follower, Input::Disconnected { conn: ConnId(3) });
+    cluster.pass(Duration::from_millis(100));
+    cluster.ask(follower, 4, vec![write("rpush q a b")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(leader), [taken(2, "a")]);
+    cluster.ask(follower, 4, vec![read("llen q")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(follower), [integer(4, 2), integer(4, 1)]);
+}
+
+/// etcd#11456: a waiter whose session had died was granted the lock.
+#[test]
+fn hazard_28_clients_of_a_silent_node_take_nothing_and_learn_it() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![wait("blpop q 0")]);
+    cluster.ask(leader, 2, vec![wait("blpop other 0")]);
+    cluster.pass(Duration::from_millis(100));
+    cluster.cut_off.insert(follower);
+    cluster.pass(Duration::from_secs(2));
+    cluster.ask(leader, 3, vec![write("rpush q a")]);
+    cluster.pass(Duration::from_millis(100));
+    cluster.cut_off.clear();
+    cluster.pass(Duration::from_secs(2));
+    let told = cluster.answers(follower);
+    assert!(told.len() == 1 && is_error(&told[0].1, "UNBLOCKED"), "{told:?}");
+    cluster.ask(leader, 3, vec![read("llen q")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(leader), [integer(3, 1), integer(3, 1)], "nobody else was disturbed");
+}
+
+/// Where the log does not come, its time does not pass, and a client must not hang.
+#[test]
+fn waiting_at_a_node_that_is_cut_off_ends_unknown() {
+    let (mut cluster, _) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![wait("blpop q 5")]);
+    cluster.pass(Duration::from_millis(100));
+    cluster.cut_off.insert(follower);
+    cluster.pass(Duration::from_secs(19));
+    assert_eq!(cluster.answers(follower), []);
+    cluster.pass(Duration::from_secs(2));
+    let told = cluster.answers(follower);
+    assert!(matches!(told[..], [(1, Answer::Close(_))]), "{told:?}");
 }

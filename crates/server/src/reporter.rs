@@ -175,6 +175,8 @@ impl Reporter {
             memory_bytes_max: data_bytes_max,
             scripts: status.machine.scripts as u64,
             sessions: status.machine.sessions as u64,
+            commands_waiting: status.commands_waiting as u64,
+            cluster_commands_waiting: status.machine.waiting as u64,
             uptime_s: self.started.elapsed().as_secs(),
             calendar_ms,
             faults,

@@ -48,6 +48,10 @@ pub struct NodeStatus {
     pub scripts: u64,
     /// Sessions of nodes that the machine remembers.
     pub sessions: u64,
+    /// Commands of this node's clients that wait for something to happen, such as BLPOP.
+    pub commands_waiting: u64,
+    /// The same of all nodes' clients, as far as this node has applied the log.
+    pub cluster_commands_waiting: u64,
     /// Seconds since the process started.
     pub uptime_s: u64,
     /// The calendar, milliseconds since 1970, as TIME answers it.

@@ -248,12 +248,16 @@ fn outermost(list: &List, end: End) -> Bytes {
     element.cloned().unwrap_or_default()
 }
 
-/// The element is put as a copy.
 fn price_of_transfer(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let from = args.get(3).map_or(Ok(End::Last), |end| End::of_list(end));
-    let list = context.collection::<List>(&args[1]).ok().flatten();
-    let moved = list.zip(from.ok()).map(|(list, from)| outermost(list, from).len() as u64);
-    moved.map_or(0, |bytes| work::of_changes(2) + bytes / WORK_BYTES as u64)
+    from.map_or(0, |from| price_of_move(context, &args[1], from))
+}
+
+/// The price of moving the element at an end of the list at a key, which is put as a copy.
+pub(super) fn price_of_move(context: &Context<'_>, key: &[u8], from: End) -> u64 {
+    let list = context.collection::<List>(key).ok().flatten();
+    let bytes = list.map(|list| outermost(list, from).len() as u64);
+    bytes.map_or(0, |bytes| work::of_changes(2) + bytes / WORK_BYTES as u64)
 }
 
 /// Moves an element between ends of two lists, or of one; `None` if there is no source.

@@ -1,6 +1,7 @@
 //! The commands, a file for each family: what a command is called and takes, what it does and what it answers
 //! stand together.
 
+pub(crate) mod blocking;
 mod connection;
 mod counters;
 mod expiry;
@@ -38,6 +39,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     counters::COMMANDS,
     lists::COMMANDS,
     list_searches::COMMANDS,
+    blocking::LISTS,
     hashes::COMMANDS,
     hash_numbers::COMMANDS,
     sets::COMMANDS,
@@ -45,6 +47,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     sorted_sets::COMMANDS,
     sorted_set_ranges::COMMANDS,
     sorted_set_picks::COMMANDS,
+    blocking::SORTED_SETS,
     sorted_set_combinations::COMMANDS,
     keys::COMMANDS,
     expiry::COMMANDS,

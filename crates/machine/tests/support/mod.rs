@@ -13,12 +13,15 @@ pub(crate) struct Driver {
     pub(crate) machine: Machine,
     /// Cluster time in milliseconds, put on the next entry.
     pub(crate) stamp_ms: u64,
+    /// The replies to commands that have waited, with their sequences.
+    pub(crate) served: Vec<(u64, Reply)>,
 }
 
 impl Driver {
     /// A born cluster whose calendar shows one second after the first of 2020.
     pub(crate) fn new() -> Self {
-        let mut driver = Self { machine: Machine::new(Limits::default()), stamp_ms: 1000 };
+        let mut driver =
+            Self { machine: Machine::new(Limits::default()), stamp_ms: 1000, served: Vec::new() };
         driver.unnumbered(Operation::Birth {
             cluster_id: 7,
             fence_base: 100,
@@ -40,15 +43,23 @@ impl Driver {
         self.apply(vec![group]);
     }
 
-    /// Applies operations of the session under its next numbers.
+    /// Applies operations of the session under its next numbers. One that waits answers how it is called from now on.
     pub(crate) fn run(&mut self, operations: Vec<Operation>) -> Vec<Reply> {
         let last = self.machine.session(SESSION).expect("the session is open");
         let group = Group { session: SESSION, stream: 0, acked: last, first_sequence: last + 1, operations };
-        let reply = |applied: Applied| match applied.outcome {
-            Outcome::Reply(reply) => reply,
-            Outcome::Refused(refusal) => panic!("refused: {refusal:?}"),
-        };
-        self.apply(vec![group]).into_iter().map(reply).collect()
+        let mut replies = Vec::new();
+        for Applied { sequence, outcome, .. } in self.apply(vec![group]) {
+            let reply = match outcome {
+                Outcome::Reply(reply) => reply,
+                Outcome::Waits => Reply::Status(format!("waits as #{sequence}").into()),
+                Outcome::Refused(refusal) => panic!("refused: {refusal:?}"),
+            };
+            match sequence == last + 1 + replies.len() as u64 {
+                true => replies.push(reply),
+                false => self.served.push((sequence, reply)),
+            }
+        }
+        replies
     }
 
     /// Runs a command as a driver does: a read beside the log, anything else through it.
@@ -63,7 +74,12 @@ impl Driver {
     pub(crate) fn advance(&mut self, ms: u64) {
         self.stamp_ms += ms;
         let index = self.machine.applied() + 1;
-        self.machine.apply(index, self.stamp_ms, None).expect("a blank entry is always in order");
+        let applied =
+            self.machine.apply(index, self.stamp_ms, None).expect("a blank entry is always in order");
+        for Applied { sequence, outcome, .. } in applied {
+            let Outcome::Reply(reply) = outcome else { panic!("time gives nobody a reason to wait") };
+            self.served.push((sequence, reply));
+        }
     }
 }
 

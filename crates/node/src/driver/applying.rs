@@ -1,12 +1,13 @@
 //! From committed entries to the machine, and from its replies to clients.
 
+use std::time::Duration;
+
 use quorate_consensus::{Engine, Input as EngineInput, Payload};
 use quorate_machine::{Applied, Outcome, Refusal, Reply};
 
 use crate::{
     driver::Driver,
     input::Now,
-    origin::Completion,
     output::{Answer, LogTask},
 };
 
@@ -90,14 +91,27 @@ impl<E: Engine> Driver<E> {
         }
         match applied.outcome {
             Outcome::Reply(reply) => self.complete(now, applied.sequence, reply),
+            Outcome::Waits => self.park(now, applied.sequence),
             Outcome::Refused(refusal) => self.refused(now, applied.sequence, refusal),
         }
     }
 
     fn complete(&mut self, now: Now, sequence: u64, reply: Reply) {
-        match self.origin.complete(now.boot, sequence, reply) {
-            Completion::Answer(conn, reply) => self.answer(conn, Answer::Reply(reply)),
-            Completion::Silent | Completion::Duplicate => {}
+        if let Some(conn) = self.origin.complete(now.boot, sequence) {
+            self.answer(conn, Answer::Reply(reply));
+        }
+    }
+
+    /// A command of this node waits in the machine, as long as its client does.
+    fn park(&mut self, now: Now, sequence: u64) {
+        let until_ms = self.machine.waits_until(self.origin.session(), sequence);
+        let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
+        let Some(conn) = self.origin.park(now.boot, sequence, patience.map(Duration::from_millis)) else {
+            return;
+        };
+        match self.connections.get_mut(&conn) {
+            Some(connection) => connection.parked = Some(sequence),
+            None => self.origin.leave(sequence),
         }
     }
 
@@ -116,23 +130,34 @@ impl<E: Engine> Driver<E> {
 
     /// A command was applied, and nobody knows its reply any more.
     fn forgotten(&mut self, now: Now, sequence: u64) {
-        match self.origin.complete(now.boot, sequence, Reply::Null) {
-            Completion::Answer(conn, _) => self.close(conn, "the reply is not retained any more"),
-            Completion::Silent | Completion::Duplicate => {}
+        // Of one that waits the machine knows what to say, now or later.
+        if self.machine.waits(self.origin.session(), sequence) {
+            return;
+        }
+        if let Some(conn) = self.origin.complete(now.boot, sequence) {
+            self.close(conn, "the reply is not retained any more");
         }
     }
 
     /// The machine has jumped over entries by a snapshot: what it says of this node's commands counts.
     pub(super) fn reconcile_with_machine(&mut self, now: Now) {
         let session = self.origin.session();
-        let Some(last) = self.machine.session(session) else { return };
-        while let Some(sequence) = self.origin.oldest_sent()
-            && sequence <= last
-        {
-            match self.machine.retained(session, sequence).cloned() {
-                Some(reply) => self.complete(now, sequence, reply),
-                None => self.forgotten(now, sequence),
-            }
+        for sequence in self.origin.parked_sequences() {
+            self.catch_up(now, sequence);
+        }
+        let last = self.machine.session(session);
+        while let Some(sequence) = self.origin.oldest_sent().filter(|oldest| Some(*oldest) <= last) {
+            self.catch_up(now, sequence);
+        }
+    }
+
+    /// A command was applied within a jump.
+    fn catch_up(&mut self, now: Now, sequence: u64) {
+        let session = self.origin.session();
+        match self.machine.retained(session, sequence).cloned() {
+            Some(reply) => self.complete(now, sequence, reply),
+            None if self.machine.waits(session, sequence) => self.park(now, sequence),
+            None => self.forgotten(now, sequence),
         }
     }
 }

@@ -19,6 +19,13 @@ impl<E: Engine> Driver<E> {
         self.runnable.push_back(conn);
     }
 
+    /// A client is gone: what it waits for is not kept for it.
+    pub(super) fn disconnected(&mut self, conn: ConnId) {
+        if let Some(sequence) = self.connections.remove(&conn).and_then(|connection| connection.parked) {
+            self.origin.leave(sequence);
+        }
+    }
+
     /// Begins whatever the connections' order allows.
     pub(super) fn run_connections(&mut self, now: Now) {
         if self.runnable.is_empty() {
@@ -122,6 +129,7 @@ impl<E: Engine> Driver<E> {
     /// Answers a request that was begun, so that the next of its connection may begin.
     pub(super) fn answer(&mut self, conn: ConnId, answer: Answer) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
+        connection.parked = None;
         if !connection.answered() {
             return;
         }
@@ -160,7 +168,7 @@ impl<E: Engine> Driver<E> {
 /// The bytes that a request will count for when it is logged.
 fn weight_of(action: &Action) -> usize {
     match action {
-        Action::Read(args) | Action::Write(args) => weight::of_command(args),
+        Action::Read(args) | Action::Write(args) | Action::Wait(args) => weight::of_command(args),
         Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
         Action::Watch(_) => 0,
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_consensus::{BootTime, Engine, Input as EngineInput, NodeId, ProposalId, Term, engine::RoleKind};
 use quorate_log::Room;
-use quorate_machine::{Group, Machine, Operation};
+use quorate_machine::{Group, Machine, Operation, SessionId};
 
 use crate::{
     calendar::Calendar,
@@ -34,6 +34,10 @@ pub(super) struct Leader {
     next_proposal: u64,
     /// The proposal that the engine has not answered yet.
     proposing: Option<Proposing>,
+    /// When it was last looked for nodes that are out of contact.
+    roll_call: BootTime,
+    /// Since when silence counts: before, this node may have been deaf itself.
+    listens_since: BootTime,
 }
 
 /// A proposal without an answer.
@@ -57,6 +61,8 @@ const STAMP_PAUSE_MS: u64 = 5;
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// How long a leader waits with too little room on its disk before it gives way.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+/// A node that was silent for so many intervals of gossip is out of contact.
+const SILENT_INTERVALS: u32 = 4;
 /// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
 const FENCE_PER_SECOND: u64 = 1 << 20;
 
@@ -70,6 +76,8 @@ impl Leadership {
             paused_until: now,
             next_proposal: 1,
             proposing: None,
+            roll_call: now,
+            listens_since: now,
         }))
     }
 
@@ -131,6 +139,11 @@ impl<E: Engine> Driver<E> {
         let offset_ms = self.machine.calendar_offset();
         if let Some(offset_ms) = leader.calendar.correction(offset_ms, &self.membership, now.boot) {
             leader.intake.add_own(Operation::Calendar { offset_ms });
+        }
+        let gossip = &self.gossip;
+        let heard = |node: NodeId| gossip.get(&node).map(|(_, at)| *at);
+        for session in leader.out_of_contact(&self.machine, &self.config, now.boot, heard) {
+            leader.intake.add_own(Operation::Abandon { session });
         }
         let stamp_ms = cluster_time.millis;
         let (payload, what) = match leader.intake.next_batch() {
@@ -242,6 +255,32 @@ impl<E: Engine> Driver<E> {
 impl Leader {
     fn may_propose(&self, now: BootTime) -> bool {
         self.intake.is_open() && self.proposing.is_none() && now >= self.paused_until
+    }
+
+    /// The sessions of nodes that have fallen silent while commands of theirs wait: what these would take might reach
+    /// nobody. Asked for once an interval of gossip.
+    fn out_of_contact(
+        &mut self,
+        machine: &Machine,
+        config: &Config,
+        now: BootTime,
+        heard: impl Fn(NodeId) -> Option<BootTime>,
+    ) -> Vec<SessionId> {
+        let interval = config.gossip_interval;
+        let since_last = now.since(self.roll_call);
+        if since_last < interval {
+            return Vec::new();
+        }
+        self.roll_call = now;
+        if since_last > interval * 2 {
+            self.listens_since = now;
+        }
+        let is_silent = |session: &SessionId| {
+            let node = NodeId(session.node);
+            let heard = heard(node).max(Some(self.listens_since)).unwrap_or(now);
+            node != config.node && now.since(heard) >= interval * SILENT_INTERVALS
+        };
+        machine.waiting_sessions().into_iter().filter(is_silent).collect()
     }
 
     /// When the next bare stamp is due, in cluster time: soon after the earliest deadline that no stamp has

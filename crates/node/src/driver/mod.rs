@@ -173,9 +173,7 @@ impl<E: Engine> Driver<E> {
         match input {
             Input::Deadline => {}
             Input::Requests { conn, requests } => self.take_requests(conn, requests),
-            Input::Disconnected { conn } => {
-                self.connections.remove(&conn);
-            }
+            Input::Disconnected { conn } => self.disconnected(conn),
             Input::Peer { from, message } => self.take_peer_message(now, from, message),
             Input::Unreachable { peer } => {
                 self.origin.lost_contact(now.boot, peer);

@@ -19,6 +19,8 @@ pub struct Status {
     pub stamp_ms: u64,
     /// The commands of this node's clients that are not applied yet.
     pub commands_in_flight: usize,
+    /// The commands of this node's clients that wait for something to happen.
+    pub commands_waiting: usize,
     /// The clients' connections that this driver knows.
     pub connections: usize,
     /// Whether the disk has room for more of the log.
@@ -38,6 +40,7 @@ impl<E: Engine> Driver<E> {
             cluster_id: self.machine.cluster_id(),
             stamp_ms: self.machine.stamp(),
             commands_in_flight: self.origin.len(),
+            commands_waiting: self.origin.parked(),
             connections: self.connections.len(),
             room: self.room == Room::Enough,
             leader_followers: self.leader_followers(now),

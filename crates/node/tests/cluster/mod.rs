@@ -212,6 +212,10 @@ pub(crate) fn write(words: &str) -> Action {
     Action::Write(args(words))
 }
 
+pub(crate) fn wait(words: &str) -> Action {
+    Action::Wait(args(words))
+}
+
 pub(crate) fn read(words: &str) -> Action {
     Action::Read(args(words))
 }
@@ -226,6 +230,12 @@ pub(crate) fn integer(conn: u64, value: i64) -> (u64, Answer) {
 
 pub(crate) fn bulk(conn: u64, value: &'static str) -> (u64, Answer) {
     (conn, Answer::Reply(Reply::Bulk(Bytes::from_static(value.as_bytes()))))
+}
+
+/// What BLPOP of `q` answers.
+pub(crate) fn taken(conn: u64, element: &str) -> (u64, Answer) {
+    let reply = ["q", element].map(|text| Reply::Bulk(Bytes::copy_from_slice(text.as_bytes())));
+    (conn, Answer::Reply(Reply::Array(reply.to_vec())))
 }
 
 pub(crate) fn is_error(answer: &Answer, code: &str) -> bool {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_machine::{ChannelKind, Class, check};
+use quorate_machine::{ChannelKind, Class, Flags, check};
 use tokio::time::Instant;
 
 use super::{
@@ -182,6 +182,9 @@ impl Exchange {
             }
             Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
+            Class::Write if spec.flags.contains(Flags::BLOCKING) => {
+                self.ask(Action::Wait(arguments), Slot::Blocked);
+            }
             Class::Write | Class::Script => {
                 let published =
                     listening::sends_to(spec).map(|kind| Slot::Published(kind, arguments[1].clone()));
@@ -494,9 +497,12 @@ impl Exchange {
                 return Ok(());
             }
             // Not an array is what a transaction answers that did not take place.
-            (Slot::Answer | Slot::Watch | Slot::Transaction(_), Answer::Reply(reply)) => reply,
+            (Slot::Answer | Slot::Blocked | Slot::Watch | Slot::Transaction(_), Answer::Reply(reply)) => {
+                reply
+            }
             (
                 Slot::Answer
+                | Slot::Blocked
                 | Slot::Transaction(_)
                 | Slot::Published(..)
                 | Slot::Subscribe(..)
@@ -556,6 +562,11 @@ impl Exchange {
         self.phase >= Phase::Closing && self.replies.len() == 0
     }
 
+    /// Whether nobody is left to take what the command at the front waits for.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.phase > Phase::Open && self.replies.is_blocked()
+    }
+
     /// Whether every command is answered and every reply written.
     pub(super) fn owes_nothing(&self) -> bool {
         self.replies.len() == 0 && self.replies.output.is_empty()
@@ -606,9 +617,10 @@ impl Exchange {
 
     fn ask(&mut self, action: Action, slot: Slot) {
         let bytes = match &action {
-            Action::Read(arguments) | Action::Write(arguments) | Action::Watch(arguments) => {
-                footprint(arguments)
-            }
+            Action::Read(arguments)
+            | Action::Write(arguments)
+            | Action::Wait(arguments)
+            | Action::Watch(arguments) => footprint(arguments),
             Action::Transaction { commands, .. } => {
                 commands.iter().map(|(_, arguments)| footprint(arguments)).sum()
             }

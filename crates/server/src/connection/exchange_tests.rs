@@ -59,6 +59,7 @@ impl Bench {
         let show = |request: Request| match request.action {
             Action::Read(arguments) => format!("{}R {}", request.db, words(&arguments)),
             Action::Write(arguments) => format!("{}W {}", request.db, words(&arguments)),
+            Action::Wait(arguments) => format!("{}B {}", request.db, words(&arguments)),
             Action::Watch(keys) => format!("{}watch {}", request.db, words(&keys)),
             Action::Transaction { watched, commands } => {
                 let watched: Vec<_> = watched
@@ -589,10 +590,10 @@ fn scripted_answer(request: &Request, number: usize) -> Answer {
         }
         Action::Transaction { .. } if number.is_multiple_of(3) => Answer::Reply(Reply::NullArray),
         Action::Transaction { commands, .. } => Answer::Reply(Reply::Array(vec![reply; commands.len()])),
-        Action::Read(_) | Action::Write(_) if number.is_multiple_of(5) => {
+        Action::Read(_) | Action::Write(_) | Action::Wait(_) if number.is_multiple_of(5) => {
             Answer::Reply(Reply::error("ERR five"))
         }
-        Action::Read(_) | Action::Write(_) => Answer::Reply(reply),
+        Action::Read(_) | Action::Write(_) | Action::Wait(_) => Answer::Reply(reply),
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) enum Slot {
     Subscribe(Topic, Vec<Bytes>),
     /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
     Settings(Vec<(Reply, Reply)>),
+    /// The shard's next answer, which may be long in coming: what follows is held back, and a client that is gone waits
+    /// no longer.
+    Blocked,
     /// WAIT, which begins to wait once all before it is answered.
     Wait(Wait),
     /// From here on replies are written in this version.
@@ -47,7 +50,7 @@ impl Slot {
     /// Whether the commands behind it may depend on its outcome, and so are held back until it is known.
     fn holds(&self) -> bool {
         match self {
-            Self::Watch | Self::Transaction(_) | Self::Subscribe(..) | Self::Wait(_) => true,
+            Self::Watch | Self::Transaction(_) | Self::Subscribe(..) | Self::Blocked | Self::Wait(_) => true,
             Self::Known(_)
             | Self::Executed(_)
             | Self::Answer
@@ -65,6 +68,7 @@ impl Slot {
             | Self::Transaction(_)
             | Self::Published(..)
             | Self::Subscribe(..)
+            | Self::Blocked
             | Self::Settings(_) => true,
             Self::Known(_) | Self::Executed(_) | Self::Wait(_) | Self::Protocol(_) => false,
         }
@@ -80,6 +84,7 @@ impl Slot {
             | Self::Transaction(_)
             | Self::Published(..)
             | Self::Subscribe(..)
+            | Self::Blocked
             | Self::Settings(_)
             | Self::Wait(_)
             | Self::Protocol(_) => 0,
@@ -196,6 +201,11 @@ impl Replies {
         self.settle();
     }
 
+    /// Whether a command at the front may be waiting for something to happen.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed { slot: Slot::Blocked, .. }))
+    }
+
     /// The WAIT that is at the front, if one is.
     pub(super) fn waiting(&self) -> Option<&Wait> {
         match &self.owed.front()?.slot {
@@ -207,6 +217,7 @@ impl Replies {
             | Slot::Transaction(_)
             | Slot::Published(..)
             | Slot::Subscribe(..)
+            | Slot::Blocked
             | Slot::Settings(_)
             | Slot::Protocol(_) => None,
         }
@@ -253,6 +264,7 @@ impl Replies {
                 | Slot::Transaction(_)
                 | Slot::Published(..)
                 | Slot::Subscribe(..)
+                | Slot::Blocked
                 | Slot::Settings(_)
                 | Slot::Wait(_)) => {
                     self.waiting_bytes += owed.bytes;

@@ -170,7 +170,8 @@ impl Connection {
             if let Some(end) = self.check_limits() {
                 return end;
             }
-            if self.exchange.is_over() && self.exchange.output().is_empty() {
+            let is_over = self.exchange.is_over() || self.exchange.is_abandoned();
+            if is_over && self.exchange.output().is_empty() {
                 return End::Left;
             }
             let event = self.wait(reader, writer).await;

@@ -101,7 +101,9 @@ impl Worker {
         }
         match request.action {
             Action::Read(args) => Answer::Reply(self.machine.read(0, db, &args)),
-            Action::Write(args) => Answer::Reply(self.write(Operation::Command { db, user: 0, args })),
+            Action::Write(args) | Action::Wait(args) => {
+                Answer::Reply(self.write(Operation::Command { db, user: 0, args }))
+            }
             Action::Transaction { watched, commands } => {
                 Answer::Reply(self.write(Operation::Transaction { watched, commands }))
             }
@@ -122,6 +124,7 @@ impl Worker {
         let mut applied = self.machine.apply(index, 0, Some(&payload)).unwrap();
         match applied.remove(0).outcome {
             Outcome::Reply(reply) => reply,
+            Outcome::Waits => panic!("no test of these doors waits"),
             Outcome::Refused(refusal) => panic!("the machine refused: {refusal:?}"),
         }
     }

@@ -268,7 +268,7 @@ fn requests_text(requests: &[Request]) -> String {
         args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" ")
     };
     let text = |request: &Request| match &request.action {
-        Action::Read(args) | Action::Write(args) => words(args),
+        Action::Read(args) | Action::Write(args) | Action::Wait(args) => words(args),
         Action::Watch(keys) => format!("WATCH {}", words(keys)),
         Action::Transaction { commands, .. } => {
             let commands: Vec<_> = commands.iter().map(|(_, args)| words(args)).collect();

@@ -92,7 +92,8 @@ fn server(section: &mut Section<'_>) {
 fn clients(section: &mut Section<'_>) {
     section.field("connected_clients", section.front.clients.count());
     section.field("maxclients", section.front.limits.clients_max);
-    section.field("blocked_clients", 0);
+    section.field("blocked_clients", section.status.commands_waiting);
+    section.field("cluster_blocked_clients", section.status.cluster_commands_waiting);
 }
 
 fn memory(section: &mut Section<'_>) {

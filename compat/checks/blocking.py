@@ -1,0 +1,173 @@
+"""queues: each element goes to one who waits, in order, also while the leader is killed; who is gone takes nothing"""
+
+import threading
+from contextlib import ExitStack, suppress
+
+from harness import expect
+from harness.resp import CRLF, Closed, Connection, ask, encode, information
+from harness.waiting import until
+
+BOUND_S = 150
+NEEDS_PROCESSES = True
+WORKS_AGAINST_REDIS = False
+
+KILLS = 3
+KILLS_LONG = 10
+CONSUMERS_A_NODE = 2
+# How many elements pass through the queue between two kills.
+ELEMENTS_A_ROUND = 200
+WAITERS = 3
+
+
+def waiting(cluster, node=None):
+    """How many commands wait: in the whole cluster, as a node knows it."""
+    return int(information((node or cluster.nodes[0]).address, "clients")["cluster_blocked_clients"])
+
+
+def await_waiting(cluster, count, node=None):
+    until(lambda: waiting(cluster, node) == count, 30, f"{count} commands to wait in the cluster")
+
+
+def begin_to_wait(held, node, key, count):
+    connections = [held.enter_context(Connection(node.address)) for _ in range(count)]
+    for connection in connections:
+        connection.send(encode(["BLPOP", key, "0"]))
+    return connections
+
+
+def check_departed_clients(cluster):
+    """Who has closed his connection is passed over, whichever node he was connected to."""
+    for number, node in enumerate(cluster.nodes):
+        key = f"departed:{number}"
+        with ExitStack() as held:
+            gone = begin_to_wait(held, node, key, WAITERS)
+            await_waiting(cluster, WAITERS)
+            (patient,) = begin_to_wait(held, cluster.others(node)[0], key, 1)
+            await_waiting(cluster, WAITERS + 1)
+            for connection in gone:
+                connection.close()
+            await_waiting(cluster, 1)
+            expect(ask(node.address, "RPUSH", key, "element") == b":1\r\n", "RPUSH was not answered")
+            reply = patient.reply()
+            expect(b"element" in reply, f"the one who still waited got {reply!r}")
+
+
+def check_dead_node(cluster):
+    """The clients of a node that was killed take nothing once the leader has missed it."""
+    leader = cluster.leader()
+    victim = cluster.others(leader)[0]
+    with ExitStack() as held:
+        begin_to_wait(held, victim, "dead", WAITERS)
+        await_waiting(cluster, WAITERS, leader)
+        victim.process.kill()
+        await_waiting(cluster, 0, leader)
+        expect(ask(leader.address, "RPUSH", "dead", "element") == b":1\r\n", "RPUSH was not answered")
+        expect(ask(leader.address, "LLEN", "dead") == b":1\r\n", "a client of a dead node has taken an element")
+    cluster.restart(victim)
+
+
+def check_paused_node(cluster):
+    """The clients of a node that was out of contact are told that they have taken nothing."""
+    victim = cluster.others(cluster.leader())[0]
+    witness = cluster.leader()
+    with ExitStack() as held:
+        connections = begin_to_wait(held, victim, "paused", WAITERS)
+        await_waiting(cluster, WAITERS, witness)
+        victim.process.pause()
+        try:
+            await_waiting(cluster, 0, witness)
+        finally:
+            victim.process.resume()
+        for connection in connections:
+            reply = connection.reply()
+            expect(reply.startswith(b"-UNBLOCKED "), f"a client of a paused node was told {reply!r}")
+            expect(connection.call("PING") == b"+PONG\r\n", "its connection is not of use any more")
+
+
+class Consumer(threading.Thread):
+    """Takes elements until it is told to end, and notes how often it cannot know what became of a request."""
+
+    def __init__(self, address):
+        super().__init__(daemon=True)
+        self.address = address
+        self.taken = []
+        self.unknown = 0
+        self.ending = threading.Event()
+
+    def run(self):
+        while not self.ending.is_set():
+            with suppress(OSError), Connection(self.address) as connection:
+                self.consume(connection)
+
+    def consume(self, connection):
+        while not self.ending.is_set():
+            try:
+                reply = connection.call("BLPOP", "queue", "0.5")
+            except (Closed, OSError):
+                self.unknown += 1
+                return
+            if reply.startswith(b"*2"):
+                self.taken.append(int(reply.split(CRLF)[4]))
+
+
+class Producer:
+    """Puts numbers into the queue, each once, and knows which of them are surely there."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.acknowledged = []
+        self.next = 0
+
+    def put(self, count):
+        while count > 0:
+            for node in self.cluster.nodes:
+                with suppress(OSError, Closed), Connection(node.address, bound_s=20) as connection:
+                    while count > 0:
+                        number, self.next = self.next, self.next + 1
+                        if connection.call("RPUSH", "queue", number).startswith(b":"):
+                            self.acknowledged.append(number)
+                            count -= 1
+
+
+def check_queue(context, cluster, kills):
+    consumers = [Consumer(node.address) for node in cluster.nodes for _ in range(CONSUMERS_A_NODE)]
+    producer = Producer(cluster)
+    for consumer in consumers:
+        consumer.start()
+    for _ in range(kills):
+        producer.put(ELEMENTS_A_ROUND)
+        leader = cluster.leader()
+        killing = threading.Thread(target=leader.process.kill)
+        killing.start()
+        producer.put(ELEMENTS_A_ROUND)
+        killing.join()
+        cluster.restart(leader)
+    producer.put(ELEMENTS_A_ROUND)
+    until(lambda: ask(cluster.addresses[0], "LLEN", "queue") == b":0\r\n", 30, "the queue to be empty")
+    for consumer in consumers:
+        consumer.ending.set()
+    for consumer in consumers:
+        consumer.join(30)
+        expect(not consumer.is_alive(), "a consumer hangs")
+    judge(context, consumers, producer)
+
+
+def judge(context, consumers, producer):
+    taken = [number for consumer in consumers for number in consumer.taken]
+    expect(len(taken) == len(set(taken)), "an element was taken twice")
+    for consumer in consumers:
+        expect(consumer.taken == sorted(consumer.taken), f"out of order: {consumer.taken}")
+    lost = set(producer.acknowledged) - set(taken)
+    unknown = sum(consumer.unknown for consumer in consumers)
+    expect(len(lost) <= unknown, f"{len(lost)} elements are gone, {unknown} replies were cut off")
+    context.note(
+        f"{len(producer.acknowledged)} elements put, {len(taken)} taken; {unknown} replies cut off, with {len(lost)} elements"
+    )
+
+
+def run(context):
+    with context.cluster() as cluster:
+        check_departed_clients(cluster)
+        check_dead_node(cluster)
+        check_paused_node(cluster)
+        check_queue(context, cluster, KILLS_LONG if context.long else KILLS)

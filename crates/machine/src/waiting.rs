@@ -1,0 +1,275 @@
+//! Commands that wait until there is something to take: BLPOP and its like.
+//!
+//! A command that finds nothing takes a place in the queue of each of its keys, as part of its own log entry. Whatever
+//! puts a collection at such a key wakes the queue, and those who wait are served behind the operation that did it, in
+//! the same entry, in the order in which they came. So every replica knows who waits, a new leader as well, and nobody
+//! asks twice.
+//!
+//! Invariants:
+//! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for.
+//! * Who waits is known by session and sequence, and waits once.
+//! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::identifiers::{SessionId, Stamp};
+use crate::keyspace::DATABASES;
+use crate::value::Value;
+use crate::weight;
+use crate::wire::{Decoder, Encoder};
+
+/// What a command waits for at its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    List,
+    SortedSet,
+}
+
+impl Kind {
+    /// The kind of a value, if anybody can wait for it.
+    pub(crate) fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::List(_) => Some(Self::List),
+            Value::SortedSet(_) => Some(Self::SortedSet),
+            Value::String(_) | Value::Hash(_) | Value::Set(_) => None,
+        }
+    }
+}
+
+/// What a command that found nothing waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) kind: Kind,
+    pub(crate) keys: Vec<Bytes>,
+    /// It waits up to and including this; `None`: for ever.
+    pub(crate) deadline: Option<Stamp>,
+}
+
+/// A command that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    /// On whose behalf.
+    pub(crate) session: SessionId,
+    /// The command's number in the session.
+    pub(crate) sequence: u64,
+    pub(crate) db: usize,
+    pub(crate) args: Vec<Bytes>,
+    pub(crate) wait: Wait,
+}
+
+impl Waiter {
+    /// What it takes in memory, about: the same on every replica.
+    fn bytes(&self) -> u64 {
+        /// Of one place in one queue.
+        const PLACE_BYTES: usize = 128;
+        let places = self.wait.keys.iter().map(|key| PLACE_BYTES + key.len()).sum::<usize>();
+        (weight::of_command(&self.args) + places) as u64
+    }
+}
+
+/// The order of arrival. Not part of the state: only which comes before which is.
+type Ticket = u64;
+
+/// Those who wait for one key.
+#[derive(Clone, Debug, Default)]
+struct Queue {
+    tickets: BTreeSet<(Kind, Ticket)>,
+    is_woken: bool,
+}
+
+/// All who wait.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    waiters: BTreeMap<Ticket, Waiter>,
+    by_sequence: BTreeMap<(SessionId, u64), Ticket>,
+    /// Of each database.
+    queues: Vec<BTreeMap<Bytes, Queue>>,
+    deadlines: BTreeSet<(Stamp, Ticket)>,
+    next_ticket: Ticket,
+    bytes: u64,
+    /// Keys at which something has been put since. Empty between two entries.
+    woken: VecDeque<(usize, Bytes)>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            waiters: BTreeMap::new(),
+            by_sequence: BTreeMap::new(),
+            queues: vec![BTreeMap::new(); DATABASES],
+            deadlines: BTreeSet::new(),
+            next_ticket: 0,
+            bytes: 0,
+            woken: VecDeque::new(),
+        }
+    }
+}
+
+impl Waiting {
+    pub(crate) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// What all who wait take in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes the last place in the queues, unless that makes all who wait take more than `bytes_max`: then false.
+    pub(crate) fn add(&mut self, waiter: Waiter, bytes_max: u64) -> bool {
+        let bytes = waiter.bytes();
+        if self.bytes.saturating_add(bytes) > bytes_max {
+            return false;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.bytes += bytes;
+        for key in &waiter.wait.keys {
+            let queue = self.queues[waiter.db].entry(key.clone()).or_default();
+            queue.tickets.insert((waiter.wait.kind, ticket));
+        }
+        self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
+        self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
+        self.waiters.insert(ticket, waiter);
+        true
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        self.bytes -= waiter.bytes();
+        self.by_sequence.remove(&(waiter.session, waiter.sequence));
+        if let Some(deadline) = waiter.wait.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
+        let queues = &mut self.queues[waiter.db];
+        for key in &waiter.wait.keys {
+            let Some(queue) = queues.get_mut(key) else { continue };
+            queue.tickets.remove(&(waiter.wait.kind, ticket));
+            if queue.tickets.is_empty() && !queue.is_woken {
+                queues.remove(key);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Something was put at a key.
+    pub(crate) fn wake(&mut self, db: usize, key: &[u8]) {
+        let queues = &mut self.queues[db];
+        let Some(key) = queues.get_key_value(key).map(|(key, _)| key.clone()) else { return };
+        let queue = queues.entry(key.clone()).or_default();
+        if !std::mem::replace(&mut queue.is_woken, true) {
+            self.woken.push_back((db, key));
+        }
+    }
+
+    /// The key that was woken first.
+    pub(crate) fn first_woken(&self) -> Option<(usize, Bytes)> {
+        self.woken.front().cloned()
+    }
+
+    /// Nobody can be served at the key that was woken first.
+    pub(crate) fn settle(&mut self) {
+        let Some((db, key)) = self.woken.pop_front() else { return };
+        if let Some(queue) = self.queues[db].get_mut(&key) {
+            queue.is_woken = false;
+            if queue.tickets.is_empty() {
+                self.queues[db].remove(&key);
+            }
+        }
+    }
+
+    /// Takes who waits longest for something of a kind at a key out of all queues.
+    pub(crate) fn take_first(&mut self, db: usize, key: &[u8], kind: Kind) -> Option<Waiter> {
+        let queue = self.queues[db].get(key)?;
+        let (_, ticket) = *queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next()?;
+        self.remove(ticket)
+    }
+
+    /// Takes somebody whose time is up.
+    pub(crate) fn take_expired(&mut self, now: Stamp) -> Option<Waiter> {
+        let (_, ticket) = *self.deadlines.first().filter(|(deadline, _)| *deadline < now)?;
+        self.remove(ticket)
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Stamp> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Whether a command waits.
+    pub(crate) fn contains(&self, session: SessionId, sequence: u64) -> bool {
+        self.by_sequence.contains_key(&(session, sequence))
+    }
+
+    /// Until when a command waits, if it does and not for ever.
+    pub(crate) fn deadline_of(&self, session: SessionId, sequence: u64) -> Option<Stamp> {
+        self.waiters.get(self.by_sequence.get(&(session, sequence))?)?.wait.deadline
+    }
+
+    /// Takes a command out of all queues, if it waits.
+    pub(crate) fn leave(&mut self, session: SessionId, sequence: u64) {
+        if let Some(ticket) = self.by_sequence.get(&(session, sequence)) {
+            self.remove(*ticket);
+        }
+    }
+
+    /// Takes one of a session's commands out of all queues, if any waits.
+    pub(crate) fn take_one_of(&mut self, session: SessionId) -> Option<Waiter> {
+        let (_, ticket) = self.by_sequence.range((session, 0)..=(session, u64::MAX)).next()?;
+        self.remove(*ticket)
+    }
+
+    /// The sessions of which somebody waits.
+    pub(crate) fn sessions(&self) -> Vec<SessionId> {
+        let mut sessions: Vec<SessionId> = self.by_sequence.keys().map(|(session, _)| *session).collect();
+        sessions.dedup();
+        sessions
+    }
+
+    pub(crate) fn encode(&self, to: &mut Encoder) {
+        assert!(self.woken.is_empty(), "all who can be served are, between two entries");
+        to.count(self.waiters.len());
+        for Waiter { session, sequence, db, args, wait } in self.waiters.values() {
+            to.varint(session.node);
+            to.varint(session.incarnation);
+            to.varint(*sequence);
+            to.count(*db);
+            to.count(args.len());
+            args.iter().for_each(|argument| to.bytes(argument));
+            to.u8(match wait.kind {
+                Kind::List => 0,
+                Kind::SortedSet => 1,
+            });
+            to.count(wait.keys.len());
+            wait.keys.iter().for_each(|key| to.bytes(key));
+            to.option(wait.deadline.map(|deadline| deadline.0));
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        let mut waiting = Self::default();
+        for waiter in from.list(decode_waiter)? {
+            if waiting.contains(waiter.session, waiter.sequence) || !waiting.add(waiter, u64::MAX) {
+                return Err(from.malformed());
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
+    let session = SessionId { node: from.varint()?, incarnation: from.varint()? };
+    let sequence = from.varint()?;
+    let db = usize::try_from(from.varint()?).ok().filter(|db| *db < DATABASES).ok_or(from.malformed())?;
+    let args = from.list(Decoder::bytes)?;
+    let kind = match from.u8()? {
+        0 => Kind::List,
+        1 => Kind::SortedSet,
+        2..=u8::MAX => return Err(from.malformed()),
+    };
+    let keys = from.list(Decoder::bytes)?;
+    let deadline = from.option()?.map(Stamp);
+    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline } })
+}
