@@ -161,6 +161,10 @@ impl Meter {
         self.exhausted.get()
     }
 
+    pub(super) fn is_warm(&self) -> bool {
+        self.warmth == Warmth::Warm
+    }
+
     /// The bytes that one command's arguments, or the reply, may take outside of the heap.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes.get()

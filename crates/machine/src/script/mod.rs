@@ -15,12 +15,13 @@
 //! * When the process cannot get memory, it ends: no reply ever depends on the memory of a machine.
 //!
 //! Lua 5.1 is what scripts are written for, and Luau differs in details: the texts of errors that Lua itself raises,
-//! `tostring` of a number gives all its digits, and there is no `loadstring`, `cjson`, `cmsgpack` or `struct`.
+//! `tostring` of a number gives all its digits, and there is no `loadstring`. What Redis adds to Lua is in [`libraries`].
 //! Mathematical functions come from the C library, so nodes of one cluster run the same build.
 
 mod budget;
 mod convert;
 mod guards;
+mod libraries;
 mod number;
 mod programs;
 mod random;

@@ -16,6 +16,11 @@ const WEIGHT_PER_STEP: usize = 4;
 /// Strings up to this length are not worth weighing.
 const SHORT_BYTES: usize = 64;
 
+/// Whether a key of a metatable would make arithmetic call a function, which nothing would weigh.
+pub(super) fn is_arithmetic_metamethod(name: &[u8]) -> bool {
+    ARITHMETIC.contains(&name)
+}
+
 /// What is to be written around a token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Around {
@@ -233,7 +238,7 @@ impl<'a> Reader<'a> {
     fn word(&mut self, word: &[u8]) -> Result<(), Refused> {
         if RESERVED.contains(&word) {
             return Err(Refused::ReservedName);
-        } else if ARITHMETIC.contains(&word) {
+        } else if is_arithmetic_metamethod(word) {
             return Err(Refused::ArithmeticMetamethod);
         }
         match word {
@@ -299,7 +304,7 @@ impl<'a> Reader<'a> {
                 b"." | b":" if !is_open => {}
                 b"," | b"..." if is_open => {}
                 name if RESERVED.contains(&name) => return Err(Refused::ReservedName),
-                name if ARITHMETIC.contains(&name) => return Err(Refused::ArithmeticMetamethod),
+                name if is_arithmetic_metamethod(name) => return Err(Refused::ArithmeticMetamethod),
                 _ if token.kind == Kind::Word => {}
                 _ => return Err(Refused::TypeSyntax),
             }

@@ -210,6 +210,11 @@ fn the_language_is_lua_5_1_as_far_as_scripts_need_it() {
 }
 
 #[test]
+fn the_libraries_of_redis_write_and_read_its_formats() {
+    golden("libraries");
+}
+
+#[test]
 fn no_script_gets_out_of_its_sandbox() {
     golden("escapes");
 }
@@ -257,6 +262,28 @@ const ENDLESS: &[(&str, &str)] = &[
         "local t = {} for i = 1, 65536 do t['k' .. i] = 1 end local i = 65536 while true do t['k' .. i] = nil i = i + 1 t['k' .. i] = 1 end",
     ),
     ("insertion in front", "local t = {} while true do table.insert(t, 1, 1) end"),
+    ("writing JSON", "local t = {1, 2, 3} for i = 1, 20 do t = {t, t} end return cjson.encode(t)"),
+    ("writing a long string", "local s = string.rep('\\0', 1000000) while true do cjson.encode(s) end"),
+    ("writing holes", "cjson.encode_sparse_array(false, 0) return cjson.encode({[2147483647] = 1})"),
+    (
+        "writing objects in order",
+        "local t = {} for i = 1, 5000 do t['k' .. i * 7919 % 5000] = i end while true do cjson.encode(t) end",
+    ),
+    (
+        "reading JSON",
+        "local s = '[' .. string.rep('1,', 100000) .. '1]' while true do local ok = pcall(cjson.decode, s) end",
+    ),
+    ("reading blanks", "local s = string.rep(' ', 1000000) while true do pcall(cjson.decode, s) end"),
+    ("writing MessagePack", "local t = {} for i = 1, 8 do t[i] = t end return cmsgpack.pack(t)"),
+    (
+        "reading MessagePack",
+        "local s = '\\220\\255\\255' .. string.rep('\\1', 65535) while true do cmsgpack.unpack(s) end",
+    ),
+    ("packing", "local f = string.rep('i', 10000) while true do pcall(struct.pack, f, 1) struct.size(f) end"),
+    (
+        "unpacking",
+        "local f, s = string.rep('b', 3000), string.rep('a', 3000) while true do struct.unpack(f, s) end",
+    ),
     ("digests", "local s = string.rep('a', 4000000) while true do redis.sha1hex(s) end"),
     ("commands", "while true do redis.call('ping') end"),
     ("commands that cost much", "for i = 1, 1000 do redis.pcall('dear') end"),
@@ -320,6 +347,23 @@ const BOUNDLESS: &[(&str, &str)] = &[
         "local s, t = string.rep('a', 1000000), {'echo'} for i = 1, 1000 do t[#t + 1] = s end redis.call(unpack(t))",
     ),
     ("the reply of a command", "return redis.call('large', 100000000)"),
+    (
+        "JSON",
+        "local s, t = string.rep('a', 1000000), {} for i = 1, 1000 do t[i] = s end return cjson.encode(t)",
+    ),
+    (
+        "MessagePack",
+        "local s, t = string.rep('a', 1000000), {} for i = 1, 1000 do t[i] = s end return cmsgpack.pack(t)",
+    ),
+    (
+        "a structure",
+        "return struct.pack(string.rep('s', 1000), unpack((function() local s, t = string.rep('a', 1000000), {} for i = 1, 1000 do t[i] = s end return t end)()))",
+    ),
+    ("tables of JSON", "return cjson.decode('[' .. string.rep('{},', 500000) .. '{}]')"),
+    (
+        "tables of MessagePack",
+        "return {cmsgpack.unpack('\\221\\0\\15\\0\\0' .. string.rep('\\144', 983040))}",
+    ),
     ("what it returns", "local s, t = string.rep('a', 1000000), {} for i = 1, 1000 do t[i] = s end return t"),
     ("tables that share tables", "local t = {1, 2} for i = 1, 60 do t = {t, t} end return t"),
     (
@@ -412,6 +456,8 @@ fn a_panic_of_the_host_goes_through_a_script_that_catches_everything() {
 /// Scripts whose cost lies around the budgets of a warm VM, by a number.
 const SIZED: &[&str] = &[
     "local n = 0 for i = 1, N do n = n + i end return n",
+    "local t = {} for i = 1, N do t[i] = i end return #cjson.encode(cjson.decode(cjson.encode(t)))",
+    "local t = {} for i = 1, N do t['k' .. i] = i .. '' end return #cmsgpack.pack(cmsgpack.unpack(cmsgpack.pack(t)))",
     "local t = {} for i = 1, N do t[i] = i .. '' end return #t",
     "local s = string.rep('x', N * 8) redis.call('set', 'k', s) return #s",
     "redis.call('set', 'n', 0) for i = 1, N do redis.call('incr', 'n') end return redis.call('get', 'n')",

@@ -14,6 +14,7 @@ use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState}
 
 use super::budget::{Budgets, GARBAGE_BYTES_MAX, Limit, Meter, Warmth, collect_garbage};
 use super::convert::{Resp, Returned, arguments, charge_for, to_script};
+use super::libraries;
 use super::programs::Program;
 use super::random::Random;
 use super::source::CHUNK_NAME;
@@ -41,6 +42,13 @@ static PRELUDE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         .expect("the prelude is part of the program and compiles")
 });
 
+/// The sandbox's libraries that Lua does not have, which the prelude calls.
+static LIBRARIES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    Compiler::new()
+        .compile(include_str!("libraries.luau"))
+        .expect("the libraries are part of the program and compile")
+});
+
 /// What came of a run.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -51,7 +59,7 @@ pub(super) enum Outcome {
 /// What lasts for one run and is shared with the functions of the sandbox.
 #[derive(Debug)]
 struct Run {
-    meter: Meter,
+    meter: Rc<Meter>,
     resp: Cell<Resp>,
     random: Cell<Random>,
 }
@@ -80,7 +88,7 @@ impl Vm {
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
         lua.gc_stop();
         let run = Rc::new(Run {
-            meter: Meter::new(warmth),
+            meter: Rc::new(Meter::new(warmth)),
             resp: Cell::new(Resp::V2),
             random: Cell::new(Random::new(0)),
         });
@@ -115,7 +123,9 @@ impl Vm {
             (Some(limit), _) => Outcome::Exhausted(limit),
             (None, Ok(reply)) => Outcome::Done(reply),
             (None, Err(error)) if is_out_of_memory(&error) => Outcome::Exhausted(Limit::Memory),
-            // What is left is a stack of values that could not grow any more: the same on every replica.
+            // What is left is a stack of values that could not grow any more. When that is depends on what grew in a
+            // warm VM before; in a fresh one it is the same on every replica.
+            (None, Err(_)) if self.run.meter.is_warm() => Outcome::Exhausted(Limit::Memory),
             (None, Err(_)) => Outcome::Done(Reply::error("ERR the script needs too much stack")),
         };
         add_work(self.run.meter.used(budgets) / STEPS_PER_MICROSECOND);
@@ -148,7 +158,7 @@ impl Vm {
             }
             Value::Error(error) => Err(*error),
             // The handler of errors failed itself, for want of stack.
-            _ => Ok(Reply::error("ERR the script needs too much stack")),
+            _ => Err(mlua::Error::StackError),
         }
     }
 
@@ -250,6 +260,9 @@ fn natives(lua: &Lua, run: &Rc<Run>) -> mlua::Result<Table> {
             lua.create_string(script_sha(&text.as_bytes()))
         })?,
     )?;
+    let written = lua.load(LIBRARIES.as_slice()).set_name("=sandbox").set_mode(ChunkMode::Binary);
+    natives.set("libraries", written.into_function()?)?;
+    libraries::install(lua, &natives, &run.meter)?;
     natives.set("version", super::REDIS_VERSION)?;
     natives.set("version_number", super::REDIS_VERSION_NUMBER)?;
     Ok(natives)

@@ -1,0 +1,145 @@
+//! The libraries as scripts see them: what is written is read back, whatever it is; and nothing that is read does harm.
+//! What they answer is in `tests/golden/script/libraries`, and compared with Redis by `compat/cases`.
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use crate::script::tests::{BUDGETS, eval};
+
+/// A value of a script as its text in Lua, which every format can express.
+fn value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<i32>().prop_map(|number| format!("({number})")),
+        (-1000..1000_i32).prop_map(|number| format!("({number} / 8)")),
+        vec(any::<u8>(), 0..40).prop_map(|bytes| text(&bytes)),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(|elements| format!("{{{}}}", elements.join(", "))),
+            btree_map("[a-z]{1,3}", inner, 1..5).prop_map(|members| {
+                let members = members.iter().map(|(name, value)| format!("['{name}'] = {value}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+            }),
+        ]
+    })
+}
+
+fn text(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("\\{byte:03}")).collect();
+    format!("'{digits}'")
+}
+
+/// Says whether two values are equal, all the way down.
+const EQUAL: &str = "local function equal(a, b)
+    if type(a) ~= 'table' or type(b) ~= 'table' then return a == b end
+    for k, v in pairs(a) do if not equal(v, b[k]) then return false end end
+    for k in pairs(b) do if a[k] == nil then return false end end
+    return true
+end ";
+
+/// A call that may answer, or fail with an error of the script, and nothing else.
+fn is_contained(call: &str) -> Result<(), TestCaseError> {
+    let reply = eval(&format!("return type(select(2, pcall({call})))"), BUDGETS);
+    prop_assert!(reply.starts_with('"'), "{} answered {}", call, reply);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn what_is_written_is_read_back(value in value()) {
+        for (write, read) in [("cjson.encode", "cjson.decode"), ("cmsgpack.pack", "cmsgpack.unpack")] {
+            let body = format!("{EQUAL} local v = {value} return equal(v, {read}({write}(v)))");
+            prop_assert_eq!(eval(&body, BUDGETS), "1", "{}", body);
+        }
+    }
+
+    #[test]
+    fn structures_are_read_back(
+        order in "[<>]?",
+        alignment in "(![1248])?",
+        items in vec((prop::sample::select(vec!["b", "h", "i", "l", "i3", "i6"]), -128..128_i32, "[a-z]{0,5}"), 0..6),
+    ) {
+        let format: String = items.iter().map(|(item, ..)| format!("{item}s")).collect();
+        let format = format!("{order}{alignment}{format}d");
+        let values: String = items.iter().map(|(_, number, text)| format!("{number}, '{text}', ")).collect();
+        let body = format!(
+            "local f = '{format}' local p = struct.pack(f, {values} 0.1) local t = {{struct.unpack(f, p)}}
+            return struct.pack(f, unpack(t, 1, #t - 1)) == p and t[#t] == #p + 1"
+        );
+        prop_assert_eq!(eval(&body, BUDGETS), "1", "{}", body);
+    }
+
+    #[test]
+    fn no_bytes_do_harm(bytes in vec(any::<u8>(), 0..64), offset in -3..70_i32) {
+        let bytes = text(&bytes);
+        is_contained(&format!("cjson.decode, {bytes}"))?;
+        is_contained(&format!("cmsgpack.unpack, {bytes}"))?;
+        is_contained(&format!("cmsgpack.unpack_limit, {bytes}, 3, {offset}"))?;
+        is_contained(&format!("struct.unpack, {bytes}, {bytes}, {offset}"))?;
+        is_contained(&format!("struct.pack, {bytes}, 1, 2, 3, 4"))?;
+    }
+
+    #[test]
+    fn no_text_of_json_does_harm(text in "[\\[\\]{}:,\"\\\\u0-9a-fexintrul+. -]{0,40}") {
+        is_contained(&format!("cjson.decode, {}", self::text(text.as_bytes())))?;
+    }
+
+    #[test]
+    fn no_format_does_harm(format in "[bBhHlLTiIfdxcs0-9<>! ]{0,20}", offset in any::<i64>()) {
+        is_contained(&format!("struct.unpack, '{format}', string.rep('a', 100), {offset}"))?;
+        is_contained(&format!("struct.pack, '{format}', 1, 2, 3, 'a', 'b', 'c'"))?;
+        is_contained(&format!("struct.size, '{format}'"))?;
+    }
+}
+
+#[test]
+fn settings_of_one_script_are_not_those_of_the_next() {
+    assert_eq!(eval("return cjson.encode_max_depth(5)", BUDGETS), "5");
+    assert_eq!(eval("return cjson.encode_max_depth()", BUDGETS), "1000");
+}
+
+#[test]
+fn deep_values_cost_steps_and_no_stack() {
+    let body = "cjson.decode_max_depth(1e9) cjson.encode_max_depth(1e9)
+        local t = {} for _, form in ipairs({{'[', ']'}, {'{\"a\":', '}'}}) do
+            for _, n in ipairs({999, 1000, 100000}) do
+                local s = form[1]:rep(n) .. '{}' .. form[2]:rep(n)
+                local ok, v = pcall(cjson.decode, s)
+                t[#t + 1] = ok and cjson.encode(v) == s or v
+            end
+        end return t";
+    let too_many = |at| format!("\"Found too many nested data structures (1001) at character {at}\"");
+    let (list, object) = (too_many(1001), too_many(5001));
+    assert_eq!(eval(body, BUDGETS), format!("[1, {list}, {list}, 1, {object}, {object}]"));
+    for (tag, depth) in [("\\145", 2000), ("\\129\\1", 2000), ("\\145", 1000), ("\\129\\1", 1000)] {
+        let body =
+            format!("local ok, v = pcall(cmsgpack.unpack, ('{tag}'):rep({depth}) .. '\\1') return type(v)");
+        assert_eq!(eval(&body, BUDGETS), if depth == 1000 { "\"table\"" } else { "\"string\"" }, "{tag}");
+    }
+}
+
+/// The host can hold some thousands of values at once, and panics beyond.
+#[test]
+fn no_number_of_values_is_too_much_for_the_host() {
+    let many = "local t = {} for i = 1, 7990 do t[i] = 'value ' .. i end ";
+    for call in [
+        "cmsgpack.pack, unpack(t)",
+        "cmsgpack.unpack, unpack(t)",
+        "struct.pack, ('s'):rep(7990), unpack(t)",
+        "struct.unpack, ('s'):rep(7990), ('a\\0'):rep(7990)",
+        "cmsgpack.unpack, ('\\161a'):rep(7990)",
+        "cmsgpack.unpack, ('\\144'):rep(3999)",
+        "cjson.encode, unpack(t)",
+        "cjson.encode, t",
+        "bit.band, unpack(t)",
+        "cjson.decode, cjson.encode(t)",
+        "cmsgpack.unpack, cmsgpack.pack(t)",
+        "redis.call, 'echo', unpack(t)",
+    ] {
+        let reply = eval(&format!("{many} return type(select(2, pcall({call})))"), BUDGETS);
+        assert!(reply.starts_with('"'), "{call}: {reply}");
+    }
+}
