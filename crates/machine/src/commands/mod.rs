@@ -10,8 +10,10 @@ mod hash_numbers;
 mod hashes;
 mod introspection;
 mod keys;
+mod latency;
 mod list_searches;
 mod lists;
+mod objects;
 mod places;
 mod popping;
 mod pubsub;
@@ -50,6 +52,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     blocking::SORTED_SETS,
     sorted_set_combinations::COMMANDS,
     keys::COMMANDS,
+    objects::COMMANDS,
     expiry::COMMANDS,
     scan::COMMANDS,
     pubsub::COMMANDS,
@@ -59,6 +62,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     connection::COMMANDS,
     server::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
 ];
 
 /// What `<container> HELP` answers: each subcommand and, indented, what it does.
