@@ -1,13 +1,17 @@
 //! `bench`: measurements in release builds. Each is a bench target of the package `quorate-benches`, found there
-//! by its name, so that a new one wants nothing here.
+//! by its name, so that a new one wants nothing here. The exception is `peers`, a program that runs other programs.
 
-use crate::workspace::{cargo, execute, root};
+use crate::{
+    provision,
+    workspace::{cargo, execute, released, root},
+};
 use anyhow::{Result, ensure};
+use std::process::Command;
 
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The bench's name, which is its folder below `benches/`, such as `resilience`
+    /// The bench's name, which is its folder below `benches/`: peers, micro or resilience
     name: String,
     /// Arguments for the bench, such as a part of the names of what to measure
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -15,8 +19,29 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.name == "peers" {
+        return peers(&options.arguments);
+    }
     let program = root().join("benches").join(&options.name).join("main.rs");
     ensure!(program.is_file(), "there is no bench {} ({} is missing)", options.name, program.display());
     let bench = ["--locked", "--quiet", "--package", "quorate-benches", "--bench", &options.name, "--"];
     execute(cargo("bench").args(bench).args(&options.arguments))
+}
+
+/// Runs whole servers side by side: Quorate as it ships, and the others as the system's packages bring them.
+fn peers(arguments: &[String]) -> Result<()> {
+    let asks_for_help = arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h"));
+    if !asks_for_help {
+        provision::peers()?;
+    }
+    let build = |package: &str, program: &str| {
+        let what = ["--release", "--locked", "--quiet", "--package", package, "--bin", program];
+        execute(cargo("build").args(what))
+    };
+    // Each by itself: the server is to have the features that it ships with, and no more.
+    build("quorate", "quorate")?;
+    build("quorate-benches", "peers")?;
+    let mut command = Command::new(released("peers"));
+    command.current_dir(root()).arg("--quorate").arg(released("quorate"));
+    execute(command.args(arguments))
 }

@@ -30,7 +30,7 @@ enum Command {
     Fix,
     /// Run seeds of the deterministic simulator
     Sim(sim::Options),
-    /// Measure in release builds, beside peers: `bench resilience`
+    /// Measure in release builds, beside peers: `bench peers`, `bench micro`, `bench resilience`
     Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
     Compat(compat::Options),

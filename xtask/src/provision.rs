@@ -1,4 +1,4 @@
-//! Fetches what the compat suite needs beyond Rust, once, and says exactly what it could not get.
+//! Fetches what the compat suite and the bench `peers` need beyond Rust, once, and says exactly what it could not get.
 //!
 //! Programs come from the system's package manager where this process may use it (as root, or by `sudo`
 //! without a password). Python packages go into virtual environments below `.cache/compat`, one for each
@@ -23,22 +23,38 @@ const PROGRAMS: &[Program] = &[
     Program { name: "python3", package: "python3" },
 ];
 
+/// The servers beside which the bench `peers` measures, and the Java that one of them runs on.
+const PEERS: &[Program] = &[
+    Program { name: "redis-server", package: "redis-server" },
+    Program { name: "etcd", package: "etcd-server" },
+    Program { name: "java", package: "default-jre-headless" },
+    Program { name: "/usr/share/java/zookeeper.jar", package: "zookeeper" },
+];
+
 /// The versions of redis-py under test; the newest also runs the suite itself. Each has a file of pinned
 /// requirements of this name.
 const CLIENTS: &[&str] = &["8.1.0", "5.3.1"];
 
 /// Makes everything available that the suite needs; the answer is the Python that runs it.
 pub(crate) fn all() -> Result<PathBuf> {
-    let missing: Vec<&Program> = PROGRAMS.iter().filter(|program| find(program.name).is_none()).collect();
-    if !missing.is_empty() {
-        install(&missing)?;
-    }
+    programs(PROGRAMS)?;
     for version in CLIENTS {
         environment(version).with_context(|| format!("cannot prepare redis-py {version}"))?;
     }
     Ok(python(CLIENTS[0]))
 }
 
+/// Makes the servers available that Quorate is compared with.
+pub(crate) fn peers() -> Result<()> {
+    programs(PEERS)
+}
+
+fn programs(wanted: &[Program]) -> Result<()> {
+    let missing: Vec<&Program> = wanted.iter().filter(|program| find(program.name).is_none()).collect();
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+/// A program by its name, or any file by its whole path.
 fn find(program: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())

@@ -20,6 +20,11 @@ pub(crate) fn built(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
+/// A file below cargo's folder for the release profile.
+pub(crate) fn released(name: &str) -> PathBuf {
+    target().join("release").join(name)
+}
+
 /// What is fetched once and kept between runs: virtual environments, source archives. Never tracked.
 pub(crate) fn cache() -> PathBuf {
     root().join(".cache").join("compat")
