@@ -2,9 +2,12 @@
 //!
 //! Time-outs run on cluster time, which knows no dates. The machine holds an offset from cluster time to the
 //! calendar, and the leader moves it by entries of the log, following the median of its own wall clock and
-//! those that a quorum of voters has told lately. Small differences are left alone, larger ones are closed
-//! in bounded steps, so that one wrong clock, or one that jumps, moves nothing. Only at the beginning of a
-//! leadership, when the cluster may have been down, the calendar steps forward at once.
+//! those that a quorum of voters has told lately. Small differences are left alone, and larger ones are closed
+//! in bounded steps until they are small, so that one wrong clock, or one that jumps, moves nothing. Only at the
+//! beginning of a leadership, when the cluster may have been down, the calendar steps forward at once.
+//!
+//! Scripts keep the time of locks by it (symfony's, Redisson's). What was left alone stays so at the next step:
+//! a step that closed it, too, would let the calendar gain on real time, and those locks end early.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -58,13 +61,10 @@ impl Calendar {
         let (lower, upper) = self.median(membership, now)?;
         let target = offset_ms.clamp(lower, upper);
         let difference = target.saturating_sub(offset_ms);
-        if difference > TOLERANCE_MS && !self.stepped {
-            self.stepped = true;
-            return Some(target);
-        }
-        self.stepped = true;
-        (difference.unsigned_abs() > TOLERANCE_MS.unsigned_abs())
-            .then(|| offset_ms + difference.clamp(-STEP_MS, STEP_MS))
+        let excess = difference - difference.clamp(-TOLERANCE_MS, TOLERANCE_MS);
+        let first = !std::mem::replace(&mut self.stepped, true);
+        let farthest = if first { i64::MAX } else { STEP_MS };
+        (excess != 0).then(|| offset_ms + excess.clamp(-STEP_MS, farthest))
     }
 
     /// The median of the voters' samples: of an even number the two in the middle, between which nothing is wrong.
@@ -131,9 +131,27 @@ mod tests {
     fn leadership_begins_with_a_step_forward_and_slews_from_then_on() {
         let mut calendar = Calendar::new(at(0));
         hear(&mut calendar, [60_000; 3], 1);
-        assert_eq!(calendar.correction(0, &members(), at(1)), Some(60_000));
+        assert_eq!(calendar.correction(0, &members(), at(1)), Some(59_900));
         hear(&mut calendar, [120_000; 3], 2);
-        assert_eq!(calendar.correction(60_000, &members(), at(2)), Some(60_500));
+        assert_eq!(calendar.correction(59_900, &members(), at(2)), Some(60_400));
+    }
+
+    /// A lock whose script compares `TIME` was lost 50 ms early: one failover had left the calendar a little behind,
+    /// and the next one closed that, too.
+    #[test]
+    fn calendar_gains_nothing_on_real_time_by_failovers() {
+        // What is lost of cluster time, as each of these leaders begins.
+        let (mut offset_ms, mut lost_ms) = (0, 0);
+        for failover_ms in [70, 90, 40, 400, 99, 1] {
+            lost_ms += failover_ms;
+            let behind_ms = lost_ms - offset_ms;
+            let mut calendar = Calendar::new(at(0));
+            hear(&mut calendar, [lost_ms; 3], 1);
+            offset_ms = calendar.correction(offset_ms, &members(), at(1)).unwrap_or(offset_ms);
+            assert!(lost_ms - offset_ms <= TOLERANCE_MS, "{} ms behind", lost_ms - offset_ms);
+            let before_ms = behind_ms - failover_ms;
+            assert!(lost_ms - offset_ms >= before_ms.min(TOLERANCE_MS), "gained on {before_ms} ms");
+        }
     }
 
     #[test]
