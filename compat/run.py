@@ -26,6 +26,8 @@ CHECKS = [
     "comparison",
     "redis_py",
     "redis_rs",
+    "lock_libraries",
+    "lock_scripts",
     "bad_input",
     "slow_clients",
     "idle_connections",
@@ -61,13 +63,18 @@ class Context:
     def cache(self):
         return Path(self.options.cache).absolute()
 
-    def cluster(self, **settings):
+    @property
+    def examples(self):
+        """The folder of the Rust programs."""
+        return Path(self.options.examples).absolute()
+
+    def cluster(self, name="cluster", **settings):
         """A fresh cluster of three, or what the command line named instead."""
         if self.options.addr:
             return cluster.running(self.options.addr)
         if self.against_redis:
-            return cluster.redis(self.folder / "redis")
-        return cluster.quorate(self.options.binary, self.folder / "cluster", **settings)
+            return cluster.redis(self.folder / name)
+        return cluster.quorate(self.options.binary, self.folder / name, **settings)
 
     def reference(self):
         """Debian's redis-server."""
@@ -85,7 +92,7 @@ def load(name):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True)
-    parser.add_argument("--redis-rs", required=True)
+    parser.add_argument("--examples", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--only", action="append", default=[])

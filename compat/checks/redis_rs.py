@@ -12,6 +12,6 @@ def run(context):
         for node in cluster.nodes:
             for protocol in ("resp2", "resp3"):
                 url = f"redis://{node.address[0]}:{node.port}/?protocol={protocol}"
-                done = subprocess.run([context.options.redis_rs, url], capture_output=True, text=True, check=False)
+                done = subprocess.run([context.examples / "redis_rs", url], capture_output=True, text=True, check=False)
                 expect(done.returncode == 0, f"at {url}: {done.stdout}{done.stderr}")
         context.note(f"the program passed at {len(cluster.nodes)} nodes in both protocols")

@@ -1,4 +1,7 @@
-"""What the two programs share: their options, an orderly stop, and a journal of what they did and when."""
+"""What the programs share: their options, an orderly stop, and a journal of what they did and when.
+
+The programs in other languages take the same options and write the same lines; `compat/README.md` says which.
+"""
 
 import argparse
 import json
@@ -49,13 +52,14 @@ class Journal:
 
     @contextmanager
     def call(self, action, me):
-        """Notes a request: when it was sent, when it was answered, and the answer or the error."""
+        """Notes a request: when it was sent, when it was answered, and the answer or the error. What else the caller
+        sets on the call is noted with the answer."""
         call = SimpleNamespace(answer=None)
         line = {"action": action, "id": me, "sent": time.clock_gettime(time.CLOCK_BOOTTIME)}
         try:
             yield call
-            line["answer"] = call.answer
-        except redis.RedisError as error:
+            line |= vars(call)
+        except Exception as error:
             line["error"] = f"{type(error).__name__}: {error}"
             raise
         finally:

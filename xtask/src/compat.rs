@@ -44,7 +44,7 @@ pub(crate) fn execute_suite(options: &Options) -> Result<()> {
     suite.current_dir(root().join("compat")).env("PYTHONDONTWRITEBYTECODE", "1");
     suite.args(["-u", "run.py"]);
     suite.arg("--binary").arg(options.binary.clone().unwrap_or_else(|| built("quorate")));
-    suite.arg("--redis-rs").arg(built("examples").join("redis_rs"));
+    suite.arg("--examples").arg(built("examples"));
     suite.arg("--cache").arg(cache());
     suite.arg("--output").arg(target().join("compat"));
     for name in &options.only {

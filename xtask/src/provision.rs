@@ -2,8 +2,10 @@
 //!
 //! Programs come from the system's package manager where this process may use it (as root, or by `sudo`
 //! without a password). Python packages go into virtual environments below `.cache/compat`, one for each
-//! client version under test, at the versions that `compat/requirements` pins. The client's source
-//! archive carries its own tests, which a wheel does not.
+//! version of redis-py under test and one for the lock libraries, at the versions that `compat/requirements`
+//! pins. The client's source archive carries its own tests, which a wheel does not. Node comes from the
+//! Python packages, too, so that it is the pinned one wherever the suite runs; npm then installs what
+//! `compat/programs/node/package-lock.json` pins.
 
 use crate::workspace::{cache, captured, execute, root};
 use anyhow::{Context, Result, bail, ensure};
@@ -35,12 +37,18 @@ const PEERS: &[Program] = &[
 /// requirements of this name.
 const CLIENTS: &[&str] = &["8.1.0", "5.3.1"];
 
+/// The environment of the lock libraries, and of Node.
+const LOCKS: &str = "locks";
+
 /// Makes everything available that the suite needs; the answer is the Python that runs it.
 pub(crate) fn all() -> Result<PathBuf> {
     programs(PROGRAMS)?;
     for version in CLIENTS {
-        environment(version).with_context(|| format!("cannot prepare redis-py {version}"))?;
+        client(version).with_context(|| format!("cannot prepare redis-py {version}"))?;
     }
+    environment(LOCKS, "locks.txt", |_| Ok(()))
+        .context("cannot prepare Python's lock libraries, and Node")?;
+    node_packages().context("cannot prepare Node's lock libraries")?;
     Ok(python(CLIENTS[0]))
 }
 
@@ -93,31 +101,68 @@ fn privileged() -> Result<Command> {
     Ok(command)
 }
 
-fn python(version: &str) -> PathBuf {
-    cache().join(format!("python-{version}")).join("bin").join("python")
+fn python(environment: &str) -> PathBuf {
+    program(environment, "python")
 }
 
-/// A virtual environment with the pinned requirements, and beside it the client's unpacked source.
-/// A copy of the requirements, written last, marks it as complete.
-fn environment(version: &str) -> Result<()> {
-    let requirements = root().join("compat").join("requirements").join(format!("redis-py-{version}.txt"));
+/// A program of a virtual environment.
+fn program(environment: &str, name: &str) -> PathBuf {
+    cache().join(format!("python-{environment}")).join("bin").join(name)
+}
+
+/// A version of redis-py, and beside it its unpacked source.
+fn client(version: &str) -> Result<()> {
+    environment(version, &format!("redis-py-{version}.txt"), |pip| unpack_source(version, pip))
+}
+
+/// Runs pip of one environment.
+type Pip<'a> = &'a dyn Fn(&[&str]) -> Result<()>;
+
+/// A virtual environment with the pinned requirements, and what else belongs to it. A copy of the
+/// requirements, written last, marks it as complete.
+fn environment(name: &str, requirements: &str, add: impl FnOnce(Pip<'_>) -> Result<()>) -> Result<()> {
+    let requirements = root().join("compat").join("requirements").join(requirements);
     let wanted =
         fs::read(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-    let folder = cache().join(format!("python-{version}"));
+    let folder = cache().join(format!("python-{name}"));
     let stamp = folder.join("requirements.txt");
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!("preparing redis-py {version}");
+    println!("preparing the Python environment {name}");
     fs::create_dir_all(cache()).context("cannot create the cache")?;
     create_environment(&folder)?;
     let pip = |arguments: &[&str]| -> Result<()> {
-        let mut command = Command::new(python(version));
+        let mut command = Command::new(python(name));
         execute(command.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]).args(arguments))
     };
     pip(&["install", "--requirement", &requirements.to_string_lossy()])?;
-    unpack_source(version, &pip)?;
+    add(&pip)?;
     fs::write(&stamp, wanted).context("cannot mark the environment as complete")
+}
+
+/// The packages that Node's programs use, in a folder of the cache. A copy of the lock file, written last,
+/// marks it as complete.
+fn node_packages() -> Result<()> {
+    let (from, folder) = (root().join("compat").join("programs").join("node"), cache().join("node"));
+    let wanted = fs::read(from.join("package-lock.json")).context("cannot read package-lock.json")?;
+    let stamp = folder.join("installed.json");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!("preparing Node's packages");
+    fs::create_dir_all(&folder).context("cannot create the cache")?;
+    for file in ["package.json", "package-lock.json"] {
+        fs::copy(from.join(file), folder.join(file)).with_context(|| format!("cannot copy {file}"))?;
+    }
+    let npm = program(LOCKS, "npm");
+    let bin = npm.parent().expect("a program lies in a folder").to_path_buf();
+    // npm starts `node` from the path.
+    let inherited = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(std::iter::once(bin).chain(env::split_paths(&inherited)))?;
+    let quietly = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    execute(Command::new(npm).current_dir(&folder).env("PATH", path).args(quietly))?;
+    fs::write(&stamp, wanted).context("cannot mark the packages as complete")
 }
 
 fn create_environment(folder: &Path) -> Result<()> {
@@ -129,7 +174,7 @@ fn create_environment(folder: &Path) -> Result<()> {
     })
 }
 
-fn unpack_source(version: &str, pip: &dyn Fn(&[&str]) -> Result<()>) -> Result<()> {
+fn unpack_source(version: &str, pip: Pip<'_>) -> Result<()> {
     let download = ["download", "--no-deps", "--no-binary", ":all:", "--dest"];
     let requirement = format!("redis=={version}");
     let folder = cache();

@@ -35,9 +35,14 @@ pub(crate) fn run() -> Result<()> {
     steps.finish()
 }
 
-/// Builds the server and the compat suite's Rust client, with the features of the tests' build.
+/// The compat suite's Rust clients.
+const EXAMPLES: [&str; 3] = ["redis_rs", "lock_redis", "lock_fred"];
+
+/// Builds the server and the compat suite's Rust clients, with the features of the tests' build.
 pub(crate) fn build() -> Result<()> {
-    execute(cargo("build").args(["--workspace", "--locked", "--quiet", "--bins", "--example", "redis_rs"]))
+    let mut build = cargo("build");
+    build.args(["--workspace", "--locked", "--quiet", "--bins"]);
+    execute(build.args(EXAMPLES.iter().flat_map(|example| ["--example", example])))
 }
 
 pub(crate) fn fix() -> Result<()> {
