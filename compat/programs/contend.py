@@ -52,6 +52,9 @@ class Contender:
         """Lets time pass after an attempt in vain; answers whether somebody woke us up. None where nobody does."""
         wait(RETRY_S)
 
+    def give_up(self):
+        """Lets go, after an error, of what may have broken together with it."""
+
 
 def hold_once(lock, journal):
     lock.me = str(uuid.uuid4())
@@ -79,6 +82,7 @@ def contend(make):
         try:
             hold_once(lock, journal)
         except lock.errors:
+            lock.give_up()
             wait(RETRY_S)
 
 

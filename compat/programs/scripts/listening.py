@@ -11,6 +11,8 @@ from ..journal import stopped
 
 # A waiter looks this often whether it was told to stop.
 LOOK_S = 0.25
+# Messages that one attempt drops at most: more than two rivals publish while a contender holds or stands still.
+BACKLOG_MAX = 1000
 
 
 class Listening(Contender):
@@ -33,23 +35,25 @@ class Listening(Contender):
         return self.client.eval(text, len(keys), *keys, *arguments)
 
     def listen(self):
-        """Subscribes, unless it has; a connection that broke is made anew."""
-        if self.pubsub:
-            return
-        pubsub = self.client.pubsub(ignore_subscribe_messages=True)
-        self.subscribe(pubsub)
-        self.pubsub = pubsub
+        """Before an attempt: subscribes, unless it has, and drops what was published earlier."""
+        if not self.pubsub:
+            pubsub = self.client.pubsub(ignore_subscribe_messages=True)
+            self.subscribe(pubsub)
+            self.pubsub = pubsub
+        for _ in range(BACKLOG_MAX):
+            if not self.pubsub.get_message():
+                return
 
     def await_turn(self):
         """Waits until somebody releases, or the present holder's time is over."""
         deadline = time.monotonic() + max(self.left_ms, 0) / 1000 + 0.01
-        try:
-            self.listen()
-            while (left_s := deadline - time.monotonic()) > 0 and not stopped():
-                if self.pubsub.get_message(timeout=min(left_s, LOOK_S)):
-                    return True
-            return False
-        except self.errors:
+        while (left_s := deadline - time.monotonic()) > 0 and not stopped():
+            if self.pubsub.get_message(timeout=min(left_s, LOOK_S)):
+                return True
+        return False
+
+    def give_up(self):
+        """The subscription's connection broke with the other one, and might be noticed only much later."""
+        if self.pubsub:
             self.pubsub.close()
-            self.pubsub = None
-            raise
+        self.pubsub = None
