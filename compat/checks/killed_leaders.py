@@ -13,6 +13,8 @@ KILLS = 10
 # The issue's own programs use 10 s and 30 s, renewed each 5 s; the short form goes faster through the same.
 SHORT = {"lock": (4, 1), "election": (5, 1)}
 LONG = {"lock": (10, 2), "election": (30, 5)}
+# Until each program has begun, on a busy machine.
+START_BOUND_S = 60
 # A client of a node that was killed may still stumble over its old connection just after the node is back.
 AFTERMATH_S = 2.0
 
@@ -37,6 +39,9 @@ class Programs:
         for process in self.processes:
             process.start()
         self.wait_for_progress(boot_time_s())
+        # A program that has written a line can be told to stop.
+        journals = [journal for places in self.journals.values() for journal in places.values()]
+        until(lambda: all(journal.stat().st_size for journal in journals), START_BOUND_S, "each program to begin")
         return self
 
     def __exit__(self, *_):

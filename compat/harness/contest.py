@@ -37,6 +37,8 @@ class Library:
     wakes: bool = False
     # How many may hold a lock at once that is taken as a shared one.
     shared_max: float = 1
+    # By how much sooner than its TTL a lock may end that is kept by TIME, which promises less than a TTL does.
+    early_s: float = 0
     # The command that the library cannot do without and that Quorate may not have yet.
     needs: str = ""
 
@@ -202,7 +204,9 @@ class Contest:
     def check(self):
         """Judges the journals of programs that have ended."""
         for library, contenders in self.contenders.items():
-            verdict = holders.judge({place: one.journal for place, one in enumerate(contenders)}, TTL_S)
+            verdict = holders.judge(
+                {place: one.journal for place, one in enumerate(contenders)}, TTL_S - library.early_s
+            )
             check(library, contenders, verdict)
             counts = [sum(holding.who == place for holding in verdict.holdings) for place in range(len(contenders))]
             self.context.note(f"{library.name}: held by clients {counts} times, {len(verdict.errors)} errors")

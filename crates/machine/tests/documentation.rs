@@ -51,9 +51,10 @@ Scripts are Lua 5.1 on Luau. What differs there:
 * A key of a table is a number, a string or a boolean; tables and functions are refused. `pairs` and `next` go through
   numbers, then strings by their bytes, then booleans. `tostring` of a table shows no address, `%s` takes strings and
   numbers alone.
-* `math.random` begins with the same seed in each script; the clock is `redis.call('TIME')`, the calendar of the log. A
-  change of leader does not move it ahead of real time; setting forward the clocks of most nodes does, as it would in
-  Redis. So a script that compares `TIME` by itself, as symfony's locks do, is not protected from that; TTLs are.
+* `math.random` begins with the same seed in each script; the clock is `redis.call('TIME')`, the calendar of the log. It
+  follows the clocks of most nodes: setting them forward moves it ahead of real time, as in Redis, and so may changes of
+  leader on overloaded machines, by tenths of a second. A lock whose script compares `TIME`, as symfony's does, may end
+  that much early; TTLs never do.
 * `tostring` of a number gives all its digits (`1e15` is `1000000000000000`), NaN has no sign, and errors that Lua
   itself raises are in Luau's words.
 * `KEYS` and `ARGV` are local to the script, and not in `_G`. There is no `load`, `loadstring` or `collectgarbage`. Of
