@@ -50,7 +50,7 @@ impl Report {
             value_bytes: VALUE_BYTES,
             keys: options.keys,
             to: match options.to {
-                Spread::Leader => "leader",
+                Spread::Leader => "the leader",
                 Spread::All => "all nodes",
             },
             physical: Vec::new(),

@@ -13,7 +13,7 @@ pub(crate) fn print_load(report: &Report) {
         Summary::of(report.physical.iter().map(figure)).map_or(0.0, |summary| summary.median)
     };
     println!(
-        "\n{} rounds of {} s; keys of {} B, values of {} B, {} keys; clients at the {}.\nPhysical limit: fdatasync of 4 KiB {:.0} us, echo over loopback {:.0} us.\n",
+        "\n{} rounds of {} s; keys of {} B, values of {} B, {} keys; clients at {}.\nPhysical limit: fdatasync of 4 KiB {:.0} us, echo over loopback {:.0} us.\n",
         report.rounds,
         report.seconds,
         report.key_bytes,
