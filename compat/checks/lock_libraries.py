@@ -26,7 +26,7 @@ def libraries(context):
         Library("redis-py", in_python("redis_py")),
         Library("django-redis", in_python("django_redis")),
         Library("pottery", in_python("pottery")),
-        Library("python-redis-lock", in_python("python_redis_lock"), needs="BLPOP"),
+        Library("python-redis-lock", in_python("python_redis_lock")),
         Library("redlock-py", in_python("redlock_py"), silent="it cannot extend, and its unlock answers nothing"),
         Library("aioredlock", in_python("aioredlock"), silent="extending takes a free lock, and unlocking likes one"),
         Library("ioredis", in_node("ioredis")),

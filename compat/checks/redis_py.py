@@ -28,8 +28,6 @@ MISSING = {
     "test_pipeline_with_bitfield": "bit fields",
     "test_watch_exec_no_unwatch": "MONITOR",
     "test_watch_reset_unwatch": "MONITOR",
-    "test_eval_msgpack": "cmsgpack in scripts",
-    "test_eval_msgpack_pipeline_error_in_lua": "cmsgpack in scripts",
 }
 
 

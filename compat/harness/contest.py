@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from . import expect, holders
 from .process import Process, end_all
-from .resp import ask
 from .waiting import boot_time_s, until
 
 TTL_S = 3
@@ -39,8 +38,6 @@ class Library:
     shared_max: float = 1
     # By how much sooner than its TTL a lock may end that is kept by TIME, which promises less than a TTL does.
     early_s: float = 0
-    # The command that the library cannot do without and that Quorate may not have yet.
-    needs: str = ""
 
 
 @dataclass
@@ -77,14 +74,7 @@ class Contest:
     def __init__(self, context, cluster, libraries):
         self.context = context
         self.cluster = cluster
-        self.contenders = {library: self._contenders(library) for library in self._possible(libraries)}
-
-    def _possible(self, libraries):
-        for library in libraries:
-            if library.needs and b"unknown command" in ask(self.cluster.addresses[0], library.needs):
-                self.context.note(f"{library.name}: left out until there is {library.needs}")
-            else:
-                yield library
+        self.contenders = {library: self._contenders(library) for library in libraries}
 
     def _contenders(self, library):
         found = []
