@@ -1,5 +1,6 @@
 """queues: each element goes to one who waits, in order, also while the leader is killed; who is gone takes nothing"""
 
+import socket
 import threading
 from contextlib import ExitStack, suppress
 
@@ -64,6 +65,35 @@ def check_dead_node(cluster):
         expect(ask(leader.address, "RPUSH", "dead", "element") == b":1\r\n", "RPUSH was not answered")
         expect(ask(leader.address, "LLEN", "dead") == b":1\r\n", "a client of a dead node has taken an element")
     cluster.restart(victim)
+
+
+def check_stopped_node(cluster):
+    """A node that is told to stop ends the waiting of its clients first: they take nothing from then on."""
+    victim, other = cluster.leader(), cluster.others(cluster.leader())[0]
+    with ExitStack() as held:
+        connections = begin_to_wait(held, victim, "stopped", WAITERS)
+        await_waiting(cluster, WAITERS, other)
+        code = victim.process.stop()
+        expect(code == 0, f"a node with waiting clients exited with {code}")
+        for connection in connections:
+            reply = connection.reply()
+            expect(reply.startswith(b"-UNBLOCKED "), f"a client of a stopped node was told {reply!r}")
+        expect(ask(other.address, "RPUSH", "stopped", "element") == b":1\r\n", "RPUSH was not answered")
+        expect(ask(other.address, "LLEN", "stopped") == b":1\r\n", "a client of a stopped node has taken an element")
+    cluster.restart(victim)
+
+
+def check_half_closed(cluster):
+    """Who has said his last is answered, be there something to take or not, and so is what he sent behind."""
+    node = cluster.nodes[0]
+    for there, expected in [(False, b"*-1\r\n+PONG\r\n"), (True, b"*2\r\n$4\r\nhalf\r\n$7\r\nelement\r\n+PONG\r\n")]:
+        if there:
+            ask(node.address, "RPUSH", "half", "element")
+        with Connection(node.address) as connection:
+            connection.send(encode(["BLPOP", "half", "0"]) + encode(["PING"]))
+            connection.socket.shutdown(socket.SHUT_WR)
+            reply = connection.rest()
+            expect(reply == expected, f"a half-closed client was told {reply!r}")
 
 
 def check_paused_node(cluster):
@@ -169,5 +199,7 @@ def run(context):
     with context.cluster() as cluster:
         check_departed_clients(cluster)
         check_dead_node(cluster)
+        check_stopped_node(cluster)
+        check_half_closed(cluster)
         check_paused_node(cluster)
         check_queue(context, cluster, KILLS_LONG if context.long else KILLS)

@@ -11,6 +11,7 @@
 //! * [`Machine::applied`] moves when the entry is finished. Until then a crash, like a snapshot, knows nothing of it,
 //!   and its operations are applied again from the first one, to the state before it.
 
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use bytes::Bytes;
@@ -40,13 +41,15 @@ pub(crate) struct Entry {
     operations: IntoIter<Operation>,
     /// Commands that were run, those within transactions included.
     commands: u64,
+    /// Commands that are to wait no longer.
+    left: Vec<Arc<Waiter>>,
     /// Sessions whose commands are to wait no longer.
     abandoned: Vec<SessionId>,
 }
 
-/// What a command is told whose node is out of contact. Redis's clients know the code: they read it when a primary
-/// becomes a replica, and ask again.
-const ABANDONED: &str = "UNBLOCKED this node was out of contact with the leader, and its clients' places in the queues were given up. Nothing was taken";
+/// What a command is told whose node stops or was out of contact. Redis's clients know the code: they read it when a
+/// primary becomes a replica, and ask again.
+const ABANDONED: &str = "UNBLOCKED this node stops, or was out of contact: its clients' places in queues were given up. Nothing was taken";
 
 impl Entry {
     fn new(index: u64, batch: Option<Batch>) -> Self {
@@ -57,6 +60,7 @@ impl Entry {
             sequence: 0,
             operations: IntoIter::default(),
             commands: 0,
+            left: Vec::new(),
             abandoned: Vec::new(),
         }
     }
@@ -152,7 +156,7 @@ impl Machine {
     /// Answers one of those who wait, if there is one who need not any more.
     fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
         let waiting = &mut self.state.keyspace.waiting;
-        if let Some(waiter) = waiting.take_expired(self.state.stamp) {
+        if let Some(waiter) = waiting.take_expired(self.state.stamp).or_else(|| entry.left.pop()) {
             return Some(self.answer(&waiter, Reply::NullArray));
         }
         while let Some(session) = entry.abandoned.last() {
@@ -172,7 +176,7 @@ impl Machine {
     }
 
     /// Who waits longest for what is at a key.
-    fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Waiter> {
+    fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
         let slot = self.state.keyspace.get(db, key, self.state.stamp)?;
         let kind = Kind::of(&slot.value)?;
         self.state.keyspace.waiting.take_first(db, key, kind)
@@ -190,7 +194,7 @@ impl Machine {
 
     /// The answer to a command that waited. Whoever sends it again gets the same.
     fn answer(&mut self, waiter: &Waiter, reply: Reply) -> Applied {
-        self.work += work::OPERATION;
+        self.work += work::of_end_of_wait(waiter.wait.keys.len());
         let Waiter { session, sequence, .. } = *waiter;
         self.state.sessions.fill(session, sequence, &reply, &self.state.settings);
         Applied { session, sequence, outcome: Outcome::Reply(reply) }
@@ -219,7 +223,8 @@ impl Machine {
             Operation::OpenSession => {
                 match self.state.sessions.open(entry.session, entry.index, &self.state.settings) {
                     Ok(closed) => {
-                        closed.into_iter().for_each(|session| self.close_session(session));
+                        // Where one is closed for want of room, its node is there to be told.
+                        entry.abandoned.extend(closed);
                         Outcome::Reply(Reply::ok())
                     }
                     Err(refusal) => Outcome::Refused(refusal),
@@ -233,11 +238,6 @@ impl Machine {
             | Operation::Transaction { .. }
             | Operation::Leave { .. } => Outcome::Refused(Refusal::Misplaced),
         }
-    }
-
-    /// Nobody is left who could be told anything of this session's commands.
-    fn close_session(&mut self, session: SessionId) {
-        while self.state.keyspace.waiting.take_one_of(session).is_some() {}
     }
 
     /// Runs an operation. No reply is one that waits.
@@ -254,7 +254,9 @@ impl Machine {
                 self.birth(*cluster_id, *fence_base, *calendar_ms);
             }
             Operation::Calendar { offset_ms } => self.state.calendar_offset_ms = *offset_ms,
-            Operation::Leave { sequence } => self.state.keyspace.waiting.leave(entry.session, *sequence),
+            Operation::Leave { sequence } => {
+                entry.left.extend(self.state.keyspace.waiting.take(entry.session, *sequence));
+            }
             Operation::Abandon { session } => entry.abandoned.push(*session),
         }
         Some(Reply::ok())

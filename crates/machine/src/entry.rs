@@ -94,12 +94,13 @@ pub enum Operation {
         /// Milliseconds.
         offset_ms: i64,
     },
-    /// The client of an earlier command of this session is gone: if the command still waits, it does no more.
+    /// The client of an earlier command of this session waits no longer: if the command does, it is answered as if its
+    /// time were up.
     Leave {
         /// The command's number.
         sequence: u64,
     },
-    /// A node is out of contact: the leader ends the waiting of all its session's commands, which have taken nothing.
+    /// Ends the waiting of all commands of a session, which have taken nothing: its node stops, or is out of contact.
     Abandon {
         /// The node's session.
         session: SessionId,

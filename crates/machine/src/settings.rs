@@ -125,7 +125,7 @@ pub const SETTINGS: &[Setting] = &[
         "Expired keys whose memory is freed with each log entry."),
     setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, memory: true,
         "Bytes of one list, hash, set or sorted set. A write that would exceed it answers an error."),
-    setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=GIB, memory: true,
+    setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=256 * MIB, memory: true,
         "Bytes of all commands that wait, such as BLPOP, with their keys. Beyond it one that would have to wait answers an error."),
 ];
 

@@ -38,7 +38,7 @@ use crate::session::Sessions;
 use crate::settings::Limits;
 use crate::state::State;
 use crate::value::Value;
-use crate::waiting::Waiting;
+use crate::waiting::{Waiter, Waiting};
 use crate::wire::{Decoder, Encoder};
 
 const MAGIC: &[u8; 8] = b"QUORATE\x01";
@@ -51,7 +51,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// A frame holds at least one slot and begins none behind [`CHUNK_BYTES`], so that it can be as long as the longest key
 /// and value together, of which a collection has 1 GiB at the most and a string 512 MiB; or as the sessions' retained
-/// replies. Beyond this a length is taken for damage.
+/// replies and the commands that wait. Beyond this a length is taken for damage.
 const FRAME_BYTES_MAX: usize = 2 << 30;
 
 const FRAME_HEAD_BYTES: usize = 8;
@@ -93,7 +93,7 @@ struct Header {
     settings: Limits,
     sessions: Sessions,
     scripts: ScriptCache,
-    waiting: Waiting,
+    waiters: Vec<Arc<Waiter>>,
     /// Of each database.
     flushed: Vec<Version>,
 }
@@ -249,7 +249,7 @@ impl Header {
             settings: state.settings.clone(),
             sessions: state.sessions.clone(),
             scripts: state.scripts.clone(),
-            waiting: state.keyspace.waiting.clone(),
+            waiters: state.keyspace.waiting.waiters(),
             flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
@@ -265,7 +265,7 @@ impl Header {
         state.keyspace.version = self.version;
         state.sessions = self.sessions;
         state.scripts = self.scripts;
-        state.keyspace.waiting = self.waiting;
+        state.keyspace.waiting = Waiting::of(self.waiters);
         for (db, flushed) in self.flushed.into_iter().enumerate() {
             state.keyspace.restoring(db).restore_flushed(flushed);
         }
@@ -285,7 +285,7 @@ impl Header {
         self.settings.encode(&mut to);
         self.sessions.encode(&mut to);
         self.scripts.encode(&mut to);
-        self.waiting.encode(&mut to);
+        Waiting::encode(&self.waiters, &mut to);
         self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
@@ -310,7 +310,7 @@ impl Header {
             settings: Limits::decode(from)?,
             sessions: Sessions::decode(from)?,
             scripts: ScriptCache::decode(from)?,
-            waiting: Waiting::decode(from)?,
+            waiters: Waiting::decode(from)?,
             flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }

@@ -11,6 +11,8 @@
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -63,8 +65,8 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// What it takes in memory, about: the same on every replica.
     fn bytes(&self) -> u64 {
-        /// Of one place in one queue.
-        const PLACE_BYTES: usize = 128;
+        /// Of one place in one queue, of which the key's tables take most.
+        const PLACE_BYTES: usize = 384;
         let places = self.wait.keys.iter().map(|key| PLACE_BYTES + key.len()).sum::<usize>();
         (weight::of_command(&self.args) + places) as u64
     }
@@ -74,16 +76,16 @@ impl Waiter {
 type Ticket = u64;
 
 /// Those who wait for one key.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Queue {
     tickets: BTreeSet<(Kind, Ticket)>,
     is_woken: bool,
 }
 
 /// All who wait.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
-    waiters: BTreeMap<Ticket, Waiter>,
+    waiters: BTreeMap<Ticket, Arc<Waiter>>,
     by_sequence: BTreeMap<(SessionId, u64), Ticket>,
     /// Of each database.
     queues: Vec<BTreeMap<Bytes, Queue>>,
@@ -99,7 +101,7 @@ impl Default for Waiting {
         Self {
             waiters: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
-            queues: vec![BTreeMap::new(); DATABASES],
+            queues: std::iter::repeat_with(BTreeMap::new).take(DATABASES).collect(),
             deadlines: BTreeSet::new(),
             next_ticket: 0,
             bytes: 0,
@@ -120,13 +122,17 @@ impl Waiting {
 
     /// Takes the last place in the queues, unless that makes all who wait take more than `bytes_max`: then false.
     pub(crate) fn add(&mut self, waiter: Waiter, bytes_max: u64) -> bool {
-        let bytes = waiter.bytes();
-        if self.bytes.saturating_add(bytes) > bytes_max {
-            return false;
+        let fits = self.bytes.saturating_add(waiter.bytes()) <= bytes_max;
+        if fits {
+            self.put(Arc::new(waiter));
         }
+        fits
+    }
+
+    fn put(&mut self, waiter: Arc<Waiter>) {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.bytes += bytes;
+        self.bytes += waiter.bytes();
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
@@ -134,10 +140,9 @@ impl Waiting {
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
         self.waiters.insert(ticket, waiter);
-        true
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+    fn remove(&mut self, ticket: Ticket) -> Option<Arc<Waiter>> {
         let waiter = self.waiters.remove(&ticket)?;
         self.bytes -= waiter.bytes();
         self.by_sequence.remove(&(waiter.session, waiter.sequence));
@@ -155,13 +160,11 @@ impl Waiting {
         Some(waiter)
     }
 
-    /// Something was put at a key.
+    /// Something was put at a key. It is not taken back when a script is undone: a key that has nothing serves nobody.
     pub(crate) fn wake(&mut self, db: usize, key: &[u8]) {
-        let queues = &mut self.queues[db];
-        let Some(key) = queues.get_key_value(key).map(|(key, _)| key.clone()) else { return };
-        let queue = queues.entry(key.clone()).or_default();
+        let Some(queue) = self.queues[db].get_mut(key) else { return };
         if !std::mem::replace(&mut queue.is_woken, true) {
-            self.woken.push_back((db, key));
+            self.woken.push_back((db, Bytes::copy_from_slice(key)));
         }
     }
 
@@ -182,14 +185,14 @@ impl Waiting {
     }
 
     /// Takes who waits longest for something of a kind at a key out of all queues.
-    pub(crate) fn take_first(&mut self, db: usize, key: &[u8], kind: Kind) -> Option<Waiter> {
+    pub(crate) fn take_first(&mut self, db: usize, key: &[u8], kind: Kind) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
         let (_, ticket) = *queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next()?;
         self.remove(ticket)
     }
 
     /// Takes somebody whose time is up.
-    pub(crate) fn take_expired(&mut self, now: Stamp) -> Option<Waiter> {
+    pub(crate) fn take_expired(&mut self, now: Stamp) -> Option<Arc<Waiter>> {
         let (_, ticket) = *self.deadlines.first().filter(|(deadline, _)| *deadline < now)?;
         self.remove(ticket)
     }
@@ -209,29 +212,37 @@ impl Waiting {
     }
 
     /// Takes a command out of all queues, if it waits.
-    pub(crate) fn leave(&mut self, session: SessionId, sequence: u64) {
-        if let Some(ticket) = self.by_sequence.get(&(session, sequence)) {
-            self.remove(*ticket);
-        }
+    pub(crate) fn take(&mut self, session: SessionId, sequence: u64) -> Option<Arc<Waiter>> {
+        let ticket = *self.by_sequence.get(&(session, sequence))?;
+        self.remove(ticket)
     }
 
     /// Takes one of a session's commands out of all queues, if any waits.
-    pub(crate) fn take_one_of(&mut self, session: SessionId) -> Option<Waiter> {
+    pub(crate) fn take_one_of(&mut self, session: SessionId) -> Option<Arc<Waiter>> {
         let (_, ticket) = self.by_sequence.range((session, 0)..=(session, u64::MAX)).next()?;
         self.remove(*ticket)
     }
 
     /// The sessions of which somebody waits.
     pub(crate) fn sessions(&self) -> Vec<SessionId> {
-        let mut sessions: Vec<SessionId> = self.by_sequence.keys().map(|(session, _)| *session).collect();
-        sessions.dedup();
-        sessions
+        let first = self.by_sequence.keys().next().map(|(session, _)| *session);
+        let next = |session: &SessionId| {
+            let behind = (Excluded((*session, u64::MAX)), Unbounded);
+            self.by_sequence.range(behind).next().map(|((session, _), _)| *session)
+        };
+        std::iter::successors(first, next).collect()
     }
 
-    pub(crate) fn encode(&self, to: &mut Encoder) {
+    /// What a snapshot holds: all who wait, in the order of arrival. Shares their memory.
+    pub(crate) fn waiters(&self) -> Vec<Arc<Waiter>> {
         assert!(self.woken.is_empty(), "all who can be served are, between two entries");
-        to.count(self.waiters.len());
-        for Waiter { session, sequence, db, args, wait } in self.waiters.values() {
+        self.waiters.values().cloned().collect()
+    }
+
+    pub(crate) fn encode(waiters: &[Arc<Waiter>], to: &mut Encoder) {
+        to.count(waiters.len());
+        for waiter in waiters {
+            let Waiter { session, sequence, db, args, wait } = &**waiter;
             to.varint(session.node);
             to.varint(session.incarnation);
             to.varint(*sequence);
@@ -248,14 +259,21 @@ impl Waiting {
         }
     }
 
-    pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
-        let mut waiting = Self::default();
-        for waiter in from.list(decode_waiter)? {
-            if waiting.contains(waiter.session, waiter.sequence) || !waiting.add(waiter, u64::MAX) {
-                return Err(from.malformed());
-            }
+    /// Those whom a snapshot holds.
+    pub(crate) fn decode(from: &mut Decoder) -> Result<Vec<Arc<Waiter>>, Error> {
+        let waiters = from.list(decode_waiter)?;
+        let numbers: BTreeSet<_> = waiters.iter().map(|waiter| (waiter.session, waiter.sequence)).collect();
+        if numbers.len() < waiters.len() {
+            return Err(from.malformed());
         }
-        Ok(waiting)
+        Ok(waiters.into_iter().map(Arc::new).collect())
+    }
+
+    /// The queues of those who wait, in the order of arrival.
+    pub(crate) fn of(waiters: Vec<Arc<Waiter>>) -> Self {
+        let mut waiting = Self::default();
+        waiters.into_iter().for_each(|waiter| waiting.put(waiter));
+        waiting
     }
 }
 
@@ -263,13 +281,15 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let session = SessionId { node: from.varint()?, incarnation: from.varint()? };
     let sequence = from.varint()?;
     let db = usize::try_from(from.varint()?).ok().filter(|db| *db < DATABASES).ok_or(from.malformed())?;
-    let args = from.list(Decoder::bytes)?;
+    // Those that it is given are slices of the whole frame.
+    let own = |from: &mut Decoder| from.bytes().map(|bytes| Bytes::copy_from_slice(&bytes));
+    let args = from.list(own)?;
     let kind = match from.u8()? {
         0 => Kind::List,
         1 => Kind::SortedSet,
         2..=u8::MAX => return Err(from.malformed()),
     };
-    let keys = from.list(Decoder::bytes)?;
+    let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
     Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline } })
 }

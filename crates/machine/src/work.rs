@@ -146,6 +146,11 @@ impl Purse {
     }
 }
 
+/// What it takes to end the waiting for so many keys, in microseconds.
+pub(crate) fn of_end_of_wait(keys: usize) -> u64 {
+    OPERATION + keys as u64 / ARGUMENTS
+}
+
 /// What any operation takes, in microseconds: to decode it, to admit it, to retain its reply.
 pub(crate) const OPERATION: u64 = 1;
 

@@ -36,8 +36,10 @@ What differs from Redis:
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
   would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection. One command, script or
   transaction publishes 32 MiB at most.
-* Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on. With a
-  negative count `ZRANDMEMBER` answers 100,000 members at most. `ZSCAN` goes through small sets in steps, too.
+* A command that waits (`BLPOP` and its kin) answers an error that begins with `UNBLOCKED` when its node stops, or was
+  out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
+  the log; should nobody lead for 15 s after its time-out, its connection closes. A client that closes its half of the
+  connection waits no longer, and is answered that it did in vain. Time-outs are decimal, at most 285 years.
 * `ZUNION` and its kin go through some 1.25 million members at most, those of a set as often as it is named.
 * Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on: `-0` is 0,
   and bounds with blanks in front or in hexadecimal are refused. With a negative count `ZRANDMEMBER` answers 100,000

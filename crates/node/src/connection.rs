@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     requests: VecDeque<Request>,
     /// The number of its command that waits in the machine, if one does.
     pub(crate) parked: Option<u64>,
+    /// Whether its client waits for nothing any more.
+    pub(crate) gives_up: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -145,9 +147,15 @@ impl Connection {
         matches!(self.in_flight, InFlight::Nothing)
     }
 
+    /// Whether the last command that was begun may wait.
+    pub(crate) fn may_wait(&self) -> bool {
+        matches!(self.in_flight, InFlight::Waiting(_))
+    }
+
     /// The client gets no further answer. Whether it is told so now, for the first time.
     pub(crate) fn close(&mut self) -> bool {
         self.requests.clear();
+        self.parked = None;
         !matches!(std::mem::replace(&mut self.in_flight, InFlight::Closed), InFlight::Closed)
     }
 }

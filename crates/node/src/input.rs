@@ -39,6 +39,12 @@ pub enum Input<M> {
         /// The connection.
         conn: ConnId,
     },
+    /// The client will send nothing more, and waits for nothing: what waits on its connection, now or later, is
+    /// answered as if its time were up. All else that it has sent is carried out and answered.
+    GivesUp {
+        /// The connection.
+        conn: ConnId,
+    },
     /// A message arrived from another member of the same cluster.
     Peer {
         /// Who sent it.

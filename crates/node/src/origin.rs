@@ -46,8 +46,8 @@ pub(crate) struct Origin {
     parked: BTreeMap<u64, (ConnId, BootTime)>,
     /// The same by time.
     patience: BTreeSet<(BootTime, u64)>,
-    /// Applied commands whose clients are gone, which the machine has not been told yet.
-    leaving: VecDeque<u64>,
+    /// What the machine must still be told of commands that wait there: who leaves.
+    leaving: VecDeque<Operation>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,8 @@ pub(crate) enum Expired {
     NotApplied(ConnId),
     /// It was sent, and may or may not take effect.
     Unknown(ConnId),
+    /// It waits in the machine, under this number, for longer than it should.
+    Overdue(u64),
 }
 
 /// An applied command of this node.
@@ -120,9 +122,9 @@ impl Origin {
         self.session
     }
 
-    /// The commands that are waiting or sent.
+    /// The commands that are waiting or sent, and who leaves.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.sent.len()
+        self.waiting.len() + self.sent.len() + self.leaving.len()
     }
 
     /// Whether one more command may be taken.
@@ -146,7 +148,27 @@ impl Origin {
     /// up: else the command would take what nobody gets.
     pub(crate) fn leave(&mut self, sequence: u64) {
         self.unpark(sequence);
-        self.leaving.push_back(sequence);
+        self.give_up(sequence);
+    }
+
+    /// The client of a command that waits in the machine wants to have an answer to it.
+    pub(crate) fn give_up(&mut self, sequence: u64) {
+        self.leaving.push_back(Operation::Leave { sequence });
+    }
+
+    /// All commands that wait in the machine are to be answered: this node stops.
+    pub(crate) fn give_up_all(&mut self) {
+        if !self.parked.is_empty() {
+            self.leaving.push_back(Operation::Abandon { session: self.session });
+        }
+    }
+
+    /// The client of a connection whose last command may wait is gone: if that was never sent, it never will be.
+    pub(crate) fn withdraw(&mut self, conn: ConnId) {
+        let last = self.waiting.iter().rposition(|command| command.conn == Some(conn));
+        if let Some(command) = last.and_then(|last| self.waiting.remove(last)) {
+            self.bytes -= command.bytes;
+        }
     }
 
     /// A command that was applied waits in the machine, for `patience` at most. The connection that is to know it;
@@ -164,11 +186,22 @@ impl Origin {
                 return None;
             }
         };
-        // Time passes in the log. Where the log does not come, somebody must still give up.
+        self.keep(now, sequence, conn, patience);
+        Some(conn)
+    }
+
+    /// Time passes in the log. Where the log does not come, somebody must still give up.
+    fn keep(&mut self, now: BootTime, sequence: u64, conn: ConnId, patience: Option<Duration>) {
         let expires = patience.map_or(NEVER, |patience| now.after(patience + self.limits.timeout));
         self.parked.insert(sequence, (conn, expires));
         self.patience.insert((expires, sequence));
-        Some(conn)
+    }
+
+    /// A command waits in the machine for so much longer: the time of the log has passed more slowly than here.
+    pub(crate) fn keep_waiting(&mut self, now: BootTime, sequence: u64, patience: Option<Duration>) {
+        if let Some(conn) = self.unpark(sequence) {
+            self.keep(now, sequence, conn, patience);
+        }
     }
 
     /// The connection of a command that waits no longer.
@@ -222,8 +255,7 @@ impl Origin {
 
     /// What is sent next. Who leaves may overtake: he waits for no answer, and nobody for him.
     fn next_to_send(&mut self) -> Option<Command> {
-        let Some(sequence) = self.leaving.pop_front() else { return self.waiting.pop_front() };
-        let operation = Operation::Leave { sequence };
+        let Some(operation) = self.leaving.pop_front() else { return self.waiting.pop_front() };
         Some(Command { operation, bytes: 0, conn: None, expires: NEVER })
     }
 
@@ -299,9 +331,7 @@ impl Origin {
         if let Some((expires, sequence)) = self.patience.first().copied()
             && now >= expires
         {
-            let conn = self.parked.get(&sequence).map(|(conn, _)| *conn);
-            self.leave(sequence);
-            return conn.map(Expired::Unknown);
+            return Some(Expired::Overdue(sequence));
         }
         while self.sent.get(self.abandoned).is_some_and(|command| command.conn.is_none()) {
             self.abandoned += 1;
@@ -470,9 +500,24 @@ mod tests {
         origin.follow(None);
         assert_eq!(origin.deadline(), Some(at(25_001)));
         assert_eq!(origin.take_expired(at(25_000)), None);
-        assert_eq!(origin.take_expired(at(25_001)), Some(Expired::Unknown(ConnId(1))));
+        assert_eq!(origin.take_expired(at(25_001)), Some(Expired::Overdue(1)));
+        origin.keep_waiting(at(25_001), 1, Some(Duration::from_secs(1)));
+        assert_eq!((origin.deadline(), origin.take_expired(at(25_001))), (Some(at(41_001)), None));
+        origin.leave(1);
         origin.follow(NEXT_LEADER);
         assert_eq!(forwarded(&mut origin, 25_002), [(3, 2, 1)], "it leaves");
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_begun_for_a_client_that_is_gone() {
+        let mut origin = origin();
+        submit(&mut origin, 0, 1);
+        submit(&mut origin, 0, 2);
+        submit(&mut origin, 0, 1);
+        origin.withdraw(ConnId(1));
+        origin.withdraw(ConnId(3));
+        origin.follow(LEADER);
+        assert_eq!(forwarded(&mut origin, 1), [(2, 0, 3)], "the opening, and one command of each");
     }
 
     #[test]

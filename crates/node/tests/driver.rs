@@ -490,3 +490,50 @@ fn waiting_at_a_node_that_is_cut_off_ends_unknown() {
     let told = cluster.answers(follower);
     assert!(matches!(told[..], [(1, Answer::Close(_))]), "{told:?}");
 }
+
+/// A rolling restart would lose elements to clients that are not there any more.
+#[test]
+fn node_that_stops_ends_the_waiting_of_its_clients_first() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![wait("blpop q 0"), read("get k")]);
+    cluster.pass(Duration::from_millis(100));
+    cluster.input(leader, Input::Shutdown);
+    cluster.pass(Duration::from_millis(500));
+    let told = cluster.answers(leader);
+    assert!(is_error(&told[0].1, "UNBLOCKED") && told.len() == 2, "{told:?}");
+    let follower = cluster.follower();
+    cluster.ask(follower, 2, vec![write("rpush q a")]);
+    cluster.pass(Duration::from_millis(500));
+    cluster.ask(follower, 2, vec![read("llen q")]);
+    cluster.pass(Duration::from_millis(500));
+    assert_eq!(cluster.answers(follower), [integer(2, 1), integer(2, 1)]);
+}
+
+#[test]
+fn client_that_gives_up_is_answered_and_so_is_what_it_sent_behind() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.ask(leader, 1, vec![wait("blpop q 0"), write("incr k")]);
+    cluster.pass(Duration::from_millis(100));
+    cluster.input(leader, Input::GivesUp { conn: ConnId(1) });
+    cluster.pass(Duration::from_millis(100));
+    let nothing = || (1, Answer::Reply(Reply::NullArray));
+    assert_eq!(cluster.answers(leader), [nothing(), integer(1, 1)]);
+    cluster.ask(leader, 1, vec![wait("blpop q 0"), write("rpush q a"), wait("blpop q 0")]);
+    cluster.pass(Duration::from_millis(100));
+    assert_eq!(cluster.answers(leader), [nothing(), integer(1, 1), taken(1, "a")]);
+}
+
+/// A leader that stood still has heard nobody meanwhile, and must not take that for the silence of all others.
+#[test]
+fn leader_that_stood_still_gives_up_nobodys_place() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(follower, 1, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_secs(1));
+    cluster.sleep(Duration::from_millis(1500));
+    cluster.pass(Duration::from_secs(2));
+    assert_eq!(cluster.answers(follower), []);
+    cluster.ask(leader, 2, vec![write("rpush q a")]);
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(cluster.answers(follower), [taken(1, "a")]);
+}

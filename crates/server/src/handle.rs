@@ -41,6 +41,11 @@ pub enum ShardInput {
         /// Its requests, in order.
         requests: Vec<Request>,
     },
+    /// The client has closed its half of the connection: what waits for something is answered that it did in vain.
+    GivesUp {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The connection is gone: its answers are wanted no more, though its writes may still take effect.
     Disconnected {
         /// The connection that ended.
@@ -89,6 +94,11 @@ impl ShardHandle {
         if !requests.is_empty() {
             self.send(ShardInput::Requests { conn, requests });
         }
+    }
+
+    /// Says that the client will send nothing more, and waits for nothing.
+    pub fn give_up(&self, conn: ConnId) {
+        self.send(ShardInput::GivesUp { conn });
     }
 
     /// Says that the connection is gone.

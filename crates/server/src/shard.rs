@@ -130,6 +130,7 @@ impl Shard {
                 self.metrics.requests.add(requests.len() as u64);
                 inputs.push(Input::Requests { conn, requests });
             }
+            ShardInput::GivesUp { conn } => inputs.push(Input::GivesUp { conn }),
             ShardInput::Disconnected { conn } => {
                 self.clients.remove(&conn);
                 inputs.push(Input::Disconnected { conn });
@@ -232,6 +233,7 @@ impl Shard {
         let status = self.driver.status(now);
         let leads = status.engine.role.kind == RoleKind::Leader;
         let has_successor = status.engine.peers.iter().any(|peer| peer.active);
-        status.commands_in_flight == 0 && !(leads && has_successor)
+        let is_quiet = status.commands_in_flight == 0 && status.commands_waiting == 0;
+        is_quiet && !(leads && has_successor)
     }
 }

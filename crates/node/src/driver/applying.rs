@@ -110,8 +110,30 @@ impl<E: Engine> Driver<E> {
             return;
         };
         match self.connections.get_mut(&conn) {
-            Some(connection) => connection.parked = Some(sequence),
+            Some(connection) => {
+                connection.parked = Some(sequence);
+                if connection.gives_up {
+                    self.origin.give_up(sequence);
+                } else if self.leaving {
+                    self.origin.give_up_all();
+                }
+            }
             None => self.origin.leave(sequence),
+        }
+    }
+
+    /// A command waits for longer than it should by this node's clock.
+    pub(super) fn overdue(&mut self, now: Now, sequence: u64) {
+        let until_ms = self.machine.waits_until(self.origin.session(), sequence);
+        let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
+        // Failovers stop the time of the log for a while: as long as somebody leads, it will come.
+        if self.role.leader.is_some() {
+            return self.origin.keep_waiting(now.boot, sequence, patience.map(Duration::from_millis));
+        }
+        let conn = self.origin.unpark(sequence);
+        self.origin.leave(sequence);
+        if let Some(conn) = conn {
+            self.close(conn, "a command has waited for longer than its time-out, and nobody leads");
         }
     }
 

@@ -21,8 +21,20 @@ impl<E: Engine> Driver<E> {
 
     /// A client is gone: what it waits for is not kept for it.
     pub(super) fn disconnected(&mut self, conn: ConnId) {
-        if let Some(sequence) = self.connections.remove(&conn).and_then(|connection| connection.parked) {
-            self.origin.leave(sequence);
+        let Some(connection) = self.connections.remove(&conn) else { return };
+        match connection.parked {
+            Some(sequence) => self.origin.leave(sequence),
+            None if connection.may_wait() => self.origin.withdraw(conn),
+            None => {}
+        }
+    }
+
+    /// A client waits for nothing any more, but for answers.
+    pub(super) fn gives_up(&mut self, conn: ConnId) {
+        let connection = self.connections.entry(conn).or_default();
+        connection.gives_up = true;
+        if let Some(sequence) = connection.parked {
+            self.origin.give_up(sequence);
         }
     }
 
@@ -147,6 +159,7 @@ impl<E: Engine> Driver<E> {
                 Expired::Unknown(conn) => {
                     self.close(conn, "the command's outcome is unknown after its time-out")
                 }
+                Expired::Overdue(sequence) => self.overdue(now, sequence),
             }
         }
         while let Some(group) = self.reads.take_expired(now.boot, self.config.command_timeout) {

@@ -174,6 +174,7 @@ impl<E: Engine> Driver<E> {
             Input::Deadline => {}
             Input::Requests { conn, requests } => self.take_requests(conn, requests),
             Input::Disconnected { conn } => self.disconnected(conn),
+            Input::GivesUp { conn } => self.gives_up(conn),
             Input::Peer { from, message } => self.take_peer_message(now, from, message),
             Input::Unreachable { peer } => {
                 self.origin.lost_contact(now.boot, peer);
@@ -191,6 +192,7 @@ impl<E: Engine> Driver<E> {
             Input::Snapshot(done) => self.snapshot_done(now, done),
             Input::Shutdown => {
                 self.leaving = true;
+                self.origin.give_up_all();
                 self.hand_over(now);
             }
         }

@@ -128,6 +128,12 @@ impl Cluster {
         }
     }
 
+    /// Lets time pass for all at once, in which nobody does anything.
+    pub(crate) fn sleep(&mut self, duration: Duration) {
+        self.now.boot = self.now.boot.after(duration);
+        self.now.wall_ms += i64::try_from(duration.as_millis()).expect("a short time");
+    }
+
     /// Makes what a stalled node has written durable after all.
     pub(crate) fn release_disk(&mut self, node: u64) {
         self.stalled.remove(&node);

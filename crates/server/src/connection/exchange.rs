@@ -562,11 +562,6 @@ impl Exchange {
         self.phase >= Phase::Closing && self.replies.len() == 0
     }
 
-    /// Whether nobody is left to take what the command at the front waits for.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.phase > Phase::Open && self.replies.is_blocked()
-    }
-
     /// Whether every command is answered and every reply written.
     pub(super) fn owes_nothing(&self) -> bool {
         self.replies.len() == 0 && self.replies.output.is_empty()

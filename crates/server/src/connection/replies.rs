@@ -37,8 +37,7 @@ pub(super) enum Slot {
     Subscribe(Topic, Vec<Bytes>),
     /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
     Settings(Vec<(Reply, Reply)>),
-    /// The shard's next answer, which may be long in coming: what follows is held back, and a client that is gone waits
-    /// no longer.
+    /// The shard's next answer, which may be long in coming: what follows is held back.
     Blocked,
     /// WAIT, which begins to wait once all before it is answered.
     Wait(Wait),
@@ -199,11 +198,6 @@ impl Replies {
             woven.encode(&mut self.output);
         }
         self.settle();
-    }
-
-    /// Whether a command at the front may be waiting for something to happen.
-    pub(super) fn is_blocked(&self) -> bool {
-        matches!(self.owed.front(), Some(Owed { slot: Slot::Blocked, .. }))
     }
 
     /// The WAIT that is at the front, if one is.

@@ -170,8 +170,7 @@ impl Connection {
             if let Some(end) = self.check_limits() {
                 return end;
             }
-            let is_over = self.exchange.is_over() || self.exchange.is_abandoned();
-            if is_over && self.exchange.output().is_empty() {
+            if self.exchange.is_over() && self.exchange.output().is_empty() {
                 return End::Left;
             }
             let event = self.wait(reader, writer).await;
@@ -327,6 +326,7 @@ impl Connection {
         match event {
             Event::Read(Ok(0)) => {
                 self.exchange.end_input();
+                self.presence.front.shard.give_up(self.presence.client.id);
                 Ok(())
             }
             Event::Read(Ok(bytes)) => {

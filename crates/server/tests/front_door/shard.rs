@@ -87,6 +87,7 @@ impl Worker {
                         let _ = self.clients[&conn].send(answer);
                     }
                 }
+                ShardInput::GivesUp { .. } => {}
                 ShardInput::Disconnected { conn } => {
                     self.clients.remove(&conn);
                 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Failure, check,
     holders::Holders,
+    queues::Queues,
     register::{Register, Verdict},
     sequence::Sequence,
 };
@@ -21,6 +22,7 @@ pub(crate) struct History {
     /// Fencing tokens by lock: each acquisition is a write whose place is its token.
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
+    pub(crate) queues: Queues,
     /// What the last client of each node has read.
     pub(crate) audits: BTreeMap<usize, BTreeMap<String, Bytes>>,
     registers: BTreeMap<String, Register>,
@@ -125,7 +127,7 @@ impl History {
 
     /// The keys whose final content is needed for the judgement.
     pub(crate) fn keys(&self) -> Vec<String> {
-        self.appends.keys().chain(self.counters.keys()).cloned().collect()
+        self.appends.keys().chain(self.counters.keys()).cloned().chain(self.queues.keys()).collect()
     }
 
     /// Judges everything, with the final content of [`Self::keys`]. How many operations that were, and how many
@@ -152,6 +154,8 @@ impl History {
         }
         self.holders.verify()?;
         judged.operations += self.holders.len();
+        self.queues.verify(content)?;
+        judged.operations += self.queues.len();
         for register in self.registers.values() {
             match register.verify()? {
                 Verdict::Linearizable => judged.operations += register.len(),

@@ -7,6 +7,7 @@
 pub(crate) mod cluster;
 pub(crate) mod history;
 pub(crate) mod holders;
+pub(crate) mod queues;
 pub(crate) mod register;
 pub(crate) mod sequence;
 

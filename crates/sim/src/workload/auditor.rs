@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Exchange, Outcome, Step, Workload, read, string};
+use super::{Exchange, Outcome, Step, Workload, lines, read, string};
 use crate::{
     checks::{Failure, history::History},
     random::Random,
@@ -25,6 +25,10 @@ impl Auditor {
 /// A client that has nothing left to do looks up now and then.
 const IDLE: Duration = Duration::from_secs(1);
 
+fn is_queue(key: &str) -> bool {
+    key.starts_with("queue:")
+}
+
 impl Workload for Auditor {
     fn plan(&mut self, _now: SimTime, _random: &mut Random, history: &mut History) -> Step {
         if self.keys.is_empty() && !self.done {
@@ -34,14 +38,19 @@ impl Workload for Auditor {
         if self.done {
             return Step::Rest(IDLE);
         }
-        Step::Ask(self.keys.iter().map(|key| read(&["GET", key])).collect())
+        let whole = |key: &String| match is_queue(key) {
+            true => read(&["LRANGE", key, "0", "-1"]),
+            false => read(&["GET", key]),
+        };
+        Step::Ask(self.keys.iter().map(whole).collect())
     }
 
     fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
         let mut content = BTreeMap::new();
         for (at, key) in self.keys.iter().enumerate() {
             let Outcome::Done(answer, _) = exchange.outcome(at) else { return Ok(()) };
-            if let Some(value) = string("GET", answer)? {
+            let value = if is_queue(key) { lines("LRANGE", answer)? } else { string("GET", answer)? };
+            if let Some(value) = value {
                 content.insert(key.clone(), value);
             }
         }

@@ -9,6 +9,7 @@ pub(crate) mod auditor;
 mod counters;
 mod leases;
 mod locks;
+mod queues;
 mod registers;
 
 use std::time::Duration;
@@ -46,11 +47,12 @@ pub(crate) trait Workload: std::fmt::Debug {
 
 /// The workload of client number `client`.
 pub(crate) fn choose(client: usize, random: &mut Random) -> Box<dyn Workload> {
-    match random.below(8) {
+    match random.below(10) {
         0 | 1 => Box::new(locks::Locks::new(client, random)),
         2 => Box::new(counters::Counters::new()),
         3 | 4 => Box::new(appends::Appends::new(client)),
         5 | 6 => Box::new(registers::Registers::new(client)),
+        7 | 8 => Box::new(queues::Queues::new(client)),
         _ => Box::new(leases::Leases::new(client)),
     }
 }
@@ -75,7 +77,7 @@ pub(crate) enum Outcome<'a> {
 }
 
 /// The codes of errors that say that nothing was applied.
-const REFUSALS: [&[u8]; 4] = [b"CLUSTERDOWN ", b"LOADING ", b"MISCONF ", b"BUSY "];
+const REFUSALS: [&[u8]; 5] = [b"CLUSTERDOWN ", b"LOADING ", b"MISCONF ", b"BUSY ", b"UNBLOCKED "];
 
 impl Exchange {
     /// What became of request number `at`.
@@ -137,6 +139,17 @@ fn string(request: &str, answer: &Answer) -> Result<Option<Bytes>, Failure> {
         Answer::Reply(Reply::Null) => Ok(None),
         Answer::Reply(_) | Answer::Watched(_) | Answer::Close(_) => Err(unexpected(request, answer)),
     }
+}
+
+/// The elements of an LRANGE, a line each; `None` if there are none.
+fn lines(request: &str, answer: &Answer) -> Result<Option<Bytes>, Failure> {
+    let Answer::Reply(Reply::Array(elements)) = answer else { return Err(unexpected(request, answer)) };
+    let element = |reply: &Reply| match reply {
+        Reply::Bulk(bytes) => Ok(bytes.to_vec()),
+        _ => Err(unexpected(request, answer)),
+    };
+    let elements: Vec<Vec<u8>> = elements.iter().map(element).collect::<Result<_, _>>()?;
+    Ok(Some(Bytes::from(elements.join(&b'\n'))).filter(|lines| !lines.is_empty()))
 }
 
 /// The number of a GET; 0 if there is no such key.
