@@ -46,6 +46,7 @@ mod tests {
             "exec",
             "hello",
             "info",
+            "latency",
             "multi",
             "punsubscribe",
             "quit",
