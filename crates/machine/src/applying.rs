@@ -22,9 +22,11 @@ use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
 use crate::identifiers::{SessionId, Stamp};
 use crate::machine::{Applied, Machine, Outcome, database};
+use crate::notification::{Classes, Event};
 use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
+use crate::state::State;
 use crate::waiting::{Kind, Wait, Waiter};
 use crate::work::{self, Purse, Spent};
 
@@ -106,10 +108,22 @@ impl Machine {
         let batch = payload.map(Batch::decode).transpose()?;
         self.state.stamp = stamp;
         let expired = self.state.keyspace.advance(stamp);
-        let freed = self.state.keyspace.reclaim(self.state.settings.reclaim_keys_max);
+        let freed = self.reclaim();
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
         Ok(())
+    }
+
+    /// Frees expired keys, and tells that they have expired.
+    fn reclaim(&mut self) -> u64 {
+        drop(self.take_publications());
+        let State { keyspace, settings, publications, .. } = &mut self.state;
+        let classes = Classes(settings.notified_events);
+        keyspace.reclaim(settings.reclaim_keys_max, |db, key| {
+            if classes.include(Event::EXPIRED) {
+                publications.notify(classes, db, Event::EXPIRED, key);
+            }
+        })
     }
 
     /// Applies the next operation of the entry that was begun, or answers an earlier one that waited. `None` when there is no further one: the entry is then
@@ -124,7 +138,8 @@ impl Machine {
         applied
     }
 
-    /// The messages that the last [`Machine::apply_next`] sends to subscribers, in order. They are told once.
+    /// The messages that the last [`Machine::begin`] or [`Machine::apply_next`] sends to subscribers, in order. They are
+    /// told once.
     pub fn take_publications(&mut self) -> Vec<Publication> {
         self.state.publications.take()
     }

@@ -10,6 +10,7 @@ use crate::database::Slot;
 use crate::flags::Flags;
 use crate::identifiers::Stamp;
 use crate::keyspace::DATABASES;
+use crate::notification::{Classes, Event};
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::{Collection, Value};
@@ -84,8 +85,22 @@ pub(crate) fn execute(context: &mut Context<'_>, args: &[Bytes]) -> Reply {
 
 fn run(context: &mut Context<'_>, spec: &'static Spec, args: &[Bytes]) -> Reply {
     match spec.run {
-        Some(run) => run(context, args).unwrap_or_else(|error| error),
+        Some(run) => {
+            let reply = run(context, args).unwrap_or_else(|error| error);
+            if context.classes().include(Event::KEYMISS) && !reply.is_error() {
+                tell_missed_keys(context, spec, args);
+            }
+            reply
+        }
         None => Reply::error_text(format!("ERR '{}' is not a command of the replicated state", spec.name)),
+    }
+}
+
+/// Tells of the keys that a read asked for and that do not exist. As in Redis, to ask how a key is kept (OBJECT, MEMORY)
+/// is not to miss it, and a write says itself what it has read.
+fn tell_missed_keys(context: &mut Context<'_>, spec: &Spec, args: &[Bytes]) {
+    if spec.class == Class::Read && !spec.name.contains('|') {
+        context.notify_missing(spec.keys.keys(args).iter().flatten());
     }
 }
 
@@ -159,21 +174,34 @@ impl Context<'_> {
         change: impl FnOnce(&mut C) -> R,
     ) -> R {
         self.writable();
+        self.announce(self.db, key);
         self.spent.visited += work::of_changes(elements);
         self.state.keyspace.edit(self.db, key, self.now, change)
     }
 
     /// Puts a collection in the place of whatever a key held, as a new acquisition without a deadline; an empty one
     /// removes the key.
-    pub(crate) fn replace<C: Collection>(&mut self, key: &[u8], collection: C) -> Result<(), Reply> {
+    pub(crate) fn replace<C: Collection>(
+        &mut self,
+        key: &[u8],
+        collection: C,
+        event: Event,
+    ) -> Result<(), Reply> {
         if collection.is_empty() {
-            self.remove(key);
+            self.delete(key);
             return Ok(());
         }
         self.check_collection_bytes(collection.bytes())?;
-        self.writable();
-        self.state.keyspace.create(self.db, key, collection.into_value(), None);
+        self.create(self.db, key, collection.into_value(), None);
+        self.notify(event, key);
         Ok(())
+    }
+
+    /// Puts a value in the place of whatever a key held, as a new acquisition.
+    pub(crate) fn create(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>) {
+        self.writable();
+        self.announce(db, key);
+        self.state.keyspace.create(db, key, value, deadline);
     }
 
     /// What is added to the collection at a key must be allowed before it is. One that the limit came to lie below
@@ -209,6 +237,7 @@ impl Context<'_> {
     /// Sets a key to a string. The bytes are copied, since they may be a slice of a whole batch.
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8], deadline: Option<Stamp>) {
         self.writable();
+        self.announce(self.db, key);
         self.spent.copied_bytes += value.len() as u64;
         let value = Value::String(Bytes::copy_from_slice(value));
         self.state.keyspace.write(self.db, key, value, deadline, self.now);
@@ -221,7 +250,71 @@ impl Context<'_> {
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Slot> {
         self.writable();
+        self.announce_expiry(self.db, key);
         self.state.keyspace.remove(self.db, key, self.now)
+    }
+
+    /// Removes a key because that was asked for, and answers whether it existed.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        let existed = self.remove(key).is_some();
+        if existed {
+            self.notify(Event::DEL, key);
+        }
+        existed
+    }
+
+    fn classes(&self) -> Classes {
+        Classes(self.state.settings.notified_events)
+    }
+
+    /// Tells subscribers what became of a key, if they are to be told of such events.
+    pub(crate) fn notify(&mut self, event: Event, key: &[u8]) {
+        self.notify_in(self.db, event, key);
+    }
+
+    /// The same for a key of another database.
+    pub(crate) fn notify_in(&mut self, db: usize, event: Event, key: &[u8]) {
+        let classes = self.classes();
+        // A read beside the log happens on one node only, and a read-only script anywhere is such a read.
+        if classes.include(event) && self.access == Access::Write {
+            self.spent.visited += work::NOTIFICATION;
+            self.spent.copied_bytes += key.len() as u64;
+            self.state.publications.notify(classes, db, event, key);
+        }
+    }
+
+    /// Tells that elements have left the collection at a key, and if they were the last ones, that the key is gone.
+    pub(crate) fn notify_loss(&mut self, event: Event, key: &[u8]) {
+        self.notify(event, key);
+        if !self.classes().are_none() && !self.exists(key) {
+            self.notify(Event::DEL, key);
+        }
+    }
+
+    /// Tells which of the keys that were to be read do not exist.
+    pub(crate) fn notify_missing<'k>(&mut self, keys: impl IntoIterator<Item = &'k Bytes>) {
+        if self.classes().include(Event::KEYMISS) {
+            let missing = keys.into_iter().filter(|key| !self.exists(key)).collect::<Vec<_>>();
+            missing.into_iter().for_each(|key| self.notify(Event::KEYMISS, key));
+        }
+    }
+
+    /// Tells of a key at which something is about to be put that it is new, if it is.
+    pub(crate) fn announce(&mut self, db: usize, key: &[u8]) {
+        if !self.classes().are_none() && self.state.keyspace.get(db, key, self.now).is_none() {
+            self.announce_expiry(db, key);
+            self.notify_in(db, Event::NEW, key);
+        }
+    }
+
+    /// Tells of a key that is about to be replaced or removed that it has expired, if it has.
+    fn announce_expiry(&mut self, db: usize, key: &[u8]) {
+        if self.classes().include(Event::EXPIRED) {
+            let slot = self.state.keyspace.database(db).slot(key);
+            if slot.is_some_and(|slot| !slot.is_live(self.now)) {
+                self.notify_in(db, Event::EXPIRED, key);
+            }
+        }
     }
 
     /// Every change passes here: a read that changes something would make replicas differ.

@@ -231,17 +231,18 @@ impl Keyspace {
         self.databases.iter_mut().map(|database| database.advance(now) as u64).sum()
     }
 
-    /// Removes up to `keys_max` expired keys, and frees a little of what was removed. Returns how many keys and elements
-    /// were freed.
-    pub(crate) fn reclaim(&mut self, keys_max: u64) -> u64 {
+    /// Removes up to `keys_max` expired keys, of each of which `tell` is told, and frees a little of what was removed.
+    /// Returns how many keys and elements were freed.
+    pub(crate) fn reclaim(&mut self, keys_max: u64, mut tell: impl FnMut(usize, &[u8])) -> u64 {
         assert!(self.journal.is_none(), "reclaiming is not part of a command");
         let mut freed = self.sweep();
         let mut left = keys_max;
-        for database in &mut self.databases {
+        for (db, database) in self.databases.iter_mut().enumerate() {
             while left > 0
                 && let Some(key) = database.first_expired()
             {
                 let removed = database.remove(&key).expect("an indexed deadline belongs to a key");
+                tell(db, &key);
                 freed += 1 + self.rubbish.add_after(removed.value, freed);
                 left -= 1;
             }
@@ -440,7 +441,7 @@ mod tests {
             |keyspace, _| {
                 keyspace.set_deadline(0, b"list", Some(Stamp(49)), NOW);
                 keyspace.advance(NOW);
-                assert_eq!(keyspace.reclaim(1), 1, "the key alone");
+                assert_eq!(keyspace.reclaim(1, |_, _| {}), 1, "the key alone");
             },
         ];
         for way in ways {
@@ -461,7 +462,7 @@ mod tests {
             keyspace.set_deadline(0, &[key], Some(Stamp(60)), NOW);
         }
         keyspace.advance(Stamp(70));
-        let mut freed = keyspace.reclaim(1000);
+        let mut freed = keyspace.reclaim(1000, |_, _| {});
         assert!(freed < 2_000 && keyspace.database(0).keys() == 0, "{freed} at once");
         while !keyspace.rubbish.is_empty() {
             freed += keyspace.sweep();

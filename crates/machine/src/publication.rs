@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::notification::{Classes, Event};
 use crate::reply::Reply;
 
 /// Two worlds of channels that do not hear each other.
@@ -45,6 +46,11 @@ impl Publication {
 /// answers an error.
 pub const PUBLISHED_BYTES_MAX: usize = 32 << 20;
 
+/// The most that one operation may send by itself to tell what became of keys, in bytes of [`Publication::bytes`]: of some
+/// 50,000 changes. A command does not fail because somebody wants to hear of it, so that all further ones are left out,
+/// on every node alike, and PUBLISH has its own bound.
+pub const NOTIFIED_BYTES_MAX: usize = 16 << 20;
+
 /// The longest name of a channel, and the longest pattern: to match them takes time in proportion to the product of
 /// both lengths, for each pattern that anybody listens to.
 pub const CHANNEL_BYTES_MAX: usize = 1 << 10;
@@ -53,34 +59,70 @@ pub const CHANNEL_BYTES_MAX: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Publications {
     all: Vec<Publication>,
-    bytes: usize,
+    /// Of what PUBLISH has sent.
+    published_bytes: usize,
+    /// Of notifications, and of the first one that was left out.
+    notified_bytes: usize,
+}
+
+/// What to go back to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    len: usize,
+    published_bytes: usize,
+    notified_bytes: usize,
 }
 
 impl Publications {
     /// Adds a message, or answers that there are too many.
     pub(crate) fn add(&mut self, publication: Publication) -> Result<(), Reply> {
         let bytes = publication.bytes();
-        if self.bytes + bytes > PUBLISHED_BYTES_MAX {
+        if self.published_bytes + bytes > PUBLISHED_BYTES_MAX {
             return Err(Reply::error("ERR one script or transaction cannot publish more than 32 MiB"));
         }
-        self.bytes += bytes;
+        self.published_bytes += bytes;
         self.all.push(publication);
         Ok(())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// Tells the channels that are to be told what became of a key. To nobody's channel goes a message that would have
+    /// too long a name: a key of more than about a thousand bytes is told of by event only.
+    pub(crate) fn notify(&mut self, classes: Classes, db: usize, event: Event, key: &[u8]) {
+        if classes.by_key() {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.add_notification(channel.into(), Bytes::from_static(event.name.as_bytes()));
+        }
+        if classes.by_event() {
+            let channel = format!("__keyevent@{db}__:{}", event.name);
+            self.add_notification(channel.into(), Bytes::copy_from_slice(key));
+        }
     }
 
-    /// Takes back all but the first `len`.
-    pub(crate) fn truncate(&mut self, len: usize) {
-        self.all.truncate(len);
-        self.bytes = self.all.iter().map(Publication::bytes).sum();
+    fn add_notification(&mut self, channel: Bytes, message: Bytes) {
+        let publication = Publication { kind: ChannelKind::Ordinary, channel, message };
+        if publication.channel.len() > CHANNEL_BYTES_MAX || self.notified_bytes > NOTIFIED_BYTES_MAX {
+            return;
+        }
+        self.notified_bytes += publication.bytes();
+        if self.notified_bytes <= NOTIFIED_BYTES_MAX {
+            self.all.push(publication);
+        }
+    }
+
+    /// Where [`Publications::take_back`] goes back to.
+    pub(crate) fn mark(&self) -> Mark {
+        let Self { all, published_bytes, notified_bytes } = self;
+        Mark { len: all.len(), published_bytes: *published_bytes, notified_bytes: *notified_bytes }
+    }
+
+    /// Takes back all that came after a mark.
+    pub(crate) fn take_back(&mut self, to: Mark) {
+        self.all.truncate(to.len);
+        (self.published_bytes, self.notified_bytes) = (to.published_bytes, to.notified_bytes);
     }
 
     pub(crate) fn take(&mut self) -> Vec<Publication> {
-        self.bytes = 0;
-        std::mem::take(&mut self.all)
+        std::mem::take(self).all
     }
 }
 
@@ -100,9 +142,42 @@ mod tests {
         let fits = PUBLISHED_BYTES_MAX - message(0).bytes();
         assert!(Publications::default().add(message(fits + 1)).is_err());
         let mut publications = Publications::default();
+        let before = publications.mark();
         assert!(publications.add(message(fits)).is_ok());
         assert!(publications.add(message(0)).is_err());
-        publications.truncate(0);
+        publications.take_back(before);
         assert!(publications.add(message(fits)).is_ok());
+    }
+
+    /// A small message behind a large one that was left out is left out, too: who hears of a later event has heard of
+    /// the earlier ones.
+    #[test]
+    fn notifications_beyond_their_bound_are_left_out_with_all_further_ones() {
+        let classes = Classes::parse(b"E$").expect("letters");
+        let mut publications = Publications::default();
+        let notify = |publications: &mut Publications, bytes: usize| {
+            publications.notify(classes, 0, Event::SET, &vec![b'k'; bytes]);
+            publications.all.len()
+        };
+        let before = publications.mark();
+        assert_eq!(notify(&mut publications, NOTIFIED_BYTES_MAX / 2), 1);
+        assert_eq!(notify(&mut publications, NOTIFIED_BYTES_MAX / 2), 1);
+        assert_eq!(notify(&mut publications, 1), 1);
+        let message = Publication {
+            kind: ChannelKind::Ordinary,
+            channel: Bytes::from_static(b"channel"),
+            message: Bytes::from_static(b"message"),
+        };
+        assert!(publications.add(message).is_ok(), "PUBLISH has a bound of its own");
+        publications.take_back(before);
+        assert_eq!(notify(&mut publications, 1), 1);
+    }
+
+    #[test]
+    fn a_key_with_a_long_name_is_told_of_by_event_only() {
+        let mut publications = Publications::default();
+        publications.notify(Classes::EVERYTHING, 0, Event::DEL, &[b'k'; CHANNEL_BYTES_MAX]);
+        let channels: Vec<_> = publications.take().into_iter().map(|sent| sent.channel).collect();
+        assert_eq!(channels, ["__keyevent@0__:del"]);
     }
 }

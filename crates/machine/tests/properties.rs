@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use quorate_machine::settings::setting;
 use quorate_machine::{
-    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Refusal, Reply, SessionId, Spec, all,
+    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Publication, Refusal, Reply,
+    SessionId, Spec, all,
 };
 use support::{Driver, SESSION, args};
 
@@ -112,6 +114,21 @@ fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
         outcomes.extend(applied.into_iter().map(|applied| applied.outcome));
     }
     outcomes
+}
+
+/// Applies a history, and answers all that subscribers are told.
+fn told(machine: &mut Machine, steps: &[Step]) -> Vec<Publication> {
+    let mut told = Vec::new();
+    for step in steps {
+        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let (index, stamp) = (machine.applied() + 1, machine.stamp() + step.ms);
+        machine.begin(index, stamp, Some(&payload)).expect("the entry is well-formed");
+        told.extend(machine.take_publications());
+        while machine.apply_next().is_some() {
+            told.extend(machine.take_publications());
+        }
+    }
+    told
 }
 
 /// Applies a history one operation at a time, with reads before, between and behind them.
@@ -262,6 +279,18 @@ proptest! {
         prop_assert_eq!(old.hash(), hash);
     }
 
+    /// Subscribers hear the same at whichever node, also at one that has not seen how things came to be.
+    #[test]
+    fn a_restored_machine_tells_what_the_original_tells(before in steps(), after in steps(), cut in 1..200usize) {
+        let everything = setting(b"notify-keyspace-events").expect("a replicated setting").max;
+        let limits = Limits { notified_events: everything, reclaim_keys_max: 1, ..Limits::default() };
+        let mut original = Machine::new(limits);
+        apply(&mut original, &before);
+        let mut copy = restored(&original, cut);
+        prop_assert_eq!(told(&mut original, &after), told(&mut copy, &after));
+        prop_assert_eq!(original.hash(), copy.hash());
+    }
+
     /// By name among members of different scores, what is found is left open, but not that it is the same everywhere. It
     /// depended on the shape of the tree: a machine that was restored had another one and removed other members.
     #[test]
@@ -272,7 +301,7 @@ proptest! {
         let add: Vec<String> = ["ZADD", "z"].map(str::to_owned).into_iter().chain(pairs).collect();
         let mut live = Driver::new();
         live.command(0, &args(&add));
-        let mut other = Driver { machine: restored(&live.machine, 1000), stamp_ms: live.stamp_ms, served: Vec::new() };
+        let mut other = Driver { machine: restored(&live.machine, 1000), stamp_ms: live.stamp_ms, served: Vec::new(), published: Vec::new() };
         for (from, to) in (0..100).step_by(7).flat_map(|from| (from..=100).step_by(9).map(move |to| (from, to))) {
             let range = args(&["ZRANGEBYLEX", "z", &format!("[{from:02}"), &format!("({to:02}")]);
             prop_assert_eq!(live.command(0, &range), other.command(0, &range), "from {} to {}", from, to);
@@ -657,7 +686,8 @@ fn a_script_costs_the_same_on_a_restored_machine() {
             driver.command(db, &args(&["DEL", "k"]));
         }
         let machine = restored(&driver.machine, 1 << 16);
-        let mut other = Driver { machine, stamp_ms: driver.stamp_ms, served: Vec::new() };
+        let mut other =
+            Driver { machine, stamp_ms: driver.stamp_ms, served: Vec::new(), published: Vec::new() };
         let eval = args(&["EVAL", &body, "0"]);
         assert_eq!(driver.command(0, &eval), other.command(0, &eval), "{body}");
         assert_eq!(driver.machine.hash(), other.machine.hash(), "{body}");

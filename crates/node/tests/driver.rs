@@ -379,6 +379,20 @@ fn every_node_tells_each_message_once_and_in_the_order_of_the_log() {
     }
 }
 
+/// Time alone makes a key expire: the entry that says so carries no operation, and tells subscribers all the same.
+#[test]
+fn every_node_tells_once_that_a_key_has_expired() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![write("config set notify-keyspace-events Ex")]);
+    cluster.ask(follower, 2, vec![write("set k v px 50")]);
+    cluster.pass(Duration::from_secs(3));
+    for (id, node) in &cluster.nodes {
+        let told: Vec<_> = node.published.iter().map(|sent| (&sent.channel[..], &sent.message[..])).collect();
+        assert_eq!(told, [(&b"__keyevent@0__:expired"[..], &b"k"[..])], "at node {id}");
+    }
+}
+
 /// The places of those who wait are replicated: whoever came first is served first, at whichever node, also by the next
 /// leader.
 #[test]

@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quorate_machine::{ChannelKind, PUBLISHED_BYTES_MAX, Publication, glob};
+use quorate_machine::{ChannelKind, NOTIFIED_BYTES_MAX, PUBLISHED_BYTES_MAX, Publication, glob};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
 const BACKLOG_BYTES_MAX: usize = 128 << 20;
 
 // One operation alone must not cut everybody off.
-const _: () = assert!(PUBLISHED_BYTES_MAX * 4 <= BACKLOG_BYTES_MAX);
+const _: () = assert!((PUBLISHED_BYTES_MAX + NOTIFIED_BYTES_MAX) * 2 <= BACKLOG_BYTES_MAX);
 
 /// What a message takes in memory beside its encoding.
 const MESSAGE_BYTES: usize = 256;

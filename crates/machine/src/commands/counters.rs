@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::float::Extended;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 
 const fn counter(name: &'static str, arity: i32, run: Run) -> Spec {
@@ -52,6 +53,7 @@ fn add(context: &mut Context<'_>, key: &[u8], increment: i64) -> Result<Reply, R
     let overflow = Reply::error("ERR increment or decrement would overflow");
     let sum = present.checked_add(increment).ok_or(overflow)?;
     context.set(key, &integer::format(sum), context.deadline(key));
+    context.notify(Event::INCRBY, key);
     Ok(Reply::Integer(sum))
 }
 
@@ -67,6 +69,7 @@ fn incrbyfloat(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply
     }
     let sum = Bytes::from(present.add(number(&args[2])?).ok_or(overflow)?.format());
     context.set(&args[1], &sum, context.deadline(&args[1]));
+    context.notify(Event::INCRBYFLOAT, &args[1]);
     Ok(Reply::Bulk(sum))
 }
 

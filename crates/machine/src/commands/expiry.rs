@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::identifiers::Stamp;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 
 const fn change(name: &'static str, run: Run) -> Spec {
@@ -105,6 +106,8 @@ impl Unit {
 pub(super) enum Expiry {
     Never,
     At(Stamp),
+    /// As long as it had before.
+    Kept(Stamp),
     /// It is over already.
     Past,
 }
@@ -138,11 +141,15 @@ impl Expiry {
         match self {
             Self::Never => {
                 context.set_deadline(key, None);
+                context.notify(Event::PERSIST, key);
             }
-            Self::At(deadline) => {
+            Self::At(deadline) | Self::Kept(deadline) => {
                 context.set_deadline(key, Some(deadline));
+                context.notify(Event::EXPIRE, key);
             }
-            Self::Past => drop(context.remove(key)),
+            Self::Past => {
+                context.delete(key);
+            }
         }
     }
 }
@@ -190,12 +197,12 @@ impl Conditions {
         let later = match (asked, present) {
             (_, None) | (Expiry::Past, Some(_)) => false,
             (Expiry::Never, Some(_)) => true,
-            (Expiry::At(asked), Some(present)) => asked > present,
+            (Expiry::At(asked) | Expiry::Kept(asked), Some(present)) => asked > present,
         };
         let earlier = match (asked, present) {
             (Expiry::Never, _) => false,
-            (Expiry::Past | Expiry::At(_), None) | (Expiry::Past, Some(_)) => true,
-            (Expiry::At(asked), Some(present)) => asked < present,
+            (Expiry::Past | Expiry::At(_) | Expiry::Kept(_), None) | (Expiry::Past, Some(_)) => true,
+            (Expiry::At(asked) | Expiry::Kept(asked), Some(present)) => asked < present,
         };
         (!self.absent || present.is_none())
             && (!self.present || present.is_some())
@@ -274,7 +281,7 @@ fn pexpiretime(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply
 fn persist(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let expires = context.deadline(&args[1]).is_some();
     if expires {
-        context.set_deadline(&args[1], None);
+        Expiry::Never.put_on(context, &args[1]);
     }
     Ok(Reply::flag(expires))
 }

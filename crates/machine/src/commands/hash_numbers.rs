@@ -8,6 +8,7 @@ use crate::command::Spec;
 use crate::context::Context;
 use crate::float::Extended;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::Hash;
 
@@ -36,7 +37,7 @@ fn hincrby(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let present = present.ok_or(Reply::error("ERR hash value is not an integer"))?;
     let overflow = Reply::error("ERR increment or decrement would overflow");
     let sum = present.checked_add(increment).ok_or(overflow)?;
-    put(context, &args[1], &[[args[2].clone(), integer::format(sum)]])?;
+    put(context, &args[1], &[[args[2].clone(), integer::format(sum)]], Event::HINCRBY)?;
     Ok(Reply::Integer(sum))
 }
 
@@ -52,6 +53,6 @@ fn hincrbyfloat(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Repl
     }
     let present = Extended::parse(present).ok_or(Reply::error("ERR hash value is not a float"))?;
     let sum = Bytes::from(present.add(increment).ok_or(overflow)?.format());
-    put(context, &args[1], &[[args[2].clone(), sum.clone()]])?;
+    put(context, &args[1], &[[args[2].clone(), sum.clone()]], Event::HINCRBYFLOAT)?;
     Ok(Reply::Bulk(sum))
 }

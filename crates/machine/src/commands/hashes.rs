@@ -9,6 +9,7 @@ use super::scan;
 use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::Hash;
 use crate::work;
@@ -92,11 +93,11 @@ fn bulk(bytes: &Bytes) -> Reply {
 }
 
 fn hset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    Ok(Reply::count(put(context, &args[1], pairs(&args[2..], "hset")?)?))
+    Ok(Reply::count(put(context, &args[1], pairs(&args[2..], "hset")?, Event::HSET)?))
 }
 
 fn hmset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    put(context, &args[1], pairs(&args[2..], "hmset")?)?;
+    put(context, &args[1], pairs(&args[2..], "hmset")?, Event::HSET)?;
     Ok(Reply::ok())
 }
 
@@ -104,7 +105,7 @@ fn hsetnx(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if context.collection::<Hash>(&args[1])?.is_some_and(|hash| hash.fields().contains(&args[2])) {
         return Ok(Reply::Integer(0));
     }
-    Ok(Reply::count(put(context, &args[1], pairs(&args[2..], "hsetnx")?)?))
+    Ok(Reply::count(put(context, &args[1], pairs(&args[2..], "hsetnx")?, Event::HSET)?))
 }
 
 fn pairs<'a>(args: &'a [Bytes], name: &str) -> Result<&'a [[Bytes; 2]], Reply> {
@@ -116,7 +117,12 @@ fn pairs<'a>(args: &'a [Bytes], name: &str) -> Result<&'a [[Bytes; 2]], Reply> {
 
 /// Sets fields once all of them are allowed, and answers how many are new. A field that is named twice counts twice
 /// against the limits.
-pub(super) fn put(context: &mut Context<'_>, key: &[u8], pairs: &[[Bytes; 2]]) -> Result<usize, Reply> {
+pub(super) fn put(
+    context: &mut Context<'_>,
+    key: &[u8],
+    pairs: &[[Bytes; 2]],
+    event: Event,
+) -> Result<usize, Reply> {
     let hash = context.collection::<Hash>(key)?;
     let growth = |[field, value]: &[Bytes; 2]| match hash.and_then(|hash| hash.get(field)) {
         None => Hash::field_bytes(field, value),
@@ -126,7 +132,9 @@ pub(super) fn put(context: &mut Context<'_>, key: &[u8], pairs: &[[Bytes; 2]]) -
     context.check_growth(key, pairs.iter().map(growth).sum())?;
     context.spent.copied_bytes += pairs.iter().flatten().map(|part| part.len() as u64).sum::<u64>();
     let set = |hash: &mut Hash| pairs.iter().filter(|[field, value]| hash.insert(field, value)).count();
-    Ok(context.edit(key, pairs.len(), set))
+    let new = context.edit(key, pairs.len(), set);
+    context.notify(event, key);
+    Ok(new)
 }
 
 fn hget(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -172,7 +180,9 @@ fn hdel(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     // A field that was named twice is removed once.
     let remove = |hash: &mut Hash| fields.iter().filter(|field| hash.remove(field).is_some()).count();
-    Ok(Reply::count(context.edit(&args[1], fields.len(), remove)))
+    let removed = context.edit(&args[1], fields.len(), remove);
+    context.notify_loss(Event::HDEL, &args[1]);
+    Ok(Reply::count(removed))
 }
 
 fn hexists(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

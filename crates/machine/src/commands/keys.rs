@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
+use crate::database::Slot;
 use crate::flags::Flags;
+use crate::notification::Event;
 use crate::reply::Reply;
 
 const fn look(name: &'static str, arity: i32, run: Run) -> Spec {
@@ -64,7 +66,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
 ];
 
 fn del(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    Ok(Reply::count(args[1..].iter().filter(|key| context.remove(key).is_some()).count()))
+    Ok(Reply::count(args[1..].iter().filter(|key| context.delete(key)).count()))
 }
 
 fn delex(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -81,7 +83,7 @@ fn delex(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let value = context.string(key)?;
     let deletes = value.is_some_and(|value| (value == expected) == deletes_equal);
     if deletes {
-        context.remove(key);
+        context.delete(key);
     }
     Ok(Reply::flag(deletes))
 }
@@ -111,13 +113,23 @@ fn copy(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if db == context.db && source == destination {
         return Err(Reply::error("ERR source and destination objects are the same"));
     }
+    context.notify_missing([source]);
     let Some(slot) = context.get(source).cloned() else { return Ok(Reply::Integer(0)) };
     if context.state.keyspace.get(db, destination, context.now).is_some() && !replaces {
         return Ok(Reply::Integer(0));
     }
-    context.writable();
-    context.state.keyspace.create(db, destination, slot.value, slot.deadline);
+    put(context, db, destination, slot);
+    context.notify_in(db, Event::COPY_TO, destination);
     Ok(Reply::Integer(1))
+}
+
+/// Puts what another key has. As in Redis, the key is new, whether it replaces another or not.
+fn put(context: &mut Context<'_>, db: usize, key: &[u8], slot: Slot) {
+    let replaces = context.state.keyspace.get(db, key, context.now).is_some();
+    context.create(db, key, slot.value, slot.deadline);
+    if replaces {
+        context.notify_in(db, Event::NEW, key);
+    }
 }
 
 fn rename(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -141,7 +153,9 @@ fn move_key(context: &mut Context<'_>, from: &[u8], to: &[u8], replaces: bool) -
         return Ok(false);
     }
     if let Some(slot) = context.remove(from) {
-        context.state.keyspace.create(context.db, to, slot.value, slot.deadline);
+        put(context, context.db, to, slot);
+        context.notify(Event::RENAME_FROM, from);
+        context.notify(Event::RENAME_TO, to);
     }
     Ok(true)
 }

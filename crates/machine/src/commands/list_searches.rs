@@ -7,6 +7,7 @@ use crate::command::{Group, KeySpec, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::List;
 use crate::work;
@@ -152,10 +153,12 @@ fn linsert(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some(found) = search(context, key, &first)? else { return Ok(Reply::Integer(0)) };
     let Some(place) = found.first() else { return Ok(Reply::Integer(-1)) };
     admit(context, key, std::slice::from_ref(element), List::element_bytes(element))?;
-    Ok(context.edit(key, 1, |list: &mut List| {
+    let len = context.edit(key, 1, |list: &mut List| {
         list.insert(place + behind, element);
-        Reply::count(list.len())
-    }))
+        list.len()
+    });
+    context.notify(Event::LINSERT, key);
+    Ok(Reply::count(len))
 }
 
 /// How many elements LREM removes at the most.
@@ -174,6 +177,7 @@ fn lrem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if !found.is_empty() {
         let remove = |list: &mut List| found.iter().for_each(|place| drop(list.remove(*place)));
         context.edit(&args[1], found.len(), remove);
+        context.notify_loss(Event::LREM, &args[1]);
     }
     Ok(Reply::count(found.len()))
 }

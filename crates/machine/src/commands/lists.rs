@@ -8,6 +8,7 @@ use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::script::WORK_BYTES;
 use crate::value::List;
@@ -127,6 +128,20 @@ fn take(list: &mut List, end: End) -> Bytes {
     }
 }
 
+const fn pushed_at(end: End) -> Event {
+    match end {
+        End::First => Event::LPUSH,
+        End::Last => Event::RPUSH,
+    }
+}
+
+const fn popped_at(end: End) -> Event {
+    match end {
+        End::First => Event::LPOP,
+        End::Last => Event::RPOP,
+    }
+}
+
 /// Puts elements, one after the other, at an end of the list at a key, or of a new one. Answers its length.
 pub(super) fn push(
     context: &mut Context<'_>,
@@ -137,10 +152,12 @@ pub(super) fn push(
     context.collection::<List>(key)?;
     let growth = elements.iter().map(|element| List::element_bytes(element)).sum();
     admit(context, key, elements, growth)?;
-    Ok(context.edit(key, elements.len(), |list: &mut List| {
+    let len = context.edit(key, elements.len(), |list: &mut List| {
         elements.iter().for_each(|element| put(list, end, element));
         list.len()
-    }))
+    });
+    context.notify(pushed_at(end), key);
+    Ok(len)
 }
 
 fn lpush(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -185,6 +202,9 @@ pub(super) fn pop(
         context.remove(key);
     } else if count > 0 {
         context.edit(key, count, |list: &mut List| (0..count).for_each(|_| drop(take(list, end))));
+    }
+    if count > 0 {
+        context.notify_loss(popped_at(end), key);
     }
     Ok(Some(taken))
 }
@@ -281,6 +301,8 @@ pub(super) fn transfer(
         context.edit(source, 1, |list: &mut List| take(list, from));
         context.edit(destination, 1, |list: &mut List| put(list, to, &element));
     }
+    context.notify(pushed_at(to), destination);
+    context.notify_loss(popped_at(from), source);
     Ok(Some(element))
 }
 
@@ -326,6 +348,7 @@ fn lset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let growth = element.len().saturating_sub(list.get(place).map_or(0, Bytes::len));
     admit(context, key, std::slice::from_ref(element), growth)?;
     context.edit(key, 1, |list: &mut List| list.replace(place, element));
+    context.notify(Event::LSET, key);
     Ok(Reply::ok())
 }
 
@@ -354,5 +377,6 @@ fn ltrim(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         }
         context.edit(key, ltrim_changes(len, kept.len()), |list: &mut List| list.trim(kept));
     }
+    context.notify_loss(Event::LTRIM, key);
     Ok(Reply::ok())
 }

@@ -10,6 +10,7 @@ use crate::commands::help;
 use crate::context::{Access, Caller, Context, execute};
 use crate::flags::Flags;
 use crate::integer;
+use crate::publication::Mark;
 use crate::reply::Reply;
 use crate::script::{self, Budgets, Host, Invocation};
 use crate::script_cache::{ScriptSha, script_sha};
@@ -140,7 +141,7 @@ fn run(context: &mut Context<'_>, invocation: &Invocation<'_>, access: Access) -
     let mut running = Running {
         db: context.db,
         draws: context.draws,
-        published: 0,
+        published: Mark::default(),
         spent_before: context.spent,
         spent: 0,
         context,
@@ -155,7 +156,7 @@ struct Running<'c, 'a> {
     context: &'c mut Context<'a>,
     db: usize,
     draws: u64,
-    published: usize,
+    published: Mark,
     spent_before: Spent,
     /// What the last command did cost.
     spent: u64,
@@ -183,7 +184,7 @@ impl Host for Running<'_, '_> {
 
     fn checkpoint(&mut self) {
         (self.db, self.draws) = (self.context.db, self.context.draws);
-        self.published = self.context.state.publications.len();
+        self.published = self.context.state.publications.mark();
         self.spent_before = self.context.spent;
         if self.context.access == Access::Write {
             self.context.state.keyspace.checkpoint();
@@ -198,7 +199,7 @@ impl Host for Running<'_, '_> {
 
     fn rollback(&mut self) {
         (self.context.db, self.context.draws) = (self.db, self.draws);
-        self.context.state.publications.truncate(self.published);
+        self.context.state.publications.take_back(self.published);
         // Whether there was a run that is taken back differs between replicas, and a transaction pays for what counts.
         self.context.spent = self.spent_before;
         if self.context.access == Access::Write {

@@ -10,8 +10,9 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::glob;
 use crate::integer;
+use crate::notification::Classes;
 use crate::reply::Reply;
-use crate::settings::{SETTINGS, Setting, setting};
+use crate::settings::{Form, SETTINGS, Setting, setting};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 
@@ -87,7 +88,7 @@ fn config_get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply>
         args[2..].iter().any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name))
     };
     let show = |setting: &Setting| {
-        let value = setting.get(&context.state.settings).to_string();
+        let value = setting.text(setting.get(&context.state.settings));
         (Reply::bulk(setting.name), Reply::Bulk(Bytes::from(value)))
     };
     Ok(Reply::Map(SETTINGS.iter().filter(matches).map(show).collect()))
@@ -125,11 +126,16 @@ fn config_set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply>
 }
 
 fn parse_value(setting: &Setting, text: &[u8]) -> Result<u64, String> {
-    let value = if setting.is_memory {
-        parse_memory(text).ok_or("argument must be a memory value")?
-    } else {
-        let value = integer::parse(text).ok_or("argument couldn't be parsed into an integer")?;
-        u64::try_from(value).unwrap_or(0)
+    let value = match setting.form {
+        Form::Memory => parse_memory(text).ok_or("argument must be a memory value")?,
+        Form::Number => {
+            let value = integer::parse(text).ok_or("argument couldn't be parsed into an integer")?;
+            u64::try_from(value).unwrap_or(0)
+        }
+        Form::Events => {
+            let classes = Classes::parse(text);
+            classes.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?.0
+        }
     };
     if (setting.min..=setting.max).contains(&value) {
         Ok(value)

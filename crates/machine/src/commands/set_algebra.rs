@@ -14,6 +14,7 @@ use crate::command::{Group, KeySpec, Price, Run, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::script::WORK_BYTES;
 use crate::value::Set;
@@ -93,6 +94,17 @@ enum Operation {
     Intersection,
     Union,
     Difference,
+}
+
+impl Operation {
+    /// What is told of the key at which its result is stored.
+    const fn stored(self) -> Event {
+        match self {
+            Self::Intersection => Event::SINTERSTORE,
+            Self::Union => Event::SUNIONSTORE,
+            Self::Difference => Event::SDIFFSTORE,
+        }
+    }
 }
 
 /// The sets of an operation, in the order in which it takes the fewest steps.
@@ -224,7 +236,8 @@ fn answer(context: &mut Context<'_>, operation: Operation, args: &[Bytes]) -> Re
 fn store(context: &mut Context<'_>, operation: Operation, args: &[Bytes]) -> Result<Reply, Reply> {
     let result = combine(context, operation, &args[2..])?;
     let len = result.len();
-    context.replace(&args[1], result)?;
+    context.notify_missing(&args[2..]);
+    context.replace(&args[1], result, operation.stored())?;
     Ok(Reply::count(len))
 }
 

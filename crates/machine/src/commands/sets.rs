@@ -10,6 +10,7 @@ use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::{Entry, Set};
 use crate::work;
@@ -101,7 +102,9 @@ fn sadd(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     context.spent.copied_bytes += members.iter().map(|member| member.len() as u64).sum::<u64>();
     // A member that was named twice is added once, though it counted twice against the limits.
     let add = |set: &mut Set| members.iter().filter(|member| set.insert(member, ()).is_none()).count();
-    Ok(Reply::count(context.edit(&args[1], members.len(), add)))
+    let added = context.edit(&args[1], members.len(), add);
+    context.notify(Event::SADD, &args[1]);
+    Ok(Reply::count(added))
 }
 
 fn srem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -111,7 +114,9 @@ fn srem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         return Ok(Reply::Integer(0));
     }
     let remove = |set: &mut Set| members.iter().filter(|member| set.remove(member).is_some()).count();
-    Ok(Reply::count(context.edit(&args[1], members.len(), remove)))
+    let removed = context.edit(&args[1], members.len(), remove);
+    context.notify_loss(Event::SREM, &args[1]);
+    Ok(Reply::count(removed))
 }
 
 fn sismember(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -151,6 +156,7 @@ fn spop(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         // From the last one on, so that the places of the others stay what they are.
         let take = |set: &mut Set| places.iter().rev().map(|place| set.remove_at(*place).0).collect();
         popped = context.edit(&args[1], places.len(), take);
+        context.notify_loss(Event::SPOP, &args[1]);
     }
     let mut popped = popped.into_iter().map(Reply::Bulk);
     Ok(match count {
@@ -186,9 +192,13 @@ fn smove(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     if is_new {
         context.check_growth(destination, Set::entry_bytes(member))?;
-        context.edit(destination, 1, |set: &mut Set| set.insert(member, ()));
     }
     context.edit(source, 1, |set: &mut Set| set.remove(member));
+    context.notify_loss(Event::SREM, source);
+    if is_new {
+        context.edit(destination, 1, |set: &mut Set| set.insert(member, ()));
+        context.notify(Event::SADD, destination);
+    }
     Ok(Reply::Integer(1))
 }
 

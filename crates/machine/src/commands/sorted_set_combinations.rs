@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::double;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::script::WORK_BYTES;
 use crate::value::{Score, Set, SortedSet, Value};
@@ -79,6 +80,15 @@ impl SetOperation {
             b"ZUNION" | b"ZUNIONSTORE" => Self::Union,
             b"ZDIFF" | b"ZDIFFSTORE" => Self::Difference,
             _ => Self::Intersection,
+        }
+    }
+
+    /// What is told of the key at which its result is stored.
+    const fn stored(self) -> Event {
+        match self {
+            Self::Union => Event::ZUNIONSTORE,
+            Self::Intersection => Event::ZINTERSTORE,
+            Self::Difference => Event::ZDIFFSTORE,
         }
     }
 }
@@ -312,7 +322,9 @@ fn combined(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 fn stored(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let combination = Combination::parse(context, &args[0], &args[2..], true)?;
     pay(context, combination.operation, &combination.sources)?;
-    store(context, &args[1], combination.run())
+    let read = KeySpec::Counted { count_at: 2 }.keys(args);
+    context.notify_missing(read.iter().flatten());
+    store(context, &args[1], combination.run(), combination.operation.stored())
 }
 
 fn zintercard(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::double;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::SortedSet;
 use crate::work;
@@ -59,11 +60,13 @@ pub(super) fn pop(
 ) -> Result<Option<Vec<(Reply, Reply)>>, Reply> {
     let Some(set) = context.collection::<SortedSet>(key)? else { return Ok(None) };
     let (len, count) = (set.len(), count.min(set.len()));
-    let (ranks, taken) = match end {
-        End::First => (0..count, set.range(0, count).map(pair).collect()),
-        End::Last => (len - count..len, set.range(len - count, len).rev().map(pair).collect()),
+    let (ranks, taken, event) = match end {
+        End::First => (0..count, set.range(0, count).map(pair).collect(), Event::ZPOPMIN),
+        End::Last => {
+            (len - count..len, set.range(len - count, len).rev().map(pair).collect(), Event::ZPOPMAX)
+        }
     };
-    remove_ranks(context, key, ranks);
+    remove_ranks(context, key, ranks, event);
     Ok(Some(taken))
 }
 

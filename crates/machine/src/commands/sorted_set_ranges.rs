@@ -14,6 +14,7 @@ use crate::command::{KeySpec, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::{Ranked, Score, SortedSet};
 use crate::work;
@@ -332,12 +333,13 @@ fn part(context: &Context<'_>, set: &SortedSet, ranks: &Range<usize>) -> Result<
 fn zrangestore(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let query = Query::parse(&args[0], &args[3..])?;
     let Some(set) = context.collection::<SortedSet>(&args[2])? else {
-        return store(context, &args[1], SortedSet::default());
+        context.notify_missing([&args[2]]);
+        return store(context, &args[1], SortedSet::default(), Event::ZRANGESTORE);
     };
     let ranks = query.ranks(set);
     let (cost, part) = (cost_of_part(set.len(), ranks.len()), part(context, set, &ranks));
     context.spent.visited += cost;
-    store(context, &args[1], part?)
+    store(context, &args[1], part?, Event::ZRANGESTORE)
 }
 
 /// How many members there are in an interval.
@@ -356,16 +358,20 @@ fn zlexcount(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> 
 }
 
 /// Removes the members of a range of ranks from the sorted set at a key.
-pub(super) fn remove_ranks(context: &mut Context<'_>, key: &[u8], ranks: Range<usize>) {
+pub(super) fn remove_ranks(context: &mut Context<'_>, key: &[u8], ranks: Range<usize>, event: Event) {
+    if ranks.is_empty() {
+        return;
+    }
     let len = len(context, key);
     if ranks.len() == len {
         context.spent.visited += len as u64;
         context.remove(key);
-    } else if !ranks.is_empty() {
+    } else {
         context.edit(key, ranks.len(), |set: &mut SortedSet| {
             ranks.rev().for_each(|rank| drop(set.take(rank)));
         });
     }
+    context.notify_loss(event, key);
 }
 
 fn price_of_removal(context: &Context<'_>, args: &[Bytes]) -> u64 {
@@ -384,7 +390,12 @@ fn remove_range(context: &mut Context<'_>, args: &[Bytes], by: By) -> Result<Rep
     let Some(set) = context.collection::<SortedSet>(&args[1])? else { return Ok(Reply::Integer(0)) };
     let ranks = interval.ranks(set);
     let removed = ranks.len();
-    remove_ranks(context, &args[1], ranks);
+    let event = match by {
+        By::Rank => Event::ZREMRANGEBYRANK,
+        By::Score => Event::ZREMRANGEBYSCORE,
+        By::Name => Event::ZREMRANGEBYLEX,
+    };
+    remove_ranks(context, &args[1], ranks, event);
     Ok(Reply::count(removed))
 }
 

@@ -7,8 +7,9 @@ use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
 use crate::double;
 use crate::flags::Flags;
+use crate::notification::Event;
 use crate::reply::Reply;
-use crate::value::{Collection, Score, SortedSet};
+use crate::value::{Score, SortedSet};
 use crate::work::{price_of_elements, price_of_pairs};
 
 pub(super) const fn read(name: &'static str, arity: i32, run: Run) -> Spec {
@@ -75,15 +76,14 @@ pub(super) fn score_reply(score: Score) -> Reply {
 
 /// Makes a sorted set the value of a key, whatever that held, and answers how many members it has. An empty one
 /// removes the key.
-pub(super) fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet) -> Result<Reply, Reply> {
+pub(super) fn store(
+    context: &mut Context<'_>,
+    key: &[u8],
+    set: SortedSet,
+    event: Event,
+) -> Result<Reply, Reply> {
     let len = set.len();
-    if set.is_empty() {
-        context.remove(key);
-    } else {
-        context.check_collection_bytes(set.bytes())?;
-        context.writable();
-        context.state.keyspace.create(context.db, key, set.into_value(), None);
-    }
+    context.replace(key, set, event)?;
     Ok(Reply::count(len))
 }
 
@@ -212,6 +212,7 @@ fn add(context: &mut Context<'_>, args: &[Bytes], increments: bool) -> Result<Re
         context.check_growth(key, survey.growth)?;
         context.spent.copied_bytes += pairs.iter().map(|(_, name)| name.len() as u64).sum::<u64>();
         (added, changed) = context.edit(key, pairs.len(), |set: &mut SortedSet| put(set, &addition, &pairs));
+        context.notify(if addition.increments { Event::ZINCR } else { Event::ZADD }, key);
     }
     Ok(if addition.increments {
         survey.decided.map_or(Reply::Null, score_reply)
@@ -236,7 +237,9 @@ fn zrem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         return Ok(Reply::Integer(0));
     }
     let remove = |set: &mut SortedSet| names.iter().filter(|name| set.remove(name).is_some()).count();
-    Ok(Reply::count(context.edit(key, present, remove)))
+    let removed = context.edit(key, present, remove);
+    context.notify_loss(Event::ZREM, key);
+    Ok(Reply::count(removed))
 }
 
 fn zcard(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

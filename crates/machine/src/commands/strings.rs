@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::identifiers::Stamp;
 use crate::integer;
+use crate::notification::Event;
 use crate::reply::Reply;
 
 const GROW: Flags = Flags::DENYOOM;
@@ -163,11 +164,14 @@ fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let options = SetOptions::parse(&args[3..])?;
     let expiry = match options.lifetime {
         Lifetime::Forever => Expiry::Never,
-        Lifetime::Keep => context.deadline(key).map_or(Expiry::Never, Expiry::At),
+        Lifetime::Keep => context.deadline(key).map_or(Expiry::Never, Expiry::Kept),
         Lifetime::Until(unit, time) => Expiry::parse(context, unit, time, "set")?,
     };
     let compares = matches!(options.condition, Condition::Equal(_));
     let former = if options.answers_former || compares { context.string(key)?.cloned() } else { None };
+    if options.answers_former {
+        context.notify_missing([key]);
+    }
     let allowed = match options.condition {
         Condition::Always => true,
         Condition::Absent => !context.exists(key),
@@ -188,11 +192,27 @@ fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 fn set_until(context: &mut Context<'_>, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Reply> {
     context.check_value_bytes(value.len())?;
     match expiry {
-        Expiry::Never => context.set(key, value, None),
-        Expiry::At(deadline) => context.set(key, value, Some(deadline)),
-        Expiry::Past => drop(context.remove(key)),
+        Expiry::Never => set_string(context, key, value, None),
+        Expiry::Kept(deadline) => set_string(context, key, value, Some(deadline)),
+        Expiry::At(deadline) => {
+            set_string(context, key, value, Some(deadline));
+            context.notify(Event::EXPIRE, key);
+        }
+        // To those who are told of events, the key was set for a moment.
+        Expiry::Past => {
+            context.announce(context.db, key);
+            context.remove(key);
+            for event in [Event::SET, Event::EXPIRE, Event::EXPIRED] {
+                context.notify(event, key);
+            }
+        }
     }
     Ok(())
+}
+
+fn set_string(context: &mut Context<'_>, key: &[u8], value: &[u8], deadline: Option<Stamp>) {
+    context.set(key, value, deadline);
+    context.notify(Event::SET, key);
 }
 
 fn setnx(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -217,13 +237,15 @@ fn psetex(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 
 fn getset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let former = bulk_or_null(context.string(&args[1])?);
+    context.notify_missing([&args[1]]);
     set_until(context, &args[1], &args[2], Expiry::Never)?;
     Ok(former)
 }
 
 fn getdel(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let former = bulk_or_null(context.string(&args[1])?);
-    context.remove(&args[1]);
+    context.notify_missing([&args[1]]);
+    context.delete(&args[1]);
     Ok(former)
 }
 
@@ -239,12 +261,14 @@ fn getex(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         [unit, time] => Change::Until(Unit::parse(unit).ok_or(Reply::syntax_error())?, time),
         _ => return Err(Reply::syntax_error()),
     };
-    let Some(value) = context.string(&args[1])?.cloned() else { return Ok(Reply::Null) };
+    let value = context.string(&args[1])?.cloned();
+    context.notify_missing([&args[1]]);
+    let Some(value) = value else { return Ok(Reply::Null) };
     match change {
         Change::None => {}
         Change::Persist => {
             if context.deadline(&args[1]).is_some() {
-                context.set_deadline(&args[1], None);
+                Expiry::Never.put_on(context, &args[1]);
             }
         }
         Change::Until(unit, time) => {
@@ -270,7 +294,7 @@ fn pairs<'a>(context: &Context<'_>, args: &'a [Bytes], name: &str) -> Result<&'a
 }
 
 fn mset(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    pairs(context, args, "mset")?.iter().for_each(|[key, value]| context.set(key, value, None));
+    pairs(context, args, "mset")?.iter().for_each(|[key, value]| set_string(context, key, value, None));
     Ok(Reply::ok())
 }
 
@@ -278,7 +302,7 @@ fn msetnx(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let pairs = pairs(context, args, "msetnx")?;
     let absent = pairs.iter().all(|[key, _]| !context.exists(key));
     if absent {
-        pairs.iter().for_each(|[key, value]| context.set(key, value, None));
+        pairs.iter().for_each(|[key, value]| set_string(context, key, value, None));
     }
     Ok(Reply::flag(absent))
 }
@@ -295,6 +319,7 @@ fn append(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let (mut value, deadline) = string_to_change(context, &args[1])?;
     value.extend_from_slice(&args[2]);
     context.set(&args[1], &value, deadline);
+    context.notify(Event::APPEND, &args[1]);
     Ok(Reply::count(value.len()))
 }
 
@@ -333,5 +358,6 @@ fn setrange(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     value.resize(length.max(end), 0);
     value[offset..end].copy_from_slice(patch);
     context.set(&args[1], &value, deadline);
+    context.notify(Event::SETRANGE, &args[1]);
     Ok(Reply::count(value.len()))
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quorate_machine::{
-    Applied, Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Reply, SessionId,
+    Applied, Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Publication, Reply,
+    SessionId,
 };
 
 /// Whose commands the tests send.
@@ -15,13 +16,19 @@ pub(crate) struct Driver {
     pub(crate) stamp_ms: u64,
     /// The replies to commands that have waited, with their sequences.
     pub(crate) served: Vec<(u64, Reply)>,
+    /// What the last entry has sent to subscribers.
+    pub(crate) published: Vec<Publication>,
 }
 
 impl Driver {
     /// A born cluster whose calendar shows one second after the first of 2020.
     pub(crate) fn new() -> Self {
-        let mut driver =
-            Self { machine: Machine::new(Limits::default()), stamp_ms: 1000, served: Vec::new() };
+        let mut driver = Self {
+            machine: Machine::new(Limits::default()),
+            stamp_ms: 1000,
+            served: Vec::new(),
+            published: Vec::new(),
+        };
         driver.unnumbered(Operation::Birth {
             cluster_id: 7,
             fence_base: 100,
@@ -33,8 +40,20 @@ impl Driver {
 
     pub(crate) fn apply(&mut self, groups: Vec<Group>) -> Vec<Applied> {
         let payload = Batch { version: MACHINE_VERSION, groups }.encode();
+        self.apply_payload(Some(&payload))
+    }
+
+    /// Applies an entry step by step, as a node does: each tells what it sends.
+    fn apply_payload(&mut self, payload: Option<&Bytes>) -> Vec<Applied> {
         let index = self.machine.applied() + 1;
-        self.machine.apply(index, self.stamp_ms, Some(&payload)).expect("the entry is well-formed")
+        self.machine.begin(index, self.stamp_ms, payload).expect("the entry is well-formed");
+        self.published = self.machine.take_publications();
+        let mut all = Vec::new();
+        while let Some(applied) = self.machine.apply_next() {
+            all.push(applied);
+            self.published.extend(self.machine.take_publications());
+        }
+        all
     }
 
     fn unnumbered(&mut self, operation: Operation) {
@@ -73,10 +92,7 @@ impl Driver {
     /// Lets time pass in the log.
     pub(crate) fn advance(&mut self, ms: u64) {
         self.stamp_ms += ms;
-        let index = self.machine.applied() + 1;
-        let applied =
-            self.machine.apply(index, self.stamp_ms, None).expect("a blank entry is always in order");
-        for Applied { sequence, outcome, .. } in applied {
+        for Applied { sequence, outcome, .. } in self.apply_payload(None) {
             let Outcome::Reply(reply) = outcome else { panic!("time gives nobody a reason to wait") };
             self.served.push((sequence, reply));
         }

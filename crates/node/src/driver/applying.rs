@@ -56,6 +56,7 @@ impl<E: Engine> Driver<E> {
             Payload::Membership(_) | Payload::Blank => None,
         };
         let begun = self.machine.begin(entry.index.0, entry.stamp.millis, payload);
+        self.out.publications.extend(self.machine.take_publications());
         if let Err(error) = &begun {
             self.die(format!("entry {due} could not be applied: {error}"));
         }

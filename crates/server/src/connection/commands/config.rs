@@ -20,7 +20,6 @@ const FIXED: &[(&str, &str)] = &[
     ("cluster-enabled", "no"),
     ("databases", "16"),
     ("maxmemory-policy", "noeviction"),
-    ("notify-keyspace-events", ""),
     ("requirepass", ""),
     ("save", ""),
     ("tcp-keepalive", "300"),
