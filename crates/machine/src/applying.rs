@@ -43,8 +43,6 @@ pub(crate) struct Entry {
     operations: IntoIter<Operation>,
     /// Commands that were run, those within transactions included.
     commands: u64,
-    /// Commands that are to wait no longer.
-    left: Vec<Arc<Waiter>>,
     /// Sessions whose commands are to wait no longer.
     abandoned: Vec<SessionId>,
 }
@@ -62,7 +60,6 @@ impl Entry {
             sequence: 0,
             operations: IntoIter::default(),
             commands: 0,
-            left: Vec::new(),
             abandoned: Vec::new(),
         }
     }
@@ -171,7 +168,7 @@ impl Machine {
     /// Answers one of those who wait, if there is one who need not any more.
     fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
         let waiting = &mut self.state.keyspace.waiting;
-        if let Some(waiter) = waiting.take_expired(self.state.stamp).or_else(|| entry.left.pop()) {
+        if let Some(waiter) = waiting.take_expired(self.state.stamp) {
             return Some(self.answer(&waiter, Reply::NullArray));
         }
         while let Some(session) = entry.abandoned.last() {
@@ -270,7 +267,8 @@ impl Machine {
             }
             Operation::Calendar { offset_ms } => self.state.calendar_offset_ms = *offset_ms,
             Operation::Leave { sequence } => {
-                entry.left.extend(self.state.keyspace.waiting.take(entry.session, *sequence));
+                let left = self.state.keyspace.waiting.take(entry.session, *sequence);
+                self.work += left.map_or(0, |waiter| work::of_end_of_wait(waiter.wait.keys.len()));
             }
             Operation::Abandon { session } => entry.abandoned.push(*session),
         }

@@ -94,8 +94,8 @@ pub enum Operation {
         /// Milliseconds.
         offset_ms: i64,
     },
-    /// The client of an earlier command of this session waits no longer: if the command does, it is answered as if its
-    /// time were up.
+    /// The client of an earlier command of this session is gone: if the command still waits, it does no more, and nobody
+    /// is answered.
     Leave {
         /// The command's number.
         sequence: u64,

@@ -38,8 +38,8 @@ What differs from Redis:
   transaction publishes 32 MiB at most.
 * A command that waits (`BLPOP` and its kin) answers an error that begins with `UNBLOCKED` when its node stops, or was
   out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
-  the log; should nobody lead for 15 s after its time-out, its connection closes. A client that closes its half of the
-  connection waits no longer, and is answered that it did in vain. Time-outs are decimal, at most 285 years.
+  the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
+  connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
 * Keyspace notifications (`notify-keyspace-events`) go to the subscribers of all nodes, as those of `PUBLISH` do, in the
   order of the log. A key is told to have `expired` once, when its memory is reclaimed (`quorate-reclaim-keys`) or a write
   meets it before; `FLUSHDB` and `FLUSHALL` tell of no key. `keymiss` is told by writes, and by reads within scripts and

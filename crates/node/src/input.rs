@@ -39,8 +39,8 @@ pub enum Input<M> {
         /// The connection.
         conn: ConnId,
     },
-    /// The client will send nothing more, and waits for nothing: what waits on its connection, now or later, is
-    /// answered as if its time were up. All else that it has sent is carried out and answered.
+    /// The client will send nothing more, and waits for nothing: when something waits on its connection, now or later,
+    /// it takes nothing, and the connection closes. What was sent before that is carried out and answered.
     GivesUp {
         /// The connection.
         conn: ConnId,

@@ -42,8 +42,8 @@ pub(crate) struct Origin {
     sent_to_leader: usize,
     /// When `sent` is sent again, if nothing of it has been applied until then.
     send_again_at: Option<BootTime>,
-    /// Applied commands that wait in the machine: whose they are, and until when.
-    parked: BTreeMap<u64, (ConnId, BootTime)>,
+    /// Applied commands that wait in the machine.
+    parked: BTreeMap<u64, Parked>,
     /// The same by time.
     patience: BTreeSet<(BootTime, u64)>,
     /// What the machine must still be told of commands that wait there: who leaves.
@@ -66,6 +66,16 @@ struct Command {
     /// Who waits for the reply; `None` for the opening of the session.
     conn: Option<ConnId>,
     expires: BootTime,
+}
+
+/// A command that waits in the machine.
+#[derive(Debug, Clone, Copy)]
+struct Parked {
+    conn: ConnId,
+    /// When somebody must look whether the log still goes on.
+    expires: BootTime,
+    /// How far its time had come then.
+    stamp_ms: u64,
 }
 
 /// What a client is told when its command's time is up.
@@ -122,9 +132,9 @@ impl Origin {
         self.session
     }
 
-    /// The commands that are waiting or sent, and who leaves.
+    /// The commands that are waiting or sent.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.sent.len() + self.leaving.len()
+        self.waiting.len() + self.sent.len()
     }
 
     /// Whether one more command may be taken.
@@ -132,9 +142,9 @@ impl Origin {
         self.bytes < self.limits.bytes
     }
 
-    /// The commands that wait in the machine.
+    /// The commands that wait in the machine, and those that leave it.
     pub(crate) fn parked(&self) -> usize {
-        self.parked.len()
+        self.parked.len() + self.leaving.len()
     }
 
     /// Takes a command of a client, whose weight is `bytes`.
@@ -148,11 +158,6 @@ impl Origin {
     /// up: else the command would take what nobody gets.
     pub(crate) fn leave(&mut self, sequence: u64) {
         self.unpark(sequence);
-        self.give_up(sequence);
-    }
-
-    /// The client of a command that waits in the machine wants to have an answer to it.
-    pub(crate) fn give_up(&mut self, sequence: u64) {
         self.leaving.push_back(Operation::Leave { sequence });
     }
 
@@ -163,12 +168,13 @@ impl Origin {
         }
     }
 
-    /// The client of a connection whose last command may wait is gone: if that was never sent, it never will be.
-    pub(crate) fn withdraw(&mut self, conn: ConnId) {
+    /// The client of a connection whose last command may wait is gone: if that was never sent, it never will be. Whether
+    /// it was not.
+    pub(crate) fn withdraw(&mut self, conn: ConnId) -> bool {
         let last = self.waiting.iter().rposition(|command| command.conn == Some(conn));
-        if let Some(command) = last.and_then(|last| self.waiting.remove(last)) {
-            self.bytes -= command.bytes;
-        }
+        let Some(command) = last.and_then(|last| self.waiting.remove(last)) else { return false };
+        self.bytes -= command.bytes;
+        true
     }
 
     /// A command that was applied waits in the machine, for `patience` at most. The connection that is to know it;
@@ -176,6 +182,7 @@ impl Origin {
     pub(crate) fn park(
         &mut self,
         now: BootTime,
+        stamp_ms: u64,
         sequence: u64,
         patience: Option<Duration>,
     ) -> Option<ConnId> {
@@ -186,27 +193,45 @@ impl Origin {
                 return None;
             }
         };
-        self.keep(now, sequence, conn, patience);
+        self.keep(now, stamp_ms, sequence, conn, patience);
         Some(conn)
     }
 
     /// Time passes in the log. Where the log does not come, somebody must still give up.
-    fn keep(&mut self, now: BootTime, sequence: u64, conn: ConnId, patience: Option<Duration>) {
+    fn keep(
+        &mut self,
+        now: BootTime,
+        stamp_ms: u64,
+        sequence: u64,
+        conn: ConnId,
+        patience: Option<Duration>,
+    ) {
         let expires = patience.map_or(NEVER, |patience| now.after(patience + self.limits.timeout));
-        self.parked.insert(sequence, (conn, expires));
+        self.parked.insert(sequence, Parked { conn, expires, stamp_ms });
         self.patience.insert((expires, sequence));
     }
 
     /// A command waits in the machine for so much longer: the time of the log has passed more slowly than here.
-    pub(crate) fn keep_waiting(&mut self, now: BootTime, sequence: u64, patience: Option<Duration>) {
+    pub(crate) fn keep_waiting(
+        &mut self,
+        now: BootTime,
+        stamp_ms: u64,
+        sequence: u64,
+        patience: Option<Duration>,
+    ) {
         if let Some(conn) = self.unpark(sequence) {
-            self.keep(now, sequence, conn, patience);
+            self.keep(now, stamp_ms, sequence, conn, patience);
         }
+    }
+
+    /// The time of the log when a command was parked.
+    pub(crate) fn parked_at(&self, sequence: u64) -> Option<u64> {
+        self.parked.get(&sequence).map(|parked| parked.stamp_ms)
     }
 
     /// The connection of a command that waits no longer.
     pub(crate) fn unpark(&mut self, sequence: u64) -> Option<ConnId> {
-        let (conn, expires) = self.parked.remove(&sequence)?;
+        let Parked { conn, expires, .. } = self.parked.remove(&sequence)?;
         self.patience.remove(&(expires, sequence));
         Some(conn)
     }
@@ -457,7 +482,7 @@ mod tests {
         submit(&mut origin, 0, 1);
         forwarded(&mut origin, 0);
         origin.complete(at(1), 0);
-        assert_eq!(origin.park(at(1), 1, Some(Duration::from_secs(10))), Some(ConnId(1)));
+        assert_eq!(origin.park(at(1), 0, 1, Some(Duration::from_secs(10))), Some(ConnId(1)));
         assert_eq!((origin.parked(), origin.oldest_sent(), origin.bytes), (1, None, 0));
         origin
     }
@@ -468,7 +493,7 @@ mod tests {
         submit(&mut origin, 2, 2);
         assert_eq!(forwarded(&mut origin, 2), [(2, 2, 1)]);
         assert_eq!(origin.complete(at(3), 2), Some(ConnId(2)));
-        assert_eq!(origin.park(at(3), 1, None), None, "it is known to wait");
+        assert_eq!(origin.park(at(3), 0, 1, None), None, "it is known to wait");
         assert_eq!(origin.complete(at(4), 1), Some(ConnId(1)));
         assert_eq!(origin.complete(at(5), 1), None, "it was answered");
         assert_eq!((origin.parked(), origin.deadline()), (0, None));
@@ -501,7 +526,8 @@ mod tests {
         assert_eq!(origin.deadline(), Some(at(25_001)));
         assert_eq!(origin.take_expired(at(25_000)), None);
         assert_eq!(origin.take_expired(at(25_001)), Some(Expired::Overdue(1)));
-        origin.keep_waiting(at(25_001), 1, Some(Duration::from_secs(1)));
+        origin.keep_waiting(at(25_001), 7, 1, Some(Duration::from_secs(1)));
+        assert_eq!(origin.parked_at(1), Some(7));
         assert_eq!((origin.deadline(), origin.take_expired(at(25_001))), (Some(at(41_001)), None));
         origin.leave(1);
         origin.follow(NEXT_LEADER);
@@ -514,8 +540,8 @@ mod tests {
         submit(&mut origin, 0, 1);
         submit(&mut origin, 0, 2);
         submit(&mut origin, 0, 1);
-        origin.withdraw(ConnId(1));
-        origin.withdraw(ConnId(3));
+        assert!(origin.withdraw(ConnId(1)));
+        assert!(!origin.withdraw(ConnId(3)));
         origin.follow(LEADER);
         assert_eq!(forwarded(&mut origin, 1), [(2, 0, 3)], "the opening, and one command of each");
     }
@@ -528,7 +554,7 @@ mod tests {
         forwarded(&mut origin, 0);
         origin.complete(at(1), 0);
         assert_eq!(origin.take_expired(at(15_000)), Some(Expired::Unknown(ConnId(1))));
-        assert_eq!(origin.park(at(15_001), 1, None), None);
+        assert_eq!(origin.park(at(15_001), 0, 1, None), None);
         assert_eq!(forwarded(&mut origin, 15_001), [(2, 2, 1)]);
     }
 }

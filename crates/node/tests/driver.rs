@@ -524,17 +524,26 @@ fn node_that_stops_ends_the_waiting_of_its_clients_first() {
 }
 
 #[test]
-fn client_that_gives_up_is_answered_and_so_is_what_it_sent_behind() {
+fn client_that_gives_up_takes_what_there_is_and_waits_for_nothing() {
     let (mut cluster, leader) = Cluster::with_leader(3);
     cluster.ask(leader, 1, vec![wait("blpop q 0"), write("incr k")]);
     cluster.pass(Duration::from_millis(100));
     cluster.input(leader, Input::GivesUp { conn: ConnId(1) });
+    let closed = cluster.answers(leader);
+    assert!(matches!(closed[..], [(1, Answer::Close(_))]), "{closed:?}");
+    cluster.input(leader, Input::GivesUp { conn: ConnId(2) });
+    cluster.ask(leader, 2, vec![write("rpush q a"), wait("blpop q 0"), write("incr k"), wait("blpop q 0")]);
     cluster.pass(Duration::from_millis(100));
-    let nothing = || (1, Answer::Reply(Reply::NullArray));
-    assert_eq!(cluster.answers(leader), [nothing(), integer(1, 1)]);
-    cluster.ask(leader, 1, vec![wait("blpop q 0"), write("rpush q a"), wait("blpop q 0")]);
+    let answers = cluster.answers(leader);
+    assert_eq!(
+        answers[..3],
+        [integer(2, 1), taken(2, "a"), integer(2, 1)],
+        "the first left, and what was behind it"
+    );
+    assert!(matches!(answers[3..], [(2, Answer::Close(_))]), "{answers:?}");
+    cluster.ask(leader, 3, vec![write("rpush q b"), read("llen q")]);
     cluster.pass(Duration::from_millis(100));
-    assert_eq!(cluster.answers(leader), [nothing(), integer(1, 1), taken(1, "a")]);
+    assert_eq!(cluster.answers(leader), [integer(3, 1), integer(3, 1)]);
 }
 
 /// A leader that stood still has heard nobody meanwhile, and must not take that for the silence of all others.

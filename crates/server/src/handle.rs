@@ -41,7 +41,7 @@ pub enum ShardInput {
         /// Its requests, in order.
         requests: Vec<Request>,
     },
-    /// The client has closed its half of the connection: what waits for something is answered that it did in vain.
+    /// The client has closed its half of the connection: if one of its commands waits, it closes.
     GivesUp {
         /// The connection.
         conn: ConnId,

@@ -233,7 +233,8 @@ impl Shard {
         let status = self.driver.status(now);
         let leads = status.engine.role.kind == RoleKind::Leader;
         let has_successor = status.engine.peers.iter().any(|peer| peer.active);
-        let is_quiet = status.commands_in_flight == 0 && status.commands_waiting == 0;
-        is_quiet && !(leads && has_successor)
+        // Without a leader nothing can be taken for who waits, and none can be told.
+        let nobody_waits = status.commands_waiting == 0 || status.engine.role.leader.is_none();
+        status.commands_in_flight == 0 && nobody_waits && !(leads && has_successor)
     }
 }

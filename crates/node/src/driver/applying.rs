@@ -6,7 +6,7 @@ use quorate_consensus::{Engine, Input as EngineInput, Payload};
 use quorate_machine::{Applied, Outcome, Refusal, Reply};
 
 use crate::{
-    driver::Driver,
+    driver::{Driver, clients::GAVE_UP},
     input::Now,
     output::{Answer, LogTask},
 };
@@ -22,9 +22,12 @@ impl<E: Engine> Driver<E> {
     pub(super) fn apply_committed(&mut self, now: Now) -> bool {
         let before = self.applied();
         let mut progress = false;
-        while self.work_left > 0 && !self.dead && (self.machine.is_applying() || self.begin_entry()) {
-            progress = true;
+        while self.work_left > 0 && !self.dead {
             let work = self.machine.work();
+            if !self.machine.is_applying() && !self.begin_entry() {
+                break;
+            }
+            progress = true;
             match self.machine.apply_next() {
                 Some(applied) => {
                     self.out.publications.extend(self.machine.take_publications());
@@ -107,14 +110,14 @@ impl<E: Engine> Driver<E> {
     fn park(&mut self, now: Now, sequence: u64) {
         let until_ms = self.machine.waits_until(self.origin.session(), sequence);
         let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
-        let Some(conn) = self.origin.park(now.boot, sequence, patience.map(Duration::from_millis)) else {
-            return;
-        };
+        let (stamp_ms, patience) = (self.machine.stamp(), patience.map(Duration::from_millis));
+        let Some(conn) = self.origin.park(now.boot, stamp_ms, sequence, patience) else { return };
         match self.connections.get_mut(&conn) {
             Some(connection) => {
                 connection.parked = Some(sequence);
                 if connection.gives_up {
-                    self.origin.give_up(sequence);
+                    self.origin.leave(sequence);
+                    self.close(conn, GAVE_UP);
                 } else if self.leaving {
                     self.origin.give_up_all();
                 }
@@ -127,14 +130,16 @@ impl<E: Engine> Driver<E> {
     pub(super) fn overdue(&mut self, now: Now, sequence: u64) {
         let until_ms = self.machine.waits_until(self.origin.session(), sequence);
         let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
-        // Failovers stop the time of the log for a while: as long as somebody leads, it will come.
-        if self.role.leader.is_some() {
-            return self.origin.keep_waiting(now.boot, sequence, patience.map(Duration::from_millis));
+        // Failovers stop the time of the log for a while. As long as it has gone on meanwhile, it will come.
+        let stamp_ms = self.machine.stamp();
+        if self.origin.parked_at(sequence).is_some_and(|parked_ms| parked_ms < stamp_ms) {
+            let patience = patience.map(Duration::from_millis);
+            return self.origin.keep_waiting(now.boot, stamp_ms, sequence, patience);
         }
         let conn = self.origin.unpark(sequence);
         self.origin.leave(sequence);
         if let Some(conn) = conn {
-            self.close(conn, "a command has waited for longer than its time-out, and nobody leads");
+            self.close(conn, "a command has waited for longer than its time-out, and the log stands still");
         }
     }
 

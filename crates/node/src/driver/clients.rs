@@ -5,7 +5,7 @@ use quorate_log::Room;
 use quorate_machine::{Reply, weight};
 
 use crate::{
-    connection::{Connection, Next, ReadRequest, Refusal},
+    connection::{Next, ReadRequest, Refusal},
     driver::Driver,
     input::{Action, ConnId, Now, Request},
     origin::Expired,
@@ -24,17 +24,23 @@ impl<E: Engine> Driver<E> {
         let Some(connection) = self.connections.remove(&conn) else { return };
         match connection.parked {
             Some(sequence) => self.origin.leave(sequence),
-            None if connection.may_wait() => self.origin.withdraw(conn),
+            None if connection.may_wait() => {
+                self.origin.withdraw(conn);
+            }
             None => {}
         }
     }
 
-    /// A client waits for nothing any more, but for answers.
+    /// A client waits for nothing any more, but for answers. It may be gone altogether: so what waits takes nothing,
+    /// and what stands behind it is not begun.
     pub(super) fn gives_up(&mut self, conn: ConnId) {
         let connection = self.connections.entry(conn).or_default();
         connection.gives_up = true;
         if let Some(sequence) = connection.parked {
-            self.origin.give_up(sequence);
+            self.origin.leave(sequence);
+            self.close(conn, GAVE_UP);
+        } else if connection.may_wait() && self.origin.withdraw(conn) {
+            self.close(conn, GAVE_UP);
         }
     }
 
@@ -172,11 +178,18 @@ impl<E: Engine> Driver<E> {
     /// Tells a client nothing but that nothing is known. Its connection is remembered until it is gone, since more
     /// of its requests may be on their way here.
     pub(super) fn close(&mut self, conn: ConnId, reason: &'static str) {
-        if self.connections.get_mut(&conn).is_some_and(Connection::close) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if connection.may_wait() {
+            self.origin.withdraw(conn);
+        }
+        if connection.close() {
             self.out.answers.push((conn, Answer::Close(reason)));
         }
     }
 }
+
+/// Why a connection closes whose client has closed its half while its command waited.
+pub(super) const GAVE_UP: &str = "its client waits no longer";
 
 /// The bytes that a request will count for when it is logged.
 fn weight_of(action: &Action) -> usize {

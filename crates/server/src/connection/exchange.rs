@@ -472,9 +472,11 @@ impl Exchange {
     /// Takes the next answer of the shard. An error says why the connection must be closed at once.
     pub(super) fn answer(&mut self, answer: Answer) -> Result<(), &'static str> {
         if let Answer::Close(reason) = answer {
+            // Who has closed his half does not wait.
+            let gave_up = self.phase == Phase::InputEnded && self.replies.is_blocked();
             self.replies.abandon();
             self.close();
-            return Err(reason);
+            return if gave_up { Ok(()) } else { Err(reason) };
         }
         let Some((slot, silent)) = self.replies.take_answered() else {
             return Err("an answer to nothing that was asked");

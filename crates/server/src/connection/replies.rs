@@ -200,6 +200,11 @@ impl Replies {
         self.settle();
     }
 
+    /// Whether a command at the front may be waiting for something to happen.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed { slot: Slot::Blocked, .. }))
+    }
+
     /// The WAIT that is at the front, if one is.
     pub(super) fn waiting(&self) -> Option<&Wait> {
         match &self.owed.front()?.slot {
