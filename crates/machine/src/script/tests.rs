@@ -96,7 +96,12 @@ fn run_on(host: &mut Mock, body: &str, keys: &[Bytes], args: &[Bytes], budgets: 
 }
 
 pub(super) fn eval(body: &str, budgets: Budgets) -> String {
-    notation(&run_on(&mut Mock::default(), body, &[], &[], budgets))
+    eval_with(body, &[], budgets)
+}
+
+/// What a script answers that is called with these arguments and no keys.
+pub(super) fn eval_with(body: &str, args: &[Bytes], budgets: Budgets) -> String {
+    notation(&run_on(&mut Mock::default(), body, &[], args, budgets))
 }
 
 /// A reply in one line.
@@ -278,6 +283,14 @@ const ENDLESS: &[(&str, &str)] = &[
     (
         "reading MessagePack",
         "local s = '\\220\\255\\255' .. string.rep('\\1', 65535) while true do cmsgpack.unpack(s) end",
+    ),
+    (
+        "a format of one long number",
+        "local f = 'c' .. string.rep('0', 1000000) .. '1' while true do struct.size(f) end",
+    ),
+    (
+        "a long format that is wrong at once",
+        "local f = '?' .. string.rep('x', 1000000) while true do pcall(struct.pack, f) end",
     ),
     ("packing", "local f = string.rep('i', 10000) while true do pcall(struct.pack, f, 1) struct.size(f) end"),
     (

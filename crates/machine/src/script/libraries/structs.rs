@@ -57,13 +57,15 @@ struct Format<'a> {
 }
 
 impl<'a> Format<'a> {
-    /// A byte 0 ends a format.
-    fn new(text: &'a [u8]) -> Self {
+    /// A byte 0 ends a format. All of its bytes are paid for at once: it is looked through for that byte, and a number in
+    /// it has any number of digits.
+    fn new(work: &mut Work<'_>, text: &'a [u8]) -> Answer<Self> {
+        work.bytes(text.len())?;
         let rest = text.split(|byte| *byte == 0).next().unwrap_or(text);
-        Self { rest, is_big_endian: false, alignment: 1 }
+        Ok(Self { rest, is_big_endian: false, alignment: 1 })
     }
 
-    fn next(&mut self, work: &Work<'_>) -> Answer<Option<Item>> {
+    fn next(&mut self, work: &mut Work<'_>) -> Answer<Option<Item>> {
         let Some((letter, rest)) = self.rest.split_first() else { return Ok(None) };
         work.element()?;
         self.rest = rest;
@@ -143,7 +145,7 @@ impl<'a> Format<'a> {
 
 pub(super) fn pack(work: &mut Work<'_>, arguments: MultiValue) -> Answer<Vec<Value>> {
     let text = text_argument(arguments.front(), 1)?;
-    let mut format = Format::new(&text);
+    let mut format = Format::new(work, &text)?;
     let mut bytes = Vec::new();
     let mut position = 1;
     while let Some(item) = format.next(work)? {
@@ -226,7 +228,7 @@ pub(super) fn unpack(work: &mut Work<'_>, arguments: MultiValue) -> Answer<Vec<V
     if start == 0 {
         return Err(Failure::argument(3, "offset must be 1 or greater"));
     }
-    let mut format = Format::new(&text);
+    let mut format = Format::new(work, &text)?;
     // One below zero is far beyond the data.
     let mut at = (start as u64).wrapping_sub(1);
     let mut values = Vec::new();
@@ -319,7 +321,7 @@ fn part(data: &[u8], at: u64, size: u64) -> Answer<&[u8]> {
 
 pub(super) fn size(work: &mut Work<'_>, arguments: MultiValue) -> Answer<Vec<Value>> {
     let text = text_argument(arguments.front(), 1)?;
-    let mut format = Format::new(&text);
+    let mut format = Format::new(work, &text)?;
     let mut at = 0_u64;
     while let Some(item) = format.next(work)? {
         at += format.gap(item, at);

@@ -1,10 +1,11 @@
 //! The libraries as scripts see them: what is written is read back, whatever it is; and nothing that is read does harm.
 //! What they answer is in `tests/golden/script/libraries`, and compared with Redis by `compat/cases`.
 
+use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use crate::script::tests::{BUDGETS, eval};
+use crate::script::tests::{BUDGETS, FEW_STEPS, eval, eval_with};
 
 /// A value of a script as its text in Lua, which every format can express.
 fn value() -> impl Strategy<Value = String> {
@@ -141,5 +142,26 @@ fn no_number_of_values_is_too_much_for_the_host() {
     ] {
         let reply = eval(&format!("{many} return type(select(2, pcall({call})))"), BUDGETS);
         assert!(reply.starts_with('"'), "{call}: {reply}");
+    }
+}
+
+/// Calls whose time grows with an input that is not copied, with how often they fit into [`FEW_STEPS`] if only what they
+/// answer were paid for. Each once did.
+fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
+    const LONG: usize = 1 << 20;
+    let long = |first: &str, byte: u8, last: &str| [first.as_bytes(), &[byte].repeat(LONG), last.as_bytes()].concat();
+    vec![
+        ("struct.size, v", 20, long("c", b'0', "1")),
+        ("struct.pack, v", 20, long("?", b'x', "")),
+        ("struct.unpack, v, ''", 20, long("?", b'x', "")),
+    ]
+}
+
+#[test]
+fn what_a_call_walks_through_is_paid_for() {
+    for (call, times, input) in walks() {
+        let body = format!("local v = ARGV[1] for i = 1, {times} do pcall({call}) end");
+        let reply = eval_with(&body, &[Bytes::from(input)], FEW_STEPS);
+        assert_eq!(reply, "-ERR script exceeded its budget of 300000 steps", "{call}");
     }
 }
