@@ -300,14 +300,16 @@ impl Reader<'_, '_> {
                 self.open.push(Open::Map { table, key: Some(value), left });
             }
             Open::Map { table, key: Some(key), left } => {
-                table.raw_set(key, value)?;
+                self.set(&table, key, value)?;
                 if left == 1 {
                     return Ok(Some(Value::Table(table)));
                 }
                 self.open.push(Open::Map { table, key: None, left: left - 1 });
             }
             Open::Array { table, next, left } => {
-                table.raw_set(next, value)?;
+                if !value.is_nil() {
+                    table.raw_set(next, value)?;
+                }
                 if left == 1 {
                     return Ok(Some(Value::Table(table)));
                 }
@@ -315,6 +317,19 @@ impl Reader<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    /// Sets a member of a map, which may be there already. One that is taken away again leaves a table that the next new
+    /// member can have laid out anew, however often; that is paid for here. A nil for one that is not there would do the
+    /// same, and is left out.
+    fn set(&self, table: &Table, key: Value, value: Value) -> Answer<()> {
+        if value.is_nil() {
+            if table.raw_get::<Value>(&key)?.is_nil() {
+                return Ok(());
+            }
+            self.work.meter.scan(self.work.lua)?;
+        }
+        Ok(table.raw_set(key, value)?)
     }
 
     fn take<const N: usize>(&mut self) -> Answer<[u8; N]> {

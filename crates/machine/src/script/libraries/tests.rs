@@ -154,7 +154,31 @@ fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
         ("struct.size, v", 20, long("c", b'0', "1")),
         ("struct.pack, v", 20, long("?", b'x', "")),
         ("struct.unpack, v, ''", 20, long("?", b'x', "")),
+        ("cmsgpack.unpack, v", 1, emptied_map(4096, 500)),
     ]
+}
+
+/// A map of so many members in MessagePack, of which one is taken away and another one added so many times.
+fn emptied_map(members: i32, rounds: i32) -> Vec<u8> {
+    let number = |number: i32| [&[0xd2][..], &number.to_be_bytes()].concat();
+    let mut bytes = [&[0xdf][..], &(members + 2 * rounds).to_be_bytes()].concat();
+    for i in 1..=members {
+        bytes.extend([number(-i), vec![1]].concat());
+    }
+    for i in 1..=rounds {
+        bytes.extend([number(-i), vec![0xc0], number(-members - i), vec![1]].concat());
+    }
+    bytes
+}
+
+#[test]
+fn a_nil_in_messagepack_takes_the_place_of_what_was_there() {
+    let body = "local t = cmsgpack.unpack(ARGV[1]) return {t.a == nil, t.b, t.c == nil, t.d}";
+    // {a = 1, a = nil, b = 1, b = 2, c = nil, d = 1, d = nil, d = 3}
+    let map = b"\x88\xa1a\x01\xa1a\xc0\xa1b\x01\xa1b\x02\xa1c\xc0\xa1d\x01\xa1d\xc0\xa1d\x03";
+    assert_eq!(eval_with(body, &[Bytes::from_static(map)], BUDGETS), "[1, 2, 1, 3]");
+    let body = "local t = cmsgpack.unpack(ARGV[1]) return {t[1], t[2] == nil, t[3], t[4] == nil, #t % 2}";
+    assert_eq!(eval_with(body, &[Bytes::from_static(b"\x94\x01\xc0\x03\xc0")], BUDGETS), "[1, 1, 3, 1, 1]");
 }
 
 #[test]
