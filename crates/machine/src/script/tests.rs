@@ -269,6 +269,10 @@ const ENDLESS: &[(&str, &str)] = &[
     ("insertion in front", "local t = {} while true do table.insert(t, 1, 1) end"),
     ("writing JSON", "local t = {1, 2, 3} for i = 1, 20 do t = {t, t} end return cjson.encode(t)"),
     ("writing a long string", "local s = string.rep('\\0', 1000000) while true do cjson.encode(s) end"),
+    (
+        "escaping a long string in vain",
+        "local s = string.rep('\\0', 1000000) while true do pcall(cjson.encode, {s, type}) end",
+    ),
     ("writing holes", "cjson.encode_sparse_array(false, 0) return cjson.encode({[2147483647] = 1})"),
     (
         "writing objects in order",
@@ -372,6 +376,7 @@ const BOUNDLESS: &[(&str, &str)] = &[
         "a structure",
         "return struct.pack(string.rep('s', 1000), unpack((function() local s, t = string.rep('a', 1000000), {} for i = 1, 1000 do t[i] = s end return t end)()))",
     ),
+    ("a key of JSON", "return cjson.encode({[string.rep('\\0', 3000000)] = type})"),
     ("tables of JSON", "return cjson.decode('[' .. string.rep('{},', 500000) .. '{}]')"),
     (
         "tables of MessagePack",

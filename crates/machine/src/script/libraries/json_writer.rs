@@ -11,6 +11,9 @@ use super::{Answer, DEPTH_MAX, Failure, Work, number_of, places, type_name};
 /// Places are counted in 32 bits: a table with a greater one is an object.
 const PLACE_MAX: u64 = i32::MAX as u64;
 
+/// Bytes of a string that are escaped before what they became is counted.
+const ESCAPED_AT_ONCE_BYTES: usize = 4 << 10;
+
 /// How many holes an array may have.
 #[derive(Clone, Copy, Debug)]
 struct Sparseness {
@@ -187,8 +190,20 @@ impl Writer<'_, '_> {
     }
 
     fn string(&mut self, text: &[u8]) -> Answer<()> {
-        self.work.bytes(text.len())?;
         self.text.push(b'"');
+        // What it becomes may be six times as long, so that is what is counted.
+        for part in text.chunks(ESCAPED_AT_ONCE_BYTES) {
+            let before = self.text.len();
+            self.escape(part);
+            self.work.bytes(self.text.len() - before)?;
+            self.work.check_size(self.text.len())?;
+        }
+        self.text.push(b'"');
+        Ok(())
+    }
+
+    fn escape(&mut self, text: &[u8]) {
+        const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
         for byte in text {
             match byte {
                 b'"' | b'\\' | b'/' => self.text.extend_from_slice(&[b'\\', *byte]),
@@ -197,12 +212,13 @@ impl Writer<'_, '_> {
                 b'\n' => self.text.extend_from_slice(b"\\n"),
                 0x0c => self.text.extend_from_slice(b"\\f"),
                 b'\r' => self.text.extend_from_slice(b"\\r"),
-                0x00..=0x1f | 0x7f => self.text.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+                0x00..=0x1f | 0x7f => {
+                    let [high, low] = [byte >> 4, byte & 0x0f].map(|digit| HEXADECIMAL[usize::from(digit)]);
+                    self.text.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+                }
                 _ => self.text.push(*byte),
             }
         }
-        self.text.push(b'"');
-        Ok(())
     }
 }
 
