@@ -132,7 +132,8 @@ fn hexadecimal(text: &[u8]) -> Option<(f64, usize)> {
 /// `value * 2^exponent`, in steps that are powers of two themselves.
 fn scaled(mut value: f64, mut exponent: i32) -> f64 {
     const STEP: i32 = 512;
-    while exponent.abs() > STEP && value != 0.0 && value.is_finite() {
+    // The least of all exponents has no counterpart above zero.
+    while exponent.unsigned_abs() > STEP.unsigned_abs() && value != 0.0 && value.is_finite() {
         value *= 2_f64.powi(STEP * exponent.signum());
         exponent -= STEP * exponent.signum();
     }
@@ -204,6 +205,12 @@ mod tests {
             ("0x.8", 0.5, 4),
             ("0x1p-1074", 5e-324, 9),
             ("0x1p99999999999", f64::INFINITY, 15),
+            ("0x1p2147483647", f64::INFINITY, 14),
+            ("0x1p-2147483647", 0.0, 15),
+            ("0x1p-2147483648", 0.0, 15),
+            ("0x.01p-2147483648", 0.0, 17),
+            ("0x100p2147483647", f64::INFINITY, 16),
+            ("0x0p-2147483648", 0.0, 15),
             ("0x20000000000001", 9_007_199_254_740_992.0, 16),
             ("0x20000000000003", 9_007_199_254_740_996.0, 16),
             // Just above the middle between two doubles, by a digit that is not kept.

@@ -26,6 +26,12 @@ fn value() -> impl Strategy<Value = String> {
     })
 }
 
+/// An exponent of any size, and the bounds of what it is kept in.
+fn exponent() -> impl Strategy<Value = i64> {
+    let bounds = vec![i32::MIN.into(), i32::MAX.into(), i64::from(i32::MIN) + 1, i64::MIN, i64::MAX];
+    prop_oneof![prop::sample::select(bounds), any::<i64>(), any::<i32>().prop_map(i64::from), -1100..1100_i64]
+}
+
 fn text(bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|byte| format!("\\{byte:03}")).collect();
     format!("'{digits}'")
@@ -86,6 +92,12 @@ proptest! {
     #[test]
     fn no_text_of_json_does_harm(text in "[\\[\\]{}:,\"\\\\u0-9a-fexintrul+. -]{0,40}") {
         is_contained(&format!("cjson.decode, {}", self::text(text.as_bytes())))?;
+    }
+
+    #[test]
+    fn no_hexadecimal_number_does_harm(mantissa in "[0-9a-f]{0,20}[.]?[0-9a-f]{0,20}", exponent in exponent()) {
+        is_contained(&format!("cjson.decode, '0x{mantissa}p{exponent}'"))?;
+        is_contained(&format!("struct.pack, 'd', '-0x{mantissa}p{exponent}'"))?;
     }
 
     #[test]
