@@ -52,6 +52,11 @@ pub(super) fn whole_number(text: &[u8]) -> Option<f64> {
     text[start + length..].iter().all(is_blank).then_some(value)
 }
 
+/// The digits before the exponent of a decimal number, wherever its point is.
+pub(super) fn significand_digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| !matches!(byte, b'e' | b'E')).filter(|byte| byte.is_ascii_digit()).count()
+}
+
 fn unsigned_word(text: &[u8]) -> Option<(f64, usize)> {
     let begins = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     if begins(b"infinity") {

@@ -282,6 +282,10 @@ const ENDLESS: &[(&str, &str)] = &[
         "reading JSON",
         "local s = '[' .. string.rep('1,', 100000) .. '1]' while true do local ok = pcall(cjson.decode, s) end",
     ),
+    (
+        "reading numbers that take all their digits",
+        "local s = '[' .. string.rep('2.22507385850720113605740979670913197593481954635164564e-308,', 1000) .. '1]' while true do cjson.decode(s) end",
+    ),
     ("reading blanks", "local s = string.rep(' ', 1000000) while true do pcall(cjson.decode, s) end"),
     ("writing MessagePack", "local t = {} for i = 1, 8 do t[i] = t end return cmsgpack.pack(t)"),
     (

@@ -102,7 +102,7 @@ pub(super) fn decode(work: &mut Work<'_>, arguments: (usize, bool, Value)) -> An
 
 impl Reader<'_, '_> {
     fn read(mut self) -> Answer<Value> {
-        let mut found = self.next();
+        let mut found = self.next()?;
         loop {
             let mut value = match self.begin(found)? {
                 After::Table(value) => value,
@@ -134,7 +134,7 @@ impl Reader<'_, '_> {
             Token::Null => Value::NULL,
             Token::ObjectBegin => {
                 let table = self.descend()?;
-                let first = self.next();
+                let first = self.next()?;
                 if first.token != Token::ObjectEnd {
                     return self.member(table, first);
                 }
@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
             }
             Token::ArrayBegin => {
                 let table = self.descend()?;
-                let first = self.next();
+                let first = self.next()?;
                 if first.token != Token::ArrayEnd {
                     self.open.push(Open::Array { table, length: 0 });
                     return Ok(After::Value(first));
@@ -158,23 +158,23 @@ impl Reader<'_, '_> {
         match open {
             Open::Array { table, length } => {
                 table.raw_set(length + 1, value)?;
-                let separator = self.next();
+                let separator = self.next()?;
                 match separator.token {
                     Token::ArrayEnd => Ok(After::Table(Value::Table(table))),
                     Token::Comma => {
                         self.open.push(Open::Array { table, length: length + 1 });
-                        Ok(After::Value(self.next()))
+                        Ok(After::Value(self.next()?))
                     }
                     _ => Err(unexpected("comma or array end", &separator)),
                 }
             }
             Open::Object { table, key } => {
                 table.raw_set(key, value)?;
-                let separator = self.next();
+                let separator = self.next()?;
                 match separator.token {
                     Token::ObjectEnd => Ok(After::Table(Value::Table(table))),
                     Token::Comma => {
-                        let first = self.next();
+                        let first = self.next()?;
                         self.member(table, first)
                     }
                     _ => Err(unexpected("comma or object end", &separator)),
@@ -187,13 +187,13 @@ impl Reader<'_, '_> {
     fn member(&mut self, table: Table, key: Found) -> Answer<After> {
         let Token::Text(name) = &key.token else { return Err(unexpected("object key string", &key)) };
         let name = Value::String(self.work.lua.create_string(name)?);
-        let colon = self.next();
+        let colon = self.next()?;
         if colon.token != Token::Colon {
             return Err(unexpected("colon", &colon));
         }
         check_key(&name)?;
         self.open.push(Open::Object { table, key: name });
-        Ok(After::Value(self.next()))
+        Ok(After::Value(self.next()?))
     }
 
     fn descend(&mut self) -> Answer<Table> {
@@ -206,7 +206,7 @@ impl Reader<'_, '_> {
     }
 
     fn end(&mut self, value: Value) -> Answer<Value> {
-        let found = self.next();
+        let found = self.next()?;
         if found.token == Token::End { Ok(value) } else { Err(unexpected("the end", &found)) }
     }
 
@@ -215,7 +215,7 @@ impl Reader<'_, '_> {
         self.text.get(at).copied().unwrap_or(0)
     }
 
-    fn next(&mut self) -> Found {
+    fn next(&mut self) -> Answer<Found> {
         while matches!(self.byte(self.at), b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
         }
@@ -229,7 +229,7 @@ impl Reader<'_, '_> {
             b',' => (Token::Comma, 1),
             b':' => (Token::Colon, 1),
             0 => (Token::End, 0),
-            b'"' => return self.string(),
+            b'"' => return Ok(self.string()),
             b'-' | b'0'..=b'9' if !self.is_lenient && is_no_json_number(rest) => {
                 (Token::Invalid("invalid number"), 0)
             }
@@ -240,8 +240,11 @@ impl Reader<'_, '_> {
             b'+' | b'i' | b'I' | b'n' | b'N' if self.is_lenient && is_no_json_number(rest) => number(rest),
             _ => (Token::Invalid("invalid token"), 0),
         };
+        if matches!(token, Token::Number(_)) {
+            self.work.long_number(&rest[..length])?;
+        }
         self.at += length;
-        Found { token, at }
+        Ok(Found { token, at })
     }
 
     /// A string, from its opening quotation mark on.

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use mlua::{BorrowedBytes, FromLuaMulti, Function, Lua, MultiValue, Table, Value};
 
 use super::budget::{Limit, Meter};
-use super::number::{general, whole_number};
+use super::number::{general, significand_digits, whole_number};
 use super::reader::is_arithmetic_metamethod;
 
 /// Steps for a number, a string or a table that is read or written, apart from the one that passes on what a large heap
@@ -33,6 +33,13 @@ use super::reader::is_arithmetic_metamethod;
 const STEPS_PER_ELEMENT: u64 = 3;
 /// Bytes that take as long to read, copy or escape as a step takes.
 const BYTES_PER_STEP: usize = 32;
+/// Digits of a number that fit into 64 bits. One with more of them may lie so close to the middle between two doubles that
+/// only arithmetic with all of its digits decides.
+const EXACT_DIGITS: usize = 19;
+/// Steps for that arithmetic with a small or a large exponent, apart from one for each digit.
+const STEPS_PER_LONG_NUMBER: u64 = 64;
+/// Digits beyond which it no longer matters what they are.
+const DECIDING_DIGITS: usize = 768;
 /// Values of a VM that the host can hold at once; beyond it, it could not go on.
 const HELD_MAX: usize = 8000;
 /// Tables within tables, whatever a script sets: the default of `cjson`. Redis comes to an end where its stack does.
@@ -94,6 +101,15 @@ impl Work<'_> {
         self.rest += count;
         self.meter.charge((self.rest / BYTES_PER_STEP) as u64)?;
         self.rest %= BYTES_PER_STEP;
+        Ok(())
+    }
+
+    /// What it takes to read a number in decimal digits beyond what its bytes cost.
+    fn long_number(&self, text: &[u8]) -> Answer<()> {
+        let digits = significand_digits(text);
+        if digits > EXACT_DIGITS {
+            self.meter.charge(STEPS_PER_LONG_NUMBER + digits.min(DECIDING_DIGITS) as u64)?;
+        }
         Ok(())
     }
 
@@ -206,13 +222,17 @@ fn text_argument(value: Option<&Value>, position: usize) -> Answer<Text> {
 /// A number, or a string that is one.
 fn number_argument(work: &mut Work<'_>, value: Option<&Value>, position: usize) -> Answer<f64> {
     let number = match value {
-        Some(Value::String(text)) => {
-            work.bytes(text.as_bytes().len())?;
-            whole_number(&text.as_bytes())
-        }
+        Some(Value::String(text)) => number_in(work, &text.as_bytes())?,
         other => other.and_then(number_of),
     };
     number.ok_or_else(|| expected("number", value, position))
+}
+
+/// The number that a string is.
+fn number_in(work: &mut Work<'_>, text: &[u8]) -> Answer<Option<f64>> {
+    work.bytes(text.len())?;
+    work.long_number(text)?;
+    Ok(whole_number(text))
 }
 
 fn expected(kind: &str, got: Option<&Value>, position: usize) -> Failure {

@@ -5,7 +5,7 @@
 
 use mlua::{MultiValue, Value};
 
-use super::{Answer, Failure, RESULTS_MAX, Work, number_argument, number_of, text_argument};
+use super::{Answer, Failure, RESULTS_MAX, Work, number_argument, number_in, number_of, text_argument};
 use crate::script::number::truncated;
 
 /// The greatest alignment that a type of C has, for a `!` without a number.
@@ -273,7 +273,7 @@ fn unpacked(
             f64::from_le_bytes(bytes)
         }
         Item::Characters(size) => {
-            let size = if size == 0 { size_before(values)? } else { size };
+            let size = if size == 0 { size_before(work, values)? } else { size };
             values.push(work.string(part(rest, 0, size)?)?);
             return Ok(size);
         }
@@ -301,10 +301,10 @@ fn integer(bytes: &[u8], is_signed: bool) -> f64 {
 }
 
 /// The value before, taken away, as a length.
-fn size_before(values: &mut Vec<Value>) -> Answer<u64> {
+fn size_before(work: &mut Work<'_>, values: &mut Vec<Value>) -> Answer<u64> {
     let before = values.pop();
     let size = match &before {
-        Some(Value::String(text)) => crate::script::number::whole_number(&text.as_bytes()),
+        Some(Value::String(text)) => number_in(work, &text.as_bytes())?,
         other => other.as_ref().and_then(number_of),
     };
     let size = size.ok_or_else(|| Failure::told("format 'c0' needs a previous size"))?;

@@ -170,7 +170,14 @@ fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
         // It fails behind the string, whose text nothing copies any more.
         ("cjson.encode, {v, type}", 5, long("", 0, "")),
         ("cjson.encode, {[v] = type}", 5, long("", 0, "")),
+        // A little more than the middle between two doubles.
+        ("cjson.decode, v", 1, repeated("[", "9007199254740993.0000000000000000000000000000001,", 4000, "1]")),
+        ("struct.pack, ('d'):rep(50), unpack(t)", 150, b"9007199254740993.0000000000000000000000000000001".to_vec()),
     ]
+}
+
+fn repeated(first: &str, middle: &str, times: usize, last: &str) -> Vec<u8> {
+    format!("{first}{}{last}", middle.repeat(times)).into_bytes()
 }
 
 /// A map of so many members in MessagePack, of which one is taken away and another one added so many times.
@@ -199,7 +206,7 @@ fn a_nil_in_messagepack_takes_the_place_of_what_was_there() {
 #[test]
 fn what_a_call_walks_through_is_paid_for() {
     for (call, times, input) in walks() {
-        let body = format!("local v = ARGV[1] for i = 1, {times} do pcall({call}) end");
+        let body = format!("local v, t = ARGV[1], {{}} for i = 1, 50 do t[i] = v end for i = 1, {times} do pcall({call}) end");
         let reply = eval_with(&body, &[Bytes::from(input)], FEW_STEPS);
         assert_eq!(reply, "-ERR script exceeded its budget of 300000 steps", "{call}");
     }
