@@ -185,6 +185,7 @@ impl Reader<'_, '_> {
 
     /// A member of an object from its key on, up to the first token of its value.
     fn member(&mut self, table: Table, key: Found) -> Answer<After> {
+        self.work.element()?;
         let Token::Text(name) = &key.token else { return Err(unexpected("object key string", &key)) };
         let name = Value::String(self.work.lua.create_string(name)?);
         let colon = self.next()?;

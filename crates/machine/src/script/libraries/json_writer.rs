@@ -161,6 +161,7 @@ impl Writer<'_, '_> {
     }
 
     fn key(&mut self, key: &Value) -> Answer<()> {
+        self.work.element()?;
         match (key, number_of(key)) {
             (Value::String(name), _) => self.string(&name.as_bytes())?,
             (_, Some(number)) => {

@@ -173,6 +173,7 @@ fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
         // A little more than the middle between two doubles.
         ("cjson.decode, v", 1, repeated("[", "9007199254740993.0000000000000000000000000000001,", 4000, "1]")),
         ("struct.pack, ('d'):rep(50), unpack(t)", 150, b"9007199254740993.0000000000000000000000000000001".to_vec()),
+        ("cjson.decode, v", 1, repeated("{", "\"a\":1,", 25_000, "\"a\":1}")),
     ]
 }
 
