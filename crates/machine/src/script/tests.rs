@@ -411,6 +411,38 @@ fn every_script_that_would_not_end_is_ended() {
     }
 }
 
+/// A step is worth some 60 ns at most, and a plain loop takes a third of that for one; the rest is for a build without
+/// optimisation. What was not paid for has taken hundreds of times as long as a loop, and more.
+const LOOPS_MAX: u32 = 40;
+
+/// How many times as long as a plain loop a script takes for its steps; the least of some attempts, since other processes
+/// only ever lengthen it.
+fn loops(body: &str, args: &[Bytes], budgets: Budgets) -> u32 {
+    let time = |body: &str, args: &[Bytes]| {
+        let begun = std::time::Instant::now();
+        let reply = eval_with(body, args, budgets);
+        assert!(reply.starts_with("-ERR script exceeded its budget"), "{body}: {reply}");
+        begun.elapsed().as_nanos()
+    };
+    let mut least = u32::MAX;
+    for _ in 0..5 {
+        let plain = time("while true do end", &[]).max(1);
+        least = least.min(u32::try_from(time(body, args) / plain).unwrap_or(u32::MAX));
+        if least <= LOOPS_MAX {
+            break;
+        }
+    }
+    least
+}
+
+#[test]
+fn no_script_takes_much_longer_for_its_steps_than_a_loop() {
+    for (name, body) in ENDLESS {
+        let loops = loops(body, &[], FEW_STEPS);
+        assert!(loops <= LOOPS_MAX, "{name} takes {loops} times as long as a loop");
+    }
+}
+
 #[test]
 fn every_script_that_would_take_all_memory_is_ended() {
     for (name, body) in BOUNDLESS {
