@@ -5,6 +5,7 @@ use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
+use crate::script::Budgets;
 use crate::script::tests::{BUDGETS, FEW_STEPS, eval, eval_with};
 
 /// A value of a script as its text in Lua, which every format can express.
@@ -115,6 +116,23 @@ fn settings_of_one_script_are_not_those_of_the_next() {
 }
 
 #[test]
+fn settings_of_a_script_that_failed_are_forgotten_too() {
+    let reply =
+        eval("cjson.encode_max_depth(5) cjson.decode_invalid_numbers(false) error('it fails')", BUDGETS);
+    assert!(reply.starts_with("-ERR user_script:1: it fails"), "{reply}");
+    let body = "return {cjson.encode_max_depth(), cjson.decode_invalid_numbers()}";
+    assert_eq!(eval(body, BUDGETS), "[1000, 1]");
+}
+
+#[test]
+fn too_many_values_to_pack_are_refused_in_the_words_of_redis() {
+    let body = "local t = {} for i = 1, 4500 do t[i] = i end return {pcall(cmsgpack.pack, unpack(t))}";
+    let told = "bad argument #0 to '?' (Too many arguments for MessagePack pack.)";
+    // A false in a reply is a nil.
+    assert_eq!(eval(body, BUDGETS), format!("[nil, \"{}\"]", told.escape_default()));
+}
+
+#[test]
 fn deep_values_cost_steps_and_no_stack() {
     let body = "cjson.decode_max_depth(1e9) cjson.encode_max_depth(1e9)
         local t = {} for _, form in ipairs({{'[', ']'}, {'{\"a\":', '}'}}) do
@@ -161,7 +179,9 @@ fn no_number_of_values_is_too_much_for_the_host() {
 /// answer were paid for. Each once did.
 fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
     const LONG: usize = 1 << 20;
-    let long = |first: &str, byte: u8, last: &str| [first.as_bytes(), &[byte].repeat(LONG), last.as_bytes()].concat();
+    let long = |first: &str, byte: u8, last: &str| {
+        [first.as_bytes(), &[byte].repeat(LONG), last.as_bytes()].concat()
+    };
     vec![
         ("struct.size, v", 20, long("c", b'0', "1")),
         ("struct.pack, v", 20, long("?", b'x', "")),
@@ -171,9 +191,17 @@ fn walks() -> Vec<(&'static str, usize, Vec<u8>)> {
         ("cjson.encode, {v, type}", 5, long("", 0, "")),
         ("cjson.encode, {[v] = type}", 5, long("", 0, "")),
         // A little more than the middle between two doubles.
-        ("cjson.decode, v", 1, repeated("[", "9007199254740993.0000000000000000000000000000001,", 4000, "1]")),
-        ("struct.pack, ('d'):rep(50), unpack(t)", 150, b"9007199254740993.0000000000000000000000000000001".to_vec()),
-        ("cjson.decode, v", 1, repeated("{", "\"a\":1,", 25_000, "\"a\":1}")),
+        (
+            "cjson.decode, v",
+            1,
+            repeated("[", "9007199254740993.0000000000000000000000000000001,", 4000, "1]"),
+        ),
+        (
+            "struct.pack, ('d'):rep(50), unpack(t)",
+            150,
+            b"9007199254740993.0000000000000000000000000000001".to_vec(),
+        ),
+        ("cjson.decode, v", 1, repeated("{", "\"a\":1,", 20_000, "\"a\":1}")),
     ]
 }
 
@@ -206,9 +234,23 @@ fn a_nil_in_messagepack_takes_the_place_of_what_was_there() {
 
 #[test]
 fn what_a_call_walks_through_is_paid_for() {
-    for (call, times, input) in walks() {
-        let body = format!("local v, t = ARGV[1], {{}} for i = 1, 50 do t[i] = v end for i = 1, {times} do pcall({call}) end");
-        let reply = eval_with(&body, &[Bytes::from(input)], FEW_STEPS);
-        assert_eq!(reply, "-ERR script exceeded its budget of 300000 steps", "{call}");
-    }
+    let is_free = |(call, times, input): &(&str, usize, Vec<u8>)| {
+        let body = format!(
+            "local v, t = ARGV[1], {{}} for i = 1, 50 do t[i] = v end for i = 1, {times} do pcall({call}) end"
+        );
+        let reply = eval_with(&body, &[Bytes::from(input.clone())], FEW_STEPS);
+        reply != "-ERR script exceeded its budget of 300000 steps"
+    };
+    let free =
+        walks().into_iter().filter(is_free).map(|(call, _, input)| (call, input.len())).collect::<Vec<_>>();
+    assert_eq!(free, []);
+}
+
+/// With the values alone it takes some 56,000 steps, with the keys some 64,000.
+#[test]
+fn the_keys_of_a_written_object_are_paid_for() {
+    let body = "local t = {} for i = 1, 100 do t['k' .. i] = 1 end for i = 1, 20 do cjson.encode(t) end";
+    assert_eq!(eval(body, Budgets { steps: 75_000, ..BUDGETS }), "nil");
+    let reply = eval(body, Budgets { steps: 60_000, ..BUDGETS });
+    assert_eq!(reply, "-ERR script exceeded its budget of 60000 steps");
 }
