@@ -100,8 +100,14 @@ fn frequency(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> 
 
 fn encoding(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some(slot) = context.get(&args[2]) else { return Ok(Reply::Null) };
-    let (name, visited) = (encoding_of(&slot.value), slot.value.elements().min(INTEGERS_MAX));
-    context.spent.visited += visited as u64;
+    let name = encoding_of(&slot.value);
+    let elements = match &slot.value {
+        Value::String(_) | Value::List(_) => 0,
+        Value::Hash(hash) => hash.len(),
+        Value::Set(set) => set.len(),
+        Value::SortedSet(set) => set.len(),
+    };
+    context.spent.visited += elements.min(INTEGERS_MAX) as u64;
     Ok(Reply::bulk(name))
 }
 
@@ -135,14 +141,15 @@ fn encoding_of(value: &Value) -> &'static str {
 
 fn usage(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     // All of it is counted already, so how many elements are to be looked at makes no difference.
-    match &args[3..] {
-        [] => {}
-        [option, samples] if option.eq_ignore_ascii_case(b"SAMPLES") => match integer::parse(samples) {
-            None => return Err(Reply::not_an_integer()),
-            Some(..0) => return Err(Reply::syntax_error()),
-            Some(_) => {}
-        },
-        _ => return Err(Reply::syntax_error()),
+    for option in args[3..].chunks(2) {
+        match option {
+            [name, samples] if name.eq_ignore_ascii_case(b"SAMPLES") => match integer::parse(samples) {
+                None => return Err(Reply::not_an_integer()),
+                Some(..0) => return Err(Reply::syntax_error()),
+                Some(_) => {}
+            },
+            _ => return Err(Reply::syntax_error()),
+        }
     }
     let key = &args[2];
     Ok(context
