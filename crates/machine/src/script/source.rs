@@ -27,8 +27,14 @@ pub(super) fn compile(body: &[u8]) -> Result<Program, Reply> {
     Ok(Program { bytecode: bytecode(&with_arguments)?, is_read_only })
 }
 
+/// What compiles all that runs in a VM. A level further, Luau puts the bodies of functions in the place of calls, which
+/// then are no steps any more.
+pub(super) fn compiler() -> Compiler {
+    Compiler::new().set_optimization_level(1)
+}
+
 fn bytecode(source: &[u8]) -> Result<Vec<u8>, Reply> {
-    Compiler::new().compile(source).map_err(|error| match error {
+    compiler().compile(source).map_err(|error| match error {
         Error::SyntaxError { message, .. } => {
             compile_error(&format!("{CHUNK_NAME}:{}", message.trim_start_matches(':')))
         }

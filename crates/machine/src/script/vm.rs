@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use mlua::chunk::{ChunkMode, Compiler};
+use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use super::budget::{Budgets, GARBAGE_BYTES_MAX, Limit, Meter, Warmth, collect_garbage};
@@ -17,7 +17,7 @@ use super::convert::{Resp, Returned, arguments, charge_for, to_script};
 use super::libraries;
 use super::programs::Program;
 use super::random::Random;
-use super::source::CHUNK_NAME;
+use super::source::{CHUNK_NAME, compiler};
 use super::{Host, Invocation, add_work};
 use crate::reply::Reply;
 use crate::script_cache::script_sha;
@@ -37,14 +37,12 @@ const CONVERTED_BYTES_PER_MICROSECOND: usize = 64;
 const OUT_OF_MEMORY: &str = "not enough memory";
 /// The sandbox's own code. Compiling it takes longer than all the rest of building a VM.
 static PRELUDE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    Compiler::new()
-        .compile(include_str!("prelude.luau"))
-        .expect("the prelude is part of the program and compiles")
+    compiler().compile(include_str!("prelude.luau")).expect("the prelude is part of the program and compiles")
 });
 
 /// The sandbox's libraries that Lua does not have, which the prelude calls.
 static LIBRARIES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    Compiler::new()
+    compiler()
         .compile(include_str!("libraries.luau"))
         .expect("the libraries are part of the program and compile")
 });
