@@ -69,8 +69,9 @@ Scripts are Lua 5.1 on Luau. What differs there:
   Luau's additions, `if` as an expression, backticks, compound assignments, types and attributes are refused; so are
   metamethods of arithmetic (`__add` and its kin).
 * `cjson`, `cmsgpack`, `struct` and `bit` are those of Redis 7.0. `cjson` and `cmsgpack` write the members of a table in the
-  order of `pairs`; settings of `cjson` hold for one script; tables nest 1,000 deep at most, whatever is set; a function
-  returns 3,999 values at most; and what is read makes no keys that a script could not make.
+  order of `pairs`, and every NaN alike; settings of `cjson` hold for one script; tables nest 1,000 deep at most, whatever
+  is set; `cmsgpack.pack` and `struct.pack` take, and each function returns, 3,999 values at most; and what is read
+  makes no keys that a script could not make: `cjson.decode` refuses a member `__add`.
 * A script ends with an error once it has used up `quorate-script-steps` or `quorate-script-memory`. As with any error,
   what it had written stays. A call, a return and a turn of a loop is a step; what takes longer costs more of them: long
   strings that are compared, searched or made into numbers, what is allocated, caught errors, a large heap, and to set

@@ -40,7 +40,8 @@ const EXACT_DIGITS: usize = 19;
 const STEPS_PER_LONG_NUMBER: u64 = 64;
 /// Digits beyond which it no longer matters what they are.
 const DECIDING_DIGITS: usize = 768;
-/// Values of a VM that the host can hold at once; beyond it, it could not go on.
+/// Values of a VM that a call holds at once at most, a bound of ours: they lie on a stack that mlua lets grow much further,
+/// within the memory of the script. Where that stack cannot grow, mlua answers an error or panics.
 const HELD_MAX: usize = 8000;
 /// Tables within tables, whatever a script sets: the default of `cjson`. Redis comes to an end where its stack does.
 const DEPTH_MAX: usize = 1000;
