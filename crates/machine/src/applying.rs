@@ -123,8 +123,8 @@ impl Machine {
         })
     }
 
-    /// Applies the next operation of the entry that was begun, or answers an earlier one that waited. `None` when there is no further one: the entry is then
-    /// finished, [`Machine::applied`] has moved to it, and the next one can be begun.
+    /// Applies the next operation of the entry that was begun, or answers an earlier one that waited. `None` when there
+    /// is no further one: the entry is then finished, [`Machine::applied`] has moved to it, and the next one can be begun.
     pub fn apply_next(&mut self) -> Option<Applied> {
         let mut entry = self.under_way.take()?;
         let applied = self.end_a_wait(&mut entry).or_else(|| self.advance(&mut entry));
