@@ -155,10 +155,10 @@ impl Origin {
     }
 
     /// The client of a command that waits in the machine is gone, and the machine must learn it. This is never given
-    /// up: else the command would take what nobody gets.
-    pub(crate) fn leave(&mut self, sequence: u64) {
-        self.unpark(sequence);
+    /// up: else the command would take what nobody gets. Answers whose it was, if it was parked.
+    pub(crate) fn leave(&mut self, sequence: u64) -> Option<ConnId> {
         self.leaving.push_back(Operation::Leave { sequence });
+        self.unpark(sequence)
     }
 
     /// All commands that wait in the machine are to be answered: this node stops.
@@ -230,7 +230,7 @@ impl Origin {
     }
 
     /// The connection of a command that waits no longer.
-    pub(crate) fn unpark(&mut self, sequence: u64) -> Option<ConnId> {
+    fn unpark(&mut self, sequence: u64) -> Option<ConnId> {
         let Parked { conn, expires, .. } = self.parked.remove(&sequence)?;
         self.patience.remove(&(expires, sequence));
         Some(conn)

@@ -108,9 +108,7 @@ impl<E: Engine> Driver<E> {
 
     /// A command of this node waits in the machine, as long as its client does.
     fn park(&mut self, now: Now, sequence: u64) {
-        let until_ms = self.machine.waits_until(self.origin.session(), sequence);
-        let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
-        let (stamp_ms, patience) = (self.machine.stamp(), patience.map(Duration::from_millis));
+        let (stamp_ms, patience) = (self.machine.stamp(), self.patience_of(sequence));
         let Some(conn) = self.origin.park(now.boot, stamp_ms, sequence, patience) else { return };
         match self.connections.get_mut(&conn) {
             Some(connection) => {
@@ -122,23 +120,27 @@ impl<E: Engine> Driver<E> {
                     self.origin.give_up_all();
                 }
             }
-            None => self.origin.leave(sequence),
+            None => {
+                self.origin.leave(sequence);
+            }
         }
+    }
+
+    /// How much longer a command of this node waits in the machine, by the time of the log; `None`: for ever.
+    fn patience_of(&self, sequence: u64) -> Option<Duration> {
+        let until_ms = self.machine.waits_until(self.origin.session(), sequence)?;
+        Some(Duration::from_millis(until_ms.saturating_sub(self.machine.stamp())))
     }
 
     /// A command waits for longer than it should by this node's clock.
     pub(super) fn overdue(&mut self, now: Now, sequence: u64) {
-        let until_ms = self.machine.waits_until(self.origin.session(), sequence);
-        let patience = until_ms.map(|until_ms| until_ms.saturating_sub(self.machine.stamp()));
         // Failovers stop the time of the log for a while. As long as it has gone on meanwhile, it will come.
         let stamp_ms = self.machine.stamp();
         if self.origin.parked_at(sequence).is_some_and(|parked_ms| parked_ms < stamp_ms) {
-            let patience = patience.map(Duration::from_millis);
+            let patience = self.patience_of(sequence);
             return self.origin.keep_waiting(now.boot, stamp_ms, sequence, patience);
         }
-        let conn = self.origin.unpark(sequence);
-        self.origin.leave(sequence);
-        if let Some(conn) = conn {
+        if let Some(conn) = self.origin.leave(sequence) {
             self.close(conn, "a command has waited for longer than its time-out, and the log stands still");
         }
     }

@@ -22,12 +22,10 @@ impl<E: Engine> Driver<E> {
     /// A client is gone: what it waits for is not kept for it.
     pub(super) fn disconnected(&mut self, conn: ConnId) {
         let Some(connection) = self.connections.remove(&conn) else { return };
-        match connection.parked {
-            Some(sequence) => self.origin.leave(sequence),
-            None if connection.may_wait() => {
-                self.origin.withdraw(conn);
-            }
-            None => {}
+        if let Some(sequence) = connection.parked {
+            self.origin.leave(sequence);
+        } else if connection.may_wait() {
+            self.origin.withdraw(conn);
         }
     }
 
