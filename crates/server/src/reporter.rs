@@ -45,7 +45,10 @@ pub(crate) struct Reporter {
     directory: Arc<Directory>,
     durable: Durable,
     snapshot: u64,
-    due: BootTime,
+    /// When the next status may be published.
+    next: BootTime,
+    /// Whether something may have changed since the last one.
+    is_stale: bool,
 }
 
 /// Which entries are on the disk: known from the writes that were handed out and those that were reported.
@@ -88,13 +91,20 @@ impl Reporter {
             directory,
             durable,
             snapshot,
-            due: BootTime::default(),
+            next: BootTime::default(),
+            is_stale: false,
         }
     }
 
-    /// When the next status is due.
-    pub(crate) fn due(&self) -> BootTime {
-        self.due
+    /// When a status must be published that could not be yet. None while nothing happens: an idle node sleeps.
+    pub(crate) fn deadline(&self) -> Option<BootTime> {
+        self.is_stale.then_some(self.next)
+    }
+
+    /// The driver has made a step: whether a new status may be published already, or else will have to be.
+    pub(crate) fn is_due(&mut self, now: BootTime) -> bool {
+        self.is_stale = now < self.next;
+        !self.is_stale
     }
 
     /// A task was handed to the log.
@@ -133,7 +143,7 @@ impl Reporter {
 
     /// Publishes what is known now.
     pub(crate) fn publish(&mut self, now: BootTime, status: &Status, calendar_ms: u64, data_bytes_max: u64) {
-        self.due = now.after(INTERVAL);
+        self.next = now.after(INTERVAL);
         let contacts = self.directory.contacts();
         let role = &status.engine.role;
         let mut faults = Vec::new();
@@ -254,5 +264,18 @@ mod tests {
         assert_eq!(reporter.durable.index, 7);
         reporter.handed_out(&write(3, Some(4), 4));
         assert_eq!(reporter.durable.index, 3);
+    }
+
+    #[test]
+    fn only_what_came_too_early_to_be_told_wakes_an_idle_node() {
+        let mut reporter = reporter();
+        let at = |micros| BootTime { micros };
+        assert!(reporter.is_due(at(1)));
+        reporter.next = at(100);
+        assert_eq!(reporter.deadline(), None);
+        assert!(!reporter.is_due(at(99)));
+        assert_eq!(reporter.deadline(), Some(at(100)));
+        assert!(reporter.is_due(at(100)));
+        assert_eq!(reporter.deadline(), None);
     }
 }
