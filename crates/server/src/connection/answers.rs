@@ -74,6 +74,11 @@ impl Answers {
         self.held_bytes
     }
 
+    /// Whether some have arrived and were not taken.
+    pub(super) fn has_some(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether all that will ever arrive has been taken.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.held.is_empty()
