@@ -101,6 +101,25 @@ impl CallWindow {
     pub(crate) fn sum(&self) -> Tally {
         self.sum
     }
+
+    pub(crate) fn add_successes(&mut self, successes: u64) {
+        // Once round the ring leaves nothing of what was there.
+        for _ in 0..successes.min(self.size as u64) {
+            self.add(false, false);
+        }
+    }
+
+    /// How many successes at most leave nothing else in it.
+    pub(crate) fn successes_to_fill_it(&self) -> u64 {
+        let size = self.size as u64;
+        if self.sum.failures == 0 && self.sum.slow == 0 { size - self.sum.calls } else { size }
+    }
+
+    /// Whether all places are taken, by quick successes only. They are then all alike, and which of them is the
+    /// oldest no longer matters.
+    pub(crate) fn is_full_of_successes(&self) -> bool {
+        self.sum == Tally { calls: self.size as u64, failures: 0, slow: 0 }
+    }
 }
 
 /// The calls of the last so long, in buckets of equal length. A bucket leaves as a whole, so the window covers

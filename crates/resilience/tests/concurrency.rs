@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use quorate_resilience::breaker::{Outcome, RateRule};
+use quorate_resilience::breaker::{Builder, Outcome, RateRule};
 use quorate_resilience::clock::{Clock, ManualClock};
 use quorate_resilience::{CircuitBreaker, RejectedBy, State};
 
@@ -122,9 +122,9 @@ fn success_in_a_window_of_calls_reads_no_clock() {
     assert_eq!(clock.readings.load(Ordering::Relaxed), before);
 }
 
-#[test]
-fn closed_success_takes_no_lock() {
-    // The clock is read under the lock: while it does not answer, the lock is held.
+/// Whether a call succeeds while another thread holds the lock. The clock is read under the lock when a failure is
+/// counted: while it does not answer, the lock is held.
+fn succeeds_beside_the_lock(builder: Builder, successes_before: usize) -> CircuitBreaker {
     struct StuckClock {
         clock: ManualClock,
         stuck: Barrier,
@@ -146,7 +146,10 @@ fn closed_success_takes_no_lock() {
         free: Barrier::new(2),
         sticks: AtomicUsize::new(0),
     });
-    let breaker = CircuitBreaker::builder().clock(Arc::clone(&clock)).build().unwrap();
+    let breaker = builder.clock(Arc::clone(&clock)).build().unwrap();
+    for _ in 0..successes_before {
+        breaker.try_acquire().unwrap().success();
+    }
     clock.sticks.store(1, Ordering::SeqCst);
     std::thread::scope(|scope| {
         scope.spawn(|| breaker.try_acquire().unwrap().failure());
@@ -154,5 +157,30 @@ fn closed_success_takes_no_lock() {
         assert_eq!(breaker.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
         clock.free.wait();
     });
+    breaker
+}
+
+#[test]
+fn closed_success_takes_no_lock() {
+    let breaker = succeeds_beside_the_lock(CircuitBreaker::builder(), 0);
     assert_eq!(breaker.snapshot().consecutive_failures, 1);
+}
+
+#[test]
+fn success_in_a_window_full_of_successes_takes_no_lock() {
+    let builder = CircuitBreaker::builder().trip_on_rate(RateRule::over_calls(10));
+    let window = succeeds_beside_the_lock(builder, 11).snapshot().window.unwrap();
+    assert_eq!((window.calls, window.failures), (10, 1));
+}
+
+#[test]
+fn window_counts_more_successes_than_may_wait_to_be_told() {
+    let rule = RateRule::over_calls(100_000).minimum_calls(2).failures(0.6);
+    let breaker = CircuitBreaker::builder().trip_on_rate(rule).build().unwrap();
+    breaker.try_acquire().unwrap().failure();
+    for _ in 0..5_000 {
+        breaker.try_acquire().unwrap().success();
+    }
+    let window = breaker.snapshot().window.unwrap();
+    assert_eq!((window.calls, window.failures), (5_001, 1));
 }

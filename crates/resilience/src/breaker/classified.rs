@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::CircuitBreaker;
+use super::call::{Call, call_blocking};
 use crate::error::Error;
 
 /// What a call says about the service.
@@ -74,6 +75,11 @@ impl Outcome {
 /// ```
 pub trait Classify<T, E> {
     /// What this result says about the service.
+    ///
+    /// ```
+    /// # use quorate_resilience::breaker::{Classify, Outcome};
+    /// assert_eq!(().outcome(&Err::<u16, _>("refused")), Outcome::Failure);
+    /// ```
     fn outcome(&self, result: &Result<T, E>) -> Outcome;
 }
 
@@ -139,14 +145,15 @@ impl<C> Classified<C> {
     /// # Errors
     ///
     /// As for [`CircuitBreaker::call`].
-    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Error<E>>
+    #[inline]
+    pub fn call<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, Error<E>>>
     where
         C: Classify<T, E>,
     {
-        let permit = self.breaker.try_acquire()?;
-        let result = call.await;
-        permit.settle(self.classify.outcome(&result));
-        result.map_err(Error::Failed)
+        Call::new(&self.breaker.0, &self.classify, call)
     }
 
     /// As [`CircuitBreaker::call_blocking`].
@@ -160,13 +167,11 @@ impl<C> Classified<C> {
     /// # Errors
     ///
     /// As for [`CircuitBreaker::call`].
+    #[inline]
     pub fn call_blocking<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
     {
-        let permit = self.breaker.try_acquire()?;
-        let result = call();
-        permit.settle(self.classify.outcome(&result));
-        result.map_err(Error::Failed)
+        call_blocking(&self.breaker.0, &self.classify, call)
     }
 }

@@ -1,5 +1,7 @@
 //! What a closed breaker has seen, and whether it is enough to trip.
 
+use std::time::Instant;
+
 use super::settings::{RateRule, Rules, Trip, WindowKind};
 use crate::clock::Now;
 use crate::window::{CallWindow, Tally, TimeWindow};
@@ -14,14 +16,12 @@ pub(super) enum Evidence {
 
 impl Evidence {
     /// Nothing seen yet.
-    pub(super) fn none(rules: &Rules, now: &mut Now<'_>) -> Self {
+    pub(super) fn none(rules: &Rules, now: Instant) -> Self {
         match &rules.trip {
             Trip::Consecutive { .. } => Self::Streak(0),
             Trip::Rate(rule) => match rule.window {
                 WindowKind::Calls(size) => Self::Calls(CallWindow::new(size as usize)),
-                WindowKind::Time { length, buckets } => {
-                    Self::Time(TimeWindow::new(length, buckets, now.get()))
-                }
+                WindowKind::Time { length, buckets } => Self::Time(TimeWindow::new(length, buckets, now)),
             },
         }
     }
@@ -42,9 +42,32 @@ impl Evidence {
         }
     }
 
-    /// Whether a success would change nothing: so it need not be told.
-    pub(super) fn is_quiet(&self) -> bool {
-        matches!(self, Self::Streak(0))
+    /// Whether a success would change nothing: so it need not be told. In a window that is full of successes one
+    /// takes the place of another; but where slow calls count, a success may be one.
+    pub(super) fn is_quiet(&self, rules: &Rules) -> bool {
+        match self {
+            Self::Streak(failures) => *failures == 0,
+            Self::Calls(window) => window.is_full_of_successes() && !rules.counts_slow_calls(),
+            Self::Time(_) => false,
+        }
+    }
+
+    /// How many successes may be counted and entered later, before the next failure: as many as it takes to fill the
+    /// window, after which none need be told. `None` if a success may decide something, or if not only their number
+    /// matters. A success trips only if with it the rule's minimum of calls is reached: not if the window holds that
+    /// many, which it then goes on doing, nor if nothing speaks against the service.
+    pub(super) fn room_for_successes(&self, rules: &Rules) -> Option<u64> {
+        let (Self::Calls(window), Trip::Rate(rule)) = (self, &rules.trip) else { return None };
+        let sum = window.sum();
+        let decides_nothing = sum.failures == 0 || sum.calls >= u64::from(rule.least_calls());
+        (rule.slow.is_none() && decides_nothing).then(|| window.successes_to_fill_it())
+    }
+
+    /// Enters successes that were only counted.
+    pub(super) fn add_successes(&mut self, successes: u64) {
+        if let Self::Calls(window) = self {
+            window.add_successes(successes);
+        }
     }
 
     /// Failures in a row; 0 where they are not counted.

@@ -10,12 +10,14 @@
 //! interleavings.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use std::{hint, thread};
 
 use super::event::{Event, WAITING_MAX};
-use super::machine::{Machine, Ticket, Word};
+use super::machine::Machine;
 use super::settings::Rules;
-use super::trial::ProbeId;
+use super::ticket::{Mark, Ticket, Word};
+use super::untold::Untold;
 use super::{Cancellation, Outcome};
 use crate::clock::{Clock, Now};
 use crate::error::Rejected;
@@ -26,66 +28,83 @@ pub(super) type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 
 pub(super) struct Gate {
     word: AtomicU64,
+    untold: Untold,
     machine: Mutex<Machine>,
     clock: Arc<dyn Clock>,
+    /// When the breaker was made.
+    origin: Instant,
     cancellation: Cancellation,
-    times_calls: bool,
     listeners: Vec<Listener>,
 }
 
 impl Gate {
     pub(super) fn new(rules: Rules, clock: Arc<dyn Clock>, listeners: Vec<Listener>) -> Self {
-        let (cancellation, times_calls) = (rules.cancellation, rules.times_calls());
-        let machine = Machine::new(rules, !listeners.is_empty(), &mut Now::of(&*clock));
+        let cancellation = rules.cancellation;
+        let origin = clock.now();
+        let machine = Machine::new(rules, origin, !listeners.is_empty());
         let word = AtomicU64::new(machine.word().0);
-        Self { word, machine: Mutex::new(machine), clock, cancellation, times_calls, listeners }
+        let untold = Untold::closed();
+        Self { word, untold, machine: Mutex::new(machine), clock, origin, cancellation, listeners }
     }
 
     #[inline]
     pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
         let word = self.word();
-        if word.admits() {
-            let begun = if self.times_calls { Some(self.clock.now()) } else { None };
-            return Ok(Ticket { epoch: word.epoch(), probe: None, begun });
+        if word.admits_untimed() {
+            return Ok(Ticket { word: word.quietened(), mark: None });
         }
+        hint::cold_path();
         self.ask()
+    }
+
+    /// Whether a success need not be told, nor anything looked at but the word.
+    #[inline]
+    pub(super) fn is_unmoved_since(&self, ticket: Ticket) -> bool {
+        self.word() == ticket.word
     }
 
     #[inline]
     pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        let word = self.word();
-        let changes_nothing = match outcome {
-            Outcome::Success => word.is_quiet(),
-            Outcome::Ignored => word.admits(),
-            Outcome::Failure => false,
-        };
-        if !(changes_nothing && word.epoch() == ticket.epoch) {
-            let Ticket { epoch, probe, begun } = ticket;
-            self.record(epoch, probe, begun, outcome);
+        if outcome != Outcome::Success || !self.is_unmoved_since(ticket) {
+            self.tell(ticket.word, ticket.mark, outcome);
         }
     }
 
-    /// The permit was dropped, so the call was given up.
+    /// A call ended that was not as lucky as most. A ticket comes in its parts, which travel in registers: a lucky
+    /// call then need not lay it out in memory.
+    #[inline(never)]
+    pub(super) fn tell(&self, word: Word, mark: Option<Mark>, outcome: Outcome) {
+        let (ticket, now) = (Ticket { word, mark }, self.word());
+        let is_told = match outcome {
+            Outcome::Success if now.is_quiet() => now.epoch() == ticket.epoch(),
+            Outcome::Success => self.untold.add(ticket.epoch()),
+            Outcome::Ignored => now.admits() && now.epoch() == ticket.epoch(),
+            Outcome::Failure => false,
+        };
+        if !is_told {
+            self.step(|machine, now| machine.record(ticket, outcome, now));
+        }
+    }
+
+    /// The permit was dropped: the call was given up, or it panicked.
     #[cold]
     #[inline(never)]
-    pub(super) fn settle_dropped(&self, ticket: Ticket, panicked: bool) {
-        let lasted = |limit: Duration| {
-            let begun = ticket.begun.unwrap_or_else(|| self.clock.now());
-            self.clock.now().saturating_duration_since(begun) >= limit
-        };
-        let failed = panicked
-            || match self.cancellation {
-                Cancellation::Ignored => false,
-                Cancellation::Failure => true,
-                Cancellation::FailureAfter(limit) => lasted(limit),
-            };
-        self.settle(ticket, if failed { Outcome::Failure } else { Outcome::Ignored });
+    pub(super) fn give_up(&self, word: Word, mark: Option<Mark>) {
+        let panicked = thread::panicking();
+        if !panicked && self.cancellation == Cancellation::Ignored {
+            return self.tell(word, mark, Outcome::Ignored);
+        }
+        self.step(|machine, now| machine.give_up(Ticket { word, mark }, panicked, now));
     }
 
     /// One step of the machine, with the word published and the news delivered.
     pub(super) fn step<R>(&self, step: impl FnOnce(&mut Machine, &mut Now<'_>) -> R) -> R {
         let mut machine = self.lock();
+        machine.count_successes(self.untold.close());
         let answer = step(&mut machine, &mut Now::of(&*self.clock));
+        if let Some(room) = machine.room_for_successes() {
+            self.untold.open(machine.epoch(), room);
+        }
         let word = machine.word().0;
         // Written only when it changes: other threads keep the line in their caches.
         if word != self.word.load(Ordering::Relaxed) {
@@ -104,17 +123,14 @@ impl Gate {
     }
 
     /// Out of line, so that callers take in the few instructions of a lucky call only.
-    #[cold]
     #[inline(never)]
     fn ask(&self) -> Result<Ticket, Rejected> {
-        self.step(Machine::admit)
-    }
-
-    /// A ticket comes in its parts, which travel in registers: a lucky call then need not lay it out in memory.
-    #[inline(never)]
-    fn record(&self, epoch: u64, probe: Option<ProbeId>, begun: Option<Instant>, outcome: Outcome) {
-        let ticket = Ticket { epoch, probe, begun };
-        self.step(|machine, now| machine.record(ticket, outcome, now));
+        let word = self.word();
+        if !word.admits() {
+            return self.step(Machine::admit);
+        }
+        let mark = Mark::of(self.origin, self.clock.now());
+        Ok(Ticket { word: word.quietened(), mark: Some(mark) })
     }
 
     #[inline]

@@ -19,20 +19,11 @@ use std::time::{Duration, Instant};
 use super::event::{Event, Outbox};
 use super::evidence::Evidence;
 use super::settings::Rules;
-use super::trial::{ProbeId, Trial, Verdict};
-use super::{Outcome, Snapshot, State};
+use super::ticket::{Mark, Ticket, Word};
+use super::trial::{Trial, Verdict};
+use super::{Cancellation, Outcome, Snapshot, State};
 use crate::clock::Now;
 use crate::error::{Rejected, RejectedBy};
-
-/// What a permit has to know of the moment it was given.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ticket {
-    pub(super) epoch: u64,
-    /// A permit given in the half-open state is for a probe.
-    pub(super) probe: Option<ProbeId>,
-    /// When, if a rule asks how long the call took.
-    pub(super) begun: Option<Instant>,
-}
 
 enum Phase {
     Closed(Evidence),
@@ -60,6 +51,8 @@ pub(super) enum Order {
 pub(super) struct Machine {
     rules: Rules,
     pub(super) outbox: Outbox,
+    /// When it was made.
+    origin: Instant,
     epoch: u64,
     phase: Phase,
     /// Openings since the circuit was last closed: how far the open time has grown.
@@ -70,24 +63,24 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(rules: Rules, has_listeners: bool, now: &mut Now<'_>) -> Self {
-        let phase = Phase::Closed(Evidence::none(&rules, now));
+    pub(super) fn new(rules: Rules, origin: Instant, has_listeners: bool) -> Self {
+        let phase = Phase::Closed(Evidence::none(&rules, origin));
         let outbox = Outbox::new(has_listeners);
-        Self { rules, outbox, epoch: 0, phase, openings: 0, last_failure: None, rejected: 0, late: 0 }
+        Self { rules, outbox, origin, epoch: 0, phase, openings: 0, last_failure: None, rejected: 0, late: 0 }
     }
 
     /// A call asks to be made.
     pub(super) fn admit(&mut self, now: &mut Now<'_>) -> Result<Ticket, Rejected> {
         self.advance(now);
-        let begun = self.rules.times_calls().then(|| now.get());
-        let ticket = Ticket { epoch: self.epoch, probe: None, begun };
+        let mark = self.rules.times_calls().then(|| Mark::of(self.origin, now.get()));
+        let ticket = Ticket { word: self.word().quietened(), mark };
         let rejected = match &mut self.phase {
             Phase::Closed(_) | Phase::ForcedClosed(_) | Phase::Disabled => return Ok(ticket),
             Phase::Open { since, lasts } => {
                 Rejected::new(RejectedBy::OpenCircuit, Some(lasts.saturating_sub(now.since(*since))))
             }
-            Phase::HalfOpen(trial) => match trial.begin(now.get(), &self.rules) {
-                Some(probe) => return Ok(Ticket { probe: Some(probe), ..ticket }),
+            Phase::HalfOpen(trial) => match trial.begin(self.origin, now.get(), &self.rules) {
+                Some(probe) => return Ok(Ticket { mark: Some(probe), ..ticket }),
                 None => Rejected::new(RejectedBy::ProbingCircuit, None),
             },
             Phase::ForcedOpen => Rejected::new(RejectedBy::ForcedOpenCircuit, None),
@@ -100,24 +93,25 @@ impl Machine {
     /// A call has ended.
     pub(super) fn record(&mut self, ticket: Ticket, outcome: Outcome, now: &mut Now<'_>) {
         self.advance(now);
-        if ticket.epoch != self.epoch {
+        if ticket.epoch() != self.epoch {
             return self.dismiss(ticket, outcome);
         }
-        let slow = outcome != Outcome::Ignored && self.rules.is_slow(ticket.begun, now);
+        let begun = ticket.mark.map(|mark| mark.moment(self.origin));
         match &mut self.phase {
             Phase::Closed(evidence) => {
-                if weigh(evidence, outcome, slow, &self.rules, now) {
+                if weigh(evidence, outcome, begun, &self.rules, now) {
                     self.open(now);
                 }
             }
             Phase::ForcedClosed(evidence) => {
-                weigh(evidence, outcome, slow, &self.rules, now);
+                weigh(evidence, outcome, begun, &self.rules, now);
             }
             Phase::HalfOpen(trial) => {
-                let Some(true) = ticket.probe.map(|probe| trial.end(probe)) else {
+                let Some(since) = ticket.mark.and_then(|probe| trial.end(probe)) else {
                     return self.dismiss(ticket, outcome);
                 };
                 // Whoever trips on slow calls is not convinced by a slow probe.
+                let slow = outcome != Outcome::Ignored && self.rules.is_slow(Some(since), now);
                 let outcome = if slow { Outcome::Failure } else { outcome };
                 let verdict = trial.count(outcome, &self.rules);
                 self.obey(verdict, now);
@@ -130,10 +124,58 @@ impl Machine {
         }
     }
 
+    /// A call was given up, or it panicked.
+    pub(super) fn give_up(&mut self, ticket: Ticket, panicked: bool, now: &mut Now<'_>) {
+        let failed = panicked
+            || match self.rules.cancellation {
+                Cancellation::Ignored => false,
+                Cancellation::Failure => true,
+                Cancellation::FailureAfter(limit) => {
+                    self.begun(ticket).is_some_and(|begun| now.since(begun) >= limit)
+                }
+            };
+        self.record(ticket, if failed { Outcome::Failure } else { Outcome::Ignored }, now);
+    }
+
+    /// When a call began, if a rule asks for that. Of probes that began at once the marks are not exact.
+    fn begun(&self, ticket: Ticket) -> Option<Instant> {
+        let mark = ticket.mark?;
+        let exact = match &self.phase {
+            Phase::HalfOpen(trial) if ticket.epoch() == self.epoch => trial.since(mark),
+            _ => None,
+        };
+        Some(exact.unwrap_or_else(|| mark.moment(self.origin)))
+    }
+
+    /// Enters successes that were only counted, in the order of the others.
+    #[inline]
+    pub(super) fn count_successes(&mut self, successes: u64) {
+        if successes > 0
+            && let Phase::Closed(evidence) | Phase::ForcedClosed(evidence) = &mut self.phase
+        {
+            evidence.add_successes(successes);
+        }
+    }
+
+    /// How many successes of this epoch may be counted first, and entered by whatever step comes next.
+    #[inline]
+    pub(super) fn room_for_successes(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Closed(evidence) | Phase::ForcedClosed(evidence) => {
+                evidence.room_for_successes(&self.rules)
+            }
+            Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen | Phase::Disabled => None,
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// A hand intervenes.
     pub(super) fn order(&mut self, order: Order, now: &mut Now<'_>) {
         self.advance(now);
-        let evidence = Evidence::none(&self.rules, now);
+        let evidence = Evidence::none(&self.rules, now.get());
         match order {
             Order::Trip => return self.trip(now),
             Order::Reset => {
@@ -169,11 +211,11 @@ impl Machine {
     /// What is published for calls that need not take the lock.
     pub(super) fn word(&self) -> Word {
         let (admits, quiet) = match &self.phase {
-            Phase::Closed(evidence) | Phase::ForcedClosed(evidence) => (true, evidence.is_quiet()),
+            Phase::Closed(evidence) | Phase::ForcedClosed(evidence) => (true, evidence.is_quiet(&self.rules)),
             Phase::Disabled => (true, true),
             Phase::Open { .. } | Phase::HalfOpen(_) | Phase::ForcedOpen => (false, false),
         };
-        Word::new(self.epoch, admits, quiet)
+        Word::new(self.epoch, admits, quiet, self.rules.times_calls())
     }
 
     pub(super) fn snapshot(&mut self, now: &mut Now<'_>) -> Snapshot {
@@ -229,7 +271,7 @@ impl Machine {
             Verdict::Open => self.open(now),
             Verdict::Close => {
                 self.openings = 0;
-                let evidence = Evidence::none(&self.rules, now);
+                let evidence = Evidence::none(&self.rules, now.get());
                 self.enter(Phase::Closed(evidence));
             }
         }
@@ -260,42 +302,23 @@ impl Machine {
     /// A result that counts for nothing.
     fn dismiss(&mut self, ticket: Ticket, outcome: Outcome) {
         self.late += 1;
-        self.outbox.push(Event::LateResult { outcome, epoch: ticket.epoch });
+        self.outbox.push(Event::LateResult { outcome, epoch: ticket.epoch() });
     }
 }
 
 /// Adds a result to the evidence, unless it is to be ignored; whether the evidence is then enough.
-fn weigh(evidence: &mut Evidence, outcome: Outcome, slow: bool, rules: &Rules, now: &mut Now<'_>) -> bool {
-    match outcome {
-        Outcome::Ignored => false,
-        Outcome::Success => evidence.add(false, slow, rules, now),
-        Outcome::Failure => evidence.add(true, slow, rules, now),
-    }
-}
-
-/// What a call has to know if it is lucky, in one atomic word: the epoch, and two bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) u64);
-
-impl Word {
-    const ADMITS: u64 = 1;
-    const QUIET: u64 = 2;
-
-    fn new(epoch: u64, admits: bool, quiet: bool) -> Self {
-        Self(epoch << 2 | if quiet { Self::QUIET } else { 0 } | u64::from(admits))
-    }
-
-    pub(super) fn epoch(self) -> u64 {
-        self.0 >> 2
-    }
-
-    /// Whether every call is let through.
-    pub(super) fn admits(self) -> bool {
-        self.0 & Self::ADMITS != 0
-    }
-
-    /// Whether a success changes nothing.
-    pub(super) fn is_quiet(self) -> bool {
-        self.0 & Self::QUIET != 0
-    }
+fn weigh(
+    evidence: &mut Evidence,
+    outcome: Outcome,
+    begun: Option<Instant>,
+    rules: &Rules,
+    now: &mut Now<'_>,
+) -> bool {
+    let failed = match outcome {
+        Outcome::Ignored => return false,
+        Outcome::Success => false,
+        Outcome::Failure => true,
+    };
+    let slow = rules.is_slow(begun, now);
+    evidence.add(failed, slow, rules, now)
 }

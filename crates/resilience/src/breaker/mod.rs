@@ -18,6 +18,7 @@
 //!
 //! The idea is Michael Nygard's, *Release It!*, chapter "Stability patterns".
 
+mod call;
 mod classified;
 mod event;
 mod evidence;
@@ -30,7 +31,9 @@ mod registry;
 mod settings;
 #[cfg(any(feature = "tracing", feature = "metrics"))]
 mod telemetry;
+mod ticket;
 mod trial;
+mod untold;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -43,6 +46,7 @@ pub use self::registry::Registry;
 pub use self::settings::{Builder, Cancellation, RateRule};
 pub use crate::window::Tally;
 
+use self::call::{Call, call_blocking};
 use self::gate::Gate;
 use self::machine::{Machine, Order};
 use crate::error::{Error, Rejected};
@@ -203,11 +207,11 @@ impl CircuitBreaker {
     ///
     /// [`Error::Rejected`] if the call was not made, [`Error::Failed`] with the call's own error.
     #[inline]
-    pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Error<E>> {
-        let permit = self.try_acquire()?;
-        let result = call.await;
-        permit.settle(Outcome::of(&result));
-        result.map_err(Error::Failed)
+    pub fn call<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, Error<E>>> {
+        Call::new(&self.0, &(), call)
     }
 
     /// Makes a call in this thread, if the circuit lets it through.
@@ -223,10 +227,7 @@ impl CircuitBreaker {
     /// As for [`call`](CircuitBreaker::call).
     #[inline]
     pub fn call_blocking<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, Error<E>> {
-        let permit = self.try_acquire()?;
-        let result = call();
-        permit.settle(Outcome::of(&result));
-        result.map_err(Error::Failed)
+        call_blocking(&self.0, &(), call)
     }
 
     /// The bare permit, for whoever makes the call elsewhere. It must be told how the call ended.

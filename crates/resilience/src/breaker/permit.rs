@@ -1,8 +1,9 @@
 //! The right to make one call, and the duty to tell how it ended.
 
-use std::{fmt, mem, sync::Arc, thread};
+use std::{fmt, hint, mem, sync::Arc};
 
-use super::{Outcome, gate::Gate, machine::Ticket};
+use super::{Outcome, gate::Gate, ticket::Ticket};
+use crate::error::Error;
 
 /// The right to make one call. It is settled exactly once: by [`settle`](Permit::settle) or its short forms, or
 /// by being dropped, which counts as [`Cancellation`](super::Cancellation) says, and in a panic as a failure.
@@ -42,6 +43,21 @@ impl<'a> Permit<'a> {
         gate.settle(ticket, outcome);
     }
 
+    /// Tells how the call ended, and hands on its result.
+    #[inline]
+    pub(super) fn conclude<T, E>(self, outcome: Outcome, result: Result<T, E>) -> Result<T, Error<E>> {
+        let (gate, ticket) = (self.gate, self.ticket);
+        mem::forget(self);
+        match result {
+            Ok(value) if outcome == Outcome::Success && gate.is_unmoved_since(ticket) => Ok(value),
+            result => {
+                hint::cold_path();
+                gate.tell(ticket.word, ticket.mark, outcome);
+                result.map_err(Error::Failed)
+            }
+        }
+    }
+
     /// The call succeeded.
     ///
     /// ```
@@ -70,7 +86,7 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.gate.settle_dropped(self.ticket, thread::panicking());
+        self.gate.give_up(self.ticket.word, self.ticket.mark);
     }
 }
 
@@ -118,7 +134,7 @@ impl OwnedPermit {
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.settle_dropped(ticket, thread::panicking());
+            self.gate.give_up(ticket.word, ticket.mark);
         }
     }
 }

@@ -54,6 +54,13 @@ impl<K: Eq + Hash> Registry<K> {
     /// A registry that makes breakers by `template`, forgets those that nobody asked for in `idle_after`, and
     /// holds at most `capacity`, those apart that must not be forgotten.
     ///
+    /// ```
+    /// # use quorate_resilience::{CircuitBreaker, breaker::Registry}; use std::time::Duration;
+    /// let idle_after = Duration::from_secs(600);
+    /// let hosts = Registry::<String>::new(CircuitBreaker::builder(), idle_after, 10_000)?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// A template that cannot work, or a capacity of 0.

@@ -49,6 +49,10 @@ impl Rules {
         begun.zip(self.slow_after()).is_some_and(|(begun, limit)| now.since(begun) >= limit)
     }
 
+    pub(super) fn counts_slow_calls(&self) -> bool {
+        self.slow_after().is_some()
+    }
+
     fn slow_after(&self) -> Option<Duration> {
         match &self.trip {
             Trip::Consecutive { .. } => None,
@@ -416,6 +420,12 @@ impl Builder {
     }
 
     /// A closed breaker with these settings.
+    ///
+    /// ```
+    /// # use quorate_resilience::CircuitBreaker;
+    /// let refused = CircuitBreaker::builder().success_threshold(0).build().unwrap_err();
+    /// assert_eq!(refused.to_string(), "success_threshold must be at least 1");
+    /// ```
     ///
     /// # Errors
     ///

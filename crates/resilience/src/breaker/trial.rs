@@ -1,33 +1,29 @@
 //! The half-open state: a few probes are let through, and their results decide.
 //!
-//! A probe has a number and a time of departure. Its place is free again when its permit is settled or dropped,
+//! A probe has a mark and a time of departure. Its place is free again when its permit is settled or dropped,
 //! or once it has been out for `half_open_timeout`: so that a hung call, a leaked permit or a cancelled task
 //! cannot keep the breaker from trying. Whether a result is late depends on the time alone, never on whether
 //! somebody has asked for the place meanwhile.
 
-use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
+use super::ticket::Mark;
 use super::{Outcome, settings::Rules};
 
 /// What probes have shown so far.
 pub(super) struct Trial {
     /// Those on their way, oldest first; at most `half_open_max_calls`.
     probes: Vec<Probe>,
-    /// The next probe's number. Not zero, so that a permit without one is no larger.
-    next: NonZeroU64,
+    /// The last probe's mark.
+    last: Option<Mark>,
     pub(super) successes: u32,
     pub(super) failures: u32,
 }
 
 struct Probe {
-    id: ProbeId,
+    mark: Mark,
     since: Instant,
 }
-
-/// Names a probe within its epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ProbeId(NonZeroU64);
 
 /// Whether the probes have decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +35,18 @@ pub(super) enum Verdict {
 
 impl Trial {
     pub(super) fn new() -> Self {
-        Self { probes: Vec::new(), next: NonZeroU64::MIN, successes: 0, failures: 0 }
+        Self { probes: Vec::new(), last: None, successes: 0, failures: 0 }
     }
 
     /// Lets a probe through, if there is room for it.
-    pub(super) fn begin(&mut self, now: Instant, rules: &Rules) -> Option<ProbeId> {
+    pub(super) fn begin(&mut self, origin: Instant, now: Instant, rules: &Rules) -> Option<Mark> {
         if self.in_flight() >= rules.half_open_max_calls {
             return None;
         }
-        let id = ProbeId(self.next);
-        self.next = self.next.saturating_add(1);
-        self.probes.push(Probe { id, since: now });
-        Some(id)
+        let mark = Mark::of(origin, now).max(self.last.map_or(Mark::of(origin, origin), Mark::next));
+        self.last = Some(mark);
+        self.probes.push(Probe { mark, since: now });
+        Some(mark)
     }
 
     /// Takes back what has been out for too long, and tells how many that were.
@@ -60,10 +56,15 @@ impl Trial {
         before - self.probes.len()
     }
 
-    /// A probe's end frees its place. `false` if it had lost it before.
-    pub(super) fn end(&mut self, id: ProbeId) -> bool {
-        let place = self.probes.iter().position(|probe| probe.id == id);
-        place.map(|index| self.probes.remove(index)).is_some()
+    /// A probe's end frees its place, and tells when it began. `None` if it had lost its place before.
+    pub(super) fn end(&mut self, mark: Mark) -> Option<Instant> {
+        let place = self.probes.iter().position(|probe| probe.mark == mark)?;
+        Some(self.probes.remove(place).since)
+    }
+
+    /// When a probe began that still has its place.
+    pub(super) fn since(&self, mark: Mark) -> Option<Instant> {
+        self.probes.iter().find(|probe| probe.mark == mark).map(|probe| probe.since)
     }
 
     /// Counts a result.

@@ -236,3 +236,39 @@ fn window_loses_no_result() {
         assert_eq!((window.calls, window.failures), (2, 1));
     });
 }
+
+#[test]
+fn successes_that_are_only_counted_stand_before_the_failure_that_follows() {
+    explore(|| {
+        let rule = RateRule::over_calls(4).minimum_calls(2).failures(0.5);
+        let (breaker, _, _) = observed(CircuitBreaker::builder().trip_on_rate(rule));
+        call(&breaker, Outcome::Success);
+        let other = in_thread(&breaker, |breaker| {
+            call(&breaker, Outcome::Success);
+        });
+        call(&breaker, Outcome::Success);
+        // Two of these successes are certain, so that one failure is a third at most.
+        call(&breaker, Outcome::Failure);
+        other.join().unwrap();
+        let window = breaker.snapshot().window.unwrap();
+        assert_eq!((window.calls, window.failures), (4, 1));
+    });
+}
+
+#[test]
+fn success_is_counted_in_its_own_epoch_only() {
+    explore(|| {
+        let rule = RateRule::over_calls(10).minimum_calls(10);
+        let (breaker, _, _) = observed(CircuitBreaker::builder().trip_on_rate(rule));
+        call(&breaker, Outcome::Success);
+        let old = breaker.try_acquire_owned().unwrap();
+        let other = in_thread(&breaker, move |_| old.settle(Outcome::Success));
+        breaker.reset();
+        call(&breaker, Outcome::Success);
+        other.join().unwrap();
+        // Before the reset it was forgotten with the window; after it, it was late.
+        let snapshot = breaker.snapshot();
+        assert_eq!(snapshot.window.unwrap().calls, 1);
+        assert!(snapshot.late <= 1);
+    });
+}
