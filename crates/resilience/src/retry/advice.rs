@@ -40,6 +40,12 @@ pub enum Advice {
 /// ```
 pub trait Advise<E> {
     /// What to do about this error.
+    ///
+    /// ```
+    /// # use quorate_resilience::retry::{Advice, Advise};
+    /// let by_status = |status: &u16| if *status >= 500 { Advice::Retry } else { Advice::Stop };
+    /// assert_eq!(by_status.advise(&404), Advice::Stop);
+    /// ```
     fn advise(&self, error: &E) -> Advice;
 }
 

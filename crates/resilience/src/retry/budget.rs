@@ -39,6 +39,13 @@ impl RetryBudget {
     ///
     /// The default is `(0.2, 10.0, 10 s)`.
     ///
+    /// ```
+    /// # use quorate_resilience::{Retry, retry::RetryBudget}; use std::time::Duration;
+    /// let tenth = RetryBudget::new(0.1, 1.0, Duration::from_secs(10))?;
+    /// let retry = Retry::builder().budget(tenth).build()?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// A ratio or minimum that is negative or no number, or a `ttl` of zero.

@@ -8,85 +8,98 @@ use std::{
     task::{Context, Poll},
 };
 
+#[cfg(feature = "tokio")]
+use pin_project_lite::pin_project;
+
 use super::settings::Plan;
 use super::{Advice, Advise, GaveUp, RetryError};
 use crate::error::Error;
 
-pub(super) struct Course<'a> {
-    plan: &'a Plan,
+/// It is handed on by value: a call that succeeds at once then never lays it out in memory.
+#[derive(Clone, Copy)]
+pub(super) struct Course {
     attempts: u32,
     begun: Option<Instant>,
     /// The wait before the last attempt, which decorrelated jitter goes by.
     previous: Duration,
 }
 
-impl<'a> Course<'a> {
+impl Course {
     #[inline]
-    pub(super) fn begin(plan: &'a Plan) -> Self {
+    pub(super) fn begin(plan: &Plan) -> Self {
         if let Some(budget) = &plan.budget {
             budget.on_call(&*plan.clock);
         }
-        Self { plan, attempts: 1, begun: None, previous: plan.base_delay }
+        Self { attempts: 1, begun: None, previous: plan.base_delay }
     }
 
     /// The first attempt has begun, if this was not noted before.
-    pub(super) fn note_begin(&mut self) -> Instant {
-        *self.begun.get_or_insert_with(|| self.plan.clock.now())
+    #[inline]
+    pub(super) fn note_begin(&mut self, plan: &Plan) -> Instant {
+        let begun = if let Some(begun) = self.begun { begun } else { plan.clock.now() };
+        self.begun = Some(begun);
+        begun
     }
 
-    /// Polls one attempt, within its time. The alarm is boxed, and made only for a call that waits: a quick one
-    /// should not carry a timer about.
+    /// Watches an attempt that was polled: notes when it first gave way, and ends it when its time is over. The alarm
+    /// is boxed, and made only for a call that waits: a quick one should not carry a timer about.
     #[cfg(feature = "tokio")]
-    #[inline]
-    pub(super) fn poll_attempt<T, E>(
+    pub(super) fn watch<T, E>(
         &mut self,
-        call: Pin<&mut impl Future<Output = Result<T, E>>>,
-        alarm: &mut Option<Pin<Box<tokio::time::Sleep>>>,
+        plan: &Plan,
+        polled: Poll<Result<T, E>>,
+        alarm: &mut Option<Alarm>,
         context: &mut Context<'_>,
     ) -> Poll<Result<T, Error<E>>> {
-        if let Poll::Ready(result) = call.poll(context) {
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(result.map_err(Error::Failed));
         }
-        self.note_begin();
-        let Some(after) = self.plan.attempt_timeout else { return Poll::Pending };
-        let alarm = alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+        self.note_begin(plan);
+        let Some(after) = plan.attempt_timeout else { return Poll::Pending };
+        let alarm = alarm.get_or_insert_with(|| alarm_in(after));
         alarm.as_mut().poll(context).map(|()| Err(Error::TimedOut { after }))
     }
 
     #[inline]
-    pub(super) fn succeeded(&self) {
-        if let Some(budget) = &self.plan.budget {
+    pub(super) fn succeeded(plan: &Plan) {
+        if let Some(budget) = &plan.budget {
             budget.on_success();
         }
     }
 
-    /// The wait before the next attempt, or the end of the course.
+    /// The wait before the next attempt, and the course as it then is; or its end.
     #[cold]
     #[inline(never)]
     pub(super) fn failed<E>(
-        &mut self,
+        mut self,
+        plan: &Plan,
         error: Error<E>,
         advise: &impl Advise<E>,
-    ) -> Result<Duration, RetryError<E>> {
+    ) -> Result<(Duration, Self), RetryError<E>> {
         let advice = match &error {
             Error::Failed(error) => advise.advise(error),
             Error::TimedOut { .. } | Error::Rejected(_) => error.advice(),
         };
-        let begun = self.note_begin();
-        let now = self.plan.clock.now();
+        let begun = self.note_begin(plan);
+        let now = plan.clock.now();
         let elapsed = now.saturating_duration_since(begun);
-        match self.next_wait(advice, elapsed, now) {
+        match self.next_wait(plan, advice, elapsed, now) {
             Ok(wait) => {
                 self.attempts += 1;
-                Ok(wait)
+                Ok((wait, self))
             }
             Err(gave_up) => Err(RetryError { last: error, attempts: self.attempts, elapsed, gave_up }),
         }
     }
 
     /// Asks each limit in turn; the budget last, so that nothing is taken for a retry that is not made.
-    fn next_wait(&mut self, advice: Advice, elapsed: Duration, now: Instant) -> Result<Duration, GaveUp> {
-        let plan = self.plan;
+    fn next_wait(
+        &mut self,
+        plan: &Plan,
+        advice: Advice,
+        elapsed: Duration,
+        now: Instant,
+    ) -> Result<Duration, GaveUp> {
         let asked = match advice {
             Advice::Stop | Advice::Rejected { retry_after: None } => return Err(GaveUp::Final),
             Advice::Rejected { .. } if plan.max_elapsed.is_none() => return Err(GaveUp::Final),
@@ -100,7 +113,7 @@ impl<'a> Course<'a> {
         if matches!(advice, Advice::RetryAfter(wait) if wait > plan.max_delay) {
             return Err(GaveUp::Wait);
         }
-        let wait = self.usual_wait().max(asked);
+        let wait = self.usual_wait(plan).max(asked);
         if plan.max_elapsed.is_some_and(|limit| elapsed.saturating_add(wait) > limit) {
             return Err(GaveUp::Time);
         }
@@ -108,8 +121,32 @@ impl<'a> Course<'a> {
         if is_covered { Ok(wait) } else { Err(GaveUp::Budget) }
     }
 
-    fn usual_wait(&mut self) -> Duration {
-        self.previous = self.plan.usual_wait(self.attempts, self.previous);
+    fn usual_wait(&mut self, plan: &Plan) -> Duration {
+        self.previous = plan.usual_wait(self.attempts, self.previous);
         self.previous
+    }
+}
+
+/// A timer of tokio's.
+#[cfg(feature = "tokio")]
+pub(super) type Alarm = Pin<Box<tokio::time::Sleep>>;
+
+/// Out of line and on the heap: few calls need it.
+#[cfg(feature = "tokio")]
+#[cold]
+#[inline(never)]
+pub(super) fn alarm_in(after: Duration) -> Alarm {
+    Box::pin(tokio::time::sleep(after))
+}
+
+#[cfg(feature = "tokio")]
+pin_project! {
+    /// Where a course of asynchronous attempts is.
+    #[project = StageProjection]
+    pub(super) enum Stage<F> {
+        /// The next attempt may be made.
+        Due,
+        Called { #[pin] call: F, alarm: Option<Alarm> },
+        Waiting { alarm: Alarm },
     }
 }

@@ -1,13 +1,17 @@
 //! Retry around a tower service.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Advise, Retry, RetryError};
+use super::course::{Course, Stage, StageProjection, alarm_in};
+use super::{Advise, GaveUp, Retry, RetryError};
 use crate::error::Error;
 
 /// Puts retries around a service whose requests can be cloned.
@@ -44,7 +48,7 @@ impl<S, A: Clone> Layer<S> for RetryLayer<A> {
 }
 
 /// A service with retries around it; made by [`RetryLayer`]. The first attempt uses the readiness that was
-/// polled; each further one waits for a clone of the service to be ready.
+/// polled; each further one waits until the service is ready again.
 ///
 /// ```
 /// # use quorate_resilience::{Retry, retry::{RetryLayer, RetryService}};
@@ -57,52 +61,103 @@ pub struct RetryService<S, A = ()> {
     retry: Retry<A>,
 }
 
-/// The answer of a [`RetryService`]: one allocation a request.
-///
-/// ```
-/// # use quorate_resilience::retry::RetryFuture;
-/// let answer: RetryFuture<u32, String> = Box::pin(async { Ok(7) });
-/// ```
-pub type RetryFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, RetryError<E>>> + Send>>;
-
 impl<S, A, Request> Service<Request> for RetryService<S, A>
 where
-    S: Service<Request, Future: Send, Response: Send, Error: Send> + Clone + Send + 'static,
-    A: Advise<S::Error> + Clone + Send + Sync + 'static,
-    Request: Clone + Send + 'static,
+    S: Service<Request> + Clone,
+    A: Advise<S::Error> + Clone,
+    Request: Clone,
 {
     type Response = S::Response;
     type Error = RetryError<S::Error>;
-    type Future = RetryFuture<S::Response, S::Error>;
+    type Future = RetryFuture<S, A, Request>;
 
     /// A service that cannot become ready has made no attempt.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let unready = |error| RetryError {
             last: Error::Failed(error),
             attempts: 0,
-            elapsed: std::time::Duration::ZERO,
-            gave_up: super::GaveUp::Final,
+            elapsed: Duration::ZERO,
+            gave_up: GaveUp::Final,
         };
         self.inner.poll_ready(context).map_err(unready)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
+        // The service that was polled is the one that is ready; the clone stays behind.
         let spare = self.inner.clone();
-        let mut ready = Some(std::mem::replace(&mut self.inner, spare.clone()));
-        let retry = self.retry.clone();
-        Box::pin(async move {
-            let attempt = move || {
-                let is_ready = ready.is_some();
-                let mut service = ready.take().unwrap_or_else(|| spare.clone());
-                let request = request.clone();
-                async move {
-                    if !is_ready {
-                        poll_fn(|context| service.poll_ready(context)).await?;
+        let mut service = mem::replace(&mut self.inner, spare);
+        let (retry, course) = (self.retry.clone(), Course::begin(&self.retry.plan));
+        let stage = Stage::Called { call: service.call(request.clone()), alarm: None };
+        RetryFuture { retry, course, service, request, stage }
+    }
+}
+
+pin_project! {
+    /// The answer of a [`RetryService`]. It allocates nothing for a request that succeeds.
+    ///
+    /// ```
+    /// # use quorate_resilience::retry::{Advise, RetryFuture};
+    /// # use tower_service::Service;
+    /// fn is_a_future<S, A>(answer: RetryFuture<S, A, u32>) -> impl Future
+    /// where
+    ///     S: Service<u32>,
+    ///     A: Advise<S::Error>,
+    /// {
+    ///     answer
+    /// }
+    /// ```
+    pub struct RetryFuture<S, A, Request>
+    where
+        S: Service<Request>,
+    {
+        retry: Retry<A>,
+        course: Course,
+        service: S,
+        request: Request,
+        #[pin]
+        stage: Stage<S::Future>,
+    }
+}
+
+impl<S, A, Request> Future for RetryFuture<S, A, Request>
+where
+    S: Service<Request>,
+    A: Advise<S::Error>,
+    Request: Clone,
+{
+    type Output = Result<S::Response, RetryError<S::Error>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let plan = &*this.retry.plan;
+        loop {
+            let failure = match this.stage.as_mut().project() {
+                StageProjection::Called { call, alarm } => {
+                    match ready!(this.course.watch(plan, call.poll(context), alarm, context)) {
+                        Ok(response) => {
+                            Course::succeeded(plan);
+                            return Poll::Ready(Ok(response));
+                        }
+                        Err(error) => error,
                     }
-                    service.call(request).await
                 }
+                StageProjection::Waiting { alarm } => {
+                    ready!(alarm.as_mut().poll(context));
+                    this.stage.set(Stage::Due);
+                    continue;
+                }
+                StageProjection::Due => match ready!(this.service.poll_ready(context)) {
+                    Ok(()) => {
+                        let call = this.service.call(this.request.clone());
+                        this.stage.set(Stage::Called { call, alarm: None });
+                        continue;
+                    }
+                    Err(error) => Error::Failed(error),
+                },
             };
-            retry.run(attempt).await
-        })
+            let (wait, course) = this.course.failed(plan, failure, &this.retry.advise)?;
+            *this.course = course;
+            this.stage.set(Stage::Waiting { alarm: alarm_in(wait) });
+        }
     }
 }

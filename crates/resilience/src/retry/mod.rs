@@ -38,10 +38,10 @@ mod hint;
 mod jitter;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "tokio")]
+mod run;
 mod settings;
 
-#[cfg(feature = "tokio")]
-use std::{future::poll_fn, pin::pin};
 use std::{sync::Arc, time::Duration};
 
 pub use self::advice::{Advice, Advise, RetryIf};
@@ -53,6 +53,8 @@ pub use self::layer::{RetryFuture, RetryLayer, RetryService};
 pub use self::settings::Builder;
 
 use self::course::Course;
+#[cfg(feature = "tokio")]
+use self::run::Run;
 use self::settings::Plan;
 use crate::error::{Error, Shown};
 
@@ -213,26 +215,12 @@ impl<A> Retry<A> {
     /// The last attempt's, with how many there were and how long they took.
     #[cfg(feature = "tokio")]
     #[inline]
-    pub async fn run<T, E, F>(&self, mut call: impl FnMut() -> F) -> Result<T, RetryError<E>>
+    pub fn run<T, E, F>(&self, call: impl FnMut() -> F) -> impl Future<Output = Result<T, RetryError<E>>>
     where
         F: Future<Output = Result<T, E>>,
         A: Advise<E>,
     {
-        let mut course = Course::begin(&self.plan);
-        loop {
-            let (mut attempt, mut alarm) = (pin!(call()), None);
-            match poll_fn(|context| course.poll_attempt(attempt.as_mut(), &mut alarm, context)).await {
-                Ok(value) => {
-                    course.succeeded();
-                    return Ok(value);
-                }
-                Err(error) => {
-                    let wait = course.failed(error, &self.advise)?;
-                    // Boxed, so that a call which succeeds at once does not carry a timer about.
-                    Box::pin(tokio::time::sleep(wait)).await;
-                }
-            }
-        }
+        Run::new(self, call)
     }
 
     /// Makes a call in this thread until it succeeds or a limit is reached. An attempt's own time-out does not
@@ -251,18 +239,19 @@ impl<A> Retry<A> {
         A: Advise<E>,
     {
         let mut course = Course::begin(&self.plan);
-        course.note_begin();
+        course.note_begin(&self.plan);
         loop {
+            let wait;
             match call() {
                 Ok(value) => {
-                    course.succeeded();
+                    Course::succeeded(&self.plan);
                     return Ok(value);
                 }
                 Err(error) => {
-                    let wait = course.failed(Error::Failed(error), &self.advise)?;
-                    self.plan.clock.sleep(wait);
+                    (wait, course) = course.failed(&self.plan, Error::Failed(error), &self.advise)?;
                 }
             }
+            self.plan.clock.sleep(wait);
         }
     }
 }

@@ -252,6 +252,12 @@ impl Builder {
 
     /// A retry with these settings, that retries every error.
     ///
+    /// ```
+    /// # use quorate_resilience::Retry;
+    /// let refused = Retry::builder().max_attempts(0).build().unwrap_err();
+    /// assert_eq!(refused.to_string(), "max_attempts must be at least 1");
+    /// ```
+    ///
     /// # Errors
     ///
     /// The first setting that cannot work, and what is allowed.
