@@ -34,6 +34,12 @@ struct Places {
 impl Bulkhead {
     /// `running` calls at once; `waiting` more wait, first come first served, for `wait_max` at most.
     ///
+    /// ```
+    /// # use quorate_resilience::Bulkhead; use std::time::Duration;
+    /// let bulkhead = Bulkhead::new(10, 100, Duration::from_secs(1))?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If no call could ever run, or there are more places than a semaphore counts.

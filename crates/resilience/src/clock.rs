@@ -20,9 +20,27 @@ use std::time::{Duration, Instant};
 /// ```
 pub trait Clock: Send + Sync + 'static {
     /// The present instant.
+    ///
+    /// ```
+    /// use quorate_resilience::clock::{Clock, ManualClock};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// struct OneHourAhead;
+    ///
+    /// impl Clock for OneHourAhead {
+    ///     fn now(&self) -> Instant {
+    ///         Instant::now() + Duration::from_secs(3600)
+    ///     }
+    /// }
+    /// ```
     fn now(&self) -> Instant;
 
     /// Blocks the calling thread. Only the blocking forms of retry and the like come here.
+    ///
+    /// ```
+    /// # use quorate_resilience::clock::{Clock, SystemClock}; use std::time::Duration;
+    /// SystemClock.sleep(Duration::from_millis(1));
+    /// ```
     fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
@@ -88,12 +106,24 @@ pub struct ManualClock {
 
 impl ManualClock {
     /// A clock at an arbitrary instant.
+    ///
+    /// ```
+    /// let clock = quorate_resilience::clock::ManualClock::new();
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now(), passed_nanos: AtomicU64::new(0) }
     }
 
     /// Moves the clock forward.
+    ///
+    /// ```
+    /// # use quorate_resilience::clock::{Clock, ManualClock}; use std::time::Duration;
+    /// let clock = ManualClock::new();
+    /// let begun = clock.now();
+    /// clock.advance(Duration::from_millis(5));
+    /// assert_eq!(clock.now() - begun, Duration::from_millis(5));
+    /// ```
     pub fn advance(&self, by: Duration) {
         self.passed_nanos.fetch_add(nanos(by), Ordering::Relaxed);
     }

@@ -43,6 +43,11 @@ const EXTRA_CALLS_MAX: usize = 16;
 impl Hedge {
     /// Another call after each `delay` without an answer, `extra_calls` at most, which are 1 to 16.
     ///
+    /// ```
+    /// # use quorate_resilience::Hedge; use std::time::Duration;
+    /// assert!(Hedge::new(Duration::from_millis(50), 0).is_err());
+    /// ```
+    ///
     /// # Errors
     ///
     /// If there would be none, or more than 16.

@@ -8,6 +8,8 @@ pub mod clock;
 pub mod error;
 #[cfg(feature = "tokio")]
 mod hedge;
+#[cfg(feature = "tower")]
+mod layer;
 mod random;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
@@ -25,6 +27,8 @@ pub use bulkhead::Bulkhead;
 pub use error::{Error, InvalidSetting, Rejected, RejectedBy};
 #[cfg(feature = "tokio")]
 pub use hedge::Hedge;
+#[cfg(feature = "tower")]
+pub use layer::{Guard, GuardLayer, GuardService, GuardedFuture, HedgeLayer, HedgeService};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::RateLimit;
 pub use retry::{Retry, RetryError};

@@ -41,6 +41,12 @@ impl std::fmt::Debug for RateLimit {
 impl RateLimit {
     /// `calls` a second, of which `burst` may come at once.
     ///
+    /// ```
+    /// # use quorate_resilience::{RateLimit, clock::SystemClock};
+    /// let limit = RateLimit::per_second(1_000, 50, SystemClock)?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// If either is 0.

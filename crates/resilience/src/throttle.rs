@@ -52,6 +52,12 @@ impl AdaptiveThrottle {
     /// Lets through about `k` times what the service accepts; 2 is usual. By the operating system's clock and
     /// randomness.
     ///
+    /// ```
+    /// # use quorate_resilience::AdaptiveThrottle;
+    /// let throttle = AdaptiveThrottle::new(2.0)?;
+    /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// A `k` below 1, or that is no number.

@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quorate_resilience::breaker::{Cancellation, CircuitBreakerLayer, Outcome};
+use quorate_resilience::clock::ManualClock;
 use quorate_resilience::retry::{GaveUp, RetryLayer};
-use quorate_resilience::{CircuitBreaker, Error, Retry, State};
+use quorate_resilience::{AdaptiveThrottle, Bulkhead, CircuitBreaker, Error, GuardLayer, Hedge, HedgeLayer};
+use quorate_resilience::{RejectedBy, Retry, State};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -118,4 +120,62 @@ async fn layers_compose() {
     let error = ask(&mut service).await.unwrap_err();
     assert!(matches!(error.last.flatten(), Error::Rejected(_)));
     assert_eq!((error.attempts, breaker.state()), (3, State::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn guard_layer_cuts_off_a_call_that_hangs() {
+    let after = Duration::from_secs(1);
+    let mut service = GuardLayer::new(after).layer(Scripted::new([Ok(200)]));
+    assert_eq!(ask(&mut service).await, Ok(200));
+    assert_eq!(ask(&mut service).await, Err(Error::TimedOut { after }));
+}
+
+#[tokio::test]
+async fn guard_layer_refuses_what_the_bulkhead_has_no_room_for() {
+    let layer = GuardLayer::new(Bulkhead::new(1, 0, Duration::ZERO).unwrap());
+    let idle = Scripted::new([Ok(200)]);
+    let (mut one, mut two) = (layer.layer(Scripted::default()), layer.layer(idle.clone()));
+    let mut hanging = std::pin::pin!(ask(&mut one));
+    assert!(poll_fn(|context| Poll::Ready(hanging.as_mut().poll(context))).await.is_pending());
+    let refused = ask(&mut two).await;
+    assert!(matches!(refused, Err(Error::Rejected(by)) if by.by == RejectedBy::FullBulkhead));
+    assert_eq!(idle.answers.lock().unwrap().len(), 1, "a service must not be called when its guard refuses");
+}
+
+#[tokio::test]
+async fn guard_layer_throttles() {
+    let throttle = AdaptiveThrottle::seeded(1.0, ManualClock::new(), 42).unwrap();
+    let mut service = GuardLayer::new(throttle.clone()).layer(Scripted::new([Err("overloaded")]));
+    assert_eq!(ask(&mut service).await, Err(Error::Failed("overloaded")));
+    assert_eq!(throttle.rejection_probability(), 0.5);
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test]
+async fn guard_layer_keeps_to_the_rate() {
+    let limit = quorate_resilience::RateLimit::per_second(1, 1, ManualClock::new()).unwrap();
+    let mut service = GuardLayer::new(limit).layer(Scripted::new([Ok(200), Ok(201)]));
+    assert_eq!(ask(&mut service).await, Ok(200));
+    assert!(matches!(ask(&mut service).await, Err(Error::Rejected(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hedge_layer_asks_again() {
+    let hedge = Hedge::new(Duration::from_millis(50), 1).unwrap();
+    let scripted = Scripted::default();
+    let mut service = HedgeLayer::new(hedge).layer(scripted.clone());
+    let mut asked = std::pin::pin!(ask(&mut service));
+    assert!(poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await.is_pending());
+    // The first call hangs; the one that is made beside it has an answer.
+    scripted.answers.lock().unwrap().push_back(Ok(200));
+    assert_eq!(asked.await, Ok(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_layer_waits_for_readiness_and_cuts_attempts_off() {
+    let retry = Retry::builder().attempt_timeout(Duration::from_secs(1)).max_attempts(2).build().unwrap();
+    let mut service = RetryLayer::new(retry).layer(Scripted::default());
+    let error = ask(&mut service).await.unwrap_err();
+    let after = Duration::from_secs(1);
+    assert_eq!((error.last, error.attempts), (Error::TimedOut { after }, 2));
 }

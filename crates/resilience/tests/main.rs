@@ -8,6 +8,7 @@ mod bulkhead;
 mod cancellation;
 mod composition;
 mod concurrency;
+mod documented;
 mod events;
 mod golden;
 mod hedge;
