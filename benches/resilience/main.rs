@@ -1,7 +1,7 @@
 //! What a guard costs while all is well: calls through a closed breaker, and retries that succeed at once, beside
 //! a bare call and beside peers, on one thread and on two that share the guard.
 //!
-//! Read the medians, and the ratios of one run: `docs/resilience.md` keeps those of a quiet machine.
+//! Read differences and ratios within one run: `docs/resilience.md` keeps a set of them.
 
 mod asynchronous;
 mod blocking;
