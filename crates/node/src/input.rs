@@ -78,6 +78,11 @@ pub enum Input<M> {
     Room(Room),
     /// What became of a [`crate::SnapshotTask`].
     Snapshot(SnapshotDone),
+    /// An operator wants another leader. What comes of it shows in who leads.
+    Transfer {
+        /// The successor; none for whoever is fit.
+        to: Option<NodeId>,
+    },
     /// The process wants to end: leadership should be handed over.
     Shutdown,
 }

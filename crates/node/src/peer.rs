@@ -1,6 +1,6 @@
 //! What drivers of one cluster say to each other.
 
-use quorate_consensus::Index;
+use quorate_consensus::{Index, NodeId};
 use quorate_machine::Group;
 
 /// A message between two nodes.
@@ -12,6 +12,12 @@ pub enum PeerMessage<M> {
     /// sequence of their origin, so that it does no harm to send them twice. There is no answer: every node
     /// applies every entry, and the origin finds its own commands there.
     Forward(Group),
+    /// From the node that an operator has asked to the leader: another is to lead. There is no answer, and it may
+    /// get lost: who asked sees who leads.
+    Transfer {
+        /// The successor; none for whoever is fit.
+        to: Option<NodeId>,
+    },
     /// From each node to each other, a few times a second.
     Gossip(Gossip),
 }

@@ -46,6 +46,11 @@ pub enum ShardInput {
         /// The connection.
         conn: ConnId,
     },
+    /// An operator wants another leader.
+    Transfer {
+        /// The successor's id; none for whoever is fit.
+        to: Option<u64>,
+    },
     /// The connection is gone: its answers are wanted no more, though its writes may still take effect.
     Disconnected {
         /// The connection that ended.
@@ -99,6 +104,11 @@ impl ShardHandle {
     /// Says that the client will send nothing more, and waits for nothing.
     pub fn give_up(&self, conn: ConnId) {
         self.send(ShardInput::GivesUp { conn });
+    }
+
+    /// Asks the leader to hand over to `to`, or to whoever is fit. What comes of it shows in the status.
+    pub fn transfer(&self, to: Option<u64>) {
+        self.send(ShardInput::Transfer { to });
     }
 
     /// Says that the connection is gone.

@@ -99,8 +99,8 @@ impl Lobby {
                 ShardInput::Connected { conn, answers } => {
                     self.present.insert(conn, answers);
                 }
-                // Nothing waits yet.
-                ShardInput::GivesUp { .. } => {}
+                // Nothing waits yet, and this node knows of no leader.
+                ShardInput::GivesUp { .. } | ShardInput::Transfer { .. } => {}
                 // The front door lets no request through before the data are there. One that came all the same
                 // has no outcome here, and so its connection closes.
                 ShardInput::Disconnected { conn } | ShardInput::Requests { conn, .. } => {

@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, select};
 use quorate_consensus::{
-    BootTime, Engine as _,
+    BootTime, Engine as _, NodeId,
     engine::RoleKind,
     raft::{Raft, message::Message},
 };
@@ -136,6 +136,7 @@ impl Shard {
                 inputs.push(Input::Requests { conn, requests });
             }
             ShardInput::GivesUp { conn } => inputs.push(Input::GivesUp { conn }),
+            ShardInput::Transfer { to } => inputs.push(Input::Transfer { to: to.map(NodeId) }),
             ShardInput::Disconnected { conn } => {
                 self.clients.remove(&conn);
                 inputs.push(Input::Disconnected { conn });

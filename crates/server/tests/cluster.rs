@@ -64,6 +64,38 @@ fn a_leader_that_is_stopped_hands_over_and_clients_elsewhere_see_no_error() {
     assert_eq!(ask(cluster.port(first), &["GET", "n"]).as_deref(), Some("100"));
 }
 
+#[test]
+fn an_operator_chooses_the_leader_and_clients_see_no_error() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let (first, second) = others(leader);
+    let transfer = |asked: u64, to: &[&str]| {
+        let address = format!("127.0.0.1:{}", cluster.port(asked));
+        let arguments = [&["leader", "transfer", "--addr", &address], to].concat();
+        run(&arguments, cluster.folder.path())
+    };
+    let mut connection = connect(cluster.port(first));
+    let writes = thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 1..=300 {
+                redis::cmd("SET").arg("n").arg(number).exec(&mut connection).unwrap();
+            }
+        });
+        for (asked, to) in [(first, second), (leader, first), (second, leader)] {
+            let (code, text, error) = transfer(asked, &["--to", &to.to_string()]);
+            assert!(code == 0 && text.starts_with(&format!("node {to} leads")), "{text}{error}");
+        }
+        let (code, text, error) = transfer(first, &[]);
+        assert!(code == 0 && !text.starts_with(&format!("node {leader} leads")), "{text}{error}");
+        writer.join()
+    });
+    assert!(writes.is_ok());
+    assert_eq!(ask(cluster.port(second), &["GET", "n"]).as_deref(), Some("300"));
+    let (code, _, error) = transfer(first, &["--to", "9"]);
+    assert!(code == 1 && error.contains("no such node; the nodes are 1, 2, 3"), "{error}");
+    cluster.node(leader).await_line("is to hand leadership over to");
+}
+
 /// A node that has lost its disk has forgotten its promises: under its old id it could undo what the cluster has
 /// acknowledged (tigerbeetle#2767).
 #[test]

@@ -231,6 +231,27 @@ impl<E: Engine> Driver<E> {
         }
     }
 
+    /// Passes an operator's wish for another leader to the one there is. Without one, an election is under way anyway.
+    pub(super) fn transfer(&mut self, now: Now, to: Option<NodeId>) {
+        match self.role.leader {
+            Some(leader) if leader == self.config.node => self.lead_no_more(now, to),
+            Some(leader) => self.out.send.push((leader, PeerMessage::Transfer { to })),
+            None => {}
+        }
+    }
+
+    /// Hands over to `to`, or to whoever is fit, if this node leads.
+    pub(super) fn lead_no_more(&mut self, now: Now, to: Option<NodeId>) {
+        match to {
+            Some(to) if to == self.config.node => {}
+            Some(to) => {
+                self.notice(Level::Info, format!("is to hand leadership over to {to}, by order"));
+                self.engine.step(now.boot, EngineInput::Transfer { to });
+            }
+            None => self.hand_over(now),
+        }
+    }
+
     /// Gives leadership to the follower with room on its disk that is furthest, if there is one. Of one that has told
     /// nothing yet the best is hoped, unless want of room is the reason to give way.
     pub(super) fn hand_over(&mut self, now: Now) {

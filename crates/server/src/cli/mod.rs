@@ -2,6 +2,7 @@
 
 mod address;
 mod bench;
+mod leader;
 mod serve;
 mod status;
 mod up;
@@ -38,6 +39,7 @@ Examples:
   quorate up                                    three nodes on this machine, to try things
   redis-cli -p 7379 SET my_lock me NX EX 10     take a lock, as with any Redis
   quorate status                                who leads, and is everybody there
+  quorate leader transfer                       let another node lead
   quorate serve                                 one durable node on 127.0.0.1:7379
   quorate serve --print-config                  all settings, and where each comes from
   quorate bench --op lock --seconds 10          how fast are locks here
@@ -64,6 +66,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Shows nodes, leader, log positions and health
     Status(status::Args),
+    /// Lets another node lead
+    Leader(leader::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
 }
@@ -75,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Leader(args) => leader::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     exit.into()

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     handle::{Action, Answer, Reply, Request, Watched},
     resp::{Protocol, ProtocolError},
+    status::NodeStatus,
     subscriptions::{Mailbox, Message, Topic},
 };
 
@@ -150,6 +151,15 @@ impl Exchange {
     /// outside of it.
     fn quorate(&mut self, arguments: &[Bytes]) {
         let status = self.front.shard.status();
+        if commands::replication::is_transfer(arguments) {
+            return match commands::replication::transfer(&status, arguments) {
+                Ok((to, wait)) => {
+                    self.front.shard.transfer(to);
+                    self.push(Slot::Wait(wait));
+                }
+                Err(refusal) => self.spoil(refusal),
+            };
+        }
         match commands::replication::quorate(&status, arguments) {
             refusal @ Reply::Error(_) => self.spoil(refusal),
             reply => self.say(reply),
@@ -522,20 +532,20 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether a WAIT is at the front: it ends by a status or at its deadline.
+    /// Whether a wait is at the front: it ends by a status or at its deadline.
     pub(super) fn is_waiting(&self) -> bool {
         self.replies.waiting().is_some()
     }
 
-    /// When the WAIT at the front ends at the latest.
+    /// When the wait at the front ends at the latest.
     pub(super) fn wait_deadline(&self) -> Option<Instant> {
         self.replies.waiting().and_then(|wait| wait.deadline)
     }
 
-    /// Answers the WAIT at the front if `followers` are enough or its time has passed. True if it did.
-    pub(super) fn poll_wait(&mut self, followers: u64, now: Instant) -> bool {
+    /// Answers the wait at the front if `status` is what it waits for or its time has passed. True if it did.
+    pub(super) fn poll_wait(&mut self, status: &NodeStatus, now: Instant) -> bool {
         let was_waiting = self.is_waiting();
-        self.replies.poll_wait(followers, now, self.phase > Phase::Open);
+        self.replies.poll_wait(status, now, self.phase > Phase::Open);
         was_waiting && !self.is_waiting()
     }
 

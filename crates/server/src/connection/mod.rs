@@ -27,6 +27,7 @@ mod loading;
 mod replies;
 mod serving;
 mod transaction;
+mod wait;
 
 use std::{
     collections::BTreeMap,

@@ -4,16 +4,20 @@
 //! known waits behind one that is not. The protocol version and CLIENT REPLY take effect at a place in this
 //! order, which is why they stand in the queue as well.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use quorate_machine::ChannelKind;
 use tokio::time::Instant;
 
-use super::transaction::{Plan, Woven};
+use super::{
+    transaction::{Plan, Woven},
+    wait::Wait,
+};
 use crate::{
     handle::Reply,
     resp::{Protocol, encode, encoded_bytes},
+    status::NodeStatus,
     subscriptions::Topic,
 };
 
@@ -39,7 +43,7 @@ pub(super) enum Slot {
     Settings(Vec<(Reply, Reply)>),
     /// The shard's next answer, which may be long in coming: what follows is held back.
     Blocked,
-    /// WAIT, which begins to wait once all before it is answered.
+    /// WAIT or the like, which begins to wait once all before it is answered.
     Wait(Wait),
     /// From here on replies are written in this version.
     Protocol(Protocol),
@@ -88,33 +92,6 @@ impl Slot {
             | Self::Wait(_)
             | Self::Protocol(_) => 0,
         }
-    }
-}
-
-/// WAIT and WAITAOF: the figure must reach `replicas`, or the time must pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
-    /// How many followers are asked for.
-    pub(super) replicas: u64,
-    /// How long to wait for them; none for ever.
-    pub(super) timeout: Option<Duration>,
-    /// When it ends; known once everything before it is answered.
-    pub(super) deadline: Option<Instant>,
-    /// WAITAOF also tells whether the local disk has everything: it always has.
-    pub(super) with_local: bool,
-}
-
-impl Wait {
-    /// The reply, if the wait is over.
-    fn reply(&self, followers: u64, now: Instant) -> Option<Reply> {
-        let over = followers >= self.replicas || self.deadline.is_some_and(|deadline| now >= deadline);
-        over.then(|| self.reply_now(followers))
-    }
-
-    /// The reply with the figure as it is.
-    pub(super) fn reply_now(&self, followers: u64) -> Reply {
-        let followers = Reply::Integer(i64::try_from(followers).unwrap_or(i64::MAX));
-        if self.with_local { Reply::Array(vec![Reply::Integer(1), followers]) } else { followers }
     }
 }
 
@@ -205,7 +182,7 @@ impl Replies {
         matches!(self.owed.front(), Some(Owed { slot: Slot::Blocked, .. }))
     }
 
-    /// The WAIT that is at the front, if one is.
+    /// The wait that is at the front, if one is.
     pub(super) fn waiting(&self) -> Option<&Wait> {
         match &self.owed.front()?.slot {
             Slot::Wait(wait) => Some(wait),
@@ -222,13 +199,11 @@ impl Replies {
         }
     }
 
-    /// Starts the clock of a WAIT at the front, and answers it if it is over; `given_up` answers it in any case.
-    pub(super) fn poll_wait(&mut self, followers: u64, now: Instant, given_up: bool) {
+    /// Starts the clock of a wait at the front, and answers it if it is over; `given_up` answers it in any case.
+    pub(super) fn poll_wait(&mut self, status: &NodeStatus, now: Instant, given_up: bool) {
         let Some(Owed { slot: Slot::Wait(wait), silent, .. }) = self.owed.front_mut() else { return };
-        if wait.deadline.is_none() {
-            wait.deadline = wait.timeout.and_then(|timeout| now.checked_add(timeout));
-        }
-        let reply = if given_up { Some(wait.reply_now(followers)) } else { wait.reply(followers, now) };
+        wait.begin(now);
+        let reply = if given_up { Some(wait.reply_now(status)) } else { wait.reply(status, now) };
         if let Some(reply) = reply {
             let silent = *silent;
             self.owed.pop_front();
@@ -277,7 +252,14 @@ impl Replies {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::connection::wait::Until;
+
+    fn followed_by(connected_slaves: u64) -> NodeStatus {
+        NodeStatus { connected_slaves, ..NodeStatus::default() }
+    }
 
     fn known(text: &'static str) -> Slot {
         Slot::Known(Reply::status(text))
@@ -316,18 +298,19 @@ mod tests {
         let mut replies = Replies::default();
         let timeout = Some(Duration::from_millis(100));
         replies.push(Slot::Answer, false);
-        replies.push(Slot::Wait(Wait { replicas: 2, timeout, deadline: None, with_local: false }), false);
+        let until = Until::Followers { replicas: 2, with_local: false };
+        replies.push(Slot::Wait(Wait { until, timeout, deadline: None }), false);
         let start = Instant::now();
-        replies.poll_wait(0, start, false);
+        replies.poll_wait(&followed_by(0), start, false);
         assert!(replies.waiting().is_none() && replies.held());
         replies.take_answered().expect("an answer is awaited");
         replies.deliver(&Reply::ok(), false);
-        replies.poll_wait(0, start, false);
+        replies.poll_wait(&followed_by(0), start, false);
         assert_eq!(
             replies.waiting().and_then(|wait| wait.deadline),
             Some(start + Duration::from_millis(100))
         );
-        replies.poll_wait(1, start + Duration::from_millis(100), false);
+        replies.poll_wait(&followed_by(1), start + Duration::from_millis(100), false);
         assert_eq!(sent(&mut replies), "+OK :1 ");
         assert!(!replies.held());
     }
@@ -335,9 +318,10 @@ mod tests {
     #[test]
     fn a_wait_that_is_satisfied_takes_no_time() {
         let mut replies = Replies::default();
-        let wait = Wait { replicas: 2, timeout: None, deadline: None, with_local: true };
+        let until = Until::Followers { replicas: 2, with_local: true };
+        let wait = Wait { until, timeout: None, deadline: None };
         replies.push(Slot::Wait(wait), false);
-        replies.poll_wait(2, Instant::now(), false);
+        replies.poll_wait(&followed_by(2), Instant::now(), false);
         assert_eq!(sent(&mut replies), "*2 :1 :2 ");
     }
 

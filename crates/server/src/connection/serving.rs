@@ -240,13 +240,13 @@ impl Connection {
         }
     }
 
-    /// Answers a WAIT that is over, which lets more input be executed.
+    /// Answers a wait that is over, which lets more input be executed.
     fn wait_is_over(&mut self) -> bool {
         if !self.exchange.is_waiting() {
             return false;
         }
-        let followers = self.status.borrow_and_update().connected_slaves;
-        self.exchange.poll_wait(followers, Instant::now())
+        let status = self.status.borrow_and_update().clone();
+        self.exchange.poll_wait(&status, Instant::now())
     }
 
     /// A browser was made to send a request here; what follows in it might look like commands.

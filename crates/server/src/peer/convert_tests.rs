@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message as _;
-use quorate_consensus::{Entry, Membership, Payload, SnapshotMeta};
+use quorate_consensus::{Entry, Membership, NodeId, Payload, SnapshotMeta};
 use quorate_machine::{Group, Operation, SessionId};
 use quorate_node::Gossip;
 
@@ -38,6 +38,8 @@ fn golden_bytes_of_messages() {
 
     let gossip = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2 };
     assert_eq!(encode(PeerMessage::Gossip(gossip)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
+    assert_eq!(encode(PeerMessage::Transfer { to: Some(NodeId(7)) }), b"\x2a\x02\x08\x07");
+    assert_eq!(encode(PeerMessage::Transfer { to: None }), b"\x2a\x00");
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Kind {
     pub(crate) fn of(message: &PeerMessage<Message>) -> Self {
         match message {
             PeerMessage::Forward(_) => Self::Bulk,
-            PeerMessage::Gossip(_) => Self::Urgent,
+            PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => Self::Urgent,
             PeerMessage::Engine(message) => match &message.body {
                 Body::Append { .. }
                 | Body::AppendAccepted { .. }
@@ -55,7 +55,7 @@ fn weight(message: &PeerMessage<Message>) -> usize {
     const BASE_BYTES: usize = 128;
     BASE_BYTES
         + match message {
-            PeerMessage::Gossip(_) => 0,
+            PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => 0,
             PeerMessage::Engine(message) => match &message.body {
                 Body::Append { entries, .. } => entries.iter().map(quorate_consensus::Entry::weight).sum(),
                 Body::SnapshotChunk { data, .. } => data.len(),

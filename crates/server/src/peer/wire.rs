@@ -71,7 +71,7 @@ pub(crate) struct Frame {
     #[prost(uint32, tag = "1")]
     pub(crate) shard: u32,
     /// What it says.
-    #[prost(oneof = "Content", tags = "2, 3, 4")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5")]
     pub(crate) content: Option<Content>,
 }
 
@@ -87,6 +87,17 @@ pub(crate) enum Content {
     /// What a node tells about itself.
     #[prost(message, tag = "4")]
     Gossip(Gossip),
+    /// An operator's wish for another leader.
+    #[prost(message, tag = "5")]
+    Transfer(Transfer),
+}
+
+/// `quorate_node::PeerMessage::Transfer`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Transfer {
+    /// The successor; 0 for whoever is fit.
+    #[prost(uint64, tag = "1")]
+    pub(crate) to: u64,
 }
 
 /// `quorate_node::Gossip`.

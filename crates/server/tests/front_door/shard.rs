@@ -87,7 +87,7 @@ impl Worker {
                         let _ = self.clients[&conn].send(answer);
                     }
                 }
-                ShardInput::GivesUp { .. } => {}
+                ShardInput::GivesUp { .. } | ShardInput::Transfer { .. } => {}
                 ShardInput::Disconnected { conn } => {
                     self.clients.remove(&conn);
                 }

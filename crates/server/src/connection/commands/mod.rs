@@ -36,7 +36,7 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         "role" => replication::role(&exchange.front.shard.status()),
         "wait" | "waitaof" => match replication::wait(command) {
             // Inside of a transaction nothing waits.
-            Ok(wait) => wait.reply_now(exchange.front.shard.status().connected_slaves),
+            Ok(wait) => wait.reply_now(&exchange.front.shard.status()),
             Err(refusal) => refusal,
         },
         _ => Reply::error_text(format!("ERR command '{name}' cannot be run here")),

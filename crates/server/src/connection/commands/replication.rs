@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::{
     connection::{
         arguments::{help, integer, is, text, unknown_subcommand},
-        replies::Wait,
         transaction::Command,
+        wait::{Until, Wait},
     },
     handle::Reply,
     status::{NodeStatus, Role},
@@ -67,7 +67,7 @@ pub(in crate::connection) fn wait(command: &Command) -> Result<Wait, Reply> {
     let timeout_ms = integer(timeout).ok_or(Reply::error("ERR timeout is not an integer or out of range"))?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Reply::error("ERR timeout is negative"))?;
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
-    Ok(Wait { replicas, timeout, deadline: None, with_local })
+    Ok(Wait { until: Until::Followers { replicas, with_local }, timeout, deadline: None })
 }
 
 fn number(argument: &[u8]) -> Result<i64, Reply> {
@@ -81,12 +81,60 @@ pub(in crate::connection) fn quorate(status: &NodeStatus, arguments: &[Bytes]) -
             Ok(json) => text(json),
             Err(error) => Reply::error_text(format!("ERR the status cannot be written: {error}")),
         },
-        [_, subcommand] if is(subcommand, "HELP") => {
-            help("QUORATE", &["STATUS", "    Return this node's view of itself and its cluster as JSON."])
-        }
+        [_, subcommand] if is(subcommand, "HELP") => help(
+            "QUORATE",
+            &[
+                "STATUS",
+                "    Return this node's view of itself and its cluster as JSON.",
+                "TRANSFER [<node-id>]",
+                "    Let another node lead, or the one named, and return its id once it does.",
+            ],
+        ),
         [_, subcommand, ..] => unknown_subcommand("QUORATE", subcommand),
         _ => Reply::error("ERR wrong number of arguments for 'quorate' command"),
     }
+}
+
+/// How long TRANSFER waits for the successor. On one network it takes over in milliseconds, or not at all.
+const TRANSFER_MAX: Duration = Duration::from_secs(2);
+
+/// Whether these arguments of QUORATE are for [`transfer`].
+pub(in crate::connection) fn is_transfer(arguments: &[Bytes]) -> bool {
+    arguments.get(1).is_some_and(|subcommand| is(subcommand, "TRANSFER"))
+}
+
+/// `QUORATE TRANSFER [node-id]`: the successor that is named, and what to wait for once the leader was told.
+pub(in crate::connection) fn transfer(
+    status: &NodeStatus,
+    arguments: &[Bytes],
+) -> Result<(Option<u64>, Wait), Reply> {
+    let to = match arguments {
+        [_, _] => None,
+        [_, _, to] => Some(member(status, to)?),
+        _ => return Err(Reply::error("ERR wrong number of arguments for 'quorate|transfer' command")),
+    };
+    let Some(leader) = &status.leader else {
+        return Err(Reply::error(
+            "CLUSTERDOWN there is no leader that could hand over: is a majority of the nodes up?",
+        ));
+    };
+    if status.peers.is_empty() && to.is_none() {
+        return Err(Reply::error("ERR this node is alone: there is nobody to hand over to"));
+    }
+    let until = Until::Succession { from: leader.node_id, to };
+    Ok((to, Wait { until, timeout: Some(TRANSFER_MAX), deadline: None }))
+}
+
+/// The id of a node that can lead, by its decimal form.
+fn member(status: &NodeStatus, argument: &[u8]) -> Result<u64, Reply> {
+    let id = integer(argument).and_then(|id| u64::try_from(id).ok());
+    let ids = || status.peers.iter().map(|peer| peer.node_id).chain([status.node_id]);
+    id.filter(|id| ids().any(|known| known == *id)).ok_or_else(|| {
+        let mut ids: Vec<u64> = ids().collect();
+        ids.sort_unstable();
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        Reply::error_text(format!("ERR no such node; the nodes are {}", ids.join(", ")))
+    })
 }
 
 #[cfg(test)]
@@ -134,9 +182,10 @@ mod tests {
 
     #[test]
     fn wait_takes_the_arguments_of_redis() {
-        let read = |line| wait(&command(line)).map(|wait| (wait.replicas, wait.timeout));
-        assert_eq!(read("WAIT 2 0"), Ok((2, None)));
-        assert_eq!(read("WAIT -1 5"), Ok((0, Some(Duration::from_millis(5)))));
+        let read = |line| wait(&command(line)).map(|wait| (wait.until, wait.timeout));
+        let followers = |replicas| Until::Followers { replicas, with_local: false };
+        assert_eq!(read("WAIT 2 0"), Ok((followers(2), None)));
+        assert_eq!(read("WAIT -1 5"), Ok((followers(0), Some(Duration::from_millis(5)))));
         assert_eq!(read("WAIT x 5"), Err(Reply::not_an_integer()));
         assert_eq!(read("WAIT 1 x"), Err(Reply::error("ERR timeout is not an integer or out of range")));
         assert_eq!(read("WAIT 1 -1"), Err(Reply::error("ERR timeout is negative")));

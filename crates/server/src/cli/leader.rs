@@ -1,0 +1,70 @@
+//! `quorate leader`: who leads is the cluster's own choice, but an operator may have reasons.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Exit,
+    address::{ANSWER_TIMEOUT, Servers, client},
+};
+use crate::config::Address;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate leader transfer            before the leader's machine is maintained
+  quorate leader transfer --to 2     node 2 has the fastest disk
+
+Any node may be asked. Commands that clients send meanwhile wait for some milliseconds and are
+carried out once. Stopping the leader hands over as well: this is for when it should go on.
+Exit status: 0 if another node leads now (or the one named did already), 1 otherwise.";
+
+/// The flags of `leader`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Order {
+    /// Lets another node lead
+    #[command(after_help = EXAMPLES)]
+    Transfer {
+        #[command(flatten)]
+        servers: Servers,
+        /// The node that is to lead; without it, whichever is furthest in the log
+        #[arg(long, value_name = "NODE-ID")]
+        to: Option<u64>,
+    },
+}
+
+/// How long a node may take to answer: it waits for the successor for less than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(args: &Args) -> Exit {
+    let Order::Transfer { servers, to } = &args.order;
+    for address in &servers.addresses {
+        match transfer(address, *to) {
+            Ok((leader, took)) => {
+                println!("node {leader} leads ({} ms)", took.as_millis());
+                return Exit::Success;
+            }
+            // This node was asked, so the others need not be.
+            Err(error) if !error.is_io_error() => {
+                eprintln!("quorate leader transfer: {error}");
+                return Exit::Failure;
+            }
+            Err(error) => eprintln!("quorate leader transfer: {address}: {error}"),
+        }
+    }
+    eprintln!("No node answers: --addr or QUORATE_ADDR say where to look.");
+    Exit::Failure
+}
+
+/// Asks the node at `address`; the new leader, and how long it took.
+fn transfer(address: &Address, to: Option<u64>) -> redis::RedisResult<(u64, Duration)> {
+    let mut connection = client(address)?.get_connection_with_timeout(ANSWER_TIMEOUT)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let begin = Instant::now();
+    let leader = redis::cmd("QUORATE").arg("TRANSFER").arg(to).query(&mut connection)?;
+    Ok((leader, begin.elapsed()))
+}
