@@ -52,6 +52,12 @@ What differs from Redis:
   members at most. `ZSCAN` goes through small sets in steps, too.
 * Removing nothing (`LTRIM`, `ZREMRANGEBYRANK`) is no change to `WATCH`.
 * `DELEX` knows `IFEQ` and `IFNE`, `SET` knows `IFEQ`; digests are not there.
+* `SLOWLOG` is the node's that the client is on, and so are `slowlog-log-slower-than` and `slowlog-max-len`, 10,000 at
+  most: `CONFIG SET` changes them until the node ends, its flags and file say with what it begins. What counts is how
+  long a client was kept, not how long a command was executed: from the reading of the command, once what it must wait
+  for is over, until its reply has come, replication, disks and the commands before it in a pipeline included. Commands
+  that wait by design (`BLPOP` and its kin, `WAIT`, `SUBSCRIBE`) are never slow. A transaction is one command, `EXEC`. A
+  command without a reply, since its connection ends, counts until then.
 * A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
 
 Scripts are Lua 5.1 on Luau. What differs there:

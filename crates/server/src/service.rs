@@ -29,7 +29,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 pub use crate::ending::Lifeline;
 use crate::{
     config::{Address, Config, Value as _},
-    connection::{self, FrontDoor},
+    connection::{self, FrontDoor, SlowLogSettings},
     data_folder::{self, DataFolder},
     ending::Orders,
     handle::ShardHandle,
@@ -419,6 +419,10 @@ fn limits(config: &Config) -> connection::Limits {
         pipeline_max: config.pipeline_max,
         output_bytes_max: config.output_bytes_max.0,
         transaction_bytes_max: config.request_bytes_max.0,
+        slow_log: SlowLogSettings {
+            slower_than_us: config.slower_than_us,
+            entries_max: config.slow_commands_max,
+        },
         ..defaults
     }
 }

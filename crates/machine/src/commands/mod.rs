@@ -23,6 +23,7 @@ mod scripting;
 mod server;
 mod set_algebra;
 mod sets;
+mod slow_log;
 mod sorted_set_combinations;
 mod sorted_set_picks;
 mod sorted_set_ranges;
@@ -63,6 +64,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     server::COMMANDS,
     introspection::COMMANDS,
     latency::COMMANDS,
+    slow_log::COMMANDS,
 ];
 
 /// What `<container> HELP` answers: each subcommand and, indented, what it does.

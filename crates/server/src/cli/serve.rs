@@ -68,6 +68,7 @@ fn flag(setting: &'static Setting) -> Arg {
     let flag = Arg::new(setting.name)
         .long(setting.name)
         .value_name("VALUE")
+        .allow_negative_numbers(true)
         .help_heading("Settings")
         .help(format!("{}{default}", setting.help.trim()))
         .long_help(format!("{}{default}\nAllowed is {}.", setting.help.trim(), (setting.allowed)()));

@@ -9,8 +9,8 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     given::{Given, Refusal},
     value::{
-        Address, Bytes, Folder, HostPort, LOG_FORMATS, LOG_LEVELS, LogFormat, Members, Peers, Size, Span,
-        TRUE_OR_FALSE, Value, Whole,
+        Address, Bytes, Folder, HostPort, LOG_FORMATS, LOG_LEVELS, LogFormat, Members, Peers, Signed, Size,
+        Span, TRUE_OR_FALSE, Value, Whole,
     },
 };
 
@@ -104,6 +104,9 @@ const KB: usize = 1 << 10;
 const MB: usize = 1 << 20;
 const GB: usize = 1 << 30;
 
+/// Some 50 MiB, if all of them have arguments as long as are kept.
+pub(crate) const SLOW_COMMANDS_MAX: u64 = 10_000;
+
 settings! {
     /// The number of this node: unique in its cluster, and never given to another disk.
     node_id "node-id": u64 = "1", Whole { min: 1, max: 65_535 };
@@ -160,6 +163,11 @@ settings! {
     snapshot_log_bytes "snapshot-log-bytes": Bytes = "64mb", bytes(64 * KB, 16 * GB);
     /// The size of a log file.
     segment_bytes "segment-bytes": Bytes = "32mb", bytes(64 * KB, GB);
+
+    /// From how many microseconds on, between its reading and its reply, SLOWLOG remembers a command; 0 means every one, -1 none.
+    slower_than_us "slowlog-log-slower-than": i64 = "10000", Signed { min: -1, max: i64::MAX };
+    /// How many slow commands SLOWLOG remembers.
+    slow_commands_max "slowlog-max-len": usize = "128", Whole { min: 0, max: SLOW_COMMANDS_MAX };
 
     /// How log lines are written: text for people, json for programs.
     log_format "log-format": LogFormat = "text", LOG_FORMATS;

@@ -48,6 +48,33 @@ impl Value for u64 {
     }
 }
 
+/// Allowed whole numbers, negative ones as well, both ends included.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed {
+    /// The least.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from {} to {}", self.min, self.max)
+    }
+}
+
+impl Value for i64 {
+    type Allowed = Signed;
+
+    fn read(text: &str, allowed: &Signed) -> Option<Self> {
+        text.parse().ok().filter(|number| (allowed.min..=allowed.max).contains(number))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for usize {
     type Allowed = Whole;
 

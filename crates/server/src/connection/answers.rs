@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
 use crate::{
     handle::Answer,
@@ -19,13 +19,22 @@ use crate::{
 /// Answers that are taken from the channel at once.
 const ANSWERS_AT_ONCE: usize = 256;
 
+/// An answer that waits to be encoded.
+#[derive(Debug)]
+struct Held {
+    answer: Answer,
+    /// What it will take once it is encoded.
+    bytes: usize,
+    arrived: Instant,
+}
+
 /// Answers that wait to be encoded, and the channel that brings more.
 #[derive(Debug)]
 pub(super) struct Answers {
     arriving: UnboundedReceiver<Answer>,
-    /// Just arrived; empty but while they are being sorted in.
+    /// Just arrived; empty but until they are sorted in.
     fresh: Vec<Answer>,
-    held: VecDeque<(Answer, usize)>,
+    held: VecDeque<Held>,
     held_bytes: usize,
     /// Nothing arrives any more.
     ended: bool,
@@ -39,34 +48,37 @@ impl Answers {
         Self { arriving, fresh, held, held_bytes: 0, ended: false, reply_bytes_max }
     }
 
-    /// Resolves when answers have arrived, or when it has become clear that none will any more. Loses nothing if
-    /// it is dropped before.
+    /// Resolves when answers have arrived, or when it has become clear that none will any more. Then they are to be
+    /// sorted in. Loses nothing if it is dropped before.
     pub(super) async fn arrive(&mut self) {
         if self.ended {
             std::future::pending().await
         }
         self.ended = self.arriving.recv_many(&mut self.fresh, ANSWERS_AT_ONCE).await == 0;
+    }
+
+    /// Takes what has arrived, at `now`.
+    pub(super) fn sort_in(&mut self, now: Instant) {
         for answer in self.fresh.drain(..) {
             // The version may change before it is encoded, which makes a difference of a few bytes.
             let bytes = match &answer {
                 Answer::Reply(reply) => encoded_bytes(reply, Protocol::Resp2),
                 Answer::Watched(_) | Answer::Close(_) => 0,
             };
-            match bytes > self.reply_bytes_max {
-                true => self.held.push_back((Answer::Close("a reply exceeds max-output-bytes"), 0)),
-                false => {
-                    self.held_bytes += bytes;
-                    self.held.push_back((answer, bytes));
-                }
-            }
+            let (answer, bytes) = match bytes > self.reply_bytes_max {
+                true => (Answer::Close("a reply exceeds max-output-bytes"), 0),
+                false => (answer, bytes),
+            };
+            self.held_bytes += bytes;
+            self.held.push_back(Held { answer, bytes, arrived: now });
         }
     }
 
-    /// The next answer, in the order of the requests.
-    pub(super) fn next(&mut self) -> Option<Answer> {
-        let (answer, bytes) = self.held.pop_front()?;
+    /// The next answer, in the order of the requests, and when it arrived.
+    pub(super) fn next(&mut self) -> Option<(Answer, Instant)> {
+        let Held { answer, bytes, arrived } = self.held.pop_front()?;
         self.held_bytes -= bytes;
-        Some(answer)
+        Some((answer, arrived))
     }
 
     /// What the answers that are held will take once they are encoded.
@@ -101,9 +113,11 @@ mod tests {
         }
         drop(sender);
         answers.arrive().await;
+        let now = Instant::now();
+        answers.sort_in(now);
         assert_eq!(answers.held_bytes(), 10);
-        assert_eq!(answers.next(), Some(Answer::Reply(Reply::bulk("abcd"))));
-        assert!(matches!(answers.next(), Some(Answer::Close(_))));
+        assert_eq!(answers.next(), Some((Answer::Reply(Reply::bulk("abcd")), now)));
+        assert!(matches!(answers.next(), Some((Answer::Close(_), _))));
         assert_eq!((answers.held_bytes(), answers.is_over()), (0, false));
         answers.arrive().await;
         assert!(answers.is_over());

@@ -26,6 +26,14 @@ pub(super) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Reply {
     Reply::error_text(format!("ERR unknown subcommand '{}'. Try {command} HELP.", quoted(subcommand)))
 }
 
+/// The same for a subcommand that takes a choice of arguments, and none like these.
+pub(super) fn malformed_subcommand(command: &str, subcommand: &[u8]) -> Reply {
+    let subcommand = quoted(subcommand);
+    Reply::error_text(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP."
+    ))
+}
+
 /// What arguments take in memory, in bytes: empty ones are not for nothing.
 pub(super) fn footprint(arguments: &[Bytes]) -> usize {
     arguments.iter().map(|argument| argument.len() + size_of::<Bytes>()).sum()

@@ -24,12 +24,13 @@ use super::{
     commands,
     listening::{self, Listener, Verb},
     loading::{LOADING, needs_data},
-    replies::{Replies, Slot},
+    replies::{Answered, Replies, Slot},
+    slow_log::Begun,
     transaction::{Command, Plan, Queue, Step, Woven, detached, is_all_keyspace, is_queued, selected},
 };
 use crate::{
     handle::{Action, Answer, Reply, Request, Watched},
-    resp::{Protocol, ProtocolError},
+    resp::{Frame, Protocol, ProtocolError},
     status::NodeStatus,
     subscriptions::{Mailbox, Message, Topic},
 };
@@ -43,10 +44,14 @@ pub(super) struct Exchange {
     pub(super) db: u32,
     pub(super) protocol: Protocol,
     pub(super) name: String,
+    /// When its task last woke: the one reading of the clock in a turn.
+    pub(super) now: Instant,
     replies: Replies,
     reply_mode: ReplyMode,
     /// Whether the command that is being executed is to be answered aloud.
     silent: bool,
+    /// The command that is being executed, until it is known who answers it.
+    begun: Option<Begun>,
     queue: Option<Queue>,
     watched: Vec<Watched>,
     listener: Listener,
@@ -91,9 +96,11 @@ impl Exchange {
             db: 0,
             protocol: Protocol::default(),
             name: String::new(),
+            now: Instant::now(),
             replies: Replies::default(),
             reply_mode: ReplyMode::On,
             silent: false,
+            begun: None,
             queue: None,
             watched: Vec::new(),
             listener: Listener::new(client_id),
@@ -114,15 +121,24 @@ impl Exchange {
             && self.replies.waiting_bytes() < limits.pipeline_bytes_max
     }
 
-    /// Executes a command: name and arguments, not empty.
-    pub(super) fn execute(&mut self, arguments: Vec<Bytes>) {
+    /// Executes a command.
+    pub(super) fn execute(&mut self, frame: Frame) {
+        let Frame { arguments, bytes } = frame;
+        self.begun = Some(Begun { frame: bytes, at: self.now });
         self.commands_executed += 1;
         self.silent = self.reply_mode != ReplyMode::On;
         if self.reply_mode == ReplyMode::SkipNext {
             self.reply_mode = ReplyMode::On;
         }
+        self.dispatch(arguments);
+        // Whoever is to measure it has taken it.
+        self.begun = None;
+    }
+
+    fn dispatch(&mut self, arguments: Vec<Bytes>) {
         if is(&arguments[0], "quorate") {
-            return self.quorate(&arguments);
+            self.quorate(&arguments);
+            return self.executed();
         }
         match check(&arguments) {
             Ok(spec) => self.execute_known(Command { spec, arguments }),
@@ -189,6 +205,7 @@ impl Exchange {
             Class::Write if spec.name == "config|set" && commands::config::is_own(&arguments) => {
                 let reply = commands::config::set(&self.front, &arguments[2..]);
                 self.say(reply);
+                self.executed();
             }
             Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
@@ -217,13 +234,33 @@ impl Exchange {
             "discard" => self.discard(),
             "watch" => self.watch(command.arguments),
             "wait" | "waitaof" => match commands::replication::wait(&command) {
-                Ok(wait) => self.push(Slot::Wait(wait)),
+                Ok(wait) => return self.push(Slot::Wait(wait)),
                 Err(refusal) => self.say(refusal),
             },
             _ => {
                 let reply = self.run(&command);
                 self.say(reply);
             }
+        }
+        self.executed();
+    }
+
+    /// A command was answered here and now, unless the shard was asked. The clock is read again, since it may have been
+    /// work.
+    fn executed(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.observe(&begun, Instant::now());
+        }
+    }
+
+    fn observe(&self, begun: &Begun, ready: Instant) {
+        self.front.slow_log.observe(begun, ready, self.client.endpoints, &self.name);
+    }
+
+    /// No answer will come any more: what has none until `now` has taken so long.
+    pub(super) fn observe_unanswered(&mut self, now: Instant) {
+        for begun in self.replies.take_unanswered() {
+            self.observe(&begun, now);
         }
     }
 
@@ -261,7 +298,7 @@ impl Exchange {
                 let bytes = footprint(&arguments);
                 let action = Action::Read(vec![Bytes::from_static(b"ping")]);
                 self.requests.push(Request { db: self.db, action });
-                self.replies.push_request(Slot::Subscribe(topic, arguments), self.silent, bytes);
+                self.replies.push_request(Slot::Subscribe(topic, arguments), self.silent, bytes, None);
             }
         }
     }
@@ -479,18 +516,22 @@ impl Exchange {
         self.refuse();
     }
 
-    /// Takes the next answer of the shard. An error says why the connection must be closed at once.
-    pub(super) fn answer(&mut self, answer: Answer) -> Result<(), &'static str> {
+    /// Takes the next answer of the shard, which came at `ready`. An error says why the connection must be closed at once.
+    pub(super) fn answer(&mut self, answer: Answer, ready: Instant) -> Result<(), &'static str> {
         if let Answer::Close(reason) = answer {
+            self.observe_unanswered(ready);
             // Who has closed his half does not wait.
             let gave_up = self.phase == Phase::InputEnded && self.replies.is_blocked();
             self.replies.abandon();
             self.close();
             return if gave_up { Ok(()) } else { Err(reason) };
         }
-        let Some((slot, silent)) = self.replies.take_answered() else {
+        let Some(Answered { slot, silent, begun }) = self.replies.take_answered() else {
             return Err("an answer to nothing that was asked");
         };
+        if let Some(begun) = begun {
+            self.observe(&begun, ready);
+        }
         let reply = match (slot, answer) {
             (Slot::Watch, Answer::Watched(seen)) => {
                 self.watched.extend(detached(seen));
@@ -633,7 +674,9 @@ impl Exchange {
             }
         };
         self.requests.push(Request { db: self.db, action });
-        self.replies.push_request(slot, self.silent, bytes);
+        // What may wait for something is not slow because it does.
+        let begun = self.begun.take().filter(|_| !matches!(slot, Slot::Blocked));
+        self.replies.push_request(slot, self.silent, bytes, begun);
     }
 
     fn say(&mut self, reply: Reply) {
@@ -654,10 +697,9 @@ fn with_settings(reply: Reply, own: Vec<(Reply, Reply)>) -> Reply {
 
 /// Whether a command is one that only a browser would send: it was made to by a page that wants to reach this
 /// port from inside of the network.
-pub(super) fn is_http(arguments: &[Bytes]) -> bool {
-    arguments
-        .first()
-        .is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+pub(super) fn is_http(frame: &Frame) -> bool {
+    let name = frame.arguments.first();
+    name.is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
 }
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ impl Bench {
     /// Sends one command of words without spaces.
     fn send(&mut self, line: &str) -> &mut Self {
         assert!(self.exchange.accepts(), "{line} would have to wait");
-        self.exchange.execute(line.split(' ').map(|word| Bytes::from(word.to_owned())).collect());
+        let arguments = line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
+        self.exchange.execute(Frame { arguments, bytes: Bytes::from(format!("{line}\n")) });
         self
     }
 
@@ -80,7 +81,7 @@ impl Bench {
     }
 
     fn answer(&mut self, reply: Reply) -> &mut Self {
-        self.exchange.answer(Answer::Reply(reply)).expect("an answer was awaited");
+        self.exchange.answer(Answer::Reply(reply), Instant::now()).expect("an answer was awaited");
         self
     }
 
@@ -90,7 +91,7 @@ impl Bench {
             key: Bytes::from_static(key.as_bytes()),
             seen: Seen::Present(Version(version)),
         };
-        self.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
+        self.exchange.answer(Answer::Watched(vec![seen]), Instant::now()).expect("WATCH awaits it");
         self
     }
 
@@ -307,7 +308,8 @@ fn queued_commands_do_not_pin_a_read_buffer() {
     let mut bench = Bench::new();
     bench.send("MULTI");
     let buffer = Bytes::from([&b"SETav"[..], &[0; 1 << 16]].concat());
-    bench.exchange.execute(vec![buffer.slice(0..3), buffer.slice(3..4), buffer.slice(4..5)]);
+    let arguments = vec![buffer.slice(0..3), buffer.slice(3..4), buffer.slice(4..5)];
+    bench.exchange.execute(Frame { arguments, bytes: buffer.slice(0..5) });
     assert!(buffer.is_unique());
     bench.send("EXEC");
     assert_eq!(bench.asked(), "0T [] 0 SET a v");
@@ -394,7 +396,7 @@ fn watched_keys_do_not_pin_a_read_buffer() {
     let buffer = Bytes::from(vec![b'k'; 1 << 16]);
     bench.send("WATCH k");
     let seen = Watched { db: 0, key: buffer.slice(0..1), seen: Seen::Present(Version(1)) };
-    bench.exchange.answer(Answer::Watched(vec![seen])).expect("WATCH awaits it");
+    bench.exchange.answer(Answer::Watched(vec![seen]), Instant::now()).expect("WATCH awaits it");
     assert!(buffer.is_unique());
 }
 
@@ -550,7 +552,8 @@ fn what_is_watched_and_what_is_queued_are_bounded_together() {
 fn a_close_of_the_shard_gives_up_what_is_unanswered() {
     let mut bench = Bench::new();
     bench.send("SET a 1").send("SET b 1").answer(Reply::ok());
-    assert_eq!(bench.exchange.answer(Answer::Close("command timed out")), Err("command timed out"));
+    let closed = bench.exchange.answer(Answer::Close("command timed out"), Instant::now());
+    assert_eq!(closed, Err("command timed out"));
     assert_eq!(bench.got(), "+OK ");
     assert!(bench.exchange.is_over());
 }
@@ -638,7 +641,7 @@ fn converse(lines: &[&str], patience: usize) -> (Vec<Request>, String) {
     let (mut asked, mut answered, mut got) = (Vec::new(), 0, String::new());
     let mut answer_one = |bench: &mut Bench, asked: &[Request]| {
         let answer = scripted_answer(&asked[answered], answered);
-        bench.exchange.answer(answer).expect("an answer was awaited");
+        bench.exchange.answer(answer, Instant::now()).expect("an answer was awaited");
         answered += 1;
         answered
     };

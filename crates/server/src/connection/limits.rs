@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::slow_log::SlowLogSettings;
 use crate::resp::FrameLimits;
 
 /// What clients may make the front door hold. Each is a setting.
@@ -34,6 +35,8 @@ pub struct Limits {
     pub transaction_commands_max: usize,
     /// Bytes that those commands and keys together may take in memory: EXEC makes one log entry of them.
     pub transaction_bytes_max: usize,
+    /// What SLOWLOG remembers, until CONFIG SET says otherwise.
+    pub slow_log: SlowLogSettings,
 }
 
 impl Default for Limits {
@@ -52,6 +55,7 @@ impl Default for Limits {
             idle_max: None,
             transaction_commands_max: 64 << 10,
             transaction_bytes_max: 16 << 20,
+            slow_log: SlowLogSettings::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`answers`] keeps the shard's answers until the client reads on.
 //! * [`exchange`] executes commands in order; [`replies`] keeps their order; [`transaction`] is MULTI to EXEC.
 //! * [`listening`] is SUBSCRIBE; [`commands`] are those that the connection answers itself.
+//! * [`slow_log`] remembers which commands took long.
 //! * [`clients`] knows who is connected; [`loading`] says what may be asked before the node has its data.
 //! * [`limits`] are the bounds.
 //!
@@ -26,6 +27,7 @@ mod listening;
 mod loading;
 mod replies;
 mod serving;
+mod slow_log;
 mod transaction;
 mod wait;
 
@@ -42,6 +44,8 @@ pub use clients::Endpoints;
 pub use limits::Limits;
 use limits::{Budget, Throttle};
 pub use listener::accept;
+use slow_log::SlowLog;
+pub use slow_log::SlowLogSettings;
 
 use crate::handle::ShardHandle;
 
@@ -60,6 +64,7 @@ pub struct FrontDoor {
     clients: Clients,
     budget: Arc<Budget>,
     stats: Stats,
+    slow_log: SlowLog,
     refusals: Throttle,
     cuts: Throttle,
 }
@@ -80,6 +85,7 @@ impl FrontDoor {
             port,
             clients: Clients::default(),
             budget: Budget::new(limits.buffers_bytes_max),
+            slow_log: SlowLog::new(limits.slow_log),
             limits,
             stats: Stats::default(),
             refusals: Throttle::default(),

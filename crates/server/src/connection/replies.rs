@@ -11,6 +11,7 @@ use quorate_machine::ChannelKind;
 use tokio::time::Instant;
 
 use super::{
+    slow_log::Begun,
     transaction::{Plan, Woven},
     wait::Wait,
 };
@@ -102,6 +103,17 @@ struct Owed {
     silent: bool,
     /// What the request takes in memory while it is unanswered, or the reply while it waits for those before it.
     bytes: usize,
+    /// For a request that is measured.
+    begun: Option<Begun>,
+}
+
+/// A place whose answer has come.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) slot: Slot,
+    pub(super) silent: bool,
+    /// If it is measured.
+    pub(super) begun: Option<Begun>,
 }
 
 /// The queue, and the bytes that are ready to be sent.
@@ -124,14 +136,14 @@ impl Replies {
             true => 0,
             false => slot.bytes(self.protocol),
         };
-        self.push_request(slot, silent, bytes);
+        self.push_request(slot, silent, bytes, None);
     }
 
-    /// Takes the next place in the order for a request of so many bytes.
-    pub(super) fn push_request(&mut self, slot: Slot, silent: bool, bytes: usize) {
+    /// Takes the next place in the order for a request of so many bytes, which is perhaps measured.
+    pub(super) fn push_request(&mut self, slot: Slot, silent: bool, bytes: usize, begun: Option<Begun>) {
         self.holding += usize::from(slot.holds());
         self.waiting_bytes += bytes;
-        self.owed.push_back(Owed { slot, silent, bytes });
+        self.owed.push_back(Owed { slot, silent, bytes, begun });
         self.settle();
     }
 
@@ -151,14 +163,19 @@ impl Replies {
     }
 
     /// The place that the shard's next answer is for; none if nothing was asked.
-    pub(super) fn take_answered(&mut self) -> Option<(Slot, bool)> {
+    pub(super) fn take_answered(&mut self) -> Option<Answered> {
         if !self.owed.front()?.slot.awaits_answer() {
             return None;
         }
-        let Owed { slot, silent, bytes } = self.owed.pop_front()?;
+        let Owed { slot, silent, bytes, begun } = self.owed.pop_front()?;
         self.holding -= usize::from(slot.holds());
         self.waiting_bytes -= bytes;
-        Some((slot, silent))
+        Some(Answered { slot, silent, begun })
+    }
+
+    /// The requests that are measured and have no answer. Each is given once.
+    pub(super) fn take_unanswered(&mut self) -> Vec<Begun> {
+        self.owed.iter_mut().filter_map(|owed| owed.begun.take()).collect()
     }
 
     /// Encodes the reply of a place that was taken, and what was waiting behind it.
@@ -277,7 +294,10 @@ mod tests {
         replies.push(Slot::Protocol(Protocol::Resp3), false);
         replies.push(Slot::Known(Reply::Null), false);
         assert_eq!(sent(&mut replies), "+a ");
-        assert!(matches!(replies.take_answered(), Some((Slot::Answer, false))));
+        assert!(matches!(
+            replies.take_answered(),
+            Some(Answered { slot: Slot::Answer, silent: false, begun: None })
+        ));
         replies.deliver(&Reply::Null, false);
         assert_eq!(sent(&mut replies), "$-1 _ ");
         assert_eq!(replies.len(), 0);
@@ -288,8 +308,8 @@ mod tests {
         let mut replies = Replies::default();
         replies.push(Slot::Answer, true);
         replies.push(known("b"), false);
-        let (_, silent) = replies.take_answered().expect("an answer is awaited");
-        replies.deliver(&Reply::ok(), silent);
+        let answered = replies.take_answered().expect("an answer is awaited");
+        replies.deliver(&Reply::ok(), answered.silent);
         assert_eq!(sent(&mut replies), "+b ");
     }
 

@@ -148,6 +148,7 @@ impl Connection {
         W: AsyncWrite + Unpin,
     {
         let end = self.converse(&mut reader, &mut writer).await;
+        self.exchange.observe_unanswered(self.exchange.now);
         self.tell(&end);
         match end {
             End::Left if self.exchange.is_refused() => linger(&mut reader, &mut writer).await,
@@ -188,6 +189,7 @@ impl Connection {
                 return End::Left;
             }
             let event = self.wait(reader, writer).await;
+            self.exchange.now = Instant::now();
             if let Err(end) = self.handle(event) {
                 return end;
             }
@@ -217,8 +219,8 @@ impl Connection {
         let before = self.decoder.buffered();
         while self.may_execute() {
             match self.decoder.next_command() {
-                Ok(Some(arguments)) if is_http(&arguments) => self.refuse_http(),
-                Ok(Some(arguments)) => self.exchange.execute(arguments),
+                Ok(Some(frame)) if is_http(&frame) => self.refuse_http(),
+                Ok(Some(frame)) => self.exchange.execute(frame),
                 Ok(None) => {
                     self.exchange.drained();
                     break;
@@ -246,7 +248,7 @@ impl Connection {
             return false;
         }
         let status = self.status.borrow_and_update().clone();
-        self.exchange.poll_wait(&status, Instant::now())
+        self.exchange.poll_wait(&status, self.exchange.now)
     }
 
     /// A browser was made to send a request here; what follows in it might look like commands.
@@ -269,7 +271,7 @@ impl Connection {
 
     fn check_limits(&mut self) -> Option<End> {
         let limits = &self.presence.front.limits;
-        let now = Instant::now();
+        let now = self.exchange.now;
         let unread = self.unread_bytes();
         self.stalled_since = (unread > 0).then(|| self.stalled_since.unwrap_or(now));
         self.excess_since = (unread > limits.output_bytes_max).then(|| self.excess_since.unwrap_or(now));
@@ -371,7 +373,11 @@ impl Connection {
                 Ok(())
             }
             Event::Read(Err(error)) | Event::Wrote(Err(error)) => Err(End::Socket(error)),
-            Event::Answers | Event::Deadline | Event::StatusChanged => Ok(()),
+            Event::Answers => {
+                self.answers.sort_in(self.exchange.now);
+                Ok(())
+            }
+            Event::Deadline | Event::StatusChanged => Ok(()),
             Event::Message(Some(message)) => {
                 self.exchange.receive_one(&message);
                 Ok(())
@@ -383,7 +389,7 @@ impl Connection {
 
     /// The next piece is larger if this one filled its room, and smaller if it used little of it.
     fn arrived(&mut self, bytes: usize) {
-        self.last_input = Instant::now();
+        self.last_input = self.exchange.now;
         if self.decoder.is_full() {
             self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
         } else if bytes < self.read_bytes / 4 {
@@ -392,9 +398,10 @@ impl Connection {
     }
 
     fn written(&mut self, bytes: usize) {
+        let now = self.exchange.now;
         let output = self.exchange.output();
         output.advance(bytes);
-        self.stalled_since = (!output.is_empty()).then(Instant::now);
+        self.stalled_since = (!output.is_empty()).then_some(now);
         if output.is_empty() && output.capacity() > OUTPUT_KEPT_BYTES {
             *output = BytesMut::new();
         }
@@ -403,8 +410,8 @@ impl Connection {
     /// Encodes answers and messages, unless enough waits to be written.
     fn deliver(&mut self) -> Result<(), End> {
         while self.exchange.output_bytes() < OUTPUT_READY_BYTES {
-            let Some(answer) = self.answers.next() else { break };
-            self.exchange.answer(answer).map_err(End::Closed)?;
+            let Some((answer, arrived)) = self.answers.next() else { break };
+            self.exchange.answer(answer, arrived).map_err(End::Closed)?;
         }
         if self.exchange.is_open() {
             self.exchange.receive(OUTPUT_READY_BYTES);

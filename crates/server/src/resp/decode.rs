@@ -79,7 +79,17 @@ pub enum ProtocolError {
     UnbalancedQuotes,
 }
 
-/// Turns a stream of bytes into commands: name and arguments, never empty.
+/// A complete command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Name and arguments, never empty.
+    pub arguments: Vec<Bytes>,
+    /// All of its bytes, as they arrived. The arguments are slices of them, unless it was an inline command; so
+    /// keeping these as long as those costs nothing.
+    pub bytes: Bytes,
+}
+
+/// Turns a stream of bytes into commands.
 #[derive(Debug)]
 pub struct Decoder {
     limits: FrameLimits,
@@ -177,7 +187,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The input is not RESP, or exceeds a limit. The connection is to be closed after telling the client.
-    pub fn next_command(&mut self) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+    pub fn next_command(&mut self) -> Result<Option<Frame>, ProtocolError> {
         let result = self.advance();
         if let Err(error) = &result {
             self.state = State::Failed(error.clone());
@@ -187,7 +197,7 @@ impl Decoder {
         result
     }
 
-    fn advance(&mut self) -> Result<Option<Vec<Bytes>>, ProtocolError> {
+    fn advance(&mut self) -> Result<Option<Frame>, ProtocolError> {
         loop {
             match &mut self.state {
                 State::Failed(error) => return Err(error.clone()),
@@ -205,9 +215,9 @@ impl Decoder {
                     match is_array {
                         true => self.begin_array(line)?,
                         false => {
-                            let words = self.take_inline(line)?;
-                            if !words.is_empty() {
-                                return Ok(Some(words));
+                            let frame = self.take_inline(line)?;
+                            if !frame.arguments.is_empty() {
+                                return Ok(Some(frame));
                             }
                         }
                     }
@@ -240,18 +250,46 @@ impl Decoder {
         Ok(())
     }
 
-    fn take_inline(&mut self, line: usize) -> Result<Vec<Bytes>, ProtocolError> {
-        let frame = self.buffer.split_to(line + 1);
+    fn take_inline(&mut self, line: usize) -> Result<Frame, ProtocolError> {
+        let bytes = self.buffer.split_to(line + 1).freeze();
         self.state = State::Start { scanned: 0 };
-        inline::split(&frame[..line]).map_err(|_| ProtocolError::UnbalancedQuotes)
+        let arguments = inline::split(&bytes[..line]).map_err(|_| ProtocolError::UnbalancedQuotes)?;
+        Ok(Frame { arguments, bytes })
     }
 
-    fn take_array(&mut self) -> Vec<Bytes> {
+    fn take_array(&mut self) -> Frame {
         let State::Array(array) = std::mem::replace(&mut self.state, State::Start { scanned: 0 }) else {
-            return Vec::new();
+            return Frame { arguments: Vec::new(), bytes: Bytes::new() };
         };
-        let frame = self.buffer.split_to(array.cursor).freeze();
-        array.arguments.into_iter().map(|argument| frame.slice(argument)).collect()
+        let bytes = self.buffer.split_to(array.cursor).freeze();
+        let arguments = array.arguments.into_iter().map(|argument| bytes.slice(argument)).collect();
+        Frame { arguments, bytes }
+    }
+}
+
+/// The first `most` arguments of a [`Frame`], read once more out of its bytes, and how many arguments it has.
+#[must_use]
+pub fn read_again(bytes: &Bytes, most: usize) -> (Vec<Bytes>, usize) {
+    let Some(line) = bytes.iter().position(|byte| *byte == b'\n') else { return (Vec::new(), 0) };
+    let count = bytes.strip_prefix(b"*").and_then(|_| number(&bytes[1..line]));
+    let Some(count) = count.and_then(|count| usize::try_from(count).ok()) else {
+        let mut words = inline::split(&bytes[..line]).unwrap_or_default();
+        let count = words.len();
+        words.truncate(most);
+        return (words, count);
+    };
+    let (expected, arguments) = (count.min(most), Vec::with_capacity(count.min(most)));
+    let mut array = Array { expected, arguments, cursor: line + 1, scanned: 0, length: None };
+    // It was within the limits of its time.
+    let limits = FrameLimits {
+        frame_bytes_max: usize::MAX,
+        arguments_max: usize::MAX,
+        argument_bytes_max: usize::MAX,
+        inline_bytes_max: usize::MAX,
+    };
+    match array.advance(bytes, &limits) {
+        Ok(_) => (array.arguments.into_iter().map(|argument| bytes.slice(argument)).collect(), count),
+        Err(_) => (Vec::new(), count),
     }
 }
 

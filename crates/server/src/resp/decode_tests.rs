@@ -15,7 +15,13 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<String>, Optio
         decoder.space(piece.len()).extend_from_slice(piece);
         loop {
             match decoder.next_command() {
-                Ok(Some(arguments)) => commands.push(show(&arguments)),
+                Ok(Some(frame)) => {
+                    let count = frame.arguments.len();
+                    assert_eq!(read_again(&frame.bytes, count), (frame.arguments.clone(), count));
+                    let (first, all) = read_again(&frame.bytes, 1);
+                    assert_eq!((&first[..], all), (&frame.arguments[..1], count));
+                    commands.push(show(&frame.arguments));
+                }
                 Ok(None) => break,
                 Err(error) => return (commands, Some(error)),
             }
@@ -102,8 +108,9 @@ fn arguments_are_slices_of_the_read_buffer() {
     let mut decoder = Decoder::new(LIMITS);
     decoder.space(64).extend_from_slice(b"*1\r\n$3\r\nabc\r\n");
     let begin = decoder.buffer.as_ptr() as usize;
-    let arguments = decoder.next_command().expect("well-formed").expect("complete");
-    assert_eq!(arguments[0].as_ptr() as usize, begin + 8);
+    let frame = decoder.next_command().expect("well-formed").expect("complete");
+    assert_eq!(frame.bytes.as_ptr() as usize, begin);
+    assert_eq!(frame.arguments[0].as_ptr() as usize, begin + 8);
 }
 
 #[test]

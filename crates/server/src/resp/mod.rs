@@ -8,5 +8,5 @@ pub mod decode;
 pub mod encode;
 mod inline;
 
-pub use decode::{Decoder, FrameLimits, ProtocolError};
+pub use decode::{Decoder, Frame, FrameLimits, ProtocolError, read_again};
 pub use encode::{Protocol, encode, encode_array_head, encoded_bytes};

@@ -9,6 +9,7 @@ mod greeting;
 mod info;
 mod pubsub;
 pub(super) mod replication;
+mod slow_log;
 
 use std::cell::RefCell;
 
@@ -33,6 +34,7 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         "config" => config::run(&exchange.front, subcommand),
         "pubsub" => pubsub::run(&exchange.front, subcommand, arguments),
         "info" => info::run(&exchange.front, arguments),
+        "slowlog" => slow_log::run(&exchange.front, subcommand, arguments),
         "role" => replication::role(&exchange.front.shard.status()),
         "wait" | "waitaof" => match replication::wait(command) {
             // Inside of a transaction nothing waits.
