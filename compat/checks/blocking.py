@@ -53,6 +53,15 @@ def check_departed_clients(cluster):
             expect(b"element" in reply, f"the one who still waited got {reply!r}")
 
 
+def check_departed_with_much_behind(cluster):
+    """Nor does it help to have sent so much behind the command that nobody reads on."""
+    node = cluster.others(cluster.leader())[0]
+    with Connection(node.address) as gone:
+        gone.send(encode(["BLPOP", "much", "0"]) + encode(["PING"]) * 2_500)
+        await_waiting(cluster, 1)
+    await_waiting(cluster, 0)
+
+
 def check_dead_node(cluster):
     """The clients of a node that was killed take nothing once the leader has missed it."""
     leader = cluster.leader()
@@ -198,6 +207,7 @@ def judge(context, consumers, producer):
 def run(context):
     with context.cluster() as cluster:
         check_departed_clients(cluster)
+        check_departed_with_much_behind(cluster)
         check_dead_node(cluster)
         check_stopped_node(cluster)
         check_half_closed(cluster)

@@ -60,6 +60,8 @@ pub(super) struct Exchange {
     commands_executed: u64,
     /// Whether the node was recovering its data when it was last looked. Once it is not, it never is again.
     recovering: bool,
+    /// Whether its client waits for nothing any more: it has ended its half of the connection, or all of it.
+    gives_up: bool,
     phase: Phase,
 }
 
@@ -108,6 +110,7 @@ impl Exchange {
             last_command: "NULL",
             commands_executed: 0,
             recovering: true,
+            gives_up: false,
             phase: Phase::Open,
         }
     }
@@ -495,7 +498,23 @@ impl Exchange {
 
     /// The client will send nothing more. What has arrived is still to be executed.
     pub(super) fn end_input(&mut self) {
+        self.give_up();
         self.advance(Phase::InputEnded);
+    }
+
+    /// The client has ended its half of the connection, but not all that it had sent was read.
+    pub(super) fn give_up(&mut self) {
+        self.gives_up = true;
+    }
+
+    /// Whether it waits for nothing any more, which the shard must know when it is asked for something.
+    pub(super) fn gives_up(&self) -> bool {
+        self.gives_up
+    }
+
+    /// Whether the oldest command may be waiting for something to happen.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.replies.is_blocked()
     }
 
     /// All commands that have arrived were executed.
@@ -521,7 +540,7 @@ impl Exchange {
         if let Answer::Close(reason) = answer {
             self.observe_unanswered(ready);
             // Who has closed his half does not wait.
-            let gave_up = self.phase == Phase::InputEnded && self.replies.is_blocked();
+            let gave_up = self.gives_up && self.replies.is_blocked();
             self.replies.abandon();
             self.close();
             return if gave_up { Ok(()) } else { Err(reason) };

@@ -9,7 +9,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Instant as StdInstant,
@@ -17,7 +17,8 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::tcp::OwnedReadHalf,
     sync::watch,
     time::{Duration, Instant, sleep_until, timeout},
 };
@@ -43,6 +44,8 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// Input that may wait undecoded while commands are held back or too many are unanswered. It is read at all
 /// so that a client which leaves meanwhile is noticed.
 const READ_AHEAD_BYTES: usize = 16 << 10;
+/// How often to look whether a client is still there of whom no more is read while it waits for something.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// An output buffer that grew beyond this is given back once it is empty.
 const OUTPUT_KEPT_BYTES: usize = 16 << 10;
 /// Answers are encoded until so many bytes wait to be written: enough to keep a socket busy. The others are held
@@ -59,6 +62,22 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 const TOO_MUCH_OUTPUT: &str = "its unread replies exceed max-output-bytes";
 const MISSES_MESSAGES: &str = "it would miss messages that it has subscribed to";
 const STALLED: &str = "it has not read its replies for too long";
+
+/// Where a client's bytes come from.
+pub(super) trait Input: AsyncRead + Unpin {
+    /// Whether the client has ended the connection, or its half of it, as far as that is known. What it had sent before
+    /// may still be unread.
+    fn has_ended(&self) -> bool;
+}
+
+impl Input for OwnedReadHalf {
+    /// An end that lies behind more bytes than the socket takes is not known before they are read.
+    fn has_ended(&self) -> bool {
+        let readiness = pin!(self.ready(Interest::READABLE));
+        let now = readiness.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(now, Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
 
 /// A connection that has been admitted.
 #[derive(Debug)]
@@ -144,7 +163,7 @@ impl Connection {
     /// Serves until the connection ends.
     pub(super) async fn serve<R, W>(mut self, mut reader: R, mut writer: W)
     where
-        R: AsyncRead + Unpin,
+        R: Input,
         W: AsyncWrite + Unpin,
     {
         let end = self.converse(&mut reader, &mut writer).await;
@@ -163,7 +182,7 @@ impl Connection {
 
     async fn converse<R, W>(&mut self, reader: &mut R, writer: &mut W) -> End
     where
-        R: AsyncRead + Unpin,
+        R: Input,
         W: AsyncWrite + Unpin,
     {
         loop {
@@ -192,6 +211,10 @@ impl Connection {
             self.exchange.now = Instant::now();
             if let Err(end) = self.handle(event) {
                 return end;
+            }
+            if self.is_left_unheard() && reader.has_ended() {
+                self.exchange.give_up();
+                self.presence.front.shard.give_up(self.presence.client.id);
             }
         }
     }
@@ -235,7 +258,12 @@ impl Connection {
             }
         }
         let requests = self.exchange.take_requests();
+        // Said once more: a node that was recovering its data when the client gave up has not heard it.
+        let gives_up = self.exchange.gives_up() && !requests.is_empty();
         self.presence.front.shard.submit(self.presence.client.id, requests);
+        if gives_up {
+            self.presence.front.shard.give_up(self.presence.client.id);
+        }
         if self.decoder.buffered() != before {
             let buffered = self.decoder.buffered();
             self.exchange.publish(buffered, self.decoder.allocated().saturating_sub(buffered));
@@ -333,6 +361,12 @@ impl Connection {
         self.exchange.is_open() && (self.may_execute() || self.decoder.buffered() < READ_AHEAD_BYTES)
     }
 
+    /// Whether its client waits, perhaps for long, and would not be noticed if it left: so much stands behind the command
+    /// that waits that no more is read.
+    fn is_left_unheard(&self) -> bool {
+        self.exchange.is_blocked() && self.exchange.is_open() && !self.exchange.gives_up() && !self.may_read()
+    }
+
     /// Until when the client may leave its replies unread, and what to say of it then. With more unread than it
     /// should have it must be reading, and must get below the limit within the time that it may else do nothing.
     fn patience_ends(&self) -> Option<(Instant, &'static str)> {
@@ -353,7 +387,8 @@ impl Connection {
         let limits = &self.presence.front.limits;
         let stall = self.patience_ends().map(|(end, _)| end);
         let idle = limits.idle_max.filter(|_| self.exchange.is_idle()).map(|idle| self.last_input + idle);
-        [self.exchange.wait_deadline(), stall, idle].into_iter().flatten().min()
+        let look = self.is_left_unheard().then(|| self.exchange.now + LOOK_INTERVAL);
+        [self.exchange.wait_deadline(), stall, idle, look].into_iter().flatten().min()
     }
 
     fn handle(&mut self, event: Event) -> Result<(), End> {
@@ -499,6 +534,9 @@ impl Drop for Presence {
 mod tests {
     use std::collections::BTreeMap;
 
+    use crossbeam_channel::Receiver;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
     use crate::{
         connection::Limits,
@@ -506,16 +544,90 @@ mod tests {
         subscriptions::Subscriptions,
     };
 
+    impl Input for tokio::io::ReadHalf<tokio::io::DuplexStream> {
+        fn has_ended(&self) -> bool {
+            false
+        }
+    }
+
+    fn front(limits: Limits) -> (Arc<FrontDoor>, Receiver<ShardInput>, watch::Sender<Arc<NodeStatus>>) {
+        let (inputs, received) = crossbeam_channel::unbounded();
+        let (status, watched) = watch::channel(Arc::new(NodeStatus::default()));
+        let handle = ShardHandle::new(inputs, watched, Subscriptions::new().0);
+        (FrontDoor::new(handle, limits, BTreeMap::new(), 0), received, status)
+    }
+
+    /// What the shard is told next must be this.
+    macro_rules! expect {
+        ($received:expr, $kind:ident) => {
+            let input = next(&$received).await;
+            assert!(matches!(input, ShardInput::$kind { .. }), "{input:?}");
+        };
+    }
+
+    /// A client whose connection is being served.
+    async fn served(front: &Arc<FrontDoor>) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, remote) = listener.accept().await.unwrap();
+        let connection = Connection::open(front, Endpoints { remote, local: remote }).unwrap();
+        let (reader, writer) = stream.into_split();
+        tokio::spawn(connection.serve(reader, writer));
+        client
+    }
+
+    /// What the shard is told next.
+    async fn next(received: &Receiver<ShardInput>) -> ShardInput {
+        let arrives = async {
+            loop {
+                match received.try_recv() {
+                    Ok(input) => return input,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        };
+        timeout(Duration::from_secs(20), arrives).await.expect("the shard is told something")
+    }
+
+    /// Nothing more was read of such a client, and so it took an element that nobody got.
+    #[tokio::test]
+    async fn a_client_that_leaves_with_much_behind_a_command_that_waits_is_noticed() {
+        let (front, received, _status) = front(Limits::default());
+        let mut client = served(&front).await;
+        client.write_all(b"BLPOP q 0\r\n").await.unwrap();
+        client.write_all(&b"PING\r\n".repeat(5_000)).await.unwrap();
+        expect!(received, Connected);
+        expect!(received, Requests);
+        drop(client);
+        expect!(received, GivesUp);
+        assert_eq!(front.connected(), 1, "the shard has the last word");
+    }
+
+    /// While a node recovers its data nobody hears that a client gives up; so one that had asked for more, and left, took
+    /// a place in the queue for ever.
+    #[tokio::test]
+    async fn a_client_that_gave_up_says_so_again_behind_what_it_asks_for_later() {
+        // A reply that is longer than may wait holds back what is behind it, also the end of the input.
+        let (front, received, status) = front(Limits { output_bytes_max: 1024, ..Limits::default() });
+        status.send_replace(Arc::new(NodeStatus { loading: true, ..NodeStatus::default() }));
+        let (mut client, stream) = tokio::io::duplex(512);
+        let address = ([127, 0, 0, 1], 5).into();
+        let connection = Connection::open(&front, Endpoints { remote: address, local: address }).unwrap();
+        let (reader, writer) = tokio::io::split(stream);
+        tokio::spawn(connection.serve(reader, writer));
+        client.write_all(b"COMMAND\r\nBLPOP q 0\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        expect!(received, Connected);
+        expect!(received, GivesUp);
+        status.send_replace(Arc::new(NodeStatus::default()));
+        tokio::spawn(async move { tokio::io::copy(&mut client, &mut tokio::io::sink()).await });
+        expect!(received, Requests);
+        expect!(received, GivesUp);
+    }
+
     #[tokio::test]
     async fn a_panic_ends_one_connection_and_leaves_no_trace_of_it() {
-        let (inputs, received) = crossbeam_channel::unbounded();
-        let (_status, watched) = watch::channel(Arc::new(NodeStatus::default()));
-        let front = FrontDoor::new(
-            ShardHandle::new(inputs, watched, Subscriptions::new().0),
-            Limits::default(),
-            BTreeMap::new(),
-            0,
-        );
+        let (front, received, _status) = front(Limits::default());
         let endpoints = Endpoints { remote: ([127, 0, 0, 1], 5).into(), local: ([127, 0, 0, 1], 6).into() };
         let mut connection = Connection::open(&front, endpoints).expect("there is room");
         assert!(connection.share.hold(1 << 20));
