@@ -12,6 +12,7 @@ BOUND_S = 150
 NEEDS_PROCESSES = True
 WORKS_AGAINST_REDIS = False
 
+RACES = 200
 KILLS = 3
 KILLS_LONG = 10
 CONSUMERS_A_NODE = 2
@@ -60,6 +61,40 @@ def check_departed_with_much_behind(cluster):
         gone.send(encode(["BLPOP", "much", "0"]) + encode(["PING"]) * 2_500)
         await_waiting(cluster, 1)
     await_waiting(cluster, 0)
+
+
+def check_unblocked(cluster):
+    """CLIENT UNBLOCK ends the waiting of one client of the node; an element that comes at once goes to one or stays."""
+    node, other = cluster.others(cluster.leader())
+    with Connection(node.address) as waits, Connection(node.address) as ends, Connection(other.address) as puts:
+        number = waits.call("CLIENT", "ID")[1:-2].decode()
+        expect(ends.call("CLIENT", "UNBLOCK", number) == b":0\r\n", "who does not wait was unblocked")
+        for reason, told in [
+            ([], b"*-1\r\n"),
+            (["TIMEOUT"], b"*-1\r\n"),
+            (["ERROR"], b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"),
+        ]:
+            waits.send(encode(["BLPOP", "ended", "0"]))
+            await_waiting(cluster, 1, node)
+            expect(ends.call("CLIENT", "UNBLOCK", number, *reason) == b":1\r\n", "who waits was not unblocked")
+            expect(waits.reply() == told, f"who was unblocked was not told {told!r}")
+            expect(ends.call("CLIENT", "UNBLOCK", number, *reason) == b":0\r\n", "who was unblocked was so again")
+            await_waiting(cluster, 0)
+        outcomes = {b":0\r\n": 0, b":1\r\n": 0}
+        for turn in range(RACES):
+            waits.send(encode(["BLPOP", "ended", "0"]))
+            await_waiting(cluster, 1, node)
+            first, second = [(puts, ["RPUSH", "ended", str(turn)]), (ends, ["CLIENT", "UNBLOCK", number])][:: 1 - turn % 2 * 2]
+            first[0].send(encode(first[1]))
+            second[0].send(encode(second[1]))
+            expect(puts.reply() == b":1\r\n", "RPUSH was not answered")
+            outcome, told = ends.reply(), waits.reply()
+            outcomes[outcome] += 1
+            left = puts.call("LPOP", "ended")
+            element = f"${len(str(turn))}\r\n{turn}\r\n".encode()
+            right = (b"*-1\r\n", element) if outcome == b":1\r\n" else (b"*2\r\n$5\r\nended\r\n" + element, b"$-1\r\n")
+            expect((told, left) == right, f"UNBLOCK answered {outcome!r}, the client {told!r}, and {left!r} was left")
+    return outcomes
 
 
 def check_dead_node(cluster):
@@ -208,6 +243,8 @@ def run(context):
     with context.cluster() as cluster:
         check_departed_clients(cluster)
         check_departed_with_much_behind(cluster)
+        outcomes = check_unblocked(cluster)
+        context.note(f"of {RACES} races UNBLOCK won {outcomes[b':1' + CRLF]}")
         check_dead_node(cluster)
         check_stopped_node(cluster)
         check_half_closed(cluster)

@@ -45,11 +45,16 @@ pub(crate) struct Entry {
     commands: u64,
     /// Sessions whose commands are to wait no longer.
     abandoned: Vec<SessionId>,
+    /// A command of `session` that is to wait no longer, and whether it is answered by an error.
+    unblocked: Option<(u64, bool)>,
 }
 
 /// What a command is told whose node stops or was out of contact. Redis's clients know the code: they read it when a
 /// primary becomes a replica, and ask again.
 const ABANDONED: &str = "UNBLOCKED this node stops, or was out of contact: its clients' places in queues were given up. Nothing was taken";
+
+/// What a command is told that CLIENT UNBLOCK has ended with an error, in Redis's words.
+const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
 impl Entry {
     fn new(index: u64, batch: Option<Batch>) -> Self {
@@ -61,6 +66,7 @@ impl Entry {
             operations: IntoIter::default(),
             commands: 0,
             abandoned: Vec::new(),
+            unblocked: None,
         }
     }
 }
@@ -171,6 +177,12 @@ impl Machine {
         if let Some(waiter) = waiting.take_expired(self.state.stamp) {
             return Some(self.answer(&waiter, Reply::NullArray));
         }
+        if let Some((sequence, with_error)) = entry.unblocked.take()
+            && let Some(waiter) = waiting.take(entry.session, sequence)
+        {
+            let reply = if with_error { Reply::error(UNBLOCKED) } else { Reply::NullArray };
+            return Some(self.answer(&waiter, reply));
+        }
         while let Some(session) = entry.abandoned.last() {
             if let Some(waiter) = waiting.take_one_of(*session) {
                 return Some(self.answer(&waiter, Reply::error(ABANDONED)));
@@ -248,7 +260,8 @@ impl Machine {
             Operation::Nothing
             | Operation::Command { .. }
             | Operation::Transaction { .. }
-            | Operation::Leave { .. } => Outcome::Refused(Refusal::Misplaced),
+            | Operation::Leave { .. }
+            | Operation::Unblock { .. } => Outcome::Refused(Refusal::Misplaced),
         }
     }
 
@@ -271,6 +284,11 @@ impl Machine {
                 self.work += left.map_or(0, |waiter| work::of_end_of_wait(waiter.wait.keys.len()));
             }
             Operation::Abandon { session } => entry.abandoned.push(*session),
+            Operation::Unblock { sequence, with_error } => {
+                let waits = self.state.keyspace.waiting.contains(entry.session, *sequence);
+                entry.unblocked = waits.then_some((*sequence, *with_error));
+                return Some(Reply::Integer(i64::from(waits)));
+            }
         }
         Some(Reply::ok())
     }

@@ -15,6 +15,7 @@
 //!             | 5 offset_ms:signed                      Calendar
 //!             | 6 sequence                              Leave
 //!             | 7 node incarnation                      Abandon
+//!             | 8 sequence with_error:0|1               Unblock
 //! watched    := db key 0 version                        Absent
 //!             | db key 1 version                        Present
 //! command    := db arguments:list
@@ -104,6 +105,14 @@ pub enum Operation {
     Abandon {
         /// The node's session.
         session: SessionId,
+    },
+    /// Ends the waiting of an earlier command of this session, which is answered as if its time were up, or by an error.
+    /// Answers 1, or 0 if it does not wait.
+    Unblock {
+        /// The command's number; 0 is nobody's.
+        sequence: u64,
+        /// Whether it is answered by an error.
+        with_error: bool,
     },
 }
 
@@ -220,6 +229,11 @@ impl Operation {
                 to.varint(session.node);
                 to.varint(session.incarnation);
             }
+            Self::Unblock { sequence, with_error } => {
+                to.u8(8);
+                to.varint(*sequence);
+                to.u8(u8::from(*with_error));
+            }
         }
     }
 
@@ -240,7 +254,15 @@ impl Operation {
             5 => Self::Calendar { offset_ms: from.signed()? },
             6 => Self::Leave { sequence: from.varint()? },
             7 => Self::Abandon { session: SessionId { node: from.varint()?, incarnation: from.varint()? } },
-            8..=u8::MAX => return Err(from.malformed()),
+            8 => Self::Unblock {
+                sequence: from.varint()?,
+                with_error: match from.u8()? {
+                    0 => false,
+                    1 => true,
+                    2..=u8::MAX => return Err(from.malformed()),
+                },
+            },
+            9..=u8::MAX => return Err(from.malformed()),
         })
     }
 }
@@ -296,6 +318,7 @@ mod tests {
             Operation::Nothing,
             Operation::Leave { sequence: 300 },
             Operation::Abandon { session: SessionId { node: 2, incarnation: 1 } },
+            Operation::Unblock { sequence: 299, with_error: true },
         ];
         let session = SessionId { node: 3, incarnation: 200 };
         Batch {
@@ -314,7 +337,7 @@ mod tests {
             "00",
             "05",
             "00",
-            "08", // version, groups, group header, operations
+            "09", // version, groups, group header, operations
             "03", // OpenSession
             "01",
             "00",
@@ -346,6 +369,9 @@ mod tests {
             "07",
             "02",
             "01", // Abandon
+            "08",
+            "ab02",
+            "01", // Unblock
         );
         let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);

@@ -42,6 +42,7 @@ pub fn of_operation(operation: &Operation) -> usize {
         | Operation::Calendar { .. }
         | Operation::Leave { .. }
         | Operation::Abandon { .. }
+        | Operation::Unblock { .. }
         | Operation::Nothing => ENVELOPE_BYTES,
     }
 }

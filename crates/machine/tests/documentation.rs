@@ -40,6 +40,9 @@ What differs from Redis:
   out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
   the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
   connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
+* `CLIENT UNBLOCK` is for connections of the same node, which number their clients for themselves. It ends the waiting of
+  `BLPOP` and its kin in the log: whoever is served before it keeps what it took, and the answer is then 0. `WAIT` is not
+  ended, and it is refused inside of a transaction.
 * Keyspace notifications (`notify-keyspace-events`) go to the subscribers of all nodes, as those of `PUBLISH` do, in the
   order of the log. A key is told to have `expired` once, when its memory is reclaimed (`quorate-reclaim-keys`) or a write
   meets it before; `FLUSHDB` and `FLUSHALL` tell of no key. `keymiss` is told by writes, and by reads within scripts and

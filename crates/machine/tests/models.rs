@@ -485,6 +485,7 @@ enum OnQueue {
     Pop { key: usize },
     Pass { ms: u64 },
     Leave { back: u64 },
+    Unblock { back: u64 },
 }
 
 fn on_queue() -> impl Strategy<Value = OnQueue> {
@@ -496,6 +497,7 @@ fn on_queue() -> impl Strategy<Value = OnQueue> {
         1 => key().prop_map(|key| OnQueue::Pop { key }),
         1 => (0..20u64).prop_map(|ms| OnQueue::Pass { ms }),
         1 => (0..6u64).prop_map(|back| OnQueue::Leave { back }),
+        1 => (0..6u64).prop_map(|back| OnQueue::Unblock { back }),
     ]
 }
 
@@ -593,6 +595,14 @@ proptest! {
                     let sequence = next.saturating_sub(back + 1);
                     driver.run(vec![Operation::Leave { sequence }]);
                     queues.waiters.retain(|waiter| waiter.sequence != sequence);
+                }
+                OnQueue::Unblock { back } => {
+                    let sequence = next.saturating_sub(back + 1);
+                    let replies = driver.run(vec![Operation::Unblock { sequence, with_error: false }]);
+                    let waits = queues.waiters.iter().any(|waiter| waiter.sequence == sequence);
+                    prop_assert_eq!(show(&replies[0]), format!("(integer) {}", i32::from(waits)));
+                    queues.waiters.retain(|waiter| waiter.sequence != sequence);
+                    expected.extend(waits.then(|| (sequence, "(nil array)".to_owned())));
                 }
             }
             let served: Vec<(u64, String)> =

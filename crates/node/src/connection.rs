@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use quorate_machine::Operation;
 
-use crate::input::{Action, Request};
+use crate::input::{Action, ConnId, Request};
 
 /// One client's connection.
 #[derive(Debug, Default)]
@@ -50,6 +50,8 @@ pub(crate) enum Next {
     Read(ReadRequest),
     /// It travels in the log, where it counts for so many bytes.
     Log(Operation, usize),
+    /// It travels in the log, once it is known which command of this connection it is about.
+    Unblock { target: ConnId, with_error: bool, bytes: usize },
     /// It was taken away, and this is its answer.
     Refused(Refusal),
     /// There is none, or it must wait.
@@ -97,12 +99,22 @@ impl Connection {
         let may_wait = matches!(next.action, Action::Wait(_));
         let to_log = match (self.in_flight, &next.action) {
             (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_)) => false,
-            (InFlight::Nothing, Action::Write(_) | Action::Wait(_) | Action::Transaction { .. }) => true,
+            (
+                InFlight::Nothing,
+                Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
+            ) => true,
             (
                 InFlight::Logged(_),
-                Action::Read(_) | Action::Write(_) | Action::Wait(_) | Action::Transaction { .. },
+                Action::Read(_)
+                | Action::Write(_)
+                | Action::Wait(_)
+                | Action::Transaction { .. }
+                | Action::Unblock { .. },
             ) => true,
-            (InFlight::Reads(_), Action::Write(_) | Action::Wait(_) | Action::Transaction { .. })
+            (
+                InFlight::Reads(_),
+                Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
+            )
             | (InFlight::Logged(_), Action::Watch(_))
             | (InFlight::Waiting(_) | InFlight::Closed, _) => return Next::Wait,
         };
@@ -126,7 +138,11 @@ impl Connection {
             InFlight::Logged(count) => InFlight::Logged(count + 1),
             InFlight::Waiting(_) | InFlight::Closed => self.in_flight,
         };
-        if to_log { Next::Log(operation(request), bytes) } else { Next::Read(read_request(request)) }
+        match request.action {
+            Action::Unblock { target, with_error } => Next::Unblock { target, with_error, bytes },
+            _ if to_log => Next::Log(operation(request), bytes),
+            _ => Next::Read(read_request(request)),
+        }
     }
 
     /// Counts one answer. Whether the client is still to get it.
@@ -166,7 +182,9 @@ fn operation(request: Request) -> Operation {
             Operation::Command { db: request.db, user: DEFAULT_USER, args }
         }
         Action::Transaction { watched, commands } => Operation::Transaction { watched, commands },
-        Action::Watch(_) => unreachable!("WATCH is never logged"),
+        Action::Watch(_) | Action::Unblock { .. } => {
+            unreachable!("WATCH is never logged, and what is unblocked was not looked up")
+        }
     }
 }
 
@@ -174,7 +192,7 @@ fn read_request(request: Request) -> ReadRequest {
     match request.action {
         Action::Read(args) => ReadRequest::Command { db: request.db, args },
         Action::Watch(keys) => ReadRequest::Watch { db: request.db, keys },
-        Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } => {
+        Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. } => {
             unreachable!("a write is never read")
         }
     }

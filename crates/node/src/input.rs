@@ -169,4 +169,12 @@ pub enum Action {
     },
     /// The present versions of these keys, for a later transaction.
     Watch(Vec<Bytes>),
+    /// Ends the waiting of another connection's command: in the log, and so before or after whatever would serve it. The
+    /// answer is 1, or 0 if nothing waits there.
+    Unblock {
+        /// The other connection.
+        target: ConnId,
+        /// Whether its command is answered by an error; else as if its time were up.
+        with_error: bool,
+    },
 }

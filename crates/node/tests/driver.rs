@@ -2,6 +2,7 @@
 //! hand. What happens under random faults is the simulator's concern.
 
 mod cluster;
+mod waiting;
 
 use std::time::Duration;
 

@@ -88,6 +88,12 @@ const CLIENT: &[Spec] = &[
         "CLIENT KILL <ip:port | [ID client-id] [ADDR ip:port] [LADDR ip:port] [USER username] [SKIPME yes/no]>",
         "Closes connections of this node.",
     ),
+    client("client|unblock", -3).with(Flags::ADMIN).doc(
+        "5.0.0",
+        "CLIENT UNBLOCK client-id [TIMEOUT | ERROR]",
+        "Ends the waiting of another connection of this node, as if its time were up or with an error: 1, or 0 if it does \
+         not wait.",
+    ),
     client("client|no-evict", 3).with(Flags::ADMIN).doc(
         "7.0.0",
         "CLIENT NO-EVICT <ON | OFF>",

@@ -2,7 +2,7 @@
 
 use quorate_consensus::{Engine, NodeId, engine::ReadOutcome};
 use quorate_log::Room;
-use quorate_machine::{Reply, weight};
+use quorate_machine::{Operation, Reply, weight};
 
 use crate::{
     connection::{Next, ReadRequest, Refusal},
@@ -66,6 +66,12 @@ impl<E: Engine> Driver<E> {
         match connection.next(weigh) {
             Next::Read(request) => self.reads.add(conn, request),
             Next::Log(operation, bytes) => self.origin.submit(now.boot, conn, operation, bytes),
+            Next::Unblock { target, with_error, bytes } => {
+                // One whose command is not known to wait has not begun to, as far as anybody can tell.
+                let sequence =
+                    self.connections.get(&target).and_then(|target| target.parked).unwrap_or(NOBODY);
+                self.origin.submit(now.boot, conn, Operation::Unblock { sequence, with_error }, bytes);
+            }
             Next::Refused(refusal) => self.out.answers.push((conn, Answer::Reply(error(text(refusal))))),
             Next::Wait => return false,
         }
@@ -194,9 +200,13 @@ fn weight_of(action: &Action) -> usize {
     match action {
         Action::Read(args) | Action::Write(args) | Action::Wait(args) => weight::of_command(args),
         Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
+        Action::Unblock { .. } => weight::of_command(&[]),
         Action::Watch(_) => 0,
     }
 }
+
+/// The number of no command: that of the session's opening.
+const NOBODY: u64 = 0;
 
 fn error(text: &'static str) -> Reply {
     Reply::Error(text.into())

@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) steps: u64,
     /// Nodes that neither send nor receive.
     pub(crate) cut_off: BTreeSet<u64>,
+    /// Nodes that send and do not receive.
+    pub(crate) deaf: BTreeSet<u64>,
     /// Nodes whose writes do not become durable.
     pub(crate) stalled: BTreeSet<u64>,
 }
@@ -53,6 +55,7 @@ impl Cluster {
             network: VecDeque::new(),
             steps: 0,
             cut_off: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             stalled: BTreeSet::new(),
         }
     }
@@ -168,7 +171,8 @@ impl Cluster {
     fn deliver(&mut self) {
         for _ in 0..DELIVERIES_MAX {
             if let Some((from, to, message)) = self.network.pop_front() {
-                if !self.cut_off.contains(&from.0) && !self.cut_off.contains(&to.0) {
+                let is_heard = !self.deaf.contains(&to.0) && !self.cut_off.contains(&to.0);
+                if is_heard && !self.cut_off.contains(&from.0) {
                     self.step(to.0, Input::Peer { from, message });
                 }
                 continue;

@@ -80,6 +80,10 @@ impl Clients {
         self.lock().remove(&id);
     }
 
+    pub(super) fn contains(&self, id: ConnId) -> bool {
+        self.lock().contains_key(&id)
+    }
+
     pub(super) fn count(&self) -> usize {
         self.lock().len()
     }

@@ -196,6 +196,9 @@ impl Exchange {
         if let Some((verb, topic)) = listening::verb(command.spec) {
             return self.listen(verb, topic, command.arguments);
         }
+        if command.spec.name == "client|unblock" {
+            return self.unblock(&command.arguments);
+        }
         if self.queue.is_some() && is_queued(command.spec) {
             return self.enqueue(command);
         }
@@ -274,6 +277,21 @@ impl Exchange {
             _ => None,
         };
         pong.unwrap_or_else(|| commands::run(self, command))
+    }
+
+    /// CLIENT UNBLOCK. The shard knows who waits, and the log whether that is in time.
+    fn unblock(&mut self, arguments: &[Bytes]) {
+        if self.queue.is_some() {
+            return self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
+        }
+        match commands::client::unblocked(arguments) {
+            Ok((target, with_error)) if !self.is_recovering() && self.front.clients.contains(target) => {
+                self.ask(Action::Unblock { target, with_error }, Slot::Answer);
+            }
+            Ok(_) => self.say(Reply::Integer(0)),
+            Err(refusal) => self.say(refusal),
+        }
+        self.executed();
     }
 
     /// How many subscribers of this node a message reaches; an error stays as it is.
@@ -691,6 +709,7 @@ impl Exchange {
             Action::Transaction { commands, .. } => {
                 commands.iter().map(|(_, arguments)| footprint(arguments)).sum()
             }
+            Action::Unblock { .. } => 0,
         };
         self.requests.push(Request { db: self.db, action });
         // What may wait for something is not slow because it does.

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::{
     connection::{
-        arguments::{integer, is, quoted, text},
+        arguments::{integer, is, malformed_subcommand, quoted, text},
         clients::{Client, readable_name},
         exchange::{Exchange, ReplyMode},
     },
-    handle::Reply,
+    handle::{ConnId, Reply},
 };
 
 pub(super) fn run(exchange: &mut Exchange, subcommand: &str, arguments: &[Bytes]) -> Reply {
@@ -214,6 +214,20 @@ fn end(exchange: &mut Exchange, client: &Arc<Client>) {
     } else {
         client.kill();
     }
+}
+
+/// Whom CLIENT UNBLOCK means, and whether they are to be told so by an error.
+pub(in crate::connection) fn unblocked(arguments: &[Bytes]) -> Result<(ConnId, bool), Reply> {
+    let (id, with_error) = match &arguments[2..] {
+        [id] => (id, false),
+        [id, reason] if is(reason, "TIMEOUT") => (id, false),
+        [id, reason] if is(reason, "ERROR") => (id, true),
+        [_, _] => return Err(Reply::error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(malformed_subcommand("CLIENT", &arguments[1])),
+    };
+    // Numbers that no client has are allowed, and nobody's.
+    let id = integer(id).ok_or_else(Reply::not_an_integer)?;
+    Ok((ConnId(u64::try_from(id).unwrap_or(0)), with_error))
 }
 
 fn switch(arguments: &[Bytes], set: impl FnOnce(bool)) -> Reply {

@@ -3,7 +3,7 @@
 //! The machine's table says what they are called and take; what they do needs a connection, the other
 //! connections, or the node's own view of itself, none of which the machine has.
 
-mod client;
+pub(super) mod client;
 pub(super) mod config;
 mod greeting;
 mod info;
