@@ -1,9 +1,9 @@
-//! Commands that wait, when somebody ends their waiting.
+//! Commands that wait, when somebody ends their waiting, and when their node jumps over entries by a snapshot.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use quorate_machine::Reply;
-use quorate_node::{Action, Answer, ConnId};
+use quorate_node::{Action, Answer, ConnId, Input};
 
 use crate::cluster::{Cluster, integer, is_error, read, taken, wait, write};
 
@@ -69,4 +69,115 @@ fn client_that_is_served_in_the_same_instant_keeps_its_element() {
         cluster.pass(Duration::from_millis(100));
         assert_eq!(cluster.answers(follower), [integer(4, i64::from(!served_first))]);
     }
+}
+
+/// A cluster in which a follower that misses some entries is sent a snapshot.
+fn forgetful() -> (Cluster, u64, u64) {
+    let mut cluster = Cluster::configured(3, |config| {
+        config.snapshot_log_bytes = 4 << 10;
+        config.snapshot_keep_entries = 2;
+    });
+    let leader = cluster.elect();
+    let follower = cluster.follower();
+    (cluster, leader, follower)
+}
+
+/// Has the leader forget the entries so far.
+fn compact(cluster: &mut Cluster, leader: u64) {
+    for number in 0..200 {
+        cluster.ask(leader, 1000, vec![write(&format!("set filler{number} {}", "x".repeat(400)))]);
+    }
+    cluster.answers(leader);
+}
+
+/// What each client was told, which is at most one answer.
+fn told_once(cluster: &mut Cluster, node: u64) -> BTreeMap<u64, Answer> {
+    let mut told = BTreeMap::new();
+    for (conn, answer) in cluster.answers(node) {
+        let before = told.insert(conn, answer);
+        assert!(before.is_none(), "client {conn} was told {before:?} before");
+    }
+    told
+}
+
+fn is_closed(answer: &Answer) -> bool {
+    matches!(answer, Answer::Close(_))
+}
+
+#[test]
+fn clients_that_wait_across_a_jump_get_one_answer_each() {
+    let (mut cluster, leader, follower) = forgetful();
+    for (conn, command) in
+        [(1, "blpop q 0"), (2, "blpop never 1"), (3, "blpop later 0"), (4, "blpop never 0"), (5, "blpop q 0")]
+    {
+        cluster.ask(follower, conn, vec![wait(command)]);
+        cluster.pass(Duration::from_millis(20));
+    }
+    // What the follower asks from now on takes place, and it does not hear of it.
+    cluster.deaf.insert(follower);
+    for (conn, action) in [
+        (6, wait("blpop r 0")),
+        (7, wait("blpop never 0.5")),
+        (8, wait("blpop later 0")),
+        (9, unblock(4, true)),
+        (10, write("incr n")),
+        (11, wait("blpop gone 0")),
+    ] {
+        cluster.ask(follower, conn, vec![action]);
+    }
+    cluster.input(follower, Input::Disconnected { conn: ConnId(5) });
+    cluster.input(follower, Input::Disconnected { conn: ConnId(11) });
+    cluster.ask(leader, 100, vec![write("rpush q a b"), write("rpush r c")]);
+    cluster.pass(Duration::from_millis(1500));
+    compact(&mut cluster, leader);
+    assert_eq!(cluster.answers(follower), []);
+
+    cluster.deaf.clear();
+    cluster.pass(Duration::from_secs(3));
+    assert_eq!(cluster.node(follower).jumps, 1);
+    let told = told_once(&mut cluster, follower);
+    // Of those whose place had been seen before the jump nobody knows whether they were served.
+    assert!([1, 2, 4].iter().all(|conn| is_closed(&told[conn])), "{told:?}");
+    let taken_c = ["r", "c"].map(|text| Reply::Bulk(text.into()));
+    assert_eq!(told[&6], Answer::Reply(Reply::Array(taken_c.to_vec())));
+    assert_eq!(told[&7], TIMED_OUT);
+    assert_eq!([&told[&9], &told[&10]], [&Answer::Reply(Reply::Integer(1)); 2]);
+    assert_eq!(told.len(), 7, "those of `later` still wait, and those who are gone do not: {told:?}");
+
+    // What is left of the queues is what there should be.
+    cluster.ask(leader, 100, vec![write("rpush later 1 2 3"), write("rpush gone x"), read("llen q")]);
+    cluster.pass(Duration::from_millis(500));
+    let told = told_once(&mut cluster, follower);
+    let element = |text: &'static str| {
+        Answer::Reply(Reply::Array(["later", text].map(|text| Reply::Bulk(text.into())).to_vec()))
+    };
+    assert_eq!(told, BTreeMap::from([(3, element("1")), (8, element("2"))]));
+    let replies = cluster.answers(leader);
+    assert_eq!(replies, [integer(100, 3), integer(100, 1), integer(100, 1)]);
+    assert_eq!(cluster.nodes[&leader].driver.machine().stats().waiting, 0);
+    assert_eq!(cluster.nodes[&follower].driver.status(cluster.now).commands_waiting, 0);
+}
+
+/// The leader gives up the places of a silent node's clients, and the snapshot says nothing of them.
+#[test]
+fn clients_of_a_node_that_was_cut_off_learn_after_the_jump_that_they_wait_no_longer() {
+    let (mut cluster, leader, follower) = forgetful();
+    cluster.ask(follower, 1, vec![wait("blpop q 0")]);
+    cluster.ask(follower, 2, vec![wait("blpop q 60")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.cut_off.insert(follower);
+    cluster.ask(follower, 3, vec![wait("blpop q 0")]);
+    cluster.pass(Duration::from_secs(3));
+    compact(&mut cluster, leader);
+    cluster.cut_off.clear();
+    cluster.pass(Duration::from_secs(3));
+    assert_eq!(cluster.node(follower).jumps, 1);
+    let told = told_once(&mut cluster, follower);
+    // The number of the second had not been acknowledged, and so its answer was retained.
+    assert!(told.len() == 2 && is_closed(&told[&1]) && is_error(&told[&2], "UNBLOCKED"), "{told:?}");
+    let leader = cluster.leader().expect("a leader");
+    cluster.ask(leader, 100, vec![write("rpush q a b"), read("llen q")]);
+    cluster.pass(Duration::from_millis(500));
+    assert_eq!(told_once(&mut cluster, follower), BTreeMap::from([(3, taken(3, "a").1)]));
+    assert_eq!(cluster.answers(leader), [integer(100, 2), integer(100, 1)]);
 }
