@@ -143,7 +143,7 @@ fn what_waits_by_design_is_not_slow_and_neither_is_what_stands_behind_it() {
     bench.send("WAIT 1 1000");
     bench.exchange.now += Duration::from_secs(1);
     let now = bench.exchange.now;
-    bench.exchange.poll_wait(0, now);
+    bench.exchange.poll_wait(&NodeStatus::default(), now);
     assert_eq!(bench.remembered(), "");
 }
 
