@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`engine`], then [`raft`].
 
+pub mod change;
 pub mod cluster_clock;
 pub mod engine;
 pub mod entry;
@@ -14,6 +15,7 @@ pub mod membership;
 pub mod raft;
 pub mod time;
 
+pub use change::{Change, Purpose, Refusal, Step};
 pub use cluster_clock::{ClusterClock, HeardStamp};
 pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
 pub use entry::{Entry, HardState, Payload, SnapshotMeta};

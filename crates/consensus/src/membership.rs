@@ -1,76 +1,196 @@
 //! Who votes, who only listens, and how many make a quorum.
+//!
+//! A change of voters goes through a *joint* configuration (dissertation, section 4.3): while it is in force, each
+//! decision needs a majority of the new voters and a majority of the old ones, so that no two decisions are ever
+//! made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
+//!
+//! All arithmetic of quorums is here: nobody else counts voters.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::NodeId;
+
+/// The most members of all kinds: nine voters are more than any data needs, and the others leave room to replace
+/// all of them but two at once. Beyond it a change is refused.
+pub const MEMBERS_MAX: usize = 16;
 
 /// The members of a cluster, as data in the log and in snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Members that vote and count in the quorum.
     pub voters: BTreeSet<NodeId>,
-    /// Members that receive the log and never vote.
+    /// While a change of voters is under way, those that voted before it, and vote still; otherwise empty.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Members that receive the log and count in no quorum. A voter that is to become one is among `outgoing`, too,
+    /// until the change is done.
     pub learners: BTreeSet<NodeId>,
+    /// The learners that the leader makes voters by itself, as soon as they have caught up, and the voter, if any,
+    /// whose place each takes.
+    pub promotions: BTreeMap<NodeId, Option<NodeId>>,
+    /// No new member has this id or a lower one: they are used up, or were passed over. 0 before the first member.
+    /// So an id is never used twice, and who was removed is told from who was not added yet.
+    pub ids_used: u64,
 }
 
 impl Membership {
     /// A configuration of voters alone.
     #[must_use]
     pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { voters: voters.into_iter().collect(), learners: BTreeSet::new() }
+        let voters = BTreeSet::from_iter(voters);
+        Self { ids_used: voters.last().map_or(0, |last| last.0), voters, ..Self::default() }
+    }
+
+    /// The same configuration with these learners as well.
+    #[must_use]
+    pub fn with_learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
+        self.learners.extend(learners);
+        self.ids_used = self.learners.last().map_or(0, |last| last.0).max(self.ids_used);
+        self
+    }
+
+    /// Finds what no change can lead to.
+    ///
+    /// # Errors
+    /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
+    /// cluster.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let Self { voters, outgoing, learners, promotions, ids_used } = self;
+        let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
+        let ids = || self.members().map(|member| member.0);
+        if *self == Self::default() {
+            Ok(())
+        } else if voters.is_empty() {
+            Err("a configuration without voters")
+        } else if !voters.is_disjoint(learners) {
+            Err("a configuration in which a voter is a learner, too")
+        } else if voters == outgoing {
+            Err("a change of voters that changes none")
+        } else if !promotions.keys().all(|node| learners.contains(node)) {
+            Err("a configuration that would promote who is no learner")
+        } else if !places.iter().all(|place| voters.contains(place)) {
+            Err("a configuration that would give away the place of who does not vote")
+        } else if BTreeSet::from_iter(&places).len() < places.len() {
+            Err("a configuration that would give away a place twice")
+        } else if ids().any(|id| id == 0 || id > *ids_used) {
+            Err("a configuration with a member whose id was never given out")
+        } else {
+            Ok(())
+        }
     }
 
     /// The number of members of all kinds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.voters.len() + self.learners.len()
+        self.members().count()
     }
 
     /// Whether nobody is a member: the state of a node that has joined no cluster yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.members().next().is_none()
     }
 
     /// Whether `node` is a member of any kind.
     #[must_use]
     pub fn contains(&self, node: NodeId) -> bool {
-        self.voters.contains(&node) || self.learners.contains(&node)
+        self.is_voter(node) || self.learners.contains(&node)
     }
 
-    /// All members in ascending order of their ids, voters first.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters.iter().chain(&self.learners).copied()
-    }
-
-    /// The least number of voters that is a majority; 0 when there are no voters.
+    /// Whether `node` is no member, and never will be again.
     #[must_use]
-    pub fn quorum(&self) -> usize {
-        if self.voters.is_empty() { 0 } else { self.voters.len() / 2 + 1 }
+    pub fn excludes(&self, node: NodeId) -> bool {
+        node.0 <= self.ids_used && !self.contains(node)
     }
 
-    /// Whether the voters for which `agrees` holds are a quorum. Nobody is never one.
+    /// All members, each once: those that vote in ascending order of their ids, then the others.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.electorate().chain(self.learners.difference(&self.outgoing).copied())
+    }
+
+    /// All that vote, in ascending order of their ids: voters, and those on their way out.
+    pub fn electorate(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.voters.union(&self.outgoing).copied()
+    }
+
+    /// Whether `node` votes, be it on its way out.
+    #[must_use]
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Whether `node` alone decides everything.
+    #[must_use]
+    pub fn is_sole_voter(&self, node: NodeId) -> bool {
+        self.electorate().eq([node])
+    }
+
+    /// Whether a change of voters is under way.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// The configuration that a change of voters ends in: this one, once nobody is on the way out.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        Self { outgoing: BTreeSet::new(), ..self.clone() }
+    }
+
+    /// The groups of which each decision needs a majority.
+    fn halves(&self) -> impl Iterator<Item = &BTreeSet<NodeId>> {
+        std::iter::once(&self.voters).chain(self.is_joint().then_some(&self.outgoing))
+    }
+
+    /// Whether those for whom `agrees` holds are a quorum. Nobody is never one.
     pub fn has_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        let count = self.voters.iter().filter(|&&voter| agrees(voter)).count();
-        count > 0 && count >= self.quorum()
+        self.halves().all(|half| half.iter().filter(|&&voter| agrees(voter)).count() >= majority(half))
     }
 
-    /// The greatest value that a quorum of voters has reached, by `value_of` each; the smallest value of
-    /// `T` when there are no voters.
+    /// The greatest value that a quorum has reached, by `value_of` each; the smallest value of `T` when there are
+    /// no voters.
     pub fn reached_by_quorum<T: Ord + Default>(&self, value_of: impl Fn(NodeId) -> T) -> T {
-        let mut values: Vec<T> = self.voters.iter().map(|&voter| value_of(voter)).collect();
-        values.sort_unstable_by(|a, b| b.cmp(a));
-        values.into_iter().nth(self.quorum().wrapping_sub(1)).unwrap_or_default()
+        let reached = |half: &BTreeSet<NodeId>| {
+            let mut values: Vec<T> = half.iter().map(|&voter| value_of(voter)).collect();
+            values.sort_unstable_by(|a, b| b.cmp(a));
+            values.into_iter().nth(majority(half) - 1).unwrap_or_default()
+        };
+        self.halves().map(reached).min().unwrap_or_default()
     }
+
+    /// The least number of voters that is a majority, once no change is under way.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        majority(&self.voters)
+    }
+}
+
+/// The least number that is more than half of `voters`: of nobody, one, which is never there.
+fn majority(voters: &BTreeSet<NodeId>) -> usize {
+    voters.len() / 2 + 1
+}
+
+/// Writes nodes as `n1,n2`.
+fn list(nodes: &BTreeSet<NodeId>) -> String {
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list =
-            |nodes: &BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         write!(f, "voters={}", list(&self.voters))?;
+        if self.is_joint() {
+            write!(f, " outgoing={}", list(&self.outgoing))?;
+        }
         if !self.learners.is_empty() {
             write!(f, " learners={}", list(&self.learners))?;
+        }
+        for (node, place) in &self.promotions {
+            match place {
+                Some(place) => write!(f, " {node} for {place}")?,
+                None => write!(f, " {node} to vote")?,
+            }
         }
         Ok(())
     }

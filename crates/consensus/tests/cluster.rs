@@ -135,10 +135,8 @@ impl Cluster {
     pub(crate) fn with(voters: u64, learners: u64, adjust: impl Fn(&mut Config)) -> Self {
         let mut config = Config::for_node(NodeId(1), 1);
         adjust(&mut config);
-        let birth = Membership {
-            voters: (1..=voters).map(NodeId).collect(),
-            learners: (voters + 1..=voters + learners).map(NodeId).collect(),
-        };
+        let birth = Membership::of_voters((1..=voters).map(NodeId))
+            .with_learners((voters + 1..=voters + learners).map(NodeId));
         let mut cluster = Self {
             config,
             nodes: BTreeMap::new(),
@@ -161,10 +159,6 @@ impl Cluster {
             cluster.start(id);
         }
         cluster
-    }
-
-    pub(crate) fn quorum(&self) -> usize {
-        self.birth.quorum()
     }
 
     pub(crate) fn ids(&self) -> Vec<NodeId> {
@@ -603,13 +597,17 @@ impl Cluster {
             assert_eq!(known, entry, "{id} committed another entry");
             return;
         }
-        let holders = self.birth.voters.iter().filter(|voter| {
-            let node = &self.nodes[voter];
+        let holds = |node: &Node| {
             let covered = node.snapshot.as_ref().is_some_and(|(meta, _)| meta.index >= entry.index);
             covered || node.durable.holds(entry)
-        });
-        let holders = holders.count();
-        assert!(holders >= self.quorum(), "{id} committed {} with {holders} copies", entry.index);
+        };
+        let holders = |voter| self.nodes.get(&voter).is_some_and(holds);
+        assert!(
+            self.birth.has_quorum(holders),
+            "{id} committed {} without a quorum of {}",
+            entry.index,
+            self.birth
+        );
         if let Some((_, before)) = self.history.last_key_value() {
             assert_eq!(before.index.next(), entry.index, "{id} skipped an entry");
             self.check_stamps(before, entry);

@@ -26,7 +26,6 @@ fn quorums_are_the_majorities_and_intersect() {
             }
         }
         assert!(quorums.iter().all(|a| quorums.iter().all(|b| !a.is_disjoint(b))));
-        assert_eq!(quorums.iter().map(BTreeSet::len).min().unwrap_or(0), membership.quorum());
     }
 }
 
@@ -47,11 +46,91 @@ fn reached_position_equals_a_count_by_hand() {
     }
 }
 
+fn membership(voters: &BTreeSet<NodeId>, outgoing: &BTreeSet<NodeId>) -> Membership {
+    Membership { outgoing: outgoing.clone(), ..Membership::of_voters(voters.clone()) }
+}
+
+/// All that may be in force while up to `count` nodes change: joint or not.
+fn configurations(count: u64) -> impl Iterator<Item = Membership> {
+    let sets = move || subsets(count).collect::<Vec<_>>();
+    let outgoing = sets();
+    sets().into_iter().flat_map(move |voters| {
+        outgoing.iter().map(|outgoing| membership(&voters, outgoing)).collect::<Vec<_>>()
+    })
+}
+
+fn outnumbers(agreeing: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>) -> bool {
+    2 * voters.intersection(agreeing).count() > voters.len()
+}
+
+/// hazard 9: of each configuration of up to 7 nodes, joint ones included, exactly those are a quorum that outnumber
+/// the rest of the voters and, while a change is under way, the rest of those before it.
+#[test]
+fn joint_quorums_are_majorities_of_both() {
+    let groups: Vec<BTreeSet<NodeId>> = subsets(VOTERS_MAX).collect();
+    for membership in configurations(VOTERS_MAX) {
+        for agreeing in &groups {
+            let old_agree = membership.outgoing.is_empty() || outnumbers(agreeing, &membership.outgoing);
+            let expected = outnumbers(agreeing, &membership.voters) && old_agree;
+            let is_quorum = membership.has_quorum(|voter| agreeing.contains(&voter));
+            assert_eq!(is_quorum, expected, "{agreeing:?} of {membership}");
+            // Two positions: what a quorum has reached is the second one if just those that agree have.
+            let reached = membership.reached_by_quorum(|voter| Index(agreeing.contains(&voter).into()));
+            assert_eq!(reached, Index(expected.into()), "{agreeing:?} of {membership}");
+        }
+    }
+}
+
+/// hazard 9: the position that a joint quorum has reached, for every way in which up to 5 nodes can be spread over
+/// three positions, is the greatest at or beyond which a quorum is.
+#[test]
+fn reached_position_of_a_joint_configuration_equals_a_count_by_hand() {
+    for membership in configurations(5) {
+        for spread in 0..3_u64.pow(5) {
+            let value_of = |node: NodeId| spread / 3_u64.pow(u32::try_from(node.0 - 1).expect("small")) % 3;
+            let reached = |value| membership.has_quorum(|node| value_of(node) >= value);
+            let expected = (0..3).filter(|&value| reached(value)).max().unwrap_or_default();
+            assert_eq!(membership.reached_by_quorum(value_of), expected, "{spread} in {membership}");
+        }
+    }
+}
+
+/// hazard 2: on the way from any voters to any others, a quorum of each configuration meets each quorum of the
+/// next, so that no two leaders and no two decisions miss each other.
+#[test]
+fn quorums_of_neighbouring_configurations_intersect() {
+    let groups: Vec<BTreeSet<NodeId>> = subsets(5).collect();
+    let quorums = |membership: &Membership| -> Vec<&BTreeSet<NodeId>> {
+        groups.iter().filter(|group| membership.has_quorum(|voter| group.contains(&voter))).collect()
+    };
+    for joint in configurations(5).filter(|membership| membership.is_joint()) {
+        let before = Membership::of_voters(joint.outgoing.clone());
+        let decides = quorums(&joint);
+        for neighbour in [&before, &joint.settled()] {
+            let meet = |a: &BTreeSet<NodeId>| decides.iter().all(|b| !a.is_disjoint(b));
+            assert!(quorums(neighbour).into_iter().all(meet), "between {neighbour} and {joint}");
+        }
+    }
+}
+
+/// Who decides alone is known in joint configurations, too.
+#[test]
+fn sole_voter_is_alone_in_both() {
+    for membership in configurations(4) {
+        for node in (1..=4).map(NodeId) {
+            let alone = [node].into();
+            let in_old = membership.outgoing.is_empty() || membership.outgoing == alone;
+            let in_new =
+                membership.voters == alone || (membership.voters.is_empty() && membership.is_joint());
+            assert_eq!(membership.is_sole_voter(node), in_old && in_new, "{node} in {membership}");
+        }
+    }
+}
+
 /// Learners never count.
 #[test]
 fn learners_make_no_quorum() {
-    let learners = [NodeId(4), NodeId(5)].into();
-    let membership = Membership { learners, ..Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]) };
+    let membership = Membership::of_voters([1, 2, 3].map(NodeId)).with_learners([4, 5].map(NodeId));
     assert!(!membership.has_quorum(|node| node.0 == 1 || node.0 > 3));
     assert_eq!(membership.reached_by_quorum(|node| Index(node.0)), Index(2));
 }

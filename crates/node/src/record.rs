@@ -1,6 +1,6 @@
 //! How the engine's entries stand in the log: the kinds of payload, and the bytes of a configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_consensus::{Entry, HardState, Index, Membership, NodeId, Payload, Restored, SnapshotMeta, Term};
@@ -15,42 +15,76 @@ pub(crate) const KIND_COMMAND: u8 = 1;
 /// A log entry that holds a configuration.
 pub(crate) const KIND_MEMBERSHIP: u8 = 2;
 
-/// The bytes of a configuration: format 1, then voters and learners, each a count and that many node ids, all
-/// little-endian.
+/// The bytes of a configuration, as `docs/log-format.md` draws them.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(9 + 8 * membership.len());
+    let Membership { voters, outgoing, learners, promotions, ids_used } = membership;
+    let mut bytes = BytesMut::new();
     bytes.put_u8(MEMBERSHIP_FORMAT);
-    for nodes in [&membership.voters, &membership.learners] {
-        bytes.put_u32_le(u32::try_from(nodes.len()).expect("a cluster has few members"));
+    for nodes in [voters, outgoing, learners] {
+        bytes.put_u32_le(count(nodes.len()));
         nodes.iter().for_each(|node| bytes.put_u64_le(node.0));
     }
+    bytes.put_u32_le(count(promotions.len()));
+    for (node, place) in promotions {
+        bytes.put_u64_le(node.0);
+        bytes.put_u64_le(place.map_or(0, |place| place.0));
+    }
+    bytes.put_u64_le(*ids_used);
     bytes.freeze()
 }
 
-const MEMBERSHIP_FORMAT: u8 = 1;
+const MEMBERSHIP_FORMAT: u8 = 2;
+
+fn count(members: usize) -> u32 {
+    u32::try_from(members).expect("a cluster has few members")
+}
 
 /// The configuration in `bytes`.
 ///
 /// # Errors
-/// If they are not exactly what [`encode_membership`] makes.
+/// If they are not exactly what [`encode_membership`] makes of a sound configuration.
 pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
     let mut rest = bytes.clone();
     if rest.try_get_u8().ok() != Some(MEMBERSHIP_FORMAT) {
         return Err(Error::Malformed { what: "a configuration of an unknown format" });
     }
-    let membership = Membership { voters: decode_nodes(&mut rest)?, learners: decode_nodes(&mut rest)? };
-    if rest.has_remaining() {
-        return Err(Error::Malformed { what: "bytes behind a configuration" });
+    let membership = Membership {
+        voters: decode_nodes(&mut rest)?,
+        outgoing: decode_nodes(&mut rest)?,
+        learners: decode_nodes(&mut rest)?,
+        promotions: decode_promotions(&mut rest)?,
+        ids_used: decode_number(&mut rest)?,
+    };
+    membership.check().map_err(|what| Error::Malformed { what })?;
+    // A node that is listed twice, say, or bytes behind the end.
+    if encode_membership(&membership) != bytes {
+        return Err(Error::Malformed { what: "a configuration with more than it needs" });
     }
     Ok(membership)
 }
 
-fn decode_nodes(bytes: &mut Bytes) -> Result<BTreeSet<NodeId>, Error> {
-    let cut_short = |_| Error::Malformed { what: "a configuration that is cut short" };
-    let count = bytes.try_get_u32_le().map_err(cut_short)?;
-    (0..count).map(|_| bytes.try_get_u64_le().map(NodeId).map_err(cut_short)).collect()
+fn decode_count(bytes: &mut Bytes) -> Result<u32, Error> {
+    bytes.try_get_u32_le().map_err(|_| CUT_SHORT)
 }
+
+fn decode_number(bytes: &mut Bytes) -> Result<u64, Error> {
+    bytes.try_get_u64_le().map_err(|_| CUT_SHORT)
+}
+
+fn decode_nodes(bytes: &mut Bytes) -> Result<BTreeSet<NodeId>, Error> {
+    (0..decode_count(bytes)?).map(|_| decode_number(bytes).map(NodeId)).collect()
+}
+
+fn decode_promotions(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Option<NodeId>>, Error> {
+    let promotion = |bytes: &mut Bytes| {
+        let (node, place) = (decode_number(bytes)?, decode_number(bytes)?);
+        Ok((NodeId(node), (place != 0).then_some(NodeId(place))))
+    };
+    (0..decode_count(bytes)?).map(|_| promotion(bytes)).collect()
+}
+
+const CUT_SHORT: Error = Error::Malformed { what: "a configuration that is cut short" };
 
 /// What the engine continues with, from what the log has recovered.
 ///
@@ -100,16 +134,44 @@ mod tests {
 
     #[test]
     fn configuration_has_these_bytes() {
-        let membership = Membership { voters: [NodeId(1), NodeId(2)].into(), learners: [NodeId(258)].into() };
+        let membership = Membership {
+            voters: [NodeId(1), NodeId(3)].into(),
+            outgoing: [NodeId(1), NodeId(2)].into(),
+            learners: [NodeId(4), NodeId(258)].into(),
+            promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(258), None)].into(),
+            ids_used: 259,
+        };
         let bytes = encode_membership(&membership);
-        assert_eq!(
-            bytes[..],
-            [
-                1, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 1, 0, 0, 0, 0,
-                0, 0
-            ]
-        );
+        let number = |number: u16| [&number.to_le_bytes()[..], &[0; 6]].concat();
+        let expected = [
+            &[2, 2, 0, 0, 0][..],
+            &number(1),
+            &number(3),
+            &[2, 0, 0, 0],
+            &number(1),
+            &number(2),
+            &[2, 0, 0, 0],
+            &number(4),
+            &number(258),
+            &[2, 0, 0, 0],
+            &number(4),
+            &number(3),
+            &number(258),
+            &number(0),
+            &number(259),
+        ];
+        assert_eq!(bytes, expected.concat());
         assert_eq!(decode_membership(&bytes).expect("what was encoded"), membership);
+    }
+
+    #[test]
+    fn configuration_that_no_change_leads_to_is_refused() {
+        let twice = Membership { learners: [NodeId(1)].into(), ..Membership::of_voters([NodeId(1)]) };
+        let error = decode_membership(&encode_membership(&twice)).unwrap_err();
+        assert!(error.to_string().contains("a voter is a learner"), "{error}");
+        let mut longer = encode_membership(&Membership::of_voters([NodeId(1)])).to_vec();
+        longer.push(0);
+        assert!(decode_membership(&longer.into()).is_err());
     }
 
     proptest! {
@@ -117,7 +179,7 @@ mod tests {
         fn garbage_is_refused_without_panic(bytes: Vec<u8>) {
             let bytes = Bytes::from(bytes);
             if let Ok(membership) = decode_membership(&bytes) {
-                prop_assert_eq!(encode_membership(&membership).len(), bytes.len());
+                prop_assert_eq!(encode_membership(&membership), bytes);
             }
         }
     }

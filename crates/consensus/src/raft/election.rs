@@ -84,14 +84,13 @@ impl Raft {
 
     /// Whether this node may stand for election at all.
     fn may_campaign(&self, now: BootTime) -> bool {
-        self.is_voter()
+        self.log.membership().is_voter(self.config.id)
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
 
     fn other_voters(&self) -> Vec<NodeId> {
-        let voters = &self.log.membership().voters;
-        voters.iter().copied().filter(|&voter| voter != self.config.id).collect()
+        self.log.membership().electorate().filter(|&voter| voter != self.config.id).collect()
     }
 
     /// Asks whether an election could succeed.

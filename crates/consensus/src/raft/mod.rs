@@ -137,7 +137,7 @@ impl Engine for Raft {
             config,
         };
         // A lone voter has nobody to wait for.
-        if !raft.is_sole_voter() {
+        if !raft.log.membership().is_sole_voter(raft.config.id) {
             let campaign_at = raft.random_election_time(now);
             raft.role = Role::Follower(Follower::waiting(campaign_at));
         }
@@ -378,14 +378,6 @@ impl Raft {
             Role::Leader(_) => (RoleKind::Leader, Some(self.config.id)),
         };
         RoleView { term: self.term, kind, leader }
-    }
-
-    fn is_voter(&self) -> bool {
-        self.log.membership().voters.contains(&self.config.id)
-    }
-
-    fn is_sole_voter(&self) -> bool {
-        self.is_voter() && self.log.membership().voters.len() == 1
     }
 
     /// Queues a message that promises nothing.

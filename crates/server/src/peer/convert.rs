@@ -200,7 +200,11 @@ fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malf
         }
         Some(wire::Payload::Command(bytes)) => consensus::Payload::Command(bytes),
         Some(wire::Payload::Membership(membership)) => {
-            consensus::Payload::Membership(membership_from_wire(membership)?)
+            let membership = membership_from_wire(membership)?;
+            if membership.is_empty() {
+                return Err(Malformed("an entry with a configuration of nobody"));
+            }
+            consensus::Payload::Membership(membership)
         }
     };
     Ok(consensus::Entry { index, term: Term(entry.term), stamp: stamp(entry.stamp_ms), payload })
@@ -209,16 +213,32 @@ fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malf
 /// A configuration on the wire.
 pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Membership {
     let numbers = |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
-    wire::Membership { voters: numbers(&membership.voters), learners: numbers(&membership.learners) }
+    let promotion = |(node, place): (&NodeId, &Option<NodeId>)| wire::Promotion {
+        node: node.0,
+        place: place.map_or(0, |place| place.0),
+    };
+    wire::Membership {
+        voters: numbers(&membership.voters),
+        learners: numbers(&membership.learners),
+        outgoing: numbers(&membership.outgoing),
+        promotions: membership.promotions.iter().map(promotion).collect(),
+        ids_used: membership.ids_used,
+    }
 }
 
 /// A configuration from the wire.
 pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<consensus::Membership, Malformed> {
-    if membership.voters.iter().chain(&membership.learners).any(|&node| node == 0) {
-        return Err(Malformed("a configuration with node 0"));
-    }
     let nodes = |numbers: Vec<u64>| numbers.into_iter().map(NodeId).collect();
-    Ok(consensus::Membership { voters: nodes(membership.voters), learners: nodes(membership.learners) })
+    let promotion = |wire::Promotion { node, place }| (NodeId(node), (place != 0).then_some(NodeId(place)));
+    let membership = consensus::Membership {
+        voters: nodes(membership.voters),
+        outgoing: nodes(membership.outgoing),
+        learners: nodes(membership.learners),
+        promotions: membership.promotions.into_iter().map(promotion).collect(),
+        ids_used: membership.ids_used,
+    };
+    membership.check().map_err(Malformed)?;
+    Ok(membership)
 }
 
 fn snapshot_meta(meta: &consensus::SnapshotMeta) -> wire::SnapshotMeta {

@@ -43,9 +43,24 @@ fn golden_bytes_of_messages() {
 }
 
 #[test]
+fn golden_bytes_of_a_configuration() {
+    let membership = Membership {
+        voters: [1, 3].map(NodeId).into(),
+        outgoing: [1, 2].map(NodeId).into(),
+        learners: [4, 5].map(NodeId).into(),
+        promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(5), None)].into(),
+        ids_used: 6,
+    };
+    assert_eq!(
+        membership_to_wire(&membership).encode_to_vec(),
+        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06"
+    );
+}
+
+#[test]
 fn golden_bytes_of_a_handshake() {
     let hello = wire::Hello {
-        version: 1,
+        version: 2,
         from: 2,
         to: 3,
         cluster_id: Bytes::from_static(&[7; 16]),
@@ -58,7 +73,7 @@ fn golden_bytes_of_a_handshake() {
         http_address: "h:2".to_owned(),
         program: "0".to_owned(),
     };
-    let mut expected = b"\x08\x01\x10\x02\x18\x03\x22\x10".to_vec();
+    let mut expected = b"\x08\x02\x10\x02\x18\x03\x22\x10".to_vec();
     expected.extend_from_slice(&[7; 16]);
     expected.extend_from_slice(b"\x2a\x10");
     expected.extend_from_slice(&[8; 16]);
@@ -78,6 +93,15 @@ fn what_no_node_sends_is_refused() {
     let base = Some(wire::Position { index: u64::MAX, term: 1 });
     let entries = vec![wire::Entry { term: 1, stamp_ms: 0, payload: None }];
     malformed(raft(Some(Body::Append(wire::Append { base, entries, commit: 0, stamp_ms: 0 }))));
+    let of = |membership| {
+        let payload = Some(wire::Payload::Membership(membership));
+        let entries = vec![wire::Entry { term: 1, stamp_ms: 0, payload }];
+        let base = Some(wire::Position::default());
+        raft(Some(Body::Append(wire::Append { base, entries, commit: 0, stamp_ms: 0 })))
+    };
+    malformed(of(wire::Membership::default()));
+    malformed(of(wire::Membership { voters: vec![1], ..Default::default() }));
+    malformed(of(wire::Membership { voters: vec![0], ids_used: 1, ..Default::default() }));
     malformed(Frame { shard: 0, content: Some(Content::Forward(Bytes::from_static(b"x"))) });
     let nobody = Batch { version: MACHINE_VERSION, groups: vec![] }.encode();
     malformed(Frame { shard: 0, content: Some(Content::Forward(nobody)) });
@@ -89,8 +113,17 @@ fn position_strategy() -> impl Strategy<Value = raft::Position> {
 }
 
 fn membership_strategy() -> impl Strategy<Value = Membership> {
-    let nodes = || proptest::collection::btree_set((1u64..).prop_map(NodeId), 0..5);
-    (nodes(), nodes()).prop_map(|(voters, learners)| Membership { voters, learners })
+    let nodes = |ids: std::ops::Range<u64>| proptest::collection::btree_set(ids.prop_map(NodeId), 0..5);
+    let learners = proptest::collection::btree_map((100u64..200).prop_map(NodeId), any::<bool>(), 0..5);
+    (nodes(2..100), nodes(2..200), learners, 200u64..).prop_map(
+        |(mut voters, outgoing, learners, ids_used)| {
+            // Node 1 always votes, and did not before.
+            voters.insert(NodeId(1));
+            let place = |(&node, has_place): (&NodeId, &bool)| (node, has_place.then_some(NodeId(1)));
+            let promotions = learners.iter().take(1).map(place).collect();
+            Membership { voters, outgoing, learners: learners.into_keys().collect(), promotions, ids_used }
+        },
+    )
 }
 
 fn bytes_strategy(least: usize) -> impl Strategy<Value = Bytes> {

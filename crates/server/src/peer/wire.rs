@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 /// The version of all that is said between nodes. Nodes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What each connection begins with, before the first frame: so that a client of another protocol that has
 /// got the wrong port is refused at its first bytes.
@@ -230,6 +230,22 @@ pub(crate) struct Membership {
     pub(crate) voters: Vec<u64>,
     #[prost(uint64, repeated, tag = "2")]
     pub(crate) learners: Vec<u64>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub(crate) outgoing: Vec<u64>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) promotions: Vec<Promotion>,
+    #[prost(uint64, tag = "5")]
+    pub(crate) ids_used: u64,
+}
+
+/// A learner that is to vote.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Promotion {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node: u64,
+    /// The voter whose place it takes; 0 if it takes none.
+    #[prost(uint64, tag = "2")]
+    pub(crate) place: u64,
 }
 
 /// A follower's log does not fit.

@@ -1,0 +1,342 @@
+//! What may become of a configuration, and why it may not.
+//!
+//! [`Membership::apply`] knows the rules that follow from the configuration alone. What else speaks against a
+//! change (one is under way, a learner lags, too few would be reachable) only a leader knows: its engine refuses in
+//! the same words.
+//!
+//! * A new member begins as a learner. Only a learner is promoted, so nobody votes before it has caught up.
+//! * A new member's id is greater than any that was used before: a removed node is told from one that comes back.
+//! * A change of voters, of any number of them, is one joint configuration. A change of learners alone is a plain
+//!   one.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{Membership, NodeId, Term, membership::MEMBERS_MAX};
+
+/// Steps that take effect together, or not at all. No node is named by two of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Change(pub Vec<Step>);
+
+/// One step of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A new member, which receives the log and does not vote yet.
+    Add {
+        /// Its id, greater than all that were used before.
+        node: NodeId,
+        /// What it is to be in the end.
+        purpose: Purpose,
+    },
+    /// A learner votes from now on. If it was added to take a voter's place, that one is removed.
+    Promote {
+        /// The learner.
+        node: NodeId,
+    },
+    /// A voter becomes a learner.
+    Demote {
+        /// The voter.
+        node: NodeId,
+    },
+    /// A member leaves for ever.
+    Remove {
+        /// The member.
+        node: NodeId,
+    },
+}
+
+/// What a new member is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// A learner.
+    Learn,
+    /// A voter, as soon as it has caught up.
+    Vote,
+    /// A voter, as soon as it has caught up, in the place of this one, which is removed then.
+    Replace(NodeId),
+}
+
+/// Why a change is not made. Nothing of it was, and nothing will be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// An earlier change is not done yet. Try again later.
+    UnderWay,
+    /// The leader has just begun, and does not know yet whether an earlier change is done (hazard 2). Try again
+    /// soon.
+    TermUncommitted {
+        /// Its term.
+        term: Term,
+    },
+    /// The learner lacks too much of the log to vote (hazard 4). Try again later.
+    Lags {
+        /// The learner.
+        node: NodeId,
+        /// The number of entries that it lacks.
+        entries: u64,
+        /// The number that it may lack.
+        allowed: u64,
+    },
+    /// The learner needs a snapshot, and does not have it yet (hazard 4). Try again later.
+    AwaitsSnapshot {
+        /// The learner.
+        node: NodeId,
+    },
+    /// The learner has acknowledged nothing yet, or was not heard lately. Try again when it is reachable.
+    Unheard {
+        /// The learner.
+        node: NodeId,
+    },
+    /// After the change too few voters could be reached to go on.
+    QuorumUnreachable {
+        /// The voters after the change.
+        voters: BTreeSet<NodeId>,
+        /// Those of them that were heard lately.
+        reachable: BTreeSet<NodeId>,
+        /// How many of them are needed.
+        needed: usize,
+    },
+    /// Nobody would vote.
+    NoVoter,
+    /// There would be more than [`MEMBERS_MAX`] members.
+    TooMany {
+        /// How many there would be.
+        members: usize,
+    },
+    /// No such member.
+    Unknown {
+        /// Who it is about.
+        node: NodeId,
+    },
+    /// It is a member already.
+    AlreadyMember {
+        /// Who it is about.
+        node: NodeId,
+    },
+    /// Ids are never used twice, nor is one that was passed over.
+    IdUsed {
+        /// Who it is about.
+        node: NodeId,
+        /// The lowest id that may be used.
+        lowest: u64,
+    },
+    /// It votes already.
+    AlreadyVoter {
+        /// Who it is about.
+        node: NodeId,
+    },
+    /// It does not vote: neither can it be demoted, nor can somebody take its place.
+    NotVoter {
+        /// Who it is about.
+        node: NodeId,
+    },
+    /// Another learner is to take this voter's place.
+    PlaceTaken {
+        /// The voter.
+        place: NodeId,
+    },
+    /// Two steps name this node.
+    NamedTwice {
+        /// Who it is about.
+        node: NodeId,
+    },
+    /// The change has no steps.
+    Empty,
+}
+
+impl Change {
+    /// A change of one step.
+    #[must_use]
+    pub fn of(step: Step) -> Self {
+        Self(vec![step])
+    }
+
+    fn check_names(&self) -> Result<(), Refusal> {
+        let mut names = BTreeSet::new();
+        let named = self.0.iter().flat_map(|step| step.nodes());
+        named
+            .into_iter()
+            .try_for_each(|node| if names.insert(node) { Ok(()) } else { Err(Refusal::NamedTwice { node }) })
+    }
+}
+
+impl Step {
+    /// Who it is about.
+    fn nodes(self) -> impl Iterator<Item = NodeId> {
+        let (node, place) = match self {
+            Self::Add { node, purpose: Purpose::Replace(place) } => (node, Some(place)),
+            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote }
+            | Self::Promote { node }
+            | Self::Demote { node }
+            | Self::Remove { node } => (node, None),
+        };
+        std::iter::once(node).chain(place)
+    }
+}
+
+impl Membership {
+    /// The configuration that the change leads to: joint if it changes who votes.
+    ///
+    /// # Errors
+    /// Whatever speaks against it in this configuration.
+    pub fn apply(&self, change: &Change) -> Result<Self, Refusal> {
+        if self.is_joint() {
+            return Err(Refusal::UnderWay);
+        }
+        if change.0.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        change.check_names()?;
+        let mut next = self.clone();
+        change.0.iter().try_for_each(|&step| next.take(self, step))?;
+        if next.voters.is_empty() {
+            return Err(Refusal::NoVoter);
+        }
+        if next.len() > MEMBERS_MAX {
+            return Err(Refusal::TooMany { members: next.len() });
+        }
+        if next.voters != self.voters {
+            next.outgoing = self.voters.clone();
+        }
+        Ok(next)
+    }
+
+    /// One step of a change that began at `before`.
+    fn take(&mut self, before: &Self, step: Step) -> Result<(), Refusal> {
+        match step {
+            Step::Add { node, purpose } => self.add(before, node, purpose),
+            Step::Promote { node } => self.promote(before, node),
+            Step::Demote { node } => self.demote(before, node),
+            Step::Remove { node } if before.contains(node) => {
+                self.remove(node);
+                Ok(())
+            }
+            Step::Remove { node } => Err(Refusal::Unknown { node }),
+        }
+    }
+
+    fn add(&mut self, before: &Self, node: NodeId, purpose: Purpose) -> Result<(), Refusal> {
+        if before.contains(node) {
+            return Err(Refusal::AlreadyMember { node });
+        }
+        if node.0 <= before.ids_used {
+            return Err(Refusal::IdUsed { node, lowest: before.ids_used.saturating_add(1) });
+        }
+        self.learners.insert(node);
+        self.ids_used = self.ids_used.max(node.0);
+        let place = match purpose {
+            Purpose::Learn => return Ok(()),
+            Purpose::Vote => None,
+            Purpose::Replace(place) if !before.contains(place) => {
+                return Err(Refusal::Unknown { node: place });
+            }
+            Purpose::Replace(place) if !self.voters.contains(&place) => {
+                return Err(Refusal::NotVoter { node: place });
+            }
+            Purpose::Replace(place) if self.promotions.values().any(|&taken| taken == Some(place)) => {
+                return Err(Refusal::PlaceTaken { place });
+            }
+            Purpose::Replace(place) => Some(place),
+        };
+        self.promotions.insert(node, place);
+        Ok(())
+    }
+
+    fn promote(&mut self, before: &Self, node: NodeId) -> Result<(), Refusal> {
+        if before.voters.contains(&node) {
+            return Err(Refusal::AlreadyVoter { node });
+        }
+        if !self.learners.remove(&node) {
+            return Err(Refusal::Unknown { node });
+        }
+        let place = self.promotions.remove(&node).flatten();
+        self.voters.insert(node);
+        place.into_iter().for_each(|place| self.remove(place));
+        Ok(())
+    }
+
+    fn demote(&mut self, before: &Self, node: NodeId) -> Result<(), Refusal> {
+        if !before.contains(node) {
+            return Err(Refusal::Unknown { node });
+        }
+        if !self.voters.remove(&node) {
+            return Err(Refusal::NotVoter { node });
+        }
+        self.learners.insert(node);
+        self.free_place(node);
+        Ok(())
+    }
+
+    fn remove(&mut self, node: NodeId) {
+        self.voters.remove(&node);
+        self.learners.remove(&node);
+        self.promotions.remove(&node);
+        self.free_place(node);
+    }
+
+    /// Who was to take the place of this voter votes beside the others.
+    fn free_place(&mut self, node: NodeId) {
+        for place in self.promotions.values_mut().filter(|place| **place == Some(node)) {
+            *place = None;
+        }
+    }
+
+    /// Refuses a configuration whose voters could not go on when the change is done, as far as `is_reachable`
+    /// knows.
+    ///
+    /// # Errors
+    /// [`Refusal::QuorumUnreachable`], with the arithmetic.
+    pub fn check_reachable(&self, is_reachable: impl Fn(NodeId) -> bool) -> Result<(), Refusal> {
+        let settled = self.settled();
+        if settled.has_quorum(&is_reachable) {
+            return Ok(());
+        }
+        let reachable = self.voters.iter().copied().filter(|&voter| is_reachable(voter)).collect();
+        let needed = settled.needed();
+        Err(Refusal::QuorumUnreachable { voters: settled.voters, reachable, needed })
+    }
+}
+
+/// Writes nodes as `n1 n2`.
+fn list(nodes: &BTreeSet<NodeId>) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
+    }
+    nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnderWay => write!(f, "another change of members is under way"),
+            Self::TermUncommitted { term } => {
+                write!(f, "the leader has just begun: no entry of its term {term} is committed yet")
+            }
+            Self::Lags { node, entries, allowed } => {
+                write!(f, "{node} has not caught up: it lacks {entries} entries; allowed: {allowed}")
+            }
+            Self::AwaitsSnapshot { node } => {
+                write!(f, "{node} has not caught up: it is being sent a snapshot")
+            }
+            Self::Unheard { node } => write!(f, "{node} has acknowledged nothing lately"),
+            Self::QuorumUnreachable { voters, reachable, needed } => write!(
+                f,
+                "voters after the change: {}; reachable: {}; needed: {needed}",
+                list(voters),
+                list(reachable)
+            ),
+            Self::NoVoter => write!(f, "nobody would vote"),
+            Self::TooMany { members } => {
+                write!(f, "there would be {members} members; allowed: {MEMBERS_MAX}")
+            }
+            Self::Unknown { node } => write!(f, "{node} is no member"),
+            Self::AlreadyMember { node } => write!(f, "{node} is a member already"),
+            Self::IdUsed { node, lowest } => {
+                write!(f, "the id of {node} may have been used before; allowed: {lowest} and above")
+            }
+            Self::AlreadyVoter { node } => write!(f, "{node} votes already"),
+            Self::NotVoter { node } => write!(f, "{node} does not vote"),
+            Self::PlaceTaken { place } => write!(f, "another learner is to take the place of {place}"),
+            Self::NamedTwice { node } => write!(f, "two steps of the change name {node}"),
+            Self::Empty => write!(f, "the change has no steps"),
+        }
+    }
+}

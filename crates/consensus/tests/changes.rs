@@ -1,0 +1,177 @@
+//! What becomes of configurations, against a model that is a plain list of who is what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection::vec, prelude::*};
+use quorate_consensus::{Change, Membership, NodeId, Purpose, Refusal, Step};
+
+/// The model: what each member is, and what it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Voter,
+    Learner(Purpose),
+}
+
+type Model = BTreeMap<NodeId, Part>;
+
+fn model_of(membership: &Membership) -> Model {
+    let voters = membership.voters.iter().map(|&voter| (voter, Part::Voter));
+    let learners = membership.learners.iter().map(|&learner| {
+        let purpose = match membership.promotions.get(&learner) {
+            None => Purpose::Learn,
+            Some(None) => Purpose::Vote,
+            Some(&Some(place)) => Purpose::Replace(place),
+        };
+        (learner, Part::Learner(purpose))
+    });
+    voters.chain(learners).collect()
+}
+
+/// What an accepted step does.
+fn take(model: &mut Model, step: Step) {
+    let mut leave = Vec::new();
+    match step {
+        Step::Add { node, purpose } => {
+            model.insert(node, Part::Learner(purpose));
+        }
+        Step::Promote { node } => {
+            if let Some(Part::Learner(Purpose::Replace(place))) = model.insert(node, Part::Voter) {
+                leave.push(place);
+            }
+        }
+        Step::Demote { node } => {
+            model.insert(node, Part::Learner(Purpose::Learn));
+        }
+        Step::Remove { node } => leave.push(node),
+    }
+    model.retain(|node, _| !leave.contains(node));
+    // A place that is free can be nobody's any more.
+    let voters: BTreeSet<NodeId> =
+        model.iter().filter(|(_, part)| **part == Part::Voter).map(|(&node, _)| node).collect();
+    for part in model.values_mut() {
+        if let Part::Learner(Purpose::Replace(place)) = part
+            && !voters.contains(place)
+        {
+            *part = Part::Learner(Purpose::Vote);
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let node = || (1_u64..13).prop_map(NodeId);
+    prop_oneof![
+        node().prop_map(|node| Step::Add { node, purpose: Purpose::Learn }),
+        node().prop_map(|node| Step::Add { node, purpose: Purpose::Vote }),
+        (node(), node()).prop_map(|(node, place)| Step::Add { node, purpose: Purpose::Replace(place) }),
+        node().prop_map(|node| Step::Promote { node }),
+        node().prop_map(|node| Step::Demote { node }),
+        node().prop_map(|node| Step::Remove { node }),
+    ]
+}
+
+/// A configuration after one change, and all that must be true of it.
+fn checked(before: &Membership, change: &Change) -> Result<Membership, Refusal> {
+    let after = before.apply(change)?;
+    assert_eq!(after.check(), Ok(()), "{change:?} made {after} of {before}");
+    let mut model = model_of(before);
+    change.0.iter().for_each(|&step| take(&mut model, step));
+    assert_eq!(model_of(&after), model, "{change:?} made {after} of {before}");
+    assert_eq!(after.is_joint(), after.voters != before.voters, "{before} to {after}");
+    assert!(!after.is_joint() || after.outgoing == before.voters, "{before} to {after}");
+    assert!(
+        after.voters.iter().all(|&voter| before.contains(voter)),
+        "{after} has voters that never learned"
+    );
+    assert!(before.members().all(|node| after.is_joint() || after.contains(node) || after.excludes(node)));
+    assert!(after.ids_used >= before.ids_used, "ids are used again after {after}");
+    Ok(after)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any course of changes leads from one sound configuration to the next, and does what its steps say.
+    #[test]
+    fn changes_do_what_they_say(
+        voters in 1_u64..6, learners in 0_u64..3, changes in vec(vec(step(), 0..4), 0..40),
+    ) {
+        let mut present = Membership::of_voters((1..=voters).map(NodeId))
+            .with_learners((voters + 1..=voters + learners).map(NodeId));
+        let mut gone = BTreeSet::new();
+        for change in changes.into_iter().map(Change) {
+            if let Ok(next) = checked(&present, &change) {
+                prop_assert!(!next.is_joint() || next.apply(&change) == Err(Refusal::UnderWay));
+                gone.extend(present.members().filter(|&node| !next.settled().contains(node)));
+                present = next.settled();
+                prop_assert_eq!(present.check(), Ok(()));
+                prop_assert!(gone.iter().all(|&node| present.excludes(node)), "{gone:?} in {present}");
+            }
+        }
+    }
+}
+
+/// All single steps in all small configurations: each is refused for one of its own reasons, or made.
+#[test]
+fn each_step_is_refused_for_a_reason_of_its_own() {
+    let nodes = || (1..=5).map(NodeId);
+    for (voters, learners) in (1_u64..=3).flat_map(|voters| (0..=1).map(move |learners| (voters, learners))) {
+        let before = Membership::of_voters((1..=voters).map(NodeId))
+            .with_learners((voters + 1..=voters + learners).map(NodeId));
+        let is_member = |node: NodeId| node.0 <= voters + learners;
+        let is_voter = |node: NodeId| node.0 <= voters;
+        for node in nodes() {
+            let outcome = |step| checked(&before, &Change::of(step));
+            let added = outcome(Step::Add { node, purpose: Purpose::Learn });
+            assert_eq!(added.is_ok(), !is_member(node), "add {node} to {before}");
+            assert_eq!(outcome(Step::Promote { node }).is_ok(), is_member(node) && !is_voter(node));
+            let may_go = is_member(node) && !(is_voter(node) && voters == 1);
+            assert_eq!(outcome(Step::Remove { node }).is_ok(), may_go, "remove {node} from {before}");
+            assert_eq!(outcome(Step::Demote { node }).is_ok(), is_voter(node) && voters > 1);
+        }
+    }
+}
+
+/// The arithmetic of a refusal agrees with that of quorums, for every group of reachable nodes.
+#[test]
+fn change_is_refused_exactly_when_too_few_could_be_reached() {
+    for count in 1_u64..=5 {
+        let membership = Membership::of_voters((1..=count).map(NodeId));
+        for mask in 0_u64..1 << count {
+            let is_reachable = |node: NodeId| mask >> (node.0 - 1) & 1 == 1;
+            match membership.check_reachable(is_reachable) {
+                Ok(()) => assert!(2 * u64::from(mask.count_ones()) > count),
+                Err(Refusal::QuorumUnreachable { voters, reachable, needed }) => {
+                    assert!(reachable.len() < needed && 2 * needed > voters.len());
+                    assert_eq!(reachable.len(), mask.count_ones() as usize);
+                }
+                Err(other) => panic!("refused for another reason: {other}"),
+            }
+        }
+    }
+}
+
+/// What no change leads to is found when it comes from a disk or a peer.
+#[test]
+fn unsound_configurations_are_found() {
+    let sound = Membership::of_voters([1, 2, 3].map(NodeId)).with_learners([NodeId(4)]);
+    assert_eq!((sound.check(), Membership::default().check()), (Ok(()), Ok(())));
+    let promotions = |node, place| [(NodeId(node), place)].into();
+    let unsound = [
+        Membership { voters: BTreeSet::new(), ..sound.clone() },
+        Membership { learners: [NodeId(1)].into(), ..sound.clone() },
+        Membership { outgoing: sound.voters.clone(), ..sound.clone() },
+        Membership { promotions: promotions(3, None), ..sound.clone() },
+        Membership { promotions: promotions(4, Some(NodeId(4))), ..sound.clone() },
+        Membership { ids_used: 3, ..sound.clone() },
+        Membership { voters: [NodeId(0)].into(), ..sound.clone() },
+        Membership {
+            learners: [NodeId(4), NodeId(5)].into(),
+            promotions: [4, 5].map(|node| (NodeId(node), Some(NodeId(1)))).into(),
+            ids_used: 5,
+            ..sound
+        },
+    ];
+    for membership in unsound {
+        assert!(membership.check().is_err(), "{membership}");
+    }
+}
