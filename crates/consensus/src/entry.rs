@@ -40,11 +40,12 @@ impl Entry {
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
-    /// Nothing but the stamp: a leader's first entry, or a mark that time has passed.
+    /// Nothing but the stamp: a leader's first entry, unless it is the log's, or a mark that time has passed.
     Blank,
     /// A batch of commands, opaque to the engine. Never empty.
     Command(Bytes),
-    /// A configuration, in force from the moment it is appended.
+    /// A configuration, in force from the moment it is appended. The log begins with the one that the cluster was
+    /// born with.
     Membership(Membership),
 }
 

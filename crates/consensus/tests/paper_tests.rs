@@ -388,12 +388,16 @@ fn section_7_snapshot_of_a_prefix_keeps_the_entries_after_it() {
     assert_eq!(taken(&mut cluster, 1), [Body::AppendAccepted { matched: Index(3) }]);
 }
 
-/// 8, third paragraph: to learn what is committed, a leader begins its term with a blank entry.
+/// 8, third paragraph: to learn what is committed, a leader begins its term with a blank entry. The very first one
+/// says who the members are instead.
 #[test]
 fn section_8_leader_begins_its_term_with_a_blank_entry() {
-    let cluster = led_by_n1(3);
-    let first = &cluster.history[&Index(1)];
-    assert_eq!((first.term, &first.payload), (Term(1), &Payload::Blank));
+    let mut cluster = led_by_n1(3);
+    cluster.input(NodeId(1), Input::Transfer { to: NodeId(2) });
+    cluster.settle();
+    let [birth, first] = [1, 2].map(|index| &cluster.history[&Index(index)]);
+    assert_eq!(birth.payload, Payload::Membership(Membership::of_voters([1, 2, 3].map(NodeId))));
+    assert_eq!((first.term, &first.payload), (Term(2), &Payload::Blank));
 }
 
 /// 8, third paragraph: before a leader serves a read, a majority confirms that it still leads (hazard 11).

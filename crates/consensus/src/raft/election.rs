@@ -241,7 +241,10 @@ impl Raft {
         let leader = Leader::new(peers, last.index.next(), base, now, &self.config);
         self.incoming = Incoming::Idle;
         self.role = Role::Leader(leader);
-        self.append_own(now, Payload::Blank);
+        // Who joins later was not told what the cluster was born with: the log begins with it.
+        let is_first = last == Position::default();
+        let birth = is_first.then(|| Payload::Membership(self.log.membership().clone()));
+        self.append_own(now, birth.unwrap_or(Payload::Blank));
     }
 
     /// Enters a greater term, with the vote that goes with it.
