@@ -30,8 +30,8 @@ use std::{fmt, hash::Hash, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    BootTime, ClusterTime, Entry, HardState, Index, Membership, NodeId, PersistId, ProposalId, ReadId,
-    SnapshotMeta, Term,
+    BootTime, ClusterTime, Entry, HardState, Index, Membership, NodeId, PersistId, Priority, ProposalId,
+    ReadId, SnapshotMeta, Term,
 };
 
 /// A consensus engine for one shard. See the module's text for the rules.
@@ -86,6 +86,8 @@ pub struct Config {
     pub snapshot_chunk_bytes: usize,
     /// A persist operation older than this makes a leader give up its leadership.
     pub persist_stall_max: Duration,
+    /// How willing this node is to lead.
+    pub priority: Priority,
 }
 
 impl Config {
@@ -103,6 +105,7 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,
             persist_stall_max: Duration::from_secs(2),
+            priority: Priority::default(),
         }
     }
 }
@@ -149,7 +152,7 @@ pub enum Input<M> {
         /// The successor, a voter.
         to: NodeId,
     },
-    /// Start an election now, without the test of a pre-vote.
+    /// Start an election now, without the test of a pre-vote, whatever this node's priority.
     Campaign,
     /// A persist operation, and all before it, is durable.
     Persisted {
@@ -386,6 +389,8 @@ pub struct PeerStatus {
     pub active: bool,
     /// `probe`, `replicate` or `snapshot`.
     pub progress: &'static str,
+    /// How willing it is to lead, once it has told.
+    pub priority: Option<Priority>,
 }
 
 /// Why an engine ended.

@@ -31,6 +31,22 @@ impl Index {
     }
 }
 
+/// How willing a voter is to lead: of those that could, the greatest is preferred. 0 never leads, unless nobody
+/// else votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(pub u32);
+
+impl Priority {
+    /// The priority of a node that never leads.
+    pub const NEVER: Self = Self(0);
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
 /// One operation on the disk, unique and growing for the lifetime of an engine. The first is 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersistId(pub u64);
@@ -59,4 +75,4 @@ macro_rules! display_as_number {
     )*};
 }
 
-display_as_number!(Term, Index, PersistId, ProposalId, ReadId);
+display_as_number!(Term, Index, Priority, PersistId, ProposalId, ReadId);

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use quorate_consensus::{
     BootTime, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId,
-    Payload, Persist, ProposalId, ReadId, Restored, SnapshotMeta, Term,
+    Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term,
     engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
     raft::{Raft, message::Message},
 };
@@ -97,6 +97,8 @@ pub(crate) struct Cluster {
     pub(crate) network: VecDeque<Envelope>,
     /// Directed links that lose everything.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// The priorities that nodes are started with, but for the usual one.
+    pub(crate) priorities: BTreeMap<NodeId, Priority>,
     /// Nodes whose disks finish a write only when told to.
     pub(crate) slow: BTreeSet<NodeId>,
     pub(crate) now: BootTime,
@@ -152,6 +154,7 @@ impl Cluster {
             read_outcomes: BTreeMap::new(),
             proposal_outcomes: BTreeMap::new(),
             next_id: 0,
+            priorities: BTreeMap::new(),
             birth: birth.clone(),
         };
         for id in birth.members() {
@@ -209,7 +212,8 @@ impl Cluster {
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
         let (birth, now) = (self.birth.clone(), self.now);
-        let mut config = Config { id, ..self.config.clone() };
+        let priority = self.priorities.get(&id).copied().unwrap_or_default();
+        let mut config = Config { id, priority, ..self.config.clone() };
         let node = self.node_mut(id);
         node.starts += 1;
         config.seed += 1000 * node.starts;

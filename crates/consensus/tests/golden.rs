@@ -16,6 +16,7 @@
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
 //! | `partition N ..`, `cut N N`, `heal` | links |
+//! | `priority N value` | from its next start on |
 //! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
 //! | `status`, `log`, `network` | prints |
 //!
@@ -25,7 +26,7 @@
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
-use quorate_consensus::{Engine as _, Input, NodeId, raft::message::Message};
+use quorate_consensus::{Engine as _, Input, NodeId, Priority, raft::message::Message};
 
 use crate::cluster::{Cluster, Envelope};
 
@@ -209,6 +210,10 @@ impl Script {
                 cluster.cut.insert((node()?, NodeId(arguments.number(1)?)));
             }
             "heal" => cluster.cut.clear(),
+            "priority" => {
+                let priority = u32::try_from(arguments.number(1)?)?;
+                cluster.priorities.insert(node()?, Priority(priority));
+            }
             "unreachable" => cluster.unreachable(arguments.number(0)?, arguments.number(1)?),
             "snapshot" => cluster.make_snapshot(node()?, arguments.count("trailing", 0)?),
             other => return Err(format!("unknown command {other}").into()),
@@ -290,6 +295,9 @@ scripts![
     persist_aba,
     pre_vote,
     pre_vote_no_deadlock,
+    priority_election,
+    priority_never,
+    priority_stalled,
     read_batch,
     read_deposed_leader,
     read_duplicates,

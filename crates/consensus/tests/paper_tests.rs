@@ -118,7 +118,8 @@ fn section_5_2_candidate_recognises_the_leader_of_its_term() {
     let mut cluster = Cluster::new(3);
     cluster.input(NodeId(1), Input::Campaign);
     assert_eq!(kind(&cluster, 1), RoleKind::Candidate);
-    let heartbeat = Body::Heartbeat { commit: Index(0), round: 0, stamp: Default::default() };
+    let (stamp, preferred) = Default::default();
+    let heartbeat = Body::Heartbeat { commit: Index(0), round: 0, stamp, preferred };
     hear(&mut cluster, 1, 2, message(1, heartbeat));
     assert_eq!(kind(&cluster, 1), RoleKind::Follower);
     assert_eq!(cluster.status(1).role.leader, Some(NodeId(2)));

@@ -171,8 +171,6 @@ fn check_members(config: &Config, membership: &Membership) -> Result<(), Error> 
 
 fn engine_config(config: &Config) -> Result<consensus::Config, getrandom::Error> {
     Ok(consensus::Config {
-        id: NodeId(config.node_id),
-        seed: getrandom::u64()?,
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
         message_bytes_max: config.message_bytes_max.0,
@@ -181,6 +179,7 @@ fn engine_config(config: &Config) -> Result<consensus::Config, getrandom::Error>
         uncommitted_bytes_max: config.uncommitted_bytes_max.0,
         snapshot_chunk_bytes: config.snapshot_chunk_bytes.0,
         persist_stall_max: config.disk_stall_timeout,
+        ..consensus::Config::for_node(NodeId(config.node_id), getrandom::u64()?)
     })
 }
 

@@ -6,6 +6,7 @@
 //!
 //! * A voter that heard a leader within an election time-out ignores candidates, and a leader that hears a quorum
 //!   does so, too: a node that was cut off does not depose a leader that works (check quorum, section 6.2).
+//! * Of two voters the one of lower priority waits longer before it stands.
 //! * A leader that such a node cannot follow, since its term is higher, hears of that term in the answer to its
 //!   own messages; so the two cannot block each other (hazard 14).
 
@@ -19,7 +20,7 @@ use super::{
     outbox::Guarded,
     snapshots::Incoming,
 };
-use crate::{BootTime, Index, Membership, NodeId, Payload, Term};
+use crate::{BootTime, Index, Membership, NodeId, Payload, Priority, Term};
 
 /// The answers to a pre-vote or an election so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +90,11 @@ impl Raft {
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
 
+    /// Whether this node would lead without being ordered to.
+    fn is_willing(&self) -> bool {
+        self.config.priority != Priority::NEVER || self.log.membership().is_sole_voter(self.config.id)
+    }
+
     fn other_voters(&self) -> Vec<NodeId> {
         self.log.membership().electorate().filter(|&voter| voter != self.config.id).collect()
     }
@@ -97,7 +103,7 @@ impl Raft {
     pub(super) fn start_pre_vote(&mut self, now: BootTime) {
         let ends_at = self.random_election_time(now);
         self.leave_role(now);
-        if !self.may_campaign(now) {
+        if !self.may_campaign(now) || !self.is_willing() {
             self.role = Role::Follower(Follower::waiting(ends_at));
             return;
         }

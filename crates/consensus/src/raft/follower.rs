@@ -11,7 +11,7 @@ use super::{
     Raft, Role,
     message::{Body, Position, ReadPoint},
 };
-use crate::{BootTime, ClusterTime, Config, Entry, Index, NodeId, ReadId, engine::ReadOutcome};
+use crate::{BootTime, ClusterTime, Config, Entry, Index, NodeId, Priority, ReadId, engine::ReadOutcome};
 
 /// The state of a node that follows a leader, or waits for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub(super) struct Follower {
     leader: Option<Contact>,
     /// When it asks for an election if it hears nothing.
     pub(super) campaign_at: BootTime,
+    /// Whether a voter of greater priority could succeed the leader, and is to stand first.
+    outranked: bool,
     /// Reads that arrived in this batch of inputs.
     reads_waiting: Vec<ReadId>,
     /// Reads that the leader was asked about, by batch: ascending in age, too.
@@ -42,7 +44,8 @@ struct Asked {
 impl Follower {
     /// Knows no leader.
     pub(super) fn waiting(campaign_at: BootTime) -> Self {
-        Self { leader: None, campaign_at, reads_waiting: Vec::new(), reads_asked: BTreeMap::new() }
+        let (reads_waiting, reads_asked) = (Vec::new(), BTreeMap::new());
+        Self { leader: None, campaign_at, outranked: false, reads_waiting, reads_asked }
     }
 
     /// Just heard `leader`.
@@ -87,7 +90,8 @@ impl Raft {
         match &mut self.role {
             Role::Follower(follower) => {
                 follower.leader = Some(Contact { id: leader, heard: now });
-                follower.campaign_at = campaign_at;
+                let grace = if follower.outranked { self.config.election_timeout } else { Duration::ZERO };
+                follower.campaign_at = campaign_at.after(grace);
             }
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
                 self.become_follower(now, self.term, Some(leader));
@@ -98,6 +102,13 @@ impl Raft {
         }
     }
 
+    /// The leader tells the greatest priority among the voters that could succeed it.
+    pub(super) fn defer_to(&mut self, preferred: Priority) {
+        if let Role::Follower(follower) = &mut self.role {
+            follower.outranked = self.config.priority < preferred;
+        }
+    }
+
     /// The connection to a peer broke. If it leads, it is probably dead: others will find out at the same time,
     /// so a short random delay is enough to keep them apart.
     pub(super) fn leader_unreachable(&mut self, now: BootTime, peer: NodeId) {
@@ -105,8 +116,9 @@ impl Raft {
         if let Role::Follower(follower) = &mut self.role
             && follower.leader_id() == Some(peer)
         {
+            let grace = if follower.outranked { self.config.heartbeat_interval } else { Duration::ZERO };
             follower.leader = None;
-            follower.campaign_at = now.after(delay);
+            follower.campaign_at = now.after(delay.saturating_add(grace));
             let reads = follower.take_reads();
             self.drop_reads(reads);
         }

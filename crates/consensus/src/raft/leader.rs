@@ -16,7 +16,7 @@ use super::{
     transfer::Handover,
 };
 use crate::{
-    BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, ProposalId,
+    BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, Priority, ProposalId,
     cluster_clock::ClusterClock,
     engine::{PeerStatus, ProposalOutcome},
 };
@@ -75,8 +75,16 @@ impl Leader {
             matched: peer.matched,
             active: is_active(peer, now, timeout),
             progress: peer.state_name(),
+            priority: peer.priority,
         };
         self.peers.iter().map(status).collect()
+    }
+
+    /// The greatest priority among the voters that were heard lately.
+    fn preferred(&self, now: BootTime, membership: &Membership, timeout: Duration) -> Priority {
+        let voters = membership.voters.iter().filter_map(|voter| self.peers.get(voter));
+        let told = voters.filter(|peer| is_active(peer, now, timeout)).filter_map(|peer| peer.priority);
+        told.max().unwrap_or_default()
     }
 
     /// What was in flight to the peer is lost.
@@ -114,11 +122,12 @@ impl Raft {
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
         let round = leader.reads.newest_round();
+        let preferred = leader.preferred(now, self.log.membership(), self.config.election_timeout);
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
             let commit = self.commit.min(peer.matched);
             peer.told_commit = peer.told_commit.max(commit);
-            heartbeats.push((id, Body::Heartbeat { commit, round, stamp }));
+            heartbeats.push((id, Body::Heartbeat { commit, round, stamp, preferred }));
         }
         for (id, body) in heartbeats {
             self.send(id, body);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{ClusterTime, Entry, Index, SnapshotMeta, Term};
+use crate::{ClusterTime, Entry, Index, Priority, SnapshotMeta, Term};
 
 /// One message from a node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -97,11 +97,16 @@ pub enum Body {
         round: u64,
         /// The leader's cluster time when it sent this.
         stamp: ClusterTime,
+        /// The greatest priority among the voters that could succeed the leader: who has a lower one lets them go
+        /// first.
+        preferred: Priority,
     },
     /// The follower still follows the leader of the message's term.
     HeartbeatAnswer {
         /// The round of the heartbeat that it answers.
         round: u64,
+        /// How willing the follower is to lead.
+        priority: Priority,
     },
     /// The leader tells what is committed when no entries are due that could carry it. Needs no answer: the next
     /// heartbeat repeats it.
@@ -196,6 +201,11 @@ impl Body {
     }
 }
 
+/// Writes a priority that is not the usual one.
+fn write_priority(f: &mut fmt::Formatter<'_>, name: &str, priority: Priority) -> fmt::Result {
+    if priority == Priority::default() { Ok(()) } else { write!(f, " {name}={priority}") }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.index, self.term)
@@ -238,10 +248,14 @@ impl fmt::Display for Message {
             Body::AppendRejected { base, hint } => {
                 write!(f, "AppendRejected t{term} base={base} hint={hint}")
             }
-            Body::Heartbeat { commit, round, stamp: _ } => {
-                write!(f, "Heartbeat t{term} commit={commit} round={round}")
+            Body::Heartbeat { commit, round, stamp: _, preferred } => {
+                write!(f, "Heartbeat t{term} commit={commit} round={round}")?;
+                write_priority(f, "preferred", *preferred)
             }
-            Body::HeartbeatAnswer { round } => write!(f, "HeartbeatAnswer t{term} round={round}"),
+            Body::HeartbeatAnswer { round, priority } => {
+                write!(f, "HeartbeatAnswer t{term} round={round}")?;
+                write_priority(f, "priority", *priority)
+            }
             Body::Commit { commit, stamp: _ } => write!(f, "Commit t{term} commit={commit}"),
             Body::Outdated => write!(f, "Outdated t{term}"),
             Body::TimeoutNow => write!(f, "TimeoutNow t{term}"),

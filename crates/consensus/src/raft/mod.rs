@@ -26,7 +26,8 @@
 //! # What it does not do yet
 //!
 //! Changes of membership (the configuration is data in the log already, and in force when appended), witnesses,
-//! lease reads (each peer's last contact is known), priorities.
+//! lease reads (each peer's last contact is known). A leader does not hand back to a voter of greater priority: it does
+//! not know why that one gave leadership away (a full disk, say); its driver does, and may ask for it.
 //!
 //! Sources: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*, sections 5 to 8; Ongaro's
 //! dissertation: pre-vote 9.6, leadership transfer 3.10, check quorum 6.2, ReadIndex 6.4.
@@ -248,10 +249,11 @@ impl Raft {
                 self.follow(now, from, Some(stamp));
                 self.append(from, base, entries, commit);
             }
-            Body::Heartbeat { commit, round, stamp } => {
+            Body::Heartbeat { commit, round, stamp, preferred } => {
                 self.follow(now, from, Some(stamp));
+                self.defer_to(preferred);
                 self.learn_commit(commit);
-                self.send(from, Body::HeartbeatAnswer { round });
+                self.send(from, Body::HeartbeatAnswer { round, priority: self.config.priority });
             }
             Body::Commit { commit, stamp } => {
                 self.follow(now, from, Some(stamp));
@@ -265,7 +267,9 @@ impl Raft {
             Body::Outdated => {}
             Body::AppendAccepted { matched } => self.append_accepted(now, from, matched),
             Body::AppendRejected { base, hint } => self.append_rejected(now, from, base, hint),
-            Body::HeartbeatAnswer { round } => self.heartbeat_answered(now, from, round),
+            Body::HeartbeatAnswer { round, priority } => {
+                self.heartbeat_answered(now, from, round, priority);
+            }
             Body::SnapshotReceived { last, end } => self.snapshot_received(now, from, last, end),
             Body::Read { origin, batch } => self.read_for(from, origin, batch),
             Body::ReadAnswer { origin, batch, point } => self.read_answered(from, origin, batch, point),

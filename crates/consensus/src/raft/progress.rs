@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{BootTime, Config, Entry, Index, SnapshotMeta};
+use crate::{BootTime, Config, Entry, Index, Priority, SnapshotMeta};
 
 /// A leader's view of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub(super) struct Peer {
     pub(super) confirmed_round: u64,
     /// When it was heard last; for a new leader, when its leadership began.
     pub(super) heard: BootTime,
+    /// How willing it is to lead, once it has told.
+    pub(super) priority: Option<Priority>,
     pub(super) progress: Progress,
 }
 
@@ -76,8 +78,14 @@ impl Peer {
             told_commit: Index(0),
             confirmed_round: 0,
             heard: now,
+            priority: None,
             progress: Progress::Probe { sent: None },
         }
+    }
+
+    /// Whether it would lead, as far as it has told.
+    pub(super) fn may_lead(&self) -> bool {
+        self.priority != Some(Priority::NEVER)
     }
 
     /// The connection was lost, and with it all that was in flight. Where probing had got to is kept. The next

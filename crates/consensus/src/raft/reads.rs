@@ -16,7 +16,7 @@ use super::{
     Raft, Role,
     message::{Body, ReadPoint},
 };
-use crate::{BootTime, Index, NodeId, ReadId, engine::ReadOutcome};
+use crate::{BootTime, Index, NodeId, Priority, ReadId, engine::ReadOutcome};
 
 /// Rounds that may be open at the same time: enough to keep reads flowing while answers are on the way, few enough
 /// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
@@ -105,13 +105,14 @@ impl Raft {
     }
 
     /// A follower confirmed a round, and all before it.
-    pub(super) fn heartbeat_answered(&mut self, now: BootTime, from: NodeId, round: u64) {
+    pub(super) fn heartbeat_answered(&mut self, now: BootTime, from: NodeId, round: u64, priority: Priority) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         if round > leader.reads.newest {
             return;
         }
         peer.heard = now;
+        peer.priority = Some(priority);
         peer.confirmed_round = peer.confirmed_round.max(round);
         self.close_read_rounds(now);
     }

@@ -3,7 +3,7 @@
 //! The leader stops to accept proposals and to confirm reads, brings the successor's log up to its own, and tells
 //! it to stand for election at once. If nothing has come of it within an election time-out, the leader goes on.
 
-use super::{Raft, Role, leader::is_active, message::Body};
+use super::{Raft, Role, leader::is_active, message::Body, progress::Peer};
 use crate::{BootTime, NodeId};
 
 /// A hand-over under way.
@@ -18,9 +18,10 @@ pub(super) struct Handover {
 impl Raft {
     /// Begins to hand over to `to`, or changes the successor.
     pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
-        let is_candidate = to != self.config.id && self.log.membership().voters.contains(&to);
+        let is_voter = to != self.config.id && self.log.membership().voters.contains(&to);
         if let Role::Leader(leader) = &mut self.role
-            && is_candidate
+            && is_voter
+            && leader.peers.get(&to).is_some_and(Peer::may_lead)
         {
             let ends_at = now.after(self.config.election_timeout);
             leader.handover = Some(Handover { to, ends_at, asked: false });
@@ -60,16 +61,17 @@ impl Raft {
         }
     }
 
-    /// A voter that was heard lately and has the whole log.
+    /// A voter that was heard lately, would lead, and has all that is committed: the rest of the log it gets soon.
+    /// The preferred one, or the one that has most.
     fn best_successor(&self, now: BootTime) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let timeout = self.config.election_timeout;
-        let is_fit = |id: &NodeId| {
-            leader
-                .peers
-                .get(id)
-                .is_some_and(|peer| is_active(peer, now, timeout) && peer.matched == self.log.last_index())
-        };
-        self.log.membership().voters.iter().copied().find(is_fit)
+        let is_fit =
+            |peer: &Peer| is_active(peer, now, timeout) && peer.may_lead() && peer.matched >= self.commit;
+        let voters = self.log.membership().voters.iter().rev();
+        voters
+            .filter_map(|&voter| Some((voter, leader.peers.get(&voter).filter(|peer| is_fit(peer))?)))
+            .max_by_key(|(_, peer)| (peer.priority.unwrap_or_default(), peer.matched))
+            .map(|(voter, _)| voter)
     }
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{
-    self as consensus, ClusterTime, Index, NodeId, Term,
+    self as consensus, ClusterTime, Index, NodeId, Priority, Term,
     raft::message::{self as raft, ReadPoint},
 };
 use quorate_machine::{Batch, MACHINE_VERSION};
@@ -84,10 +84,15 @@ fn raft_to_wire(message: raft::Message) -> wire::Raft {
         raft::Body::AppendRejected { base, hint } => {
             Body::AppendRejected(wire::AppendRejected { base: base.0, hint: Some(position(hint)) })
         }
-        raft::Body::Heartbeat { commit, round, stamp } => {
-            Body::Heartbeat(wire::Heartbeat { commit: commit.0, round, stamp_ms: stamp.millis })
+        raft::Body::Heartbeat { commit, round, stamp, preferred } => Body::Heartbeat(wire::Heartbeat {
+            commit: commit.0,
+            round,
+            stamp_ms: stamp.millis,
+            preferred: preferred.0,
+        }),
+        raft::Body::HeartbeatAnswer { round, priority } => {
+            Body::HeartbeatAnswer(wire::HeartbeatAnswer { round, priority: priority.0 })
         }
-        raft::Body::HeartbeatAnswer { round } => Body::HeartbeatAnswer(round),
         raft::Body::Commit { commit, stamp } => {
             Body::Commit(wire::Commit { commit: commit.0, stamp_ms: stamp.millis })
         }
@@ -124,8 +129,11 @@ fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
             commit: Index(heartbeat.commit),
             round: heartbeat.round,
             stamp: stamp(heartbeat.stamp_ms),
+            preferred: Priority(heartbeat.preferred),
         },
-        Body::HeartbeatAnswer(round) => raft::Body::HeartbeatAnswer { round },
+        Body::HeartbeatAnswer(wire::HeartbeatAnswer { round, priority }) => {
+            raft::Body::HeartbeatAnswer { round, priority: Priority(priority) }
+        }
         Body::Commit(commit) => {
             raft::Body::Commit { commit: Index(commit.commit), stamp: stamp(commit.stamp_ms) }
         }

@@ -20,8 +20,11 @@ fn engine(term: u64, body: raft::Body) -> PeerMessage<raft::Message> {
 /// `docs/messages.md` draws these bytes: they change only together with the version of the messages.
 #[test]
 fn golden_bytes_of_messages() {
-    let heartbeat = raft::Body::Heartbeat { commit: Index(5), round: 6, stamp: stamp(7) };
-    assert_eq!(encode(engine(3, heartbeat)), b"\x12\x0a\x08\x03\x4a\x06\x08\x05\x10\x06\x18\x07");
+    let heartbeat =
+        raft::Body::Heartbeat { commit: Index(5), round: 6, stamp: stamp(7), preferred: Priority(8) };
+    assert_eq!(encode(engine(3, heartbeat)), b"\x12\x0c\x08\x03\x4a\x08\x08\x05\x10\x06\x18\x07\x20\x08");
+    let answer = raft::Body::HeartbeatAnswer { round: 6, priority: Priority(8) };
+    assert_eq!(encode(engine(3, answer)), b"\x12\x08\x08\x03\x52\x04\x08\x06\x10\x08");
 
     let entry = Entry {
         index: Index(2),
@@ -179,12 +182,14 @@ fn body_strategy() -> impl Strategy<Value = raft::Body> {
         any::<u64>().prop_map(|matched| Body::AppendAccepted { matched: Index(matched) }),
         (any::<u64>(), position_strategy())
             .prop_map(|(base, hint)| Body::AppendRejected { base: Index(base), hint }),
-        (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(commit, round, at)| Body::Heartbeat {
-            commit: Index(commit),
-            round,
-            stamp: stamp(at)
-        }),
-        any::<u64>().prop_map(|round| Body::HeartbeatAnswer { round }),
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+            |(commit, round, at, preferred)| {
+                let preferred = Priority(preferred);
+                Body::Heartbeat { commit: Index(commit), round, stamp: stamp(at), preferred }
+            }
+        ),
+        (any::<u64>(), any::<u32>())
+            .prop_map(|(round, priority)| Body::HeartbeatAnswer { round, priority: Priority(priority) }),
         (any::<u64>(), any::<u64>())
             .prop_map(|(commit, at)| Body::Commit { commit: Index(commit), stamp: stamp(at) }),
         Just(Body::Outdated),

@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_heartbeat_does_not_share_a_lane_with_entries() {
-        let heartbeat = Body::Heartbeat { commit: Index(1), round: 1, stamp: ClusterTime { millis: 1 } };
+        let (commit, stamp) = (Index(1), ClusterTime { millis: 1 });
+        let heartbeat = Body::Heartbeat { commit, round: 1, stamp, preferred: Default::default() };
         let heartbeat = PeerMessage::Engine(Message { term: Term(1), body: heartbeat });
         assert_eq!((Kind::of(&heartbeat), Kind::of(&chunk(1))), (Kind::Urgent, Kind::Bulk));
     }

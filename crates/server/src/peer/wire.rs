@@ -141,8 +141,8 @@ pub(crate) enum Body {
     AppendRejected(AppendRejected),
     #[prost(message, tag = "9")]
     Heartbeat(Heartbeat),
-    #[prost(uint64, tag = "10")]
-    HeartbeatAnswer(u64),
+    #[prost(message, tag = "10")]
+    HeartbeatAnswer(HeartbeatAnswer),
     #[prost(message, tag = "11")]
     Commit(Commit),
     #[prost(message, tag = "12")]
@@ -266,6 +266,17 @@ pub(crate) struct Heartbeat {
     pub(crate) round: u64,
     #[prost(uint64, tag = "3")]
     pub(crate) stamp_ms: u64,
+    #[prost(uint32, tag = "4")]
+    pub(crate) preferred: u32,
+}
+
+/// The answer to it.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct HeartbeatAnswer {
+    #[prost(uint64, tag = "1")]
+    pub(crate) round: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) priority: u32,
 }
 
 /// What is committed.
