@@ -16,6 +16,8 @@
 //! * [`Engine::step`] is called at [`Engine::deadline`] or soon after, with [`Input::Deadline`] if nothing else
 //!   has happened. Being late is safe; it costs time alone.
 //! * Committed entries are applied in order, and [`Input::Applied`] follows.
+//! * A configuration is in force from when it is appended; for what is not consensus (whom to connect to), the
+//!   newest one in the log counts, too: [`Status::membership`].
 //!
 //! # What the engine promises
 //!
@@ -30,8 +32,8 @@ use std::{fmt, hash::Hash, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    BootTime, ClusterTime, Entry, HardState, Index, Membership, NodeId, PersistId, Priority, ProposalId,
-    ReadId, SnapshotMeta, Term,
+    BootTime, Change, ClusterTime, Entry, HardState, Index, Membership, NodeId, PersistId, Priority,
+    ProposalId, ReadId, Refusal, SnapshotMeta, Term,
 };
 
 /// A consensus engine for one shard. See the module's text for the rules.
@@ -86,6 +88,8 @@ pub struct Config {
     pub snapshot_chunk_bytes: usize,
     /// A persist operation older than this makes a leader give up its leadership.
     pub persist_stall_max: Duration,
+    /// A learner that lacks more entries than this is not promoted: the quorum would have to wait for it.
+    pub promotion_lag_max: u64,
     /// How willing this node is to lead.
     pub priority: Priority,
 }
@@ -105,6 +109,8 @@ impl Config {
             uncommitted_bytes_max: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,
             persist_stall_max: Duration::from_secs(2),
+            // Entries are batches: what a busy leader appends within some heartbeat intervals.
+            promotion_lag_max: 256,
             priority: Priority::default(),
         }
     }
@@ -147,9 +153,17 @@ pub enum Input<M> {
         /// Named again in [`ReadOutcome`].
         id: ReadId,
     },
+    /// The members of the cluster should change. Done when a configuration that is not joint, at or after the index
+    /// of the outcome, is handed out as committed.
+    Reconfigure {
+        /// Named again in [`ProposalOutcome`].
+        id: ProposalId,
+        /// All that is to change.
+        change: Change,
+    },
     /// The leader should hand its leadership to `to`. Without effect on others.
     Transfer {
-        /// The successor, a voter.
+        /// The successor, a voter, also after a change that is under way.
         to: NodeId,
     },
     /// Start an election now, without the test of a pre-vote, whatever this node's priority.
@@ -176,7 +190,7 @@ pub enum Input<M> {
     },
     /// A snapshot of this node's own machine is durable: the log up to `keep_from` may be dropped.
     SnapshotMade {
-        /// What it stands for.
+        /// What it stands for. Its configuration is the one at its index, not a newer one that is only appended.
         meta: SnapshotMeta,
         /// The first entry that stays, for followers that are only a little behind. At most
         /// `meta.index + 1`.
@@ -235,6 +249,9 @@ pub struct Effects<M> {
     pub snapshots: Vec<SnapshotEffect>,
     /// The role, if it or the known leader has changed.
     pub role: Option<RoleView>,
+    /// Set once, when this node has learned that it is no member any more, and has no more to do: it leads no more,
+    /// and will never stand for election. After a restart it may have to learn it anew.
+    pub removed: bool,
     /// Set once, by a failure after which the engine is dead.
     pub fatal: Option<Fatal>,
 }
@@ -249,6 +266,7 @@ impl<M> Default for Effects<M> {
             reads: Vec::new(),
             snapshots: Vec::new(),
             role: None,
+            removed: false,
             fatal: None,
         }
     }
@@ -271,8 +289,8 @@ pub struct Persist<M> {
     pub after: Vec<(NodeId, M)>,
 }
 
-/// What became of a proposal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What became of a proposal, or of a change of members.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ProposalOutcome {
     /// In this node's log; committed if and only if this very (index, term) is handed out as committed.
     Appended {
@@ -285,6 +303,8 @@ pub enum ProposalOutcome {
     NotLeader,
     /// Not appended: too many bytes wait for commitment.
     Overloaded,
+    /// A change of members that must not be made.
+    Refused(Refusal),
 }
 
 /// What became of a linearizable read.
@@ -372,8 +392,12 @@ pub struct Status {
     pub applied: Index,
     /// The first entry still in the log.
     pub first_index: Index,
-    /// The configuration in force.
+    /// The configuration in force: the newest in the log.
     pub membership: Membership,
+    /// The entry that brought it, committed or not; the end of the snapshot, or 0, if it was there before.
+    pub membership_index: Index,
+    /// Whether this node knows that it is no member any more.
+    pub removed: bool,
     /// What a leader knows of each peer; empty elsewhere.
     pub peers: Vec<PeerStatus>,
 }

@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use quorate_consensus::{
-    BootTime, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId,
-    Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term,
+    BootTime, Change, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership,
+    NodeId, Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term,
     engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
     raft::{Raft, message::Message},
 };
@@ -93,12 +93,16 @@ pub(crate) struct Node {
 pub(crate) struct Cluster {
     pub(crate) config: Config,
     birth: Membership,
+    /// The configurations that were in force before and after the last batch of inputs, at the node that took it.
+    in_force: [Membership; 2],
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) network: VecDeque<Envelope>,
     /// Directed links that lose everything.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// The priorities that nodes are started with, but for the usual one.
     pub(crate) priorities: BTreeMap<NodeId, Priority>,
+    /// Nodes that know that they are no members any more.
+    pub(crate) removed: BTreeSet<NodeId>,
     /// Nodes whose disks finish a write only when told to.
     pub(crate) slow: BTreeSet<NodeId>,
     pub(crate) now: BootTime,
@@ -154,7 +158,9 @@ impl Cluster {
             read_outcomes: BTreeMap::new(),
             proposal_outcomes: BTreeMap::new(),
             next_id: 0,
+            in_force: [birth.clone(), birth.clone()],
             priorities: BTreeMap::new(),
+            removed: BTreeSet::new(),
             birth: birth.clone(),
         };
         for id in birth.members() {
@@ -162,6 +168,17 @@ impl Cluster {
             cluster.start(id);
         }
         cluster
+    }
+
+    /// A machine that is no member yet: it waits to be spoken to.
+    pub(crate) fn join(&mut self, id: u64) {
+        self.nodes.insert(NodeId(id), Node::blank());
+        self.start(NodeId(id));
+    }
+
+    /// The configuration in force at a node.
+    pub(crate) fn membership(&self, id: u64) -> Membership {
+        self.status(id).membership
     }
 
     pub(crate) fn ids(&self) -> Vec<NodeId> {
@@ -211,7 +228,8 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let (birth, now) = (self.birth.clone(), self.now);
+        let now = self.now;
+        let birth = if self.birth.contains(id) { self.birth.clone() } else { Membership::default() };
         let priority = self.priorities.get(&id).copied().unwrap_or_default();
         let mut config = Config { id, priority, ..self.config.clone() };
         let node = self.node_mut(id);
@@ -229,7 +247,8 @@ impl Cluster {
         let entries = node.durable.entries.clone();
         let restored = Restored { hard_state: node.durable.hard_state, snapshot, birth, entries };
         node.raft = Some(Raft::new(config, restored, now));
-        self.drain(id);
+        self.removed.remove(&id);
+        self.inputs(id, Vec::new());
     }
 
     /// A crash: of the writes in flight, the first `whole` reach the disk, and of the next one the parts that
@@ -254,31 +273,24 @@ impl Cluster {
 
     /// One input, and all its effects.
     pub(crate) fn input(&mut self, id: NodeId, input: Input<Message>) {
-        let now = self.now;
-        if let Some(raft) = &mut self.node_mut(id).raft {
-            raft.step(now, input);
-            self.drain(id);
-        }
+        self.inputs(id, vec![input]);
     }
 
     /// Several inputs as one batch.
     pub(crate) fn inputs(&mut self, id: NodeId, inputs: Vec<Input<Message>>) {
         let now = self.now;
         if let Some(raft) = &mut self.node_mut(id).raft {
+            let before = raft.status(now).membership;
             inputs.into_iter().for_each(|input| raft.step(now, input));
-            self.drain(id);
+            let effects = raft.drain(now);
+            let after = raft.status(now).membership;
+            self.in_force = [before, after];
+            self.take(id, effects);
         }
     }
 
-    fn drain(&mut self, id: NodeId) {
-        let now = self.now;
-        let raft = self.node_mut(id).raft.as_mut().expect("only a node that is up is drained");
-        let effects = raft.drain(now);
-        self.take(id, effects);
-    }
-
     fn take(&mut self, id: NodeId, effects: Effects<Message>) {
-        let Effects { persist, send, committed, proposals, reads, snapshots, role, fatal } = effects;
+        let Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal } = effects;
         if let Some(persist) = persist {
             self.submit(id, persist);
         }
@@ -291,12 +303,13 @@ impl Cluster {
         }
         send.into_iter().for_each(|(to, message)| self.post(id, to, message));
         for (proposal, outcome) in proposals {
-            self.trace.push(match outcome {
+            self.trace.push(match &outcome {
                 ProposalOutcome::Appended { index, term } => {
                     format!("{id} proposal {proposal} at {index}@{term}")
                 }
                 ProposalOutcome::NotLeader => format!("{id} proposal {proposal} refused: not leader"),
                 ProposalOutcome::Overloaded => format!("{id} proposal {proposal} refused: overloaded"),
+                ProposalOutcome::Refused(why) => format!("{id} proposal {proposal} refused: {why}"),
             });
             let before = self.proposal_outcomes.insert(proposal, outcome);
             assert_eq!(before, None, "two outcomes of proposal {proposal}");
@@ -306,6 +319,10 @@ impl Cluster {
         }
         for entry in committed {
             self.apply(id, entry);
+        }
+        if removed {
+            self.trace.push(format!("{id} is no member any more"));
+            assert!(self.removed.insert(id), "{id} learned twice that it is no member");
         }
         if let Some(fatal) = fatal {
             self.trace.push(format!("{id} is dead: {fatal:?}"));
@@ -430,6 +447,13 @@ impl Cluster {
         ProposalId(self.next_id)
     }
 
+    /// Asks a node for other members.
+    pub(crate) fn reconfigure(&mut self, id: u64, change: Change) -> ProposalId {
+        let proposal = ProposalId(self.fresh_id());
+        self.input(NodeId(id), Input::Reconfigure { id: proposal, change });
+        proposal
+    }
+
     pub(crate) fn read(&mut self, id: u64) -> ReadId {
         let read = ReadId(self.fresh_id());
         self.reads.insert(read, self.committed());
@@ -467,7 +491,9 @@ impl Cluster {
     /// The machine of `id` makes a snapshot of what it has applied; the log keeps `trailing` entries before it.
     pub(crate) fn make_snapshot(&mut self, id: NodeId, trailing: u64) {
         let node = &self.nodes[&id];
-        let Some(raft) = &node.raft else { return };
+        if node.raft.is_none() {
+            return;
+        }
         let index = node.applied;
         let known = node.snapshot.as_ref().map_or(Index(0), |(meta, _)| meta.index);
         if index <= known {
@@ -475,12 +501,22 @@ impl Cluster {
         }
         let last = self.history[&index].clone();
         let data = encode(id, &node.machine);
-        let membership = raft.status(self.now).membership;
+        let membership = self.membership_at(index);
         let bytes = data.len() as u64;
         let meta = SnapshotMeta { index, term: last.term, stamp: last.stamp, membership, bytes };
         self.node_mut(id).snapshot = Some((meta.clone(), data));
         let keep_from = Index((index.0 + 1).saturating_sub(trailing));
         self.input(id, Input::SnapshotMade { meta, keep_from });
+    }
+
+    /// The configuration in force at a committed index.
+    fn membership_at(&self, index: Index) -> Membership {
+        let configuration = |entry: &Entry| match &entry.payload {
+            Payload::Membership(membership) => Some(membership.clone()),
+            Payload::Blank | Payload::Command(_) => None,
+        };
+        let mut newest_first = self.history.range(..=index).rev();
+        newest_first.find_map(|(_, entry)| configuration(entry)).unwrap_or_else(|| self.birth.clone())
     }
 
     fn snapshot_work(&mut self, id: NodeId, effect: SnapshotEffect) {
@@ -607,10 +643,10 @@ impl Cluster {
         };
         let holders = |voter| self.nodes.get(&voter).is_some_and(holds);
         assert!(
-            self.birth.has_quorum(holders),
+            self.in_force.iter().any(|membership| membership.has_quorum(holders)),
             "{id} committed {} without a quorum of {}",
             entry.index,
-            self.birth
+            self.in_force[0]
         );
         if let Some((_, before)) = self.history.last_key_value() {
             assert_eq!(before.index.next(), entry.index, "{id} skipped an entry");

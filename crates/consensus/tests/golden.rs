@@ -10,15 +10,17 @@
 //! | `read N ..`, `transfer N to` | a read at each N; a hand-over |
 //! | `deliver [from=N] [to=N] [kind=Name]`, `drop ..`, `duplicate ..` | what is on its way, and matches |
 //! | `persist N ..`, `fail N` | the oldest write of each N completes, or fails |
-//! | `slow N` | from now on, only `persist` and `install` complete what the disk of N does |
+//! | `slow N`, `fast N` | from now on, only `persist` and `install` complete what the disk of N does; or all again |
 //! | `install N` | the installation of a snapshot completes |
 //! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
 //! | `partition N ..`, `cut N N`, `heal` | links |
+//! | `reconfigure N [add=4] [vote=4] [replace=4/2] [promote=4] [demote=4] [remove=4]` | a change of all these steps |
+//! | `join N` | a machine that is no member yet |
 //! | `priority N value` | from its next start on |
 //! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
-//! | `status`, `log`, `network` | prints |
+//! | `status`, `log`, `network`, `members` | prints |
 //!
 //! `deliver` with `together=yes` makes one batch of inputs per receiver. With `hide=Word`, any command leaves out
 //! the lines that hold the word.
@@ -26,7 +28,9 @@
 use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
-use quorate_consensus::{Engine as _, Input, NodeId, Priority, raft::message::Message};
+use quorate_consensus::{
+    Change, Engine as _, Input, NodeId, Priority, Purpose, Step, raft::message::Message,
+};
 
 use crate::cluster::{Cluster, Envelope};
 
@@ -79,6 +83,21 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// One step of a change, such as `replace=4/2`.
+fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
+    let (node, place) = value.split_once('/').map_or((value, None), |(node, place)| (node, Some(place)));
+    let node = NodeId(node.parse()?);
+    Ok(match (name, place) {
+        ("add", None) => Step::Add { node, purpose: Purpose::Learn },
+        ("vote", None) => Step::Add { node, purpose: Purpose::Vote },
+        ("replace", Some(place)) => Step::Add { node, purpose: Purpose::Replace(NodeId(place.parse()?)) },
+        ("promote", None) => Step::Promote { node },
+        ("demote", None) => Step::Demote { node },
+        ("remove", None) => Step::Remove { node },
+        _ => return Err(format!("unknown step {name}={value}").into()),
+    })
+}
+
 impl Script {
     fn new_cluster(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
         let (voters, learners) = (arguments.count("voters", 3)?, arguments.count("learners", 0)?);
@@ -87,11 +106,13 @@ impl Script {
         let message = arguments.size("message_bytes", defaults.message_bytes_max)?;
         let uncommitted = arguments.size("uncommitted_bytes", defaults.uncommitted_bytes_max)?;
         let chunk = arguments.size("chunk_bytes", defaults.snapshot_chunk_bytes)?;
+        let lag = arguments.count("promotion_lag", defaults.promotion_lag_max)?;
         self.cluster = Cluster::with(voters, learners, |config| {
             config.inflight_messages_max = inflight;
             config.message_bytes_max = message;
             config.uncommitted_bytes_max = uncommitted;
             config.snapshot_chunk_bytes = chunk;
+            config.promotion_lag_max = lag;
         });
         Ok(())
     }
@@ -110,6 +131,25 @@ impl Script {
         let proposals = arguments.words[1..].iter().map(|text| self.cluster.proposal(text)).collect();
         self.cluster.inputs(node, proposals);
         Ok(())
+    }
+
+    fn reconfigure(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
+        let steps: Result<Vec<Step>, _> =
+            arguments.named.iter().map(|&(name, value)| step(name, value)).collect();
+        self.cluster.reconfigure(arguments.number(0)?, Change(steps?));
+        Ok(())
+    }
+
+    /// What each node takes for the members, and since when.
+    fn members(&self) -> String {
+        let line = |(id, node): (&NodeId, &crate::cluster::Node)| {
+            let status = node.raft.as_ref()?.status(self.cluster.now);
+            let is_committed = status.membership_index <= status.commit;
+            let doubt = if is_committed { "" } else { ", not known to be committed" };
+            let end = if status.removed { ", removed" } else { "" };
+            Some(format!("{id} {} since {}{doubt}{end}", status.membership, status.membership_index))
+        };
+        self.cluster.nodes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
     }
 
     fn status(&self) -> String {
@@ -196,6 +236,9 @@ impl Script {
             "slow" => {
                 cluster.slow.insert(node()?);
             }
+            "fast" => {
+                cluster.slow.remove(&node()?);
+            }
             "settle" => cluster.settle(),
             "run" => cluster.run(Duration::from_millis(arguments.number(0)?)),
             "advance" => cluster.now = cluster.now.after(Duration::from_millis(arguments.number(0)?)),
@@ -210,6 +253,8 @@ impl Script {
                 cluster.cut.insert((node()?, NodeId(arguments.number(1)?)));
             }
             "heal" => cluster.cut.clear(),
+            "reconfigure" => self.reconfigure(arguments)?,
+            "join" => cluster.join(arguments.number(0)?),
             "priority" => {
                 let priority = u32::try_from(arguments.number(1)?)?;
                 cluster.priorities.insert(node()?, Priority(priority));
@@ -231,6 +276,7 @@ impl Runner for Script {
             "status" => return Ok(self.status()),
             "log" => return Ok(self.log()),
             "network" => return Ok(self.network()),
+            "members" => return Ok(self.members()),
             name => self.act(name, &arguments)?,
         }
         self.cluster.check_logs();
@@ -276,6 +322,28 @@ macro_rules! scripts {
 
 scripts![
     candidate_yields,
+    change_crash_committed,
+    change_crash_final,
+    change_crash_joint,
+    change_demotes_leader,
+    change_lagging,
+    change_new_leader,
+    change_new_majority,
+    change_old_majority,
+    change_promotion_inherited,
+    change_quorum,
+    change_refused,
+    change_removed_away,
+    change_removed_campaign,
+    change_removed_learner_away,
+    change_removes_busy_leader,
+    change_removes_leader,
+    change_replace,
+    change_restart,
+    change_snapshot,
+    change_truncated,
+    change_two_removals,
+    change_unaware_voter,
     check_quorum,
     conflict_backup,
     election,
@@ -284,6 +352,7 @@ scripts![
     failover,
     figure_8,
     flow_control,
+    join,
     learner,
     long_pause,
     old_acknowledgement,
@@ -298,6 +367,7 @@ scripts![
     priority_election,
     priority_never,
     priority_stalled,
+    priority_successor,
     read_batch,
     read_deposed_leader,
     read_duplicates,

@@ -4,6 +4,7 @@
 mod changes;
 mod cluster;
 mod cluster_time;
+mod dissertation_tests;
 mod golden;
 mod paper_tests;
 mod properties;

@@ -1,11 +1,14 @@
 //! Random schedules: loss, duplication, reordering, one-way cuts, crashes that tear writes, restarts, elections,
-//! hand-overs, reads, compaction. The cluster checks its safety properties at every step; at the end everything
-//! is mended, and the cluster must come to agree and serve.
+//! hand-overs, reads, compaction, changes of members. The cluster checks its safety properties at every step; at
+//! the end everything is mended, and the cluster must come to agree and serve. `PROPTEST_CASES` sets how many are
+//! tried.
 
 use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
-use quorate_consensus::{Input, NodeId, engine::ProposalOutcome, engine::ReadOutcome};
+use quorate_consensus::{
+    Change, Input, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome, engine::ReadOutcome,
+};
 
 use crate::cluster::Cluster;
 
@@ -35,6 +38,8 @@ enum Action {
         node: u64,
         trailing: u64,
     },
+    /// Asks the leader, if there is one, for other members.
+    Reconfigure(Vec<Wish>),
     Cut(u64, u64),
     Heal,
     Settle,
@@ -42,6 +47,54 @@ enum Action {
     Isolate,
     /// Lets everything happen for a while, then lets the leader propose and everybody read.
     Run(u64),
+}
+
+/// A step of a change, among the members that there are when it is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Add,
+    Vote,
+    Replace(usize),
+    Promote(usize),
+    Demote(usize),
+    Remove(usize),
+}
+
+/// The most machines in a test.
+const MACHINES_MAX: u64 = 8;
+
+impl Wish {
+    fn step(self, members: &Membership, fresh: &mut u64) -> Option<Step> {
+        let pick = |place: usize| members.members().nth(place % members.len().max(1));
+        let mut add = |purpose| {
+            *fresh += 1;
+            (*fresh <= MACHINES_MAX).then_some(Step::Add { node: NodeId(*fresh), purpose })
+        };
+        match self {
+            Self::Add => add(Purpose::Learn),
+            Self::Vote => add(Purpose::Vote),
+            Self::Replace(place) => add(Purpose::Replace(pick(place)?)),
+            Self::Promote(place) => Some(Step::Promote { node: pick(place)? }),
+            Self::Demote(place) => Some(Step::Demote { node: pick(place)? }),
+            Self::Remove(place) => Some(Step::Remove { node: pick(place)? }),
+        }
+    }
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let place = || 0_usize..12;
+    prop_oneof![
+        1 => Just(Wish::Add),
+        2 => Just(Wish::Vote),
+        2 => place().prop_map(Wish::Replace),
+        2 => place().prop_map(Wish::Promote),
+        1 => place().prop_map(Wish::Demote),
+        3 => place().prop_map(Wish::Remove),
+    ]
+}
+
+fn action_with_changes() -> impl Strategy<Value = Action> {
+    prop_oneof![12 => action(), 1 => vec(wish(), 1..4).prop_map(Action::Reconfigure)]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -105,6 +158,7 @@ fn take(cluster: &mut Cluster, action: Action) {
         Action::Campaign(node) => cluster.input(NodeId(id(node)), Input::Campaign),
         Action::Unreachable(node, peer) => cluster.unreachable(id(node), id(peer)),
         Action::Snapshot { node, trailing } => cluster.make_snapshot(NodeId(id(node)), trailing),
+        Action::Reconfigure(wishes) => reconfigure(cluster, &wishes),
         Action::Cut(from, to) => {
             cluster.cut.insert((NodeId(id(from)), NodeId(id(to))));
         }
@@ -128,6 +182,17 @@ fn propose(cluster: &mut Cluster, node: u64) {
     cluster.propose(node, &text);
 }
 
+fn reconfigure(cluster: &mut Cluster, wishes: &[Wish]) {
+    let Some(leader) = cluster.leader() else { return };
+    let members = cluster.membership(leader);
+    let mut fresh = members.ids_used;
+    let steps: Vec<Step> = wishes.iter().filter_map(|wish| wish.step(&members, &mut fresh)).collect();
+    for id in cluster.nodes.len() as u64 + 1..=fresh.min(MACHINES_MAX) {
+        cluster.join(id);
+    }
+    cluster.reconfigure(leader, Change(steps));
+}
+
 fn read(cluster: &mut Cluster, node: u64) {
     if cluster.is_up(NodeId(node)) {
         cluster.read(node);
@@ -142,12 +207,20 @@ fn converge(cluster: &mut Cluster) {
     }
     cluster.run(Duration::from_secs(8));
     let leader = cluster.leader().expect("a mended cluster has a leader");
+    let (members, term) = (cluster.membership(leader), cluster.status(leader).role.term);
+    assert!(!members.is_joint() && members.promotions.is_empty(), "a change does not end: {members}");
+    cluster.run(Duration::from_secs(2));
+    let status = cluster.status(leader);
+    assert_eq!((cluster.leader(), status.role.term), (Some(leader), term), "somebody disturbs");
     let proposal = cluster.propose(leader, "last");
     cluster.run(Duration::from_secs(1));
-    let outcome = cluster.proposal_outcomes[&proposal];
+    let outcome = &cluster.proposal_outcomes[&proposal];
     assert!(matches!(outcome, ProposalOutcome::Appended { .. }), "refused: {outcome:?}");
     for id in cluster.ids() {
         cluster.check_machine(id);
+        if !members.contains(id) {
+            continue;
+        }
         assert_eq!(cluster.nodes[&id].machine.last().map(String::as_str), Some("last"), "{id} lags behind");
         let read = cluster.read(id.0);
         cluster.settle();
@@ -169,8 +242,24 @@ fn check(voters: u64, learners: u64, actions: Vec<Action>) {
     converge(&mut cluster);
 }
 
+/// Priorities and members change as well; learners may vote when they lack up to three entries.
+fn check_with_changes(voters: u64, priorities: &[u32], actions: Vec<Action>) {
+    let mut cluster = Cluster::with(voters, 0, |config| {
+        config.snapshot_chunk_bytes = 5;
+        config.inflight_messages_max = 3;
+        config.message_bytes_max = 100;
+        config.promotion_lag_max = 3;
+    });
+    cluster.priorities = (1..).map(NodeId).zip(priorities.iter().copied().map(Priority)).collect();
+    for action in actions {
+        take(&mut cluster, action);
+    }
+    cluster.check_logs();
+    converge(&mut cluster);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// hazards 1, 5 to 8, 10, 11, 13, 16.
     #[test]
@@ -187,5 +276,13 @@ proptest! {
     #[test]
     fn five_nodes_are_safe_and_recover(actions in vec(action(), 0..700)) {
         check(5, 0, actions);
+    }
+
+    /// hazards 2, 3, 4.
+    #[test]
+    fn changing_members_are_safe_and_recover(
+        voters in 1_u64..6, priorities in vec(1_u32..4, 8), actions in vec(action_with_changes(), 0..500),
+    ) {
+        check_with_changes(voters, &priorities, actions);
     }
 }

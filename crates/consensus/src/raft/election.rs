@@ -6,6 +6,8 @@
 //!
 //! * A voter that heard a leader within an election time-out ignores candidates, and a leader that hears a quorum
 //!   does so, too: a node that was cut off does not depose a leader that works (check quorum, section 6.2).
+//! * Votes are counted by the newest configuration in the candidate's log, committed or not (hazard 3); they are
+//!   given to whoever asks, whatever the voter's own configuration says (hazard 4; dissertation, section 4.1).
 //! * Of two voters the one of lower priority waits longer before it stands.
 //! * A leader that such a node cannot follow, since its term is higher, hears of that term in the answer to its
 //!   own messages; so the two cannot block each other (hazard 14).
@@ -83,9 +85,12 @@ impl Raft {
         (last.term, last.index) >= (own.term, own.index)
     }
 
-    /// Whether this node may stand for election at all.
+    /// Whether this node may stand for election at all. One that its newest configuration leaves out may, as long
+    /// as it does not know that to be committed: it can be the only one in reach that has it. It does not count
+    /// itself then.
     fn may_campaign(&self, now: BootTime) -> bool {
-        self.log.membership().is_voter(self.config.id)
+        (self.log.membership().is_voter(self.config.id) || !self.is_voted_out())
+            && !self.removed
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
@@ -95,7 +100,7 @@ impl Raft {
         self.config.priority != Priority::NEVER || self.log.membership().is_sole_voter(self.config.id)
     }
 
-    fn other_voters(&self) -> Vec<NodeId> {
+    pub(super) fn other_voters(&self) -> Vec<NodeId> {
         self.log.membership().electorate().filter(|&voter| voter != self.config.id).collect()
     }
 
@@ -105,6 +110,7 @@ impl Raft {
         self.leave_role(now);
         if !self.may_campaign(now) || !self.is_willing() {
             self.role = Role::Follower(Follower::waiting(ends_at));
+            self.inquire();
             return;
         }
         let mut canvass = Canvass::new(ends_at);

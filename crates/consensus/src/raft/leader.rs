@@ -30,7 +30,7 @@ const HELD_FOR_TRANSFER: usize = 4;
 pub(super) struct Leader {
     /// The first entry of its term.
     pub(super) first: Index,
-    /// All members but itself.
+    /// All members but itself, and for a while those that have left.
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) clock: ClusterClock,
     pub(super) reads: Reads,
@@ -38,6 +38,8 @@ pub(super) struct Leader {
     pub(super) handover: Option<Handover>,
     /// The weight of its own entries that are not committed yet.
     uncommitted_bytes: usize,
+    /// When those that have left are served no longer, once that is settled.
+    pub(super) farewell: Option<BootTime>,
     /// When the next heartbeat is due.
     pub(super) heartbeat_at: BootTime,
 }
@@ -57,6 +59,7 @@ impl Leader {
             reads: Reads::default(),
             handover: None,
             uncommitted_bytes: 0,
+            farewell: None,
             heartbeat_at: now.after(config.heartbeat_interval),
         }
     }

@@ -67,6 +67,22 @@ impl LogView {
         &self.memberships.last().expect("the base's configuration always stays").1
     }
 
+    /// The index from which the configuration in force is so.
+    pub(super) fn membership_index(&self) -> Index {
+        self.memberships.last().expect("the base's configuration always stays").0
+    }
+
+    /// The configuration in force at `index`, which is not compacted away.
+    pub(super) fn membership_at(&self, index: Index) -> &Membership {
+        assert!(
+            index >= self.base.index,
+            "asked for the configuration at {index}, which is compacted up to {}",
+            self.base.index
+        );
+        let newer = self.memberships.partition_point(|&(from, _)| from <= index);
+        &self.memberships[newer - 1].1
+    }
+
     /// The term at `index`; `None` if it is compacted away or beyond the end.
     pub(super) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index { Some(self.base.term) } else { self.get(index).map(|entry| entry.term) }

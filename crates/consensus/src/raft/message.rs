@@ -116,6 +116,12 @@ pub enum Body {
         /// The leader's cluster time when it sent this.
         stamp: ClusterTime,
     },
+    /// A node that hears no leader, and has no vote to ask for, asks each voter whether it is a member still. Only
+    /// [`Body::Removed`] is an answer.
+    Inquiry,
+    /// The answer to [`Body::Inquiry`], [`Body::PreVote`] and [`Body::Vote`] of a node that is no member any more,
+    /// by a committed configuration. True for ever, so that it counts in whatever term it arrives.
+    Removed,
     /// Someone who believed to lead hears that its term is over. Says nothing but its term.
     Outdated,
     /// The leader asks its chosen successor, whose log is complete, to stand for election at once.
@@ -170,10 +176,34 @@ impl Body {
             | Self::Heartbeat { .. }
             | Self::HeartbeatAnswer { .. }
             | Self::Commit { .. }
+            | Self::Inquiry
+            | Self::Removed
             | Self::Outdated
             | Self::TimeoutNow
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
+            | Self::SnapshotReceived { .. } => false,
+        }
+    }
+
+    /// Whether the sender would stand for election, or wonders why it may not.
+    pub(super) fn asks_to_stand(&self) -> bool {
+        match self {
+            Self::PreVote { .. } | Self::Vote { .. } | Self::Inquiry => true,
+            Self::PreVoteAnswer { .. }
+            | Self::VoteAnswer { .. }
+            | Self::Append { .. }
+            | Self::AppendAccepted { .. }
+            | Self::AppendRejected { .. }
+            | Self::Heartbeat { .. }
+            | Self::HeartbeatAnswer { .. }
+            | Self::Commit { .. }
+            | Self::Removed
+            | Self::Outdated
+            | Self::TimeoutNow
+            | Self::Read { .. }
+            | Self::ReadAnswer { .. }
+            | Self::SnapshotChunk { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -193,6 +223,8 @@ impl Body {
             | Self::AppendAccepted { .. }
             | Self::AppendRejected { .. }
             | Self::HeartbeatAnswer { .. }
+            | Self::Inquiry
+            | Self::Removed
             | Self::Outdated
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
@@ -257,6 +289,8 @@ impl fmt::Display for Message {
                 write_priority(f, "priority", *priority)
             }
             Body::Commit { commit, stamp: _ } => write!(f, "Commit t{term} commit={commit}"),
+            Body::Inquiry => write!(f, "Inquiry t{term}"),
+            Body::Removed => write!(f, "Removed t{term}"),
             Body::Outdated => write!(f, "Outdated t{term}"),
             Body::TimeoutNow => write!(f, "TimeoutNow t{term}"),
             Body::Read { origin: _, batch } => write!(f, "Read t{term} batch={batch}"),

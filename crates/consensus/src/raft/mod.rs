@@ -6,7 +6,7 @@
 //! sends it to all peers in parallel with its own write ([`leader`], [`replication`]), and commits what a quorum
 //! has on its disks. Followers check that their log agrees at the place before the new entries, and repair it if
 //! it does not ([`follower`]). Reads are confirmed by a round of heartbeats ([`reads`]). Who lags behind the
-//! compacted log gets a snapshot ([`snapshots`]).
+//! compacted log gets a snapshot ([`snapshots`]). Members come and go by joint consensus ([`reconfiguration`]).
 //!
 //! Each input is taken at once; time-outs, and what can be batched (appends, rounds of reads, the one write) wait
 //! for [`Engine::drain`].
@@ -25,12 +25,12 @@
 //!
 //! # What it does not do yet
 //!
-//! Changes of membership (the configuration is data in the log already, and in force when appended), witnesses,
-//! lease reads (each peer's last contact is known). A leader does not hand back to a voter of greater priority: it does
-//! not know why that one gave leadership away (a full disk, say); its driver does, and may ask for it.
+//! Witnesses, lease reads (each peer's last contact is known). A leader does not hand back to a voter of greater
+//! priority: it does not know why that one gave leadership away (a full disk, say); its driver does, and may ask
+//! for it.
 //!
 //! Sources: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*, sections 5 to 8; Ongaro's
-//! dissertation: pre-vote 9.6, leadership transfer 3.10, check quorum 6.2, ReadIndex 6.4.
+//! dissertation: pre-vote 9.6, leadership transfer 3.10, membership 4, check quorum 6.2, ReadIndex 6.4.
 
 mod durability;
 mod election;
@@ -42,6 +42,7 @@ pub mod message;
 mod outbox;
 mod progress;
 mod reads;
+mod reconfiguration;
 mod replication;
 mod snapshots;
 mod transfer;
@@ -52,7 +53,7 @@ use self::{
 };
 use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Restored,
-    Term,
+    SnapshotMeta, Term,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
 };
@@ -81,6 +82,8 @@ pub struct Raft {
     read_batches: u64,
     /// What was last told of the role.
     reported: RoleView,
+    /// Whether this node knows that it is no member any more. Never false again.
+    removed: bool,
     health: Health,
 }
 
@@ -134,6 +137,7 @@ impl Engine for Raft {
             outbox: Outbox::default(),
             read_batches: 0,
             reported,
+            removed: false,
             health: Health::Alive,
             config,
         };
@@ -153,6 +157,7 @@ impl Engine for Raft {
             Input::Deadline => {}
             Input::Message { from, message } => self.receive(now, from, message),
             Input::Propose { id, payload } => self.propose(now, id, payload),
+            Input::Reconfigure { id, change } => self.reconfigure(now, id, &change),
             Input::Read { id } => self.read(id),
             Input::Transfer { to } => self.begin_transfer(now, to),
             Input::Campaign => self.campaign_now(now, false),
@@ -160,7 +165,7 @@ impl Engine for Raft {
             Input::PersistFailed { op } => self.health = Health::Failed(Fatal::PersistFailed { op }),
             Input::Applied { index } => self.applied(index),
             Input::Unreachable { peer } => self.unreachable(now, peer),
-            Input::SnapshotMade { meta, keep_from } => self.snapshot_made(meta.index, keep_from),
+            Input::SnapshotMade { meta, keep_from } => self.snapshot_made(&meta, keep_from),
             Input::SnapshotLoaded { to, meta, offset, data } => {
                 self.snapshot_loaded(now, to, meta, offset, data);
             }
@@ -183,6 +188,7 @@ impl Engine for Raft {
         self.run_timers(now);
         match &self.role {
             Role::Leader(_) => {
+                self.advance_membership(now);
                 self.open_read_round(now);
                 self.replicate(now);
             }
@@ -190,6 +196,7 @@ impl Engine for Raft {
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
         self.install_if_idle();
+        self.find_removal();
         self.take_effects(now)
     }
 
@@ -220,6 +227,8 @@ impl Engine for Raft {
             applied: self.applied,
             first_index: self.log.first_index(),
             membership: self.log.membership().clone(),
+            membership_index: self.log.membership_index(),
+            removed: self.removed,
             peers,
         }
     }
@@ -264,7 +273,8 @@ impl Raft {
                 self.receive_chunk(from, meta, offset, data);
             }
             Body::TimeoutNow => self.campaign_now(now, true),
-            Body::Outdated => {}
+            Body::Removed => self.learn_removal(now),
+            Body::Inquiry | Body::Outdated => {}
             Body::AppendAccepted { matched } => self.append_accepted(now, from, matched),
             Body::AppendRejected { base, hint } => self.append_rejected(now, from, base, hint),
             Body::HeartbeatAnswer { round, priority } => {
@@ -277,10 +287,14 @@ impl Raft {
     }
 
     /// The gate: whether a message is to be looked at. Afterwards its term is the node's own, unless it is about
-    /// a pre-vote.
+    /// a pre-vote or a removal.
     fn admit(&mut self, now: BootTime, from: NodeId, message: &Message) -> bool {
         use message::Body;
         match &message.body {
+            Body::Removed => return true,
+            _ if self.turns_away(from, message) => return false,
+            // A member that asks is answered by its leader's next heartbeat.
+            Body::Inquiry => return false,
             Body::PreVote { .. } | Body::PreVoteAnswer { granted: true } => return true,
             // A node that was cut off must not depose a leader that a quorum hears.
             Body::Vote { transfer: false, .. } if message.term > self.term && self.hears_leader(now) => {
@@ -318,7 +332,8 @@ impl Raft {
 
     /// Everything gathered, in the shape of the contract.
     fn take_effects(&mut self, now: BootTime) -> Effects<Message> {
-        let Outbox { mut send, guarded, proposals, reads, snapshots } = std::mem::take(&mut self.outbox);
+        let Outbox { mut send, guarded, proposals, reads, snapshots, removed } =
+            std::mem::take(&mut self.outbox);
         let hard_state = HardState { term: self.term, vote: self.vote, commit: self.commit };
         let (persist, free) = self.durability.submit(now, &self.log, hard_state, guarded);
         send.extend(free);
@@ -327,7 +342,7 @@ impl Raft {
         let role = self.role_view();
         let role = (role != self.reported).then_some(role);
         self.reported = role.unwrap_or(self.reported);
-        Effects { persist, send, committed, proposals, reads, snapshots, role, fatal: None }
+        Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal: None }
     }
 
     fn persisted(&mut self, now: BootTime, op: PersistId) {
@@ -356,12 +371,21 @@ impl Raft {
     }
 
     /// A snapshot of this node's own machine allows to forget the log's beginning.
-    fn snapshot_made(&mut self, snapshot: Index, keep_from: Index) {
+    fn snapshot_made(&mut self, meta: &SnapshotMeta, keep_from: Index) {
+        let snapshot = meta.index;
         assert!(
             snapshot <= self.handed_out,
             "snapshot {snapshot} beyond {}, the last handed out",
             self.handed_out
         );
+        if snapshot >= self.log.first_index().previous() {
+            let in_force = self.log.membership_at(snapshot);
+            assert!(
+                meta.membership == *in_force,
+                "snapshot {snapshot} has the configuration {}, but {in_force} was in force",
+                meta.membership
+            );
+        }
         let keep_from = keep_from.min(snapshot.next());
         self.log.compact(self.needed_behind_transfers().map_or(keep_from, |needed| needed.min(keep_from)));
     }

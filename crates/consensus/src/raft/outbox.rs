@@ -16,6 +16,8 @@ pub(super) struct Outbox {
     pub(super) proposals: Vec<(ProposalId, ProposalOutcome)>,
     pub(super) reads: Vec<(ReadId, ReadOutcome)>,
     pub(super) snapshots: Vec<SnapshotEffect>,
+    /// This node has just learned that it is no member any more.
+    pub(super) removed: bool,
 }
 
 /// A message that promises that term, vote and all entries up to `through` are on this node's disk.

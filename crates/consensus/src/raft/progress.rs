@@ -24,7 +24,8 @@ pub(super) struct Peer {
     pub(super) told_commit: Index,
     /// The newest round of reads that it has confirmed.
     pub(super) confirmed_round: u64,
-    /// When it was heard last; for a new leader, when its leadership began.
+    /// When it was heard last; for a new leader, when its leadership began, and for a new member, when it became
+    /// one.
     pub(super) heard: BootTime,
     /// How willing it is to lead, once it has told.
     pub(super) priority: Option<Priority>,

@@ -1,4 +1,5 @@
-//! Giving leadership away: by order, or because this node's disk has stalled (dissertation, section 3.10).
+//! Giving leadership away: by order, because this node's disk has stalled, or because it votes no more
+//! (dissertation, section 3.10).
 //!
 //! The leader stops to accept proposals and to confirm reads, brings the successor's log up to its own, and tells
 //! it to stand for election at once. If nothing has come of it within an election time-out, the leader goes on.
@@ -48,7 +49,7 @@ impl Raft {
         match &leader.handover {
             Some(handover) if handover.ends_at <= now => {
                 leader.handover = None;
-                if stalled {
+                if stalled || self.is_voted_out() {
                     self.become_follower(now, self.term, None);
                 }
             }
@@ -63,7 +64,7 @@ impl Raft {
 
     /// A voter that was heard lately, would lead, and has all that is committed: the rest of the log it gets soon.
     /// The preferred one, or the one that has most.
-    fn best_successor(&self, now: BootTime) -> Option<NodeId> {
+    pub(super) fn best_successor(&self, now: BootTime) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let timeout = self.config.election_timeout;
         let is_fit =

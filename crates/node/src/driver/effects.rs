@@ -17,7 +17,7 @@ use crate::{
 impl<E: Engine> Driver<E> {
     /// Carries out one drained batch. Whether it may have led to more.
     pub(super) fn absorb(&mut self, now: Now, effects: Effects<E::Message>) -> bool {
-        let Effects { persist, send, committed, proposals, reads, snapshots, role, fatal } = effects;
+        let Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal } = effects;
         let appended = |outcome: &ProposalOutcome| matches!(outcome, ProposalOutcome::Appended { .. });
         let progress = proposals.iter().any(|(_, outcome)| appended(outcome));
         let more = role.is_some() || progress || !committed.is_empty() || !reads.is_empty();
@@ -38,6 +38,10 @@ impl<E: Engine> Driver<E> {
         }
         if let Some(role) = role {
             self.change_role(now, role);
+        }
+        if removed {
+            let text = "was removed from the cluster: it takes no part any more, and can be stopped for good";
+            self.notice(Level::Warn, text.into());
         }
         if let Some(Fatal::PersistFailed { op }) = fatal {
             self.die(format!("write {op} of the log failed"));

@@ -96,6 +96,8 @@ fn raft_to_wire(message: raft::Message) -> wire::Raft {
         raft::Body::Commit { commit, stamp } => {
             Body::Commit(wire::Commit { commit: commit.0, stamp_ms: stamp.millis })
         }
+        raft::Body::Inquiry => Body::Inquiry(wire::Nothing {}),
+        raft::Body::Removed => Body::Removed(wire::Nothing {}),
         raft::Body::Outdated => Body::Outdated(wire::Nothing {}),
         raft::Body::TimeoutNow => Body::TimeoutNow(wire::Nothing {}),
         raft::Body::Read { origin, batch } => Body::Read(wire::Read { origin, batch }),
@@ -137,6 +139,8 @@ fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
         Body::Commit(commit) => {
             raft::Body::Commit { commit: Index(commit.commit), stamp: stamp(commit.stamp_ms) }
         }
+        Body::Inquiry(wire::Nothing {}) => raft::Body::Inquiry,
+        Body::Removed(wire::Nothing {}) => raft::Body::Removed,
         Body::Outdated(wire::Nothing {}) => raft::Body::Outdated,
         Body::TimeoutNow(wire::Nothing {}) => raft::Body::TimeoutNow,
         Body::Read(wire::Read { origin, batch }) => raft::Body::Read { origin, batch },

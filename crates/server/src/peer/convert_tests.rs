@@ -25,6 +25,8 @@ fn golden_bytes_of_messages() {
     assert_eq!(encode(engine(3, heartbeat)), b"\x12\x0c\x08\x03\x4a\x08\x08\x05\x10\x06\x18\x07\x20\x08");
     let answer = raft::Body::HeartbeatAnswer { round: 6, priority: Priority(8) };
     assert_eq!(encode(engine(3, answer)), b"\x12\x08\x08\x03\x52\x04\x08\x06\x10\x08");
+    assert_eq!(encode(engine(3, raft::Body::Inquiry)), b"\x12\x05\x08\x03\x92\x01\x00");
+    assert_eq!(encode(engine(3, raft::Body::Removed)), b"\x12\x05\x08\x03\x9a\x01\x00");
 
     let entry = Entry {
         index: Index(2),
@@ -190,6 +192,8 @@ fn body_strategy() -> impl Strategy<Value = raft::Body> {
         ),
         (any::<u64>(), any::<u32>())
             .prop_map(|(round, priority)| Body::HeartbeatAnswer { round, priority: Priority(priority) }),
+        Just(Body::Inquiry),
+        Just(Body::Removed),
         (any::<u64>(), any::<u64>())
             .prop_map(|(commit, at)| Body::Commit { commit: Index(commit), stamp: stamp(at) }),
         Just(Body::Outdated),

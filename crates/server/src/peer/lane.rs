@@ -41,6 +41,8 @@ impl Kind {
                 | Body::Heartbeat { .. }
                 | Body::HeartbeatAnswer { .. }
                 | Body::Commit { .. }
+                | Body::Inquiry
+                | Body::Removed
                 | Body::Outdated
                 | Body::TimeoutNow
                 | Body::Read { .. }
@@ -69,6 +71,8 @@ fn weight(message: &PeerMessage<Message>) -> usize {
                 | Body::Heartbeat { .. }
                 | Body::HeartbeatAnswer { .. }
                 | Body::Commit { .. }
+                | Body::Inquiry
+                | Body::Removed
                 | Body::Outdated
                 | Body::TimeoutNow
                 | Body::Read { .. }

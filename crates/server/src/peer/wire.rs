@@ -118,7 +118,7 @@ pub(crate) struct Gossip {
 pub(crate) struct Raft {
     #[prost(uint64, tag = "1")]
     pub(crate) term: u64,
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub(crate) body: Option<Body>,
 }
 
@@ -157,6 +157,10 @@ pub(crate) enum Body {
     SnapshotChunk(SnapshotChunk),
     #[prost(message, tag = "17")]
     SnapshotReceived(SnapshotReceived),
+    #[prost(message, tag = "18")]
+    Inquiry(Nothing),
+    #[prost(message, tag = "19")]
+    Removed(Nothing),
 }
 
 /// A message without fields.

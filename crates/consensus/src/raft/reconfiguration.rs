@@ -1,0 +1,213 @@
+//! Changes of members by joint consensus (dissertation, chapter 4).
+//!
+//! A change of voters is two entries. The first, joint, asks for both majorities from when it is appended; once it
+//! is committed, the leader of the day appends the second, which leaves the old voters out. A learner that was
+//! added to vote is promoted in the same way when it has caught up, without anybody asking again. All of that is in
+//! the configuration, so a new leader goes on where its predecessor ended.
+//!
+//! * One change at a time, and none before an entry of the leader's own term is committed: before, it does not know
+//!   whether an earlier change is done, and more than two configurations would have to agree (hazard 2).
+//! * A learner votes only once it has nearly the whole log (hazard 4), and no change may leave fewer reachable
+//!   voters than decisions need.
+//! * A leader that the new configuration leaves out leads until that is committed, without counting itself, and
+//!   then hands over (section 4.2.2).
+//! * Who has left is served until it has had time to hear of it. Who missed that asks, as a candidate or by
+//!   [`Body::Inquiry`], and is told by anybody who knows it for certain. It never stands again.
+
+use super::{
+    Raft, Role,
+    leader::{Leader, is_active},
+    message::{Body, Message},
+    progress::{Peer, Progress},
+};
+use crate::{
+    BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, Refusal, Step, engine::ProposalOutcome,
+};
+
+/// For how many election time-outs after the end of a change those who have left still hear of it. Long enough to
+/// repair a lost message or two; who is away for longer asks.
+const FAREWELL_TIMEOUTS: u32 = 3;
+
+/// The leader's side.
+impl Raft {
+    /// A caller wants other members.
+    pub(super) fn reconfigure(&mut self, now: BootTime, id: ProposalId, change: &Change) {
+        let Role::Leader(leader) = &self.role else {
+            return self.refuse_proposal(id, ProposalOutcome::NotLeader);
+        };
+        if leader.handover.is_some() {
+            return self.refuse_proposal(id, ProposalOutcome::NotLeader);
+        }
+        match self.plan(now, leader, change) {
+            Ok(next) => {
+                let index = self.append_membership(now, next);
+                self.outbox.proposals.push((id, ProposalOutcome::Appended { index, term: self.term }));
+            }
+            Err(refusal) => self.refuse_proposal(id, ProposalOutcome::Refused(refusal)),
+        }
+    }
+
+    /// The configuration that a change leads to, unless something speaks against it.
+    fn plan(&self, now: BootTime, leader: &Leader, change: &Change) -> Result<Membership, Refusal> {
+        if self.commit < leader.first {
+            return Err(Refusal::TermUncommitted { term: self.term });
+        }
+        if self.log.membership_index() > self.commit {
+            return Err(Refusal::UnderWay);
+        }
+        let present = self.log.membership();
+        let next = present.apply(change)?;
+        next.voters
+            .difference(&present.voters)
+            .try_for_each(|&learner| self.check_caught_up(now, leader, learner))?;
+        if next.is_joint() {
+            let hears = |voter| leader.peers.get(&voter).is_some_and(|peer| self.is_heard(now, peer));
+            next.check_reachable(|voter| voter == self.config.id || hears(voter))?;
+        }
+        Ok(next)
+    }
+
+    /// Whether a learner has so much of the log that it may vote.
+    fn check_caught_up(&self, now: BootTime, leader: &Leader, node: NodeId) -> Result<(), Refusal> {
+        // Who was just added counts as heard: only an acknowledgement shows that it is there.
+        let is_there = |peer: &&Peer| self.is_heard(now, peer) && peer.matched > Index(0);
+        let peer = leader.peers.get(&node).filter(is_there).ok_or(Refusal::Unheard { node })?;
+        match &peer.progress {
+            Progress::Snapshot(_) => return Err(Refusal::AwaitsSnapshot { node }),
+            Progress::Probe { .. } | Progress::Replicate { .. } => {}
+        }
+        let entries = self.log.last_index().0 - peer.matched.0;
+        let allowed = self.config.promotion_lag_max;
+        if entries > allowed { Err(Refusal::Lags { node, entries, allowed }) } else { Ok(()) }
+    }
+
+    fn is_heard(&self, now: BootTime, peer: &Peer) -> bool {
+        is_active(peer, now, self.config.election_timeout)
+    }
+
+    /// Appends a configuration, and serves whom it adds.
+    fn append_membership(&mut self, now: BootTime, next: Membership) -> Index {
+        let fault = next.check().err();
+        assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
+        let members: Vec<NodeId> = next.members().filter(|&member| member != self.config.id).collect();
+        let index = self.append_own(now, Payload::Membership(next));
+        if let Role::Leader(leader) = &mut self.role {
+            for member in members {
+                leader.peers.entry(member).or_insert_with(|| Peer::new(index, now));
+            }
+            leader.farewell = None;
+        }
+        index
+    }
+
+    /// Does what the configuration in force asks for by itself, once it is committed.
+    pub(super) fn advance_membership(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &self.role else { return };
+        let membership = self.log.membership();
+        let is_committed = self.commit >= self.log.membership_index() && self.commit >= leader.first;
+        if !is_committed || leader.handover.is_some() {
+            return;
+        }
+        if membership.is_joint() {
+            let settled = membership.settled();
+            self.append_membership(now, settled);
+        } else if membership.is_voter(self.config.id) {
+            self.promote_caught_up(now);
+            self.end_farewells(now);
+        } else {
+            self.resign(now);
+        }
+    }
+
+    /// Begins the promotion of all learners that wait for it and are ready. What speaks against it may be gone
+    /// later.
+    fn promote_caught_up(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &self.role else { return };
+        let waiting = self.log.membership().promotions.keys().copied();
+        let ready = waiting.filter(|&node| self.check_caught_up(now, leader, node).is_ok());
+        let change = Change(ready.map(|node| Step::Promote { node }).collect());
+        if !change.0.is_empty()
+            && let Ok(next) = self.plan(now, leader, &change)
+        {
+            self.append_membership(now, next);
+        }
+    }
+
+    /// Lets those go that have left, when they have had time to hear of it.
+    fn end_farewells(&mut self, now: BootTime) {
+        let membership = self.log.membership();
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.peers.keys().all(|&peer| membership.contains(peer)) {
+            return;
+        }
+        let patience = self.config.election_timeout * FAREWELL_TIMEOUTS;
+        if *leader.farewell.get_or_insert(now.after(patience)) <= now {
+            leader.peers.retain(|&peer, _| membership.contains(peer));
+        }
+    }
+
+    /// The cluster goes on without this node's leadership.
+    fn resign(&mut self, now: BootTime) {
+        match self.best_successor(now) {
+            Some(successor) => self.begin_transfer(now, successor),
+            None => self.become_follower(now, self.term, None),
+        }
+    }
+
+    /// Whether the cluster has agreed that this node does not vote.
+    pub(super) fn is_voted_out(&self) -> bool {
+        !self.log.membership_at(self.commit).is_voter(self.config.id)
+    }
+}
+
+/// The side of those who have left, and of those whom they ask.
+impl Raft {
+    /// Whether a message comes from a node that is no member any more, and is not to be looked at. If it asks for
+    /// something, it is told; its greater term counts for nothing, unless it leads by it: then it was elected
+    /// before its removal was known to all, and hands over soon.
+    pub(super) fn turns_away(&mut self, from: NodeId, message: &Message) -> bool {
+        let asks = message.body.asks_to_stand();
+        let matters = asks || (message.term > self.term && !message.body.is_from_leader());
+        if !matters || !self.log.membership_at(self.commit).excludes(from) {
+            return false;
+        }
+        if asks {
+            self.send(from, Body::Removed);
+        }
+        true
+    }
+
+    /// Asks whether this node is a member still.
+    pub(super) fn inquire(&mut self) {
+        if !self.removed {
+            self.other_voters().into_iter().for_each(|voter| self.send(voter, Body::Inquiry));
+        }
+    }
+
+    /// Somebody who knows it for certain says that this node is no member any more.
+    pub(super) fn learn_removal(&mut self, now: BootTime) {
+        match &self.role {
+            // It was elected before that was known to all, and ends by its own log.
+            Role::Leader(_) => return,
+            Role::PreCandidate(_) | Role::Candidate(_) => self.become_follower(now, self.term, None),
+            Role::Follower(_) => {}
+        }
+        self.tell_removal();
+    }
+
+    /// Learns from this node's own log that it is no member any more. A leader has to hand over first.
+    pub(super) fn find_removal(&mut self) {
+        let leads = match &self.role {
+            Role::Leader(_) => true,
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
+        };
+        if !leads && self.log.membership_at(self.commit).excludes(self.config.id) {
+            self.tell_removal();
+        }
+    }
+
+    fn tell_removal(&mut self) {
+        self.outbox.removed |= !self.removed;
+        self.removed = true;
+    }
+}
