@@ -325,6 +325,7 @@ scripts![
     change_crash_committed,
     change_crash_final,
     change_crash_joint,
+    change_dead_voter,
     change_demotes_leader,
     change_lagging,
     change_new_leader,

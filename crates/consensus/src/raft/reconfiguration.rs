@@ -61,13 +61,15 @@ impl Raft {
             .difference(&present.voters)
             .try_for_each(|&learner| self.check_caught_up(now, leader, learner))?;
         if next.is_joint() {
-            let hears = |voter| leader.peers.get(&voter).is_some_and(|peer| self.is_heard(now, peer));
-            next.check_reachable(|voter| voter == self.config.id || hears(voter))?;
+            // A voter counts as heard when a leader begins, and one that is being sent a snapshot is heard, too: neither
+            // helps to commit what comes next.
+            let keeps_up = |voter| self.check_caught_up(now, leader, voter).is_ok();
+            next.check_reachable(|voter| voter == self.config.id || keeps_up(voter))?;
         }
         Ok(next)
     }
 
-    /// Whether a learner has so much of the log that it may vote.
+    /// Whether a node has so much of the log that its vote would help to commit.
     fn check_caught_up(&self, now: BootTime, leader: &Leader, node: NodeId) -> Result<(), Refusal> {
         // Who was just added counts as heard: only an acknowledgement shows that it is there.
         let is_there = |peer: &&Peer| self.is_heard(now, peer) && peer.matched > Index(0);
@@ -168,7 +170,9 @@ impl Raft {
     pub(super) fn turns_away(&mut self, from: NodeId, message: &Message) -> bool {
         let asks = message.body.asks_to_stand();
         let matters = asks || (message.term > self.term && !message.body.is_from_leader());
-        if !matters || !self.log.membership_at(self.commit).excludes(from) {
+        // What a node believes of the cluster's birth before it has its log is nothing that was agreed on.
+        let is_agreed = self.commit > Index(0);
+        if !matters || !is_agreed || !self.log.membership_at(self.commit).excludes(from) {
             return false;
         }
         if asks {

@@ -24,6 +24,10 @@ impl Raft {
             && is_voter
             && leader.peers.get(&to).is_some_and(Peer::may_lead)
         {
+            // Asking again must not keep a leader from leading that nobody succeeds.
+            if leader.handover.as_ref().is_some_and(|handover| handover.to == to) {
+                return;
+            }
             let ends_at = now.after(self.config.election_timeout);
             leader.handover = Some(Handover { to, ends_at, asked: false });
             self.hand_over_if_ready();
