@@ -193,9 +193,6 @@ impl Connection {
             while self.wait_is_over() {
                 self.execute_input();
             }
-            if let Some(end) = self.check_limits() {
-                return end;
-            }
             if let Some(wrote) = self.write_now(writer) {
                 if let Err(end) = self.handle(Event::Wrote(wrote)) {
                     return end;
@@ -203,6 +200,9 @@ impl Connection {
                 if self.has_more() {
                     continue;
                 }
+            }
+            if let Some(end) = self.check_limits() {
+                return end;
             }
             if self.exchange.is_over() && self.exchange.output().is_empty() {
                 return End::Left;
@@ -234,7 +234,10 @@ impl Connection {
 
     /// Whether having written lets anything go on that no event will announce.
     fn has_more(&self) -> bool {
-        self.answers.has_some() || self.exchange.message_bytes() > 0 || self.decoder.buffered() > 0
+        self.answers.has_some()
+            || self.exchange.message_bytes() > 0
+            || self.decoder.buffered() > 0
+            || !self.exchange.is_open()
     }
 
     /// Executes all commands that have arrived and may be executed, and submits what is for the shard.
@@ -364,7 +367,8 @@ impl Connection {
     /// Whether its client waits, perhaps for long, and would not be noticed if it left: so much stands behind the command
     /// that waits that no more is read.
     fn is_left_unheard(&self) -> bool {
-        self.exchange.is_blocked() && self.exchange.is_open() && !self.exchange.gives_up() && !self.may_read()
+        let waits = self.exchange.is_blocked() || self.exchange.is_waiting();
+        waits && self.exchange.is_open() && !self.exchange.gives_up() && !self.may_read()
     }
 
     /// Until when the client may leave its replies unread, and what to say of it then. With more unread than it
@@ -534,13 +538,15 @@ impl Drop for Presence {
 mod tests {
     use std::collections::BTreeMap;
 
+    use bytes::Bytes;
     use crossbeam_channel::Receiver;
+    use quorate_machine::{Seen, Version};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::{
         connection::Limits,
-        handle::{ShardHandle, ShardInput},
+        handle::{Answer, Reply, ShardHandle, ShardInput, Watched},
         subscriptions::Subscriptions,
     };
 
@@ -623,6 +629,59 @@ mod tests {
         tokio::spawn(async move { tokio::io::copy(&mut client, &mut tokio::io::sink()).await });
         expect!(received, Requests);
         expect!(received, GivesUp);
+    }
+
+    /// The share of a reply that was written at once stayed taken for as long as its client was silent, until others
+    /// were cut off for want of room that nobody used.
+    #[tokio::test]
+    async fn a_client_that_has_read_its_reply_takes_no_room_any_more() {
+        let (front, _received, _status) = front(Limits::default());
+        let mut client = served(&front).await;
+        client.write_all(b"COMMAND\r\nPING\r\n").await.unwrap();
+        let mut replies = Vec::new();
+        while !replies.ends_with(b"+PONG\r\n") {
+            assert!(client.read_buf(&mut replies).await.unwrap() > 0);
+        }
+        assert!(replies.len() > 16 << 10, "{} bytes fit into what each may have", replies.len());
+        let settled = async {
+            while front.buffered_bytes() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), settled).await.expect("the room is given back");
+    }
+
+    /// More than may wait was answered when the end of the input was known, and all of it was written at once: nothing
+    /// remained that could have happened to the connection.
+    #[tokio::test]
+    async fn a_half_closed_connection_ends_when_all_is_written() {
+        let (front, received, _status) = front(Limits { output_bytes_max: 1024, ..Limits::default() });
+        let mut client = served(&front).await;
+        client.write_all(b"GET a\r\nGET b\r\nWATCH k\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let ShardInput::Connected { answers, .. } = next(&received).await else {
+            panic!("it connects first")
+        };
+        let mut asked = 0;
+        while asked < 3 {
+            if let ShardInput::Requests { requests, .. } = next(&received).await {
+                asked += requests.len();
+            }
+        }
+        let value = || Answer::Reply(Reply::Bulk(Bytes::from(vec![b'v'; 900])));
+        let seen = Seen::Present(Version(1));
+        let watched = Watched { db: 0, key: Bytes::from_static(b"k"), seen };
+        for answer in [value(), value(), Answer::Watched(vec![watched])] {
+            answers.send(answer).unwrap();
+        }
+        let mut replies = Vec::new();
+        let all = timeout(Duration::from_secs(20), client.read_to_end(&mut replies)).await;
+        let tail = replies[replies.len().saturating_sub(20)..].escape_ascii().to_string();
+        assert!(
+            matches!(all, Ok(Ok(_))) && tail.ends_with("+OK\\r\\n"),
+            "{all:?}, {} bytes, {tail}",
+            replies.len()
+        );
     }
 
     #[tokio::test]

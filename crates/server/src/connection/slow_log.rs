@@ -190,8 +190,7 @@ fn redact(arguments: &mut [Bytes]) {
     let secrets: Vec<usize> = if is_at(0, "auth") {
         (1..arguments.len()).collect()
     } else if is_at(0, "hello") {
-        let at = (2..arguments.len()).find(|place| is_at(*place, "auth"));
-        at.map_or(Vec::new(), |at| vec![at + 1, at + 2])
+        hello_secrets(arguments)
     } else if is_at(0, "config") && is_at(1, "set") {
         let names = (2..arguments.len()).step_by(2);
         let secret = names.filter(|name| SECRET_SETTINGS.iter().any(|secret| is_at(*name, secret)));
@@ -204,6 +203,25 @@ fn redact(arguments: &mut [Bytes]) {
             *argument = Bytes::from_static(b"(redacted)");
         }
     }
+}
+
+/// The places of the user and the password among the options of HELLO. From the first option on that HELLO does not
+/// know, everything may be one.
+fn hello_secrets(arguments: &[Bytes]) -> Vec<usize> {
+    let mut secrets = Vec::new();
+    let mut place = 2;
+    while let Some(option) = arguments.get(place) {
+        if is(option, "auth") {
+            secrets.extend([place + 1, place + 2]);
+            place += 3;
+        } else if is(option, "setname") {
+            place += 2;
+        } else {
+            secrets.extend(place..arguments.len());
+            break;
+        }
+    }
+    secrets
 }
 
 #[cfg(test)]

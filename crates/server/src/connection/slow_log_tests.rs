@@ -96,6 +96,15 @@ fn secrets_are_not_kept() {
     );
     assert_eq!(kept(&["HELLO", "3", "AUTH"]), ["HELLO", "3", "AUTH"]);
     assert_eq!(
+        kept(&["HELLO", "3", "SETNAME", "auth", "AUTH", "me", "secret"]),
+        ["HELLO", "3", "SETNAME", "auth", "AUTH", "(redacted)", "(redacted)"]
+    );
+    assert_eq!(
+        kept(&["HELLO", "3", "AUTH", "a", "b", "AUTH", "c", "secret"]),
+        ["HELLO", "3", "AUTH", "(redacted)", "(redacted)", "AUTH", "(redacted)", "(redacted)"]
+    );
+    assert_eq!(kept(&["HELLO", "3", "oops", "secret"]), ["HELLO", "3", "(redacted)", "(redacted)"]);
+    assert_eq!(
         kept(&["CONFIG", "SET", "maxclients", "requirepass", "RequirePass", "secret"]),
         ["CONFIG", "SET", "maxclients", "requirepass", "RequirePass", "(redacted)"]
     );
