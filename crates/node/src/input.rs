@@ -1,7 +1,7 @@
 //! What can happen to a driver.
 
 use bytes::Bytes;
-use quorate_consensus::{BootTime, NodeId, PersistId, SnapshotMeta};
+use quorate_consensus::{BootTime, NodeId, PersistId, SnapshotMeta, Term};
 use quorate_log::Room;
 use quorate_machine::{Machine, Watched};
 
@@ -80,6 +80,8 @@ pub enum Input<M> {
     Snapshot(SnapshotDone),
     /// An operator wants another leader. What comes of it shows in who leads.
     Transfer {
+        /// The term that is to end; in another, the order is void.
+        term: Term,
         /// The successor; none for whoever is fit.
         to: Option<NodeId>,
     },

@@ -1,6 +1,6 @@
 //! What drivers of one cluster say to each other.
 
-use quorate_consensus::{Index, NodeId};
+use quorate_consensus::{Index, NodeId, Term};
 use quorate_machine::Group;
 
 /// A message between two nodes.
@@ -15,6 +15,8 @@ pub enum PeerMessage<M> {
     /// From the node that an operator has asked to the leader: another is to lead. There is no answer, and it may
     /// get lost: who asked sees who leads.
     Transfer {
+        /// The term that is to end; in another, the order is void.
+        term: Term,
         /// The successor; none for whoever is fit.
         to: Option<NodeId>,
     },

@@ -48,6 +48,8 @@ pub enum ShardInput {
     },
     /// An operator wants another leader.
     Transfer {
+        /// The term that is to end; in another, the order is void.
+        term: u64,
         /// The successor's id; none for whoever is fit.
         to: Option<u64>,
     },
@@ -106,9 +108,9 @@ impl ShardHandle {
         self.send(ShardInput::GivesUp { conn });
     }
 
-    /// Asks the leader to hand over to `to`, or to whoever is fit. What comes of it shows in the status.
-    pub fn transfer(&self, to: Option<u64>) {
-        self.send(ShardInput::Transfer { to });
+    /// Asks the leader of `term` to hand over to `to`, or to whoever is fit. What comes of it shows in the status.
+    pub fn transfer(&self, term: u64, to: Option<u64>) {
+        self.send(ShardInput::Transfer { term, to });
     }
 
     /// Says that the connection is gone.

@@ -12,7 +12,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, select};
 use quorate_consensus::{
-    BootTime, Engine as _, NodeId,
+    BootTime, Engine as _, NodeId, Term,
     engine::RoleKind,
     raft::{Raft, message::Message},
 };
@@ -106,13 +106,15 @@ impl Shard {
             let clients = if serving { self.inbox.clients.clone() } else { crossbeam_channel::never() };
             let events = self.inbox.events.clone();
             select! {
-                recv(clients) -> input => if let Ok(input) = input { self.take_client(input, inputs) },
+                recv(clients) -> input => if let Ok(input) = input {
+                    self.take_client(input, inputs);
+                    // Whoever is about to add to this batch goes first: on a busy machine more commands share a
+                    // round, and on one with a core to spare nobody waits.
+                    thread::yield_now();
+                },
                 recv(events) -> event => if let Ok(event) = event { self.take_event(event, inputs) },
                 default(wait) => {}
             }
-            // Whoever is about to add to this batch goes first: on a busy machine more commands share a round, and
-            // on one with a core to spare nobody waits.
-            thread::yield_now();
         }
         for _ in 0..BATCH_INPUTS_MAX {
             let Ok(event) = self.inbox.events.try_recv() else { break };
@@ -136,7 +138,9 @@ impl Shard {
                 inputs.push(Input::Requests { conn, requests });
             }
             ShardInput::GivesUp { conn } => inputs.push(Input::GivesUp { conn }),
-            ShardInput::Transfer { to } => inputs.push(Input::Transfer { to: to.map(NodeId) }),
+            ShardInput::Transfer { term, to } => {
+                inputs.push(Input::Transfer { term: Term(term), to: to.map(NodeId) });
+            }
             ShardInput::Disconnected { conn } => {
                 self.clients.remove(&conn);
                 inputs.push(Input::Disconnected { conn });

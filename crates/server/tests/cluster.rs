@@ -93,7 +93,7 @@ fn an_operator_chooses_the_leader_and_clients_see_no_error() {
     assert_eq!(ask(cluster.port(second), &["GET", "n"]).as_deref(), Some("300"));
     let (code, _, error) = transfer(first, &["--to", "9"]);
     assert!(code == 1 && error.contains("no such node; the nodes are 1, 2, 3"), "{error}");
-    cluster.node(leader).await_line("is to hand leadership over to");
+    cluster.node(leader).await_line("is to hand leadership over, by order");
 }
 
 /// A node that has lost its disk has forgotten its promises: under its old id it could undo what the cluster has

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use quorate_consensus::{BootTime, Engine, Input as EngineInput, NodeId, ProposalId, Term, engine::RoleKind};
+use quorate_consensus::{
+    BootTime, Engine, Input as EngineInput, NodeId, Priority, ProposalId, Term,
+    engine::{PeerStatus, RoleKind},
+};
 use quorate_log::Room;
 use quorate_machine::{Group, Machine, Operation, SessionId};
 
@@ -232,29 +235,31 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Passes an operator's wish for another leader to the one there is. Without one, an election is under way anyway.
-    pub(super) fn transfer(&mut self, now: Now, to: Option<NodeId>) {
+    pub(super) fn transfer(&mut self, now: Now, term: Term, to: Option<NodeId>) {
         match self.role.leader {
-            Some(leader) if leader == self.config.node => self.lead_no_more(now, to),
-            Some(leader) => self.out.send.push((leader, PeerMessage::Transfer { to })),
+            Some(leader) if leader == self.config.node => self.lead_no_more(now, term, to),
+            Some(leader) => self.out.send.push((leader, PeerMessage::Transfer { term, to })),
             None => {}
         }
     }
 
-    /// Hands over to `to`, or to whoever is fit, if this node leads.
-    pub(super) fn lead_no_more(&mut self, now: Now, to: Option<NodeId>) {
-        match to {
-            Some(to) if to == self.config.node => {}
-            Some(to) => {
-                self.notice(Level::Info, format!("is to hand leadership over to {to}, by order"));
-                self.engine.step(now.boot, EngineInput::Transfer { to });
-            }
-            None => self.hand_over(now),
+    /// Hands over by an operator's order, to `to` or to whoever is fit. An order to the leader of another term is void:
+    /// it was carried out already, or overtaken.
+    pub(super) fn lead_no_more(&mut self, now: Now, term: Term, to: Option<NodeId>) {
+        if self.role.kind == RoleKind::Leader && self.role.term == term {
+            self.notice(Level::Info, "is to hand leadership over, by order".into());
+            self.hand_over_to(now, to);
         }
     }
 
     /// Gives leadership to the follower with room on its disk that is furthest, if there is one. Of one that has told
     /// nothing yet the best is hoped, unless want of room is the reason to give way.
     pub(super) fn hand_over(&mut self, now: Now) {
+        self.hand_over_to(now, None);
+    }
+
+    /// The same, to `to` alone if it is named.
+    fn hand_over_to(&mut self, now: Now, to: Option<NodeId>) {
         let status = self.engine.status(now.boot);
         if status.role.kind != RoleKind::Leader {
             return;
@@ -264,9 +269,17 @@ impl<E: Engine> Driver<E> {
             None => true,
         };
         let voters = &status.membership.voters;
-        let can_lead = |peer: NodeId| voters.contains(&peer) && self.has_room(peer) && told_since(peer);
-        let candidates = status.peers.iter().filter(|peer| peer.active && can_lead(peer.id));
-        if let Some(successor) = candidates.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
+        let can_lead = |peer: &PeerStatus| {
+            peer.active
+                && peer.priority != Some(Priority::NEVER)
+                && voters.contains(&peer.id)
+                && self.has_room(peer.id)
+                && told_since(peer.id)
+                && to.is_none_or(|to| peer.id == to)
+        };
+        let candidates = status.peers.iter().filter(|peer| can_lead(peer));
+        let best = candidates.max_by_key(|peer| (peer.priority.unwrap_or_default(), peer.matched));
+        if let Some(successor) = best.map(|peer| peer.id) {
             self.notice(Level::Info, format!("hands leadership over to {successor}"));
             self.engine.step(now.boot, EngineInput::Transfer { to: successor });
         }

@@ -190,7 +190,7 @@ impl<E: Engine> Driver<E> {
             }
             Input::Room(room) => self.room_changed(now, room),
             Input::Snapshot(done) => self.snapshot_done(now, done),
-            Input::Transfer { to } => self.transfer(now, to),
+            Input::Transfer { term, to } => self.transfer(now, term, to),
             Input::Shutdown => {
                 self.leaving = true;
                 self.origin.give_up_all();
@@ -207,7 +207,7 @@ impl<E: Engine> Driver<E> {
                 self.engine.step(now.boot, quorate_consensus::Input::Message { from, message });
             }
             PeerMessage::Forward(group) => self.offer(group),
-            PeerMessage::Transfer { to } => self.lead_no_more(now, to),
+            PeerMessage::Transfer { term, to } => self.lead_no_more(now, term, to),
             PeerMessage::Gossip(gossip) => self.heard(now, from, gossip),
         }
     }

@@ -6,7 +6,6 @@ use super::{
     Exit,
     address::{ANSWER_TIMEOUT, Servers, client},
 };
-use crate::config::Address;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,16 +42,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) fn run(args: &Args) -> Exit {
     let Order::Transfer { servers, to } = &args.order;
     for address in &servers.addresses {
-        match transfer(address, *to) {
-            Ok((leader, took)) => {
-                println!("node {leader} leads ({} ms)", took.as_millis());
-                return Exit::Success;
-            }
-            // This node was asked, so the others need not be.
-            Err(error) if !error.is_io_error() => {
-                eprintln!("quorate leader transfer: {error}");
-                return Exit::Failure;
-            }
+        let connected = client(address).and_then(|client| client.get_connection_with_timeout(ANSWER_TIMEOUT));
+        match connected {
+            // Once a node was asked, another one must not be: the leader might give way twice.
+            Ok(connection) => return ask(connection, *to),
             Err(error) => eprintln!("quorate leader transfer: {address}: {error}"),
         }
     }
@@ -60,11 +53,29 @@ pub(crate) fn run(args: &Args) -> Exit {
     Exit::Failure
 }
 
-/// Asks the node at `address`; the new leader, and how long it took.
-fn transfer(address: &Address, to: Option<u64>) -> redis::RedisResult<(u64, Duration)> {
-    let mut connection = client(address)?.get_connection_with_timeout(ANSWER_TIMEOUT)?;
+fn ask(mut connection: redis::Connection, to: Option<u64>) -> Exit {
+    match transfer(&mut connection, to) {
+        Ok((leader, took)) => {
+            println!("node {leader} leads ({} ms)", took.as_millis());
+            Exit::Success
+        }
+        Err(error) if error.is_io_error() => {
+            eprintln!(
+                "quorate leader transfer: {error}. Whether another node leads is unknown: see `quorate status`"
+            );
+            Exit::Failure
+        }
+        Err(error) => {
+            eprintln!("quorate leader transfer: {error}");
+            Exit::Failure
+        }
+    }
+}
+
+/// The new leader, and how long it took.
+fn transfer(connection: &mut redis::Connection, to: Option<u64>) -> redis::RedisResult<(u64, Duration)> {
     connection.set_read_timeout(Some(PATIENCE))?;
     let begin = Instant::now();
-    let leader = redis::cmd("QUORATE").arg("TRANSFER").arg(to).query(&mut connection)?;
+    let leader = redis::cmd("QUORATE").arg("TRANSFER").arg(to).query(connection)?;
     Ok((leader, begin.elapsed()))
 }

@@ -1,5 +1,7 @@
 //! Settings that follow from others while their text is [`AUTO`].
 
+use std::time::Duration;
+
 use super::{
     given::Given,
     table::AUTO,
@@ -32,6 +34,7 @@ impl Given {
             ("http-listen", beside(HTTP_PORT_OFFSET).map(|address| address.show())),
             ("advertise", advertise.map(|address| address.show())),
             ("data-dir", Some(data_dir)),
+            ("heartbeat-interval", Some(heartbeat(self.text("election-timeout").0))),
         ];
         for (name, text) in derivations {
             if let (AUTO, Some(text)) = (self.text(name).0, text) {
@@ -46,6 +49,15 @@ impl Given {
 fn beside(listen: &Address, offset: u16) -> Option<Address> {
     let port = if listen.port == 0 { 0 } else { listen.port.checked_add(offset)? };
     Some(Address { host: listen.host.clone(), port })
+}
+
+/// A third of the election time-out, but no longer than suits the default of it.
+fn heartbeat(election_timeout: &str) -> String {
+    const MAX: Duration = Duration::from_millis(100);
+    let third_ms = |timeout: Duration| u64::try_from((timeout / 3).as_millis()).unwrap_or(u64::MAX);
+    // One that cannot be read is refused by its own name.
+    let timeout = humantime::parse_duration(election_timeout);
+    timeout.map_or(MAX, |timeout| Duration::from_millis(third_ms(timeout)).min(MAX)).show()
 }
 
 /// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.

@@ -127,8 +127,8 @@ settings! {
 
     /// A follower that hears no leader for one to two of these starts an election.
     election_timeout "election-timeout": Duration = "300ms", millis(50, 60_000);
-    /// How often the leader speaks to each peer; at most a third of election-timeout.
-    heartbeat_interval "heartbeat-interval": Duration = "100ms", millis(5, 20_000);
+    /// How often the leader speaks to each peer; at most a third of election-timeout, which auto is, up to 100ms.
+    heartbeat_interval "heartbeat-interval": Duration = AUTO, millis(5, 20_000);
     /// A command that is not answered by then closes its connection: its outcome is unknown.
     command_timeout "command-timeout": Duration = "15s", millis(100, 600_000);
     /// How long a stopping node waits for commands in flight and for a successor.

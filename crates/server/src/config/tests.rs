@@ -91,6 +91,8 @@ fn values_that_do_not_go_together_are_refused_by_name() {
     let text = resolve(&[("heartbeat-interval", "200ms")]).unwrap_err();
     assert!(text.starts_with("setting heartbeat-interval: \"200ms\" (from flag)"), "{text}");
     assert!(text.contains("election-timeout"), "{text}");
+    let config = resolve(&[("election-timeout", "150ms")]).unwrap();
+    assert_eq!(config.heartbeat_interval, Duration::from_millis(50));
     let text = resolve(&[("node-id", "3"), ("peers", "1=a:1,2=b:1")]).unwrap_err();
     assert!(text.contains("node-id is 3"), "{text}");
 }

@@ -21,7 +21,10 @@ use super::{
     FrontDoor,
     arguments::{footprint, is},
     clients::Client,
-    commands,
+    commands::{
+        self,
+        replication::{Transfer, is_transfer, transfer},
+    },
     listening::{self, Listener, Verb},
     loading::{LOADING, needs_data},
     replies::{Answered, Replies, Slot},
@@ -170,13 +173,14 @@ impl Exchange {
     /// outside of it.
     fn quorate(&mut self, arguments: &[Bytes]) {
         let status = self.front.shard.status();
-        if commands::replication::is_transfer(arguments) {
-            return match commands::replication::transfer(&status, arguments) {
-                Ok((to, wait)) => {
-                    self.front.shard.transfer(to);
+        if is_transfer(arguments) {
+            return match transfer(&status, arguments) {
+                Transfer::Order { term, to, wait } => {
+                    self.front.shard.transfer(term, to);
                     self.push(Slot::Wait(wait));
                 }
-                Err(refusal) => self.spoil(refusal),
+                Transfer::Done(reply) => self.say(reply),
+                Transfer::Refused(refusal) => self.spoil(refusal),
             };
         }
         match commands::replication::quorate(&status, arguments) {
@@ -623,7 +627,7 @@ impl Exchange {
     /// Answers the wait at the front if `status` is what it waits for or its time has passed. True if it did.
     pub(super) fn poll_wait(&mut self, status: &NodeStatus, now: Instant) -> bool {
         let was_waiting = self.is_waiting();
-        self.replies.poll_wait(status, now, self.phase > Phase::Open);
+        self.replies.poll_wait(status, now, self.gives_up || self.phase > Phase::Open);
         was_waiting && !self.is_waiting()
     }
 

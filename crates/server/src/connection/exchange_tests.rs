@@ -427,39 +427,6 @@ fn wait_answers_the_leaders_figure_after_all_before_it() {
 }
 
 #[test]
-fn a_transfer_is_refused_for_unknown_nodes_and_without_a_leader() {
-    let mut bench = Bench::new();
-    assert!(bench.send("QUORATE TRANSFER").got().starts_with("-CLUSTERDOWN there is no leader"));
-    let peer = |node_id| crate::status::Peer { node_id, ..crate::status::Peer::default() };
-    bench.status.send_modify(|status| {
-        let leader = Some(crate::status::Leader { node_id: 1, ..crate::status::Leader::default() });
-        let peers = vec![peer(2), peer(3)];
-        *status = Arc::new(NodeStatus { node_id: 1, leader, peers, ..NodeStatus::default() });
-    });
-    for unknown in ["QUORATE TRANSFER 4", "QUORATE TRANSFER x", "QUORATE TRANSFER -1"] {
-        assert_eq!(bench.send(unknown).got(), "-ERR no such node; the nodes are 1, 2, 3 ");
-    }
-    assert!(bench.send("QUORATE TRANSFER 2 3").got().starts_with("-ERR wrong number of arguments"));
-}
-
-#[test]
-fn a_transfer_is_asked_of_the_shard_and_answered_by_the_status() {
-    let mut bench = Bench::new();
-    let led_by = |node_id| {
-        let leader = Some(crate::status::Leader { node_id, ..crate::status::Leader::default() });
-        let peers = vec![crate::status::Peer { node_id: 2, ..crate::status::Peer::default() }];
-        Arc::new(NodeStatus { node_id: 1, leader, peers, ..NodeStatus::default() })
-    };
-    bench.status.send_modify(|status| *status = led_by(1));
-    bench.send("QUORATE TRANSFER 2");
-    let now = Instant::now();
-    assert!(!bench.exchange.poll_wait(&led_by(1), now));
-    assert_eq!(bench.got(), "");
-    assert!(bench.exchange.poll_wait(&led_by(2), now));
-    assert_eq!(bench.got(), ":2 ");
-}
-
-#[test]
 fn info_role_and_wait_agree() {
     let mut bench = Bench::new();
     bench.status.send_modify(|status| {

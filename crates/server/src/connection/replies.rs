@@ -220,7 +220,8 @@ impl Replies {
     pub(super) fn poll_wait(&mut self, status: &NodeStatus, now: Instant, given_up: bool) {
         let Some(Owed { slot: Slot::Wait(wait), silent, .. }) = self.owed.front_mut() else { return };
         wait.begin(now);
-        let reply = if given_up { Some(wait.reply_now(status)) } else { wait.reply(status, now) };
+        let is_over = given_up && wait.may_be_given_up();
+        let reply = if is_over { Some(wait.reply_now(status)) } else { wait.reply(status, now) };
         if let Some(reply) = reply {
             let silent = *silent;
             self.owed.pop_front();

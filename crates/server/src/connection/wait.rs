@@ -21,8 +21,8 @@ pub(super) struct Wait {
 pub(super) enum Until {
     /// So many followers. WAITAOF also tells whether the local disk has everything: it always has.
     Followers { replicas: u64, with_local: bool },
-    /// The node `to` leads, or, if none is named, any other than `from`.
-    Succession { from: u64, to: Option<u64> },
+    /// A leader of a later term than `term`: the node `to`, or any if none is named.
+    Succession { term: u64, to: Option<u64> },
 }
 
 impl Wait {
@@ -31,6 +31,12 @@ impl Wait {
         if self.deadline.is_none() {
             self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
         }
+    }
+
+    /// Whether it is over as well when the client will send nothing more. A succession was ordered, and comes soon or
+    /// not at all: its outcome is told all the same.
+    pub(super) fn may_be_given_up(&self) -> bool {
+        matches!(self.until, Until::Followers { .. })
     }
 
     /// The reply, if the wait is over.
@@ -65,8 +71,9 @@ impl Until {
     fn holds(&self, status: &NodeStatus) -> bool {
         match *self {
             Self::Followers { replicas, .. } => status.connected_slaves >= replicas,
-            Self::Succession { from, to } => {
-                leader(status).is_some_and(|leader| to.map_or(leader != from, |to| leader == to))
+            Self::Succession { term, to } => {
+                let is_it = |leader| to.is_none_or(|to| leader == to);
+                status.term > term && leader(status).is_some_and(is_it)
             }
         }
     }
@@ -85,40 +92,40 @@ mod tests {
     use super::*;
     use crate::status::Leader;
 
-    fn led_by(node_id: Option<u64>) -> NodeStatus {
+    fn led_by(node_id: Option<u64>, term: u64) -> NodeStatus {
         let leader = node_id.map(|node_id| Leader { node_id, ..Leader::default() });
-        NodeStatus { leader, ..NodeStatus::default() }
+        NodeStatus { leader, term, ..NodeStatus::default() }
     }
 
-    fn succession(from: u64, to: Option<u64>) -> Wait {
+    fn succession(to: Option<u64>) -> Wait {
         let timeout = Some(Duration::from_secs(2));
-        Wait { until: Until::Succession { from, to }, timeout, deadline: None }
+        Wait { until: Until::Succession { term: 5, to }, timeout, deadline: None }
     }
 
     #[test]
-    fn a_succession_ends_with_the_successor_that_was_named_or_with_any() {
+    fn a_succession_ends_with_the_successor_that_was_named_or_with_any_of_a_later_term() {
         let now = Instant::now();
         let cases = [
-            (succession(1, None), Some(1), None),
-            (succession(1, None), None, None),
-            (succession(1, None), Some(2), Some(2)),
-            (succession(1, Some(3)), Some(2), None),
-            (succession(1, Some(3)), Some(3), Some(3)),
-            (succession(1, Some(1)), Some(1), Some(1)),
+            (None, Some(1), 5, None),
+            (None, None, 6, None),
+            (None, Some(2), 5, None),
+            (None, Some(2), 6, Some(2)),
+            (Some(3), Some(2), 6, None),
+            (Some(3), Some(3), 7, Some(3)),
         ];
-        for (wait, leader, answer) in cases {
-            let reply = wait.reply(&led_by(leader), now);
-            assert_eq!(reply, answer.map(Reply::Integer), "{wait:?} led by {leader:?}");
+        for (to, leader, term, answer) in cases {
+            let reply = succession(to).reply(&led_by(leader, term), now);
+            assert_eq!(reply, answer.map(Reply::Integer), "{to:?} led by {leader:?} in term {term}");
         }
     }
 
     #[test]
     fn a_succession_that_does_not_come_says_who_leads() {
         let now = Instant::now();
-        let mut wait = succession(1, Some(3));
+        let mut wait = succession(Some(3));
         wait.begin(now);
-        assert_eq!(wait.reply(&led_by(Some(1)), now + Duration::from_millis(1_999)), None);
-        let reply = wait.reply(&led_by(Some(1)), now + Duration::from_secs(2));
+        assert_eq!(wait.reply(&led_by(Some(1), 5), now + Duration::from_millis(1_999)), None);
+        let reply = wait.reply(&led_by(Some(1), 5), now + Duration::from_secs(2));
         let Some(Reply::Error(text)) = reply else { panic!("{reply:?}") };
         let text = String::from_utf8_lossy(&text).into_owned();
         assert!(text.starts_with("ERR node 3 has not taken over within 2s; leader now: node 1."), "{text}");

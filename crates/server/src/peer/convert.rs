@@ -29,7 +29,9 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
         PeerMessage::Forward(group) => {
             Content::Forward(Batch { version: MACHINE_VERSION, groups: vec![group] }.encode())
         }
-        PeerMessage::Transfer { to } => Content::Transfer(wire::Transfer { to: to.map_or(0, |node| node.0) }),
+        PeerMessage::Transfer { term, to } => {
+            Content::Transfer(wire::Transfer { to: to.map_or(0, |node| node.0), term: term.0 })
+        }
         PeerMessage::Gossip(gossip) => Content::Gossip(wire::Gossip {
             applied: gossip.applied.0,
             room: gossip.room,
@@ -54,8 +56,8 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
                 .map_err(|_| Malformed("forwarded commands of not exactly one session"))?;
             Ok(PeerMessage::Forward(group))
         }
-        Content::Transfer(transfer) => {
-            Ok(PeerMessage::Transfer { to: (transfer.to != 0).then_some(NodeId(transfer.to)) })
+        Content::Transfer(wire::Transfer { to, term }) => {
+            Ok(PeerMessage::Transfer { term: Term(term), to: (to != 0).then_some(NodeId(to)) })
         }
         Content::Gossip(gossip) => Ok(PeerMessage::Gossip(quorate_node::Gossip {
             applied: Index(gossip.applied),

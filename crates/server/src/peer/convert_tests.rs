@@ -43,8 +43,11 @@ fn golden_bytes_of_messages() {
 
     let gossip = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2 };
     assert_eq!(encode(PeerMessage::Gossip(gossip)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
-    assert_eq!(encode(PeerMessage::Transfer { to: Some(NodeId(7)) }), b"\x2a\x02\x08\x07");
-    assert_eq!(encode(PeerMessage::Transfer { to: None }), b"\x2a\x00");
+    assert_eq!(
+        encode(PeerMessage::Transfer { term: Term(3), to: Some(NodeId(7)) }),
+        b"\x2a\x04\x08\x07\x10\x03"
+    );
+    assert_eq!(encode(PeerMessage::Transfer { term: Term(3), to: None }), b"\x2a\x02\x10\x03");
 }
 
 #[test]

@@ -98,6 +98,9 @@ pub(crate) struct Transfer {
     /// The successor; 0 for whoever is fit.
     #[prost(uint64, tag = "1")]
     pub(crate) to: u64,
+    /// The term that is to end.
+    #[prost(uint64, tag = "2")]
+    pub(crate) term: u64,
 }
 
 /// `quorate_node::Gossip`.

@@ -32,7 +32,7 @@ pub(super) fn message_text(message: &PeerMessage<Message>) -> String {
             let (first, count) = (group.first_sequence, group.operations.len());
             format!("Forward {}.{} {first}+{count}", group.session.node, group.session.incarnation)
         }
-        PeerMessage::Transfer { to } => format!("Transfer to={}", to.map_or(0, |node| node.0)),
+        PeerMessage::Transfer { term, to } => format!("Transfer {term} to={}", to.map_or(0, |node| node.0)),
         PeerMessage::Gossip(gossip) => format!("Gossip applied={} room={}", gossip.applied, gossip.room),
     }
 }

@@ -103,38 +103,76 @@ pub(in crate::connection) fn is_transfer(arguments: &[Bytes]) -> bool {
     arguments.get(1).is_some_and(|subcommand| is(subcommand, "TRANSFER"))
 }
 
-/// `QUORATE TRANSFER [node-id]`: the successor that is named, and what to wait for once the leader was told.
-pub(in crate::connection) fn transfer(
-    status: &NodeStatus,
-    arguments: &[Bytes],
-) -> Result<(Option<u64>, Wait), Reply> {
+/// What QUORATE TRANSFER comes to.
+pub(in crate::connection) enum Transfer {
+    /// The leader of `term` is to be told, and then there is something to wait for.
+    Order {
+        /// The term that is to end.
+        term: u64,
+        /// The successor, if one is named.
+        to: Option<u64>,
+        /// Until there is one.
+        wait: Wait,
+    },
+    /// The node that is named leads.
+    Done(Reply),
+    /// It cannot be ordered.
+    Refused(Reply),
+}
+
+/// `QUORATE TRANSFER [node-id]`.
+pub(in crate::connection) fn transfer(status: &NodeStatus, arguments: &[Bytes]) -> Transfer {
     let to = match arguments {
         [_, _] => None,
-        [_, _, to] => Some(member(status, to)?),
-        _ => return Err(Reply::error("ERR wrong number of arguments for 'quorate|transfer' command")),
+        [_, _, to] => Some(to),
+        _ => {
+            return Transfer::Refused(Reply::error(
+                "ERR wrong number of arguments for 'quorate|transfer' command",
+            ));
+        }
     };
     let Some(leader) = &status.leader else {
-        return Err(Reply::error(
+        return Transfer::Refused(Reply::error(
             "CLUSTERDOWN there is no leader that could hand over: is a majority of the nodes up?",
         ));
     };
-    if status.peers.is_empty() && to.is_none() {
-        return Err(Reply::error("ERR this node is alone: there is nobody to hand over to"));
+    let to = match to.map(|to| successor(status, to)).transpose() {
+        Ok(Some(to)) if to == leader.node_id => return Transfer::Done(Reply::Integer(to.cast_signed())),
+        Ok(None) if status.peers.is_empty() => {
+            return Transfer::Refused(Reply::error(
+                "ERR this node is alone: there is nobody to hand over to",
+            ));
+        }
+        Ok(to) => to,
+        Err(refusal) => return Transfer::Refused(refusal),
+    };
+    let until = Until::Succession { term: status.term, to };
+    Transfer::Order {
+        term: status.term,
+        to,
+        wait: Wait { until, timeout: Some(TRANSFER_MAX), deadline: None },
     }
-    let until = Until::Succession { from: leader.node_id, to };
-    Ok((to, Wait { until, timeout: Some(TRANSFER_MAX), deadline: None }))
 }
 
 /// The id of a node that can lead, by its decimal form.
-fn member(status: &NodeStatus, argument: &[u8]) -> Result<u64, Reply> {
+fn successor(status: &NodeStatus, argument: &[u8]) -> Result<u64, Reply> {
     let id = integer(argument).and_then(|id| u64::try_from(id).ok());
-    let ids = || status.peers.iter().map(|peer| peer.node_id).chain([status.node_id]);
-    id.filter(|id| ids().any(|known| known == *id)).ok_or_else(|| {
-        let mut ids: Vec<u64> = ids().collect();
-        ids.sort_unstable();
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        Reply::error_text(format!("ERR no such node; the nodes are {}", ids.join(", ")))
-    })
+    if let Some(peer) = status.peers.iter().find(|peer| Some(peer.node_id) == id) {
+        return match peer.connected {
+            true => Ok(peer.node_id),
+            false => Err(Reply::error_text(format!(
+                "ERR node {} cannot take over: node {} has no connection to it",
+                peer.node_id, status.node_id
+            ))),
+        };
+    }
+    if id == Some(status.node_id) {
+        return Ok(status.node_id);
+    }
+    let mut ids: Vec<u64> = status.peers.iter().map(|peer| peer.node_id).chain([status.node_id]).collect();
+    ids.sort_unstable();
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    Err(Reply::error_text(format!("ERR no such node; the nodes are {}", ids.join(", "))))
 }
 
 #[cfg(test)]
@@ -198,5 +236,40 @@ mod tests {
             panic!("a bulk string")
         };
         assert_eq!(serde_json::from_slice::<NodeStatus>(&json).ok(), Some(status));
+    }
+
+    fn led_by_one(connected: &[u64]) -> NodeStatus {
+        let peer = |node_id| Peer { node_id, connected: connected.contains(&node_id), ..Peer::default() };
+        let leader = Some(Leader { node_id: 1, ..Leader::default() });
+        NodeStatus { node_id: 1, term: 5, leader, peers: vec![peer(2), peer(3)], ..NodeStatus::default() }
+    }
+
+    #[test]
+    fn a_transfer_goes_to_a_node_that_is_there_or_says_why_not() {
+        let order = |status: &NodeStatus, line: &str| {
+            let arguments: Vec<Bytes> = line.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
+            match transfer(status, &arguments) {
+                Transfer::Order { term, to, .. } => format!("order in {term} to {to:?}"),
+                Transfer::Done(reply) => format!("{reply:?}"),
+                Transfer::Refused(Reply::Error(text)) => String::from_utf8_lossy(&text).into_owned(),
+                Transfer::Refused(other) => panic!("{other:?}"),
+            }
+        };
+        let status = led_by_one(&[2]);
+        assert_eq!(order(&status, "QUORATE TRANSFER"), "order in 5 to None");
+        assert_eq!(order(&status, "QUORATE TRANSFER 2"), "order in 5 to Some(2)");
+        assert_eq!(order(&status, "QUORATE TRANSFER 1"), "Integer(1)");
+        let absent = "ERR node 3 cannot take over: node 1 has no connection to it";
+        assert_eq!(order(&status, "QUORATE TRANSFER 3"), absent);
+        for unknown in ["4", "x", "-1"] {
+            let text = order(&status, &format!("QUORATE TRANSFER {unknown}"));
+            assert_eq!(text, "ERR no such node; the nodes are 1, 2, 3");
+        }
+        let text = order(&status, "QUORATE TRANSFER 2 3");
+        assert!(text.starts_with("ERR wrong number of arguments"), "{text}");
+        let lone = NodeStatus { peers: Vec::new(), ..status };
+        assert!(order(&lone, "QUORATE TRANSFER").starts_with("ERR this node is alone"));
+        let text = order(&NodeStatus::default(), "QUORATE TRANSFER");
+        assert!(text.starts_with("CLUSTERDOWN there is no leader"), "{text}");
     }
 }
