@@ -158,7 +158,7 @@ where
 }
 
 /// The service that was polled is the one that is ready; its clone stays behind.
-fn take_ready<S: Clone>(service: &mut S) -> S {
+pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
     let spare = service.clone();
     mem::replace(service, spare)
 }

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use quorate_resilience::breaker::{Cancellation, CircuitBreakerLayer, Outcome};
@@ -11,36 +13,83 @@ use quorate_resilience::clock::ManualClock;
 use quorate_resilience::retry::{GaveUp, RetryLayer};
 use quorate_resilience::{AdaptiveThrottle, Bulkhead, CircuitBreaker, Error, GuardLayer, Hedge, HedgeLayer};
 use quorate_resilience::{RejectedBy, Retry, State};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Answers as it was told; hangs when nothing is left. It insists on being ready before each call.
-#[derive(Clone, Default)]
+/// Answers as it was told; hangs when nothing is left. Like a concurrency limit it is ready when it has a place, which
+/// its answer keeps. It insists on what tower asks for: each call was polled ready, by the very instance that is
+/// called, and one that could not become ready is not asked again.
 struct Scripted {
     answers: Arc<Mutex<VecDeque<Result<u16, &'static str>>>>,
-    ready: bool,
+    /// So many readinesses end in an error.
+    unready: Arc<AtomicUsize>,
+    dead: bool,
+    places: Arc<Semaphore>,
+    coming: Option<Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Result<u16, &'static str>>) -> Self {
-        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ready: false }
+        Self {
+            answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+            unready: Arc::default(),
+            dead: false,
+            places: Arc::new(Semaphore::new(100)),
+            coming: None,
+            place: None,
+        }
+    }
+
+    /// One that takes so many calls at once.
+    fn limited(self, places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), ..self }
+    }
+}
+
+/// A clone is not ready because the original is.
+impl Clone for Scripted {
+    fn clone(&self) -> Self {
+        Self {
+            answers: Arc::clone(&self.answers),
+            unready: Arc::clone(&self.unready),
+            dead: false,
+            places: Arc::clone(&self.places),
+            coming: None,
+            place: None,
+        }
     }
 }
 
 impl Service<()> for Scripted {
     type Response = u16;
     type Error = &'static str;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<u16, &'static str>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<u16, &'static str>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.ready = true;
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        assert!(!self.dead, "asked again after it could not become ready");
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.unready.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            self.dead = true;
+            return Poll::Ready(Err("unready"));
+        }
+        if self.place.is_none() {
+            let places = Arc::clone(&self.places);
+            let coming = self
+                .coming
+                .get_or_insert_with(|| Box::pin(async move { places.acquire_owned().await.unwrap() }));
+            self.place = Some(ready!(coming.as_mut().poll(context)));
+            self.coming = None;
+        }
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, (): ()) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called before it was ready");
+        let place = self.place.take().expect("called before it was ready");
         let answer = self.answers.lock().unwrap().pop_front();
         Box::pin(async move {
+            let _place = place;
             match answer {
                 Some(answer) => answer,
                 None => std::future::pending().await,
@@ -52,6 +101,11 @@ impl Service<()> for Scripted {
 async fn ask<S: Service<()>>(service: &mut S) -> Result<S::Response, S::Error> {
     poll_fn(|context| service.poll_ready(context)).await?;
     service.call(()).await
+}
+
+/// Polls a future once, which then waits.
+async fn begin(mut future: Pin<&mut impl Future>) {
+    assert!(poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await.is_pending());
 }
 
 #[tokio::test]
@@ -92,7 +146,7 @@ async fn breaker_layer_reads_values() {
 async fn response_that_is_dropped_counts_as_configured() {
     let settings = CircuitBreaker::builder().failure_threshold(1).cancellation(Cancellation::Failure);
     let breaker = settings.build().unwrap();
-    let mut service = CircuitBreakerLayer::new(breaker.clone()).layer(Scripted::default());
+    let mut service = CircuitBreakerLayer::new(breaker.clone()).layer(Scripted::new([]));
     assert!(tokio::time::timeout(Duration::from_secs(1), ask(&mut service)).await.is_err());
     assert_eq!(breaker.state(), State::Open);
 }
@@ -134,9 +188,9 @@ async fn guard_layer_cuts_off_a_call_that_hangs() {
 async fn guard_layer_refuses_what_the_bulkhead_has_no_room_for() {
     let layer = GuardLayer::new(Bulkhead::new(1, 0, Duration::ZERO).unwrap());
     let idle = Scripted::new([Ok(200)]);
-    let (mut one, mut two) = (layer.layer(Scripted::default()), layer.layer(idle.clone()));
-    let mut hanging = std::pin::pin!(ask(&mut one));
-    assert!(poll_fn(|context| Poll::Ready(hanging.as_mut().poll(context))).await.is_pending());
+    let (mut one, mut two) = (layer.layer(Scripted::new([])), layer.layer(idle.clone()));
+    let mut hanging = pin!(ask(&mut one));
+    begin(hanging.as_mut()).await;
     let refused = ask(&mut two).await;
     assert!(matches!(refused, Err(Error::Rejected(by)) if by.by == RejectedBy::FullBulkhead));
     assert_eq!(idle.answers.lock().unwrap().len(), 1, "a service must not be called when its guard refuses");
@@ -162,20 +216,57 @@ async fn guard_layer_keeps_to_the_rate() {
 #[tokio::test(start_paused = true)]
 async fn hedge_layer_asks_again() {
     let hedge = Hedge::new(Duration::from_millis(50), 1).unwrap();
-    let scripted = Scripted::default();
+    let scripted = Scripted::new([]);
     let mut service = HedgeLayer::new(hedge).layer(scripted.clone());
-    let mut asked = std::pin::pin!(ask(&mut service));
-    assert!(poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await.is_pending());
+    let mut asked = pin!(ask(&mut service));
+    begin(asked.as_mut()).await;
     // The first call hangs; the one that is made beside it has an answer.
     scripted.answers.lock().unwrap().push_back(Ok(200));
     assert_eq!(asked.await, Ok(200));
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_layer_waits_for_readiness_and_cuts_attempts_off() {
+async fn retry_layer_cuts_attempts_off() {
     let retry = Retry::builder().attempt_timeout(Duration::from_secs(1)).max_attempts(2).build().unwrap();
-    let mut service = RetryLayer::new(retry).layer(Scripted::default());
+    let mut service = RetryLayer::new(retry).layer(Scripted::new([]));
     let error = ask(&mut service).await.unwrap_err();
     let after = Duration::from_secs(1);
     assert_eq!((error.last, error.attempts), (Error::TimedOut { after }, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wait_for_readiness_is_within_an_attempts_time() {
+    // A request hung for ever if others had taken all places when its second attempt was due.
+    let after = Duration::from_secs(1);
+    let retry = Retry::builder().attempt_timeout(after).build().unwrap();
+    let scripted = Scripted::new([Err("a"), Ok(200)]).limited(1);
+    let mut service = RetryLayer::new(retry).layer(scripted.clone());
+    let mut asked = pin!(ask(&mut service));
+    begin(asked.as_mut()).await;
+    let _taken = scripted.places.try_acquire().unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it must not hang");
+    let error = answer.unwrap_err();
+    assert_eq!((error.last, error.attempts), (Error::TimedOut { after }, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_cannot_become_ready_is_not_asked_again() {
+    let scripted = Scripted::new([Err("a"), Ok(200)]);
+    let mut service = RetryLayer::new(Retry::new()).layer(scripted.clone());
+    let mut asked = pin!(ask(&mut service));
+    begin(asked.as_mut()).await;
+    scripted.unready.store(1, Ordering::Relaxed);
+    // The second attempt fails, the third one asks another clone.
+    assert_eq!(asked.await, Ok(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_could_not_begin_are_told() {
+    let scripted = Scripted::new([Err("a"), Ok(200)]);
+    let mut service = RetryLayer::new(Retry::new()).layer(scripted.clone());
+    let mut asked = pin!(ask(&mut service));
+    begin(asked.as_mut()).await;
+    scripted.unready.store(2, Ordering::Relaxed);
+    let error = asked.await.unwrap_err();
+    assert_eq!((error.last, error.attempts, error.gave_up), (Error::Failed("unready"), 3, GaveUp::Attempts));
 }

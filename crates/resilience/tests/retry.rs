@@ -1,8 +1,10 @@
 //! Which attempts are made, when, and what comes back: one test for each rule.
 
 use std::cell::Cell;
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use quorate_resilience::clock::{Clock, ManualClock};
@@ -214,4 +216,27 @@ fn course_can_be_sent_to_another_thread() {
     fn is_send<T: Send>(_: &T) {}
     let retry = Retry::new();
     is_send(&retry.run(|| async { Ok::<_, ()>(7) }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_attempt_is_gone_when_the_answer_is_there() {
+    let alive = Arc::new(());
+    for outcome in [Ok(7), Err("refused")] {
+        let retry = plain().attempt_timeout(SECOND).max_attempts(1).build().unwrap();
+        let mut course = pin!(retry.run(|| {
+            let held = Arc::clone(&alive);
+            poll_fn(move |_| if Arc::strong_count(&held) > 0 { Poll::Ready(outcome) } else { Poll::Pending })
+        }));
+        assert_eq!(course.as_mut().await.ok(), outcome.ok());
+        assert_eq!(Arc::strong_count(&alive), 1, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "a retry was polled after it had ended")]
+async fn course_that_has_ended_says_so() {
+    let retry = plain().build().unwrap();
+    let mut course = pin!(retry.run(|| async { Ok::<_, ()>(7) }));
+    assert_eq!(course.as_mut().await, Ok(7));
+    let _ = course.await;
 }

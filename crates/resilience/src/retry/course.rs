@@ -1,16 +1,12 @@
 //! One course of attempts: what was tried, and whether to try again. The asynchronous and the blocking form and
 //! the layer all go by it.
 
+#[cfg(feature = "tokio")]
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
-#[cfg(feature = "tokio")]
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
 
 #[cfg(feature = "tokio")]
-use pin_project_lite::pin_project;
-
+use super::Retry;
 use super::settings::Plan;
 use super::{Advice, Advise, GaveUp, RetryError};
 use crate::error::Error;
@@ -41,29 +37,30 @@ impl Course {
         begun
     }
 
-    /// Watches an attempt that was polled: notes when it first gave way, and ends it when its time is over. The alarm
-    /// is boxed, and made only for a call that waits: a quick one should not carry a timer about.
-    #[cfg(feature = "tokio")]
-    pub(super) fn watch<T, E>(
-        &mut self,
-        plan: &Plan,
-        polled: Poll<Result<T, E>>,
-        alarm: &mut Option<Alarm>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<T, Error<E>>> {
-        if let Poll::Ready(result) = polled {
-            return Poll::Ready(result.map_err(Error::Failed));
-        }
-        self.note_begin(plan);
-        let Some(after) = plan.attempt_timeout else { return Poll::Pending };
-        let alarm = alarm.get_or_insert_with(|| alarm_in(after));
-        alarm.as_mut().poll(context).map(|()| Err(Error::TimedOut { after }))
-    }
-
     #[inline]
     pub(super) fn succeeded(plan: &Plan) {
         if let Some(budget) = &plan.budget {
             budget.on_success();
+        }
+    }
+
+    /// An attempt has ended: the wait before the next one, and the course as it then is; or the answer.
+    #[cfg(feature = "tokio")]
+    pub(super) fn end<T, E>(
+        self,
+        retry: &Retry<impl Advise<E>>,
+        result: Result<T, Error<E>>,
+    ) -> ControlFlow<Result<T, RetryError<E>>, (Duration, Self)> {
+        let error = match result {
+            Ok(value) => {
+                Self::succeeded(&retry.plan);
+                return ControlFlow::Break(Ok(value));
+            }
+            Err(error) => error,
+        };
+        match self.failed(&retry.plan, error, &retry.advise) {
+            Ok(next) => ControlFlow::Continue(next),
+            Err(error) => ControlFlow::Break(Err(error)),
         }
     }
 
@@ -124,29 +121,5 @@ impl Course {
     fn usual_wait(&mut self, plan: &Plan) -> Duration {
         self.previous = plan.usual_wait(self.attempts, self.previous);
         self.previous
-    }
-}
-
-/// A timer of tokio's.
-#[cfg(feature = "tokio")]
-pub(super) type Alarm = Pin<Box<tokio::time::Sleep>>;
-
-/// Out of line and on the heap: few calls need it.
-#[cfg(feature = "tokio")]
-#[cold]
-#[inline(never)]
-pub(super) fn alarm_in(after: Duration) -> Alarm {
-    Box::pin(tokio::time::sleep(after))
-}
-
-#[cfg(feature = "tokio")]
-pin_project! {
-    /// Where a course of asynchronous attempts is.
-    #[project = StageProjection]
-    pub(super) enum Stage<F> {
-        /// The next attempt may be made.
-        Due,
-        Called { #[pin] call: F, alarm: Option<Alarm> },
-        Waiting { alarm: Alarm },
     }
 }

@@ -1,7 +1,6 @@
 //! Retry around a tower service.
 
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -10,9 +9,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::course::{Course, Stage, StageProjection, alarm_in};
+use super::course::Course;
+use super::stage::Stage;
 use super::{Advise, GaveUp, Retry, RetryError};
 use crate::error::Error;
+use crate::layer::take_ready;
 
 /// Puts retries around a service whose requests can be cloned.
 ///
@@ -47,8 +48,9 @@ impl<S, A: Clone> Layer<S> for RetryLayer<A> {
     }
 }
 
-/// A service with retries around it; made by [`RetryLayer`]. The first attempt uses the readiness that was
-/// polled; each further one waits until the service is ready again.
+/// A service with retries around it; made by [`RetryLayer`]. The first attempt uses the readiness that was polled;
+/// each further one is made by a clone of the service, and begins with waiting until that is ready. An attempt's
+/// time-out includes this wait, and a clone that cannot become ready is an attempt that failed.
 ///
 /// ```
 /// # use quorate_resilience::{Retry, retry::{RetryLayer, RetryService}};
@@ -83,12 +85,10 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        // The service that was polled is the one that is ready; the clone stays behind.
-        let spare = self.inner.clone();
-        let mut service = mem::replace(&mut self.inner, spare);
+        let mut service = take_ready(&mut self.inner);
         let (retry, course) = (self.retry.clone(), Course::begin(&self.retry.plan));
-        let stage = Stage::Called { call: service.call(request.clone()), alarm: None };
-        RetryFuture { retry, course, service, request, stage }
+        let call = service.call(request.clone());
+        RetryFuture { retry, service, request, stage: Stage::called(Attempt::Called { call }, course) }
     }
 }
 
@@ -100,7 +100,7 @@ pin_project! {
     /// # use tower_service::Service;
     /// fn is_a_future<S, A>(answer: RetryFuture<S, A, u32>) -> impl Future
     /// where
-    ///     S: Service<u32>,
+    ///     S: Service<u32> + Clone,
     ///     A: Advise<S::Error>,
     /// {
     ///     answer
@@ -111,53 +111,58 @@ pin_project! {
         S: Service<Request>,
     {
         retry: Retry<A>,
-        course: Course,
+        // It made the first attempt, and is only cloned since.
         service: S,
         request: Request,
         #[pin]
-        stage: Stage<S::Future>,
+        stage: Stage<Attempt<S, Request>>,
     }
 }
 
 impl<S, A, Request> Future for RetryFuture<S, A, Request>
 where
-    S: Service<Request>,
+    S: Service<Request> + Clone,
     A: Advise<S::Error>,
     Request: Clone,
 {
     type Output = Result<S::Response, RetryError<S::Error>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let plan = &*this.retry.plan;
+        let this = self.project();
+        let attempt = || Attempt::Unready { service: this.service.clone(), request: this.request.clone() };
+        this.stage.go_on(this.retry, attempt, None, context)
+    }
+}
+
+pin_project! {
+    /// One attempt: first the service has to be ready.
+    #[project = AttemptProjection]
+    enum Attempt<S, Request>
+    where
+        S: Service<Request>,
+    {
+        Unready { service: S, request: Request },
+        Called { #[pin] call: S::Future },
+    }
+}
+
+impl<S, Request> Future for Attempt<S, Request>
+where
+    S: Service<Request>,
+    Request: Clone,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let failure = match this.stage.as_mut().project() {
-                StageProjection::Called { call, alarm } => {
-                    match ready!(this.course.watch(plan, call.poll(context), alarm, context)) {
-                        Ok(response) => {
-                            Course::succeeded(plan);
-                            return Poll::Ready(Ok(response));
-                        }
-                        Err(error) => error,
-                    }
+            let call = match self.as_mut().project() {
+                AttemptProjection::Called { call } => return call.poll(context),
+                AttemptProjection::Unready { service, request } => {
+                    ready!(service.poll_ready(context))?;
+                    service.call(request.clone())
                 }
-                StageProjection::Waiting { alarm } => {
-                    ready!(alarm.as_mut().poll(context));
-                    this.stage.set(Stage::Due);
-                    continue;
-                }
-                StageProjection::Due => match ready!(this.service.poll_ready(context)) {
-                    Ok(()) => {
-                        let call = this.service.call(this.request.clone());
-                        this.stage.set(Stage::Called { call, alarm: None });
-                        continue;
-                    }
-                    Err(error) => Error::Failed(error),
-                },
             };
-            let (wait, course) = this.course.failed(plan, failure, &this.retry.advise)?;
-            *this.course = course;
-            this.stage.set(Stage::Waiting { alarm: alarm_in(wait) });
+            self.set(Self::Called { call });
         }
     }
 }

@@ -41,6 +41,8 @@ mod layer;
 #[cfg(feature = "tokio")]
 mod run;
 mod settings;
+#[cfg(feature = "tokio")]
+mod stage;
 
 use std::{sync::Arc, time::Duration};
 
@@ -102,7 +104,7 @@ pub struct RetryError<E> {
     /// How the last attempt ended.
     #[source]
     pub last: Error<E>,
-    /// How many attempts were made.
+    /// How many attempts were made. One that waited for a service to become ready, in vain, is among them.
     pub attempts: u32,
     /// From the beginning of the first attempt to the end of the last one.
     pub elapsed: Duration,
