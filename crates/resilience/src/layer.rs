@@ -1,6 +1,6 @@
 //! The small guards around tower services.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -114,8 +114,9 @@ impl<S, G: Guard> Layer<S> for GuardLayer<G> {
     }
 }
 
-/// A service with a guard around it; made by [`GuardLayer`]. Its readiness is the service's own. The service is
-/// called once the guard has let the call through, and one that is refused answers with [`Error::Rejected`].
+/// A service with a guard around it; made by [`GuardLayer`]. It is always ready: a request waits for the service within
+/// the guard, by a clone of its own. So no request that waits for its guard keeps others from the service, a time-out
+/// includes this wait, and one that is refused, with [`Error::Rejected`], has not touched the service at all.
 ///
 /// ```
 /// # use quorate_resilience::{GuardLayer, GuardService}; use std::time::Duration;
@@ -146,15 +147,22 @@ where
     type Error = Error<S::Error>;
     type Future = GuardedFuture<S::Response, Error<S::Error>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context).map_err(Error::Failed)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let mut service = take_ready(&mut self.inner);
-        let call = async move { service.call(request).await };
+        let call = once_ready(self.inner.clone(), request);
         Box::pin(self.guard.clone().guard(call))
     }
+}
+
+async fn once_ready<S: Service<Request>, Request>(
+    mut service: S,
+    request: Request,
+) -> Result<S::Response, S::Error> {
+    poll_fn(|context| service.poll_ready(context)).await?;
+    service.call(request).await
 }
 
 /// The service that was polled is the one that is ready; its clone stays behind.
@@ -232,14 +240,12 @@ where
         let (hedge, spare) = (self.hedge, self.inner.clone());
         let mut ready = Some(take_ready(&mut self.inner));
         let call = move || {
-            let is_ready = ready.is_some();
-            let mut service = ready.take().unwrap_or_else(|| spare.clone());
-            let request = request.clone();
+            let (ready, spare, request) = (ready.take(), spare.clone(), request.clone());
             async move {
-                if !is_ready {
-                    std::future::poll_fn(|context| service.poll_ready(context)).await?;
+                match ready {
+                    Some(mut service) => service.call(request).await,
+                    None => once_ready(spare, request).await,
                 }
-                service.call(request).await
             }
         };
         Box::pin(async move { hedge.run(call).await })

@@ -270,3 +270,27 @@ async fn attempts_that_could_not_begin_are_told() {
     let error = asked.await.unwrap_err();
     assert_eq!((error.last, error.attempts, error.gave_up), (Error::Failed("unready"), 3, GaveUp::Attempts));
 }
+
+#[tokio::test(start_paused = true)]
+async fn request_that_waits_for_its_guard_takes_no_place_of_the_service() {
+    // The second request waited in the bulkhead with the only place, and the first one's retry waited for that.
+    let bulkhead = Bulkhead::new(1, 1, Duration::from_secs(60)).unwrap();
+    let scripted = Scripted::new([Err("a"), Ok(200), Ok(201)]).limited(1);
+    let service = GuardLayer::new(bulkhead).layer(RetryLayer::new(Retry::new()).layer(scripted));
+    let (mut one, mut two) = (service.clone(), service);
+    let both = async { tokio::join!(ask(&mut one), ask(&mut two)) };
+    let answers =
+        tokio::time::timeout(Duration::from_secs(30), both).await.expect("neither must wait for the other");
+    assert_eq!(answers, (Ok(200), Ok(201)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_time_includes_the_wait_for_the_service() {
+    let after = Duration::from_secs(1);
+    let scripted = Scripted::new([Ok(200)]).limited(1);
+    let _taken = scripted.places.try_acquire().unwrap();
+    let mut service = GuardLayer::new(after).layer(scripted.clone());
+    let answer =
+        tokio::time::timeout(Duration::from_secs(60), ask(&mut service)).await.expect("it must not hang");
+    assert_eq!(answer, Err(Error::TimedOut { after }));
+}
