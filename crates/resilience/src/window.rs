@@ -51,17 +51,17 @@ impl Tally {
 /// The last `size` calls.
 pub(crate) struct CallWindow {
     /// Filled up to the window's size, then written over from the oldest on.
-    ring: Vec<Mark>,
+    ring: Vec<Kind>,
     size: usize,
     oldest: usize,
     sum: Tally,
 }
 
-/// One call in a byte.
+/// How one call ended, in a byte.
 #[derive(Clone, Copy, PartialEq)]
-struct Mark(u8);
+struct Kind(u8);
 
-impl Mark {
+impl Kind {
     const FAILED: u8 = 1;
     const SLOW: u8 = 2;
 
@@ -82,18 +82,18 @@ impl CallWindow {
 
     #[inline]
     pub(crate) fn add(&mut self, failed: bool, slow: bool) -> Tally {
-        let mark = Mark::of(failed, slow);
+        let kind = Kind::of(failed, slow);
         if self.ring.len() < self.size {
-            self.ring.push(mark);
-            self.sum.add(mark.tally());
+            self.ring.push(kind);
+            self.sum.add(kind.tally());
             return self.sum;
         }
-        let gone = std::mem::replace(&mut self.ring[self.oldest], mark);
+        let gone = std::mem::replace(&mut self.ring[self.oldest], kind);
         self.oldest = if self.oldest + 1 == self.size { 0 } else { self.oldest + 1 };
         // While all is well one success takes the place of another.
-        if gone != mark {
+        if gone != kind {
             self.sum.subtract(gone.tally());
-            self.sum.add(mark.tally());
+            self.sum.add(kind.tally());
         }
         self.sum
     }

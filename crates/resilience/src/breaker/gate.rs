@@ -16,7 +16,7 @@ use std::{hint, thread};
 use super::event::{Event, WAITING_MAX};
 use super::machine::Machine;
 use super::settings::Rules;
-use super::ticket::{Mark, Ticket, Word};
+use super::ticket::{Stub, Ticket, Word};
 use super::untold::Untold;
 use super::{Cancellation, Outcome};
 use crate::clock::{Clock, Now};
@@ -51,7 +51,7 @@ impl Gate {
     pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
         let word = self.word();
         if word.admits_untimed() {
-            return Ok(Ticket { word: word.quietened(), mark: None });
+            return Ok(Ticket { word: word.quietened(), stub: None });
         }
         hint::cold_path();
         self.ask()
@@ -66,22 +66,22 @@ impl Gate {
     #[inline]
     pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome) {
         if outcome != Outcome::Success || !self.is_unmoved_since(ticket) {
-            self.tell(ticket.word, ticket.mark, outcome);
+            self.tell(ticket.word, ticket.stub, outcome);
         }
     }
 
     /// A call ended that was not as lucky as most. A ticket comes in its parts, which travel in registers: a lucky
     /// call then need not lay it out in memory.
     #[inline(never)]
-    pub(super) fn tell(&self, word: Word, mark: Option<Mark>, outcome: Outcome) {
-        let (ticket, now) = (Ticket { word, mark }, self.word());
-        let is_told = match outcome {
+    pub(super) fn tell(&self, word: Word, stub: Option<Stub>, outcome: Outcome) {
+        let (ticket, now) = (Ticket { word, stub }, self.word());
+        let is_settled = match outcome {
             Outcome::Success if now.is_quiet() => now.epoch() == ticket.epoch(),
             Outcome::Success => self.untold.add(ticket.epoch()),
             Outcome::Ignored => now.admits() && now.epoch() == ticket.epoch(),
             Outcome::Failure => false,
         };
-        if !is_told {
+        if !is_settled {
             self.step(|machine, now| machine.record(ticket, outcome, now));
         }
     }
@@ -89,12 +89,12 @@ impl Gate {
     /// The permit was dropped: the call was given up, or it panicked.
     #[cold]
     #[inline(never)]
-    pub(super) fn give_up(&self, word: Word, mark: Option<Mark>) {
+    pub(super) fn give_up(&self, word: Word, stub: Option<Stub>) {
         let panicked = thread::panicking();
         if !panicked && self.cancellation == Cancellation::Ignored {
-            return self.tell(word, mark, Outcome::Ignored);
+            return self.tell(word, stub, Outcome::Ignored);
         }
-        self.step(|machine, now| machine.give_up(Ticket { word, mark }, panicked, now));
+        self.step(|machine, now| machine.give_up(Ticket { word, stub }, panicked, now));
     }
 
     /// One step of the machine, with the word published and the news delivered.
@@ -129,8 +129,8 @@ impl Gate {
         if !word.admits() {
             return self.step(Machine::admit);
         }
-        let mark = Mark::of(self.origin, self.clock.now());
-        Ok(Ticket { word: word.quietened(), mark: Some(mark) })
+        let stub = Stub::of(self.origin, self.clock.now());
+        Ok(Ticket { word: word.quietened(), stub: Some(stub) })
     }
 
     #[inline]

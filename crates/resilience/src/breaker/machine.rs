@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::event::{Event, Outbox};
 use super::evidence::Evidence;
 use super::settings::Rules;
-use super::ticket::{Mark, Ticket, Word};
+use super::ticket::{Stub, Ticket, Word};
 use super::trial::{Trial, Verdict};
 use super::{Cancellation, Outcome, Snapshot, State};
 use crate::clock::Now;
@@ -72,15 +72,15 @@ impl Machine {
     /// A call asks to be made.
     pub(super) fn admit(&mut self, now: &mut Now<'_>) -> Result<Ticket, Rejected> {
         self.advance(now);
-        let mark = self.rules.times_calls().then(|| Mark::of(self.origin, now.get()));
-        let ticket = Ticket { word: self.word().quietened(), mark };
+        let stub = self.rules.times_calls().then(|| Stub::of(self.origin, now.get()));
+        let ticket = Ticket { word: self.word().quietened(), stub };
         let rejected = match &mut self.phase {
             Phase::Closed(_) | Phase::ForcedClosed(_) | Phase::Disabled => return Ok(ticket),
             Phase::Open { since, lasts } => {
                 Rejected::new(RejectedBy::OpenCircuit, Some(lasts.saturating_sub(now.since(*since))))
             }
             Phase::HalfOpen(trial) => match trial.begin(self.origin, now.get(), &self.rules) {
-                Some(probe) => return Ok(Ticket { mark: Some(probe), ..ticket }),
+                Some(probe) => return Ok(Ticket { stub: Some(probe), ..ticket }),
                 None => Rejected::new(RejectedBy::ProbingCircuit, None),
             },
             Phase::ForcedOpen => Rejected::new(RejectedBy::ForcedOpenCircuit, None),
@@ -96,7 +96,7 @@ impl Machine {
         if ticket.epoch() != self.epoch {
             return self.dismiss(ticket, outcome);
         }
-        let begun = ticket.mark.map(|mark| mark.moment(self.origin));
+        let begun = ticket.stub.map(|stub| stub.moment(self.origin));
         match &mut self.phase {
             Phase::Closed(evidence) => {
                 if weigh(evidence, outcome, begun, &self.rules, now) {
@@ -107,7 +107,7 @@ impl Machine {
                 weigh(evidence, outcome, begun, &self.rules, now);
             }
             Phase::HalfOpen(trial) => {
-                let Some(since) = ticket.mark.and_then(|probe| trial.end(probe)) else {
+                let Some(since) = ticket.stub.and_then(|probe| trial.end(probe)) else {
                     return self.dismiss(ticket, outcome);
                 };
                 // Whoever trips on slow calls is not convinced by a slow probe.
@@ -137,14 +137,15 @@ impl Machine {
         self.record(ticket, if failed { Outcome::Failure } else { Outcome::Ignored }, now);
     }
 
-    /// When a call began, if a rule asks for that. Of probes that began at once the marks are not exact.
+    /// When a call began, if a rule asks for that. Of probes that began at once the stubs are not exact.
     fn begun(&self, ticket: Ticket) -> Option<Instant> {
-        let mark = ticket.mark?;
+        let stub = ticket.stub?;
         let exact = match &self.phase {
-            Phase::HalfOpen(trial) if ticket.epoch() == self.epoch => trial.since(mark),
-            _ => None,
+            Phase::HalfOpen(trial) if ticket.epoch() == self.epoch => trial.since(stub),
+            Phase::HalfOpen(_) | Phase::Closed(_) | Phase::Open { .. } => None,
+            Phase::ForcedOpen | Phase::ForcedClosed(_) | Phase::Disabled => None,
         };
-        Some(exact.unwrap_or_else(|| mark.moment(self.origin)))
+        Some(exact.unwrap_or_else(|| stub.moment(self.origin)))
     }
 
     /// Enters successes that were only counted, in the order of the others.

@@ -52,7 +52,7 @@ impl<'a> Permit<'a> {
             Ok(value) if outcome == Outcome::Success && gate.is_unmoved_since(ticket) => Ok(value),
             result => {
                 hint::cold_path();
-                gate.tell(ticket.word, ticket.mark, outcome);
+                gate.tell(ticket.word, ticket.stub, outcome);
                 result.map_err(Error::Failed)
             }
         }
@@ -86,7 +86,7 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.gate.give_up(self.ticket.word, self.ticket.mark);
+        self.gate.give_up(self.ticket.word, self.ticket.stub);
     }
 }
 
@@ -134,7 +134,7 @@ impl OwnedPermit {
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.gate.give_up(ticket.word, ticket.mark);
+            self.gate.give_up(ticket.word, ticket.stub);
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Ticket {
     /// nothing to tell.
     pub(super) word: Word,
     /// Which probe it is for, and when it was given, if a rule asks how long the call took.
-    pub(super) mark: Option<Mark>,
+    pub(super) stub: Option<Stub>,
 }
 
 impl Ticket {
@@ -25,9 +25,9 @@ impl Ticket {
 /// A moment, in nanoseconds since the breaker was made, and 1. Probes of one trial that begin in the same moment get
 /// different ones, so that it names a probe, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark(NonZeroU64);
+pub(super) struct Stub(NonZeroU64);
 
-impl Mark {
+impl Stub {
     pub(super) fn of(origin: Instant, now: Instant) -> Self {
         Self(NonZeroU64::MIN.saturating_add(nanos(now.saturating_duration_since(origin))))
     }

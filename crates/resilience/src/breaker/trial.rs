@@ -1,27 +1,27 @@
 //! The half-open state: a few probes are let through, and their results decide.
 //!
-//! A probe has a mark and a time of departure. Its place is free again when its permit is settled or dropped,
+//! A probe has a stub and a time of departure. Its place is free again when its permit is settled or dropped,
 //! or once it has been out for `half_open_timeout`: so that a hung call, a leaked permit or a cancelled task
 //! cannot keep the breaker from trying. Whether a result is late depends on the time alone, never on whether
 //! somebody has asked for the place meanwhile.
 
 use std::time::{Duration, Instant};
 
-use super::ticket::Mark;
+use super::ticket::Stub;
 use super::{Outcome, settings::Rules};
 
 /// What probes have shown so far.
 pub(super) struct Trial {
     /// Those on their way, oldest first; at most `half_open_max_calls`.
     probes: Vec<Probe>,
-    /// The last probe's mark.
-    last: Option<Mark>,
+    /// The last probe's stub.
+    last: Option<Stub>,
     pub(super) successes: u32,
     pub(super) failures: u32,
 }
 
 struct Probe {
-    mark: Mark,
+    stub: Stub,
     since: Instant,
 }
 
@@ -39,14 +39,14 @@ impl Trial {
     }
 
     /// Lets a probe through, if there is room for it.
-    pub(super) fn begin(&mut self, origin: Instant, now: Instant, rules: &Rules) -> Option<Mark> {
+    pub(super) fn begin(&mut self, origin: Instant, now: Instant, rules: &Rules) -> Option<Stub> {
         if self.in_flight() >= rules.half_open_max_calls {
             return None;
         }
-        let mark = Mark::of(origin, now).max(self.last.map_or(Mark::of(origin, origin), Mark::next));
-        self.last = Some(mark);
-        self.probes.push(Probe { mark, since: now });
-        Some(mark)
+        let stub = Stub::of(origin, now).max(self.last.map_or(Stub::of(origin, origin), Stub::next));
+        self.last = Some(stub);
+        self.probes.push(Probe { stub, since: now });
+        Some(stub)
     }
 
     /// Takes back what has been out for too long, and tells how many that were.
@@ -57,14 +57,14 @@ impl Trial {
     }
 
     /// A probe's end frees its place, and tells when it began. `None` if it had lost its place before.
-    pub(super) fn end(&mut self, mark: Mark) -> Option<Instant> {
-        let place = self.probes.iter().position(|probe| probe.mark == mark)?;
+    pub(super) fn end(&mut self, stub: Stub) -> Option<Instant> {
+        let place = self.probes.iter().position(|probe| probe.stub == stub)?;
         Some(self.probes.remove(place).since)
     }
 
     /// When a probe began that still has its place.
-    pub(super) fn since(&self, mark: Mark) -> Option<Instant> {
-        self.probes.iter().find(|probe| probe.mark == mark).map(|probe| probe.since)
+    pub(super) fn since(&self, stub: Stub) -> Option<Instant> {
+        self.probes.iter().find(|probe| probe.stub == stub).map(|probe| probe.since)
     }
 
     /// Counts a result.
