@@ -1,6 +1,9 @@
 //! Futures that are dropped half-way, and tasks that panic.
 
+use std::cell::Cell;
 use std::future::pending;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quorate_resilience::breaker::{Builder, Cancellation, Outcome};
@@ -122,4 +125,104 @@ fn call_that_was_never_polled_was_never_made() {
     let breaker = CircuitBreaker::builder().cancellation(Cancellation::Failure).build().unwrap();
     drop(breaker.call(pending::<Result<(), ()>>()));
     assert_eq!(breaker.snapshot().consecutive_failures, 0);
+}
+
+/// A call that hangs; when it is dropped it looks how many probes are out.
+struct Witness<'a> {
+    breaker: &'a CircuitBreaker,
+    probes: &'a Cell<u32>,
+}
+
+impl Future for Witness<'_> {
+    type Output = Result<(), ()>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        self.probes.set(self.breaker.snapshot().probes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_probe_keeps_its_place_until_it_is_gone() {
+    let breaker = on_tokios_clock().half_open_max_calls(1).build().unwrap();
+    breaker.trip();
+    advance(SECOND * 60).await;
+    let probes = Cell::new(0);
+    let call = breaker.call(Witness { breaker: &breaker, probes: &probes });
+    assert!(timeout(SECOND, call).await.is_err());
+    assert_eq!((probes.get(), breaker.snapshot().probes), (1, 0));
+}
+
+/// Polls a call that hangs, and drops it while a panic that is not its own unwinds.
+fn dropped_in_a_panic<T>(call: impl Future<Output = T>) {
+    let mut call = Box::pin(call);
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let panic = move || {
+        let _call = call;
+        std::panic::resume_unwind(Box::new(()));
+    };
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panic)).is_err());
+}
+
+#[test]
+fn call_that_waits_in_the_panic_of_something_else_is_cancelled() {
+    let breaker = CircuitBreaker::new();
+    dropped_in_a_panic(breaker.call(pending::<Result<(), ()>>()));
+    assert_eq!(breaker.snapshot().consecutive_failures, 0);
+}
+
+#[cfg(feature = "tower")]
+mod layer {
+    use quorate_resilience::breaker::CircuitBreakerLayer;
+    use tower_layer::Layer;
+    use tower_service::Service;
+
+    use super::*;
+
+    /// Hands on a future as the answer.
+    struct Answers<F>(Option<F>);
+
+    impl<F: Future<Output = Result<(), ()>>> Service<()> for Answers<F> {
+        type Response = ();
+        type Error = ();
+        type Future = F;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, (): ()) -> F {
+            self.0.take().unwrap()
+        }
+    }
+
+    fn asked<F: Future<Output = Result<(), ()>>>(
+        breaker: &CircuitBreaker,
+        answer: F,
+    ) -> impl Future<Output = Result<(), Error<()>>> + use<F> {
+        CircuitBreakerLayer::new(breaker.clone()).layer(Answers(Some(answer))).call(())
+    }
+
+    #[test]
+    fn request_that_waits_in_the_panic_of_something_else_is_cancelled() {
+        let breaker = CircuitBreaker::new();
+        dropped_in_a_panic(asked(&breaker, pending()));
+        assert_eq!(breaker.snapshot().consecutive_failures, 0);
+    }
+
+    #[test]
+    fn panic_of_a_request_that_is_caught_is_a_failure() {
+        let breaker = CircuitBreaker::new();
+        let panics = async { std::panic::resume_unwind(Box::new(())) };
+        let mut request = Box::pin(asked(&breaker, panics));
+        let poll = || request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)).is_err());
+        drop(request);
+        assert_eq!(breaker.snapshot().consecutive_failures, 1);
+    }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::gate::Gate;
+use super::ticket::Ticket;
 use super::{Classify, Permit};
 use crate::error::Error;
 
@@ -24,27 +25,43 @@ pub(super) fn call_blocking<T, E>(
 }
 
 pin_project! {
-    /// An asynchronous call. The guarded future is polled where it lies: it is not moved, and not held twice.
+    /// An asynchronous call. The guarded future is polled where it lies: it is not moved, and not held twice. Fields are
+    /// dropped in their order: the future is gone before its permit is settled.
     pub(super) struct Call<'a, F, C> {
-        gate: &'a Gate,
         classify: &'a C,
-        stage: Stage<'a>,
         #[pin]
         call: F,
+        progress: Progress<'a>,
     }
 }
 
-enum Stage<'a> {
+/// How far a call has come. Dropped while the call waits it is a cancellation, also in a panic of something else.
+struct Progress<'a> {
+    gate: &'a Gate,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
     Fresh,
     /// The call has begun, and waits.
-    Begun(Permit<'a>),
+    Begun(Ticket),
     Over,
+}
+
+impl Drop for Progress<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Stage::Begun(ticket) = self.stage {
+            self.gate.cancel(ticket.word, ticket.stub);
+        }
+    }
 }
 
 impl<'a, F, C> Call<'a, F, C> {
     #[inline]
     pub(super) fn new(gate: &'a Gate, classify: &'a C, call: F) -> Self {
-        Self { gate, classify, stage: Stage::Fresh, call }
+        Self { classify, call, progress: Progress { gate, stage: Stage::Fresh } }
     }
 }
 
@@ -61,13 +78,16 @@ where
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let permit = match mem::replace(this.stage, Stage::Over) {
-            Stage::Fresh => Permit::new(this.gate, this.gate.admit()?),
-            Stage::Begun(permit) => permit,
+        let Progress { gate, stage } = this.progress;
+        let ticket = match mem::replace(stage, Stage::Over) {
+            Stage::Fresh => gate.admit()?,
+            Stage::Begun(ticket) => ticket,
             Stage::Over => panic!("a call was polled after it had ended"),
         };
+        let permit = Permit::new(gate, ticket);
         let Poll::Ready(result) = this.call.poll(context) else {
-            *this.stage = Stage::Begun(permit);
+            mem::forget(permit);
+            *stage = Stage::Begun(ticket);
             return Poll::Pending;
         };
         Poll::Ready(permit.conclude(this.classify.outcome(&result), result))

@@ -90,11 +90,20 @@ impl Gate {
     #[cold]
     #[inline(never)]
     pub(super) fn give_up(&self, word: Word, stub: Option<Stub>) {
-        let panicked = thread::panicking();
-        if !panicked && self.cancellation == Cancellation::Ignored {
+        if thread::panicking() {
+            return self.step(|machine, now| machine.give_up(Ticket { word, stub }, true, now));
+        }
+        self.cancel(word, stub);
+    }
+
+    /// The call was given up while it waited.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn cancel(&self, word: Word, stub: Option<Stub>) {
+        if self.cancellation == Cancellation::Ignored {
             return self.tell(word, stub, Outcome::Ignored);
         }
-        self.step(|machine, now| machine.give_up(Ticket { word, stub }, panicked, now));
+        self.step(|machine, now| machine.give_up(Ticket { word, stub }, false, now));
     }
 
     /// One step of the machine, with the word published and the news delivered.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -102,7 +102,7 @@ where
         let answer = match self.classified.breaker().try_acquire_owned() {
             Ok(permit) => Answer::Called {
                 call: self.inner.call(request),
-                permit: Some(permit),
+                waiting: Waiting(Some(permit)),
                 classify: self.classified.classify.clone(),
             },
             Err(rejected) => Answer::Rejected { rejected },
@@ -127,10 +127,23 @@ pin_project! {
 }
 
 pin_project! {
+    // Fields are dropped in their order: the call is gone before its permit is settled.
     #[project = AnswerProjection]
     enum Answer<F, C> {
-        Called { #[pin] call: F, permit: Option<OwnedPermit>, classify: C },
+        Called { #[pin] call: F, waiting: Waiting, classify: C },
         Rejected { rejected: Rejected },
+    }
+}
+
+/// The permit of a call that waits; none while it is polled, and when it has ended. Dropped it is a cancellation, also in
+/// a panic of something else.
+struct Waiting(Option<OwnedPermit>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(permit) = self.0.take() {
+            permit.cancel();
+        }
     }
 }
 
@@ -141,12 +154,17 @@ where
 {
     type Output = Result<T, Error<E>>;
 
+    /// While the call is polled its permit lies on the stack: a panic drops it there, and so is seen as one.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().answer.project() {
             AnswerProjection::Rejected { rejected } => Poll::Ready(Err(Error::Rejected(*rejected))),
-            AnswerProjection::Called { call, permit, classify } => {
-                let result = ready!(call.poll(context));
-                if let Some(permit) = permit.take() {
+            AnswerProjection::Called { call, waiting, classify } => {
+                let permit = waiting.0.take();
+                let Poll::Ready(result) = call.poll(context) else {
+                    waiting.0 = permit;
+                    return Poll::Pending;
+                };
+                if let Some(permit) = permit {
                     permit.settle(classify.outcome(&result));
                 }
                 Poll::Ready(result.map_err(Error::Failed))

@@ -129,6 +129,14 @@ impl OwnedPermit {
             self.gate.settle(ticket, outcome);
         }
     }
+
+    /// The call was given up while it waited: not in a panic of its own.
+    #[cfg(feature = "tower")]
+    pub(super) fn cancel(mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.cancel(ticket.word, ticket.stub);
+        }
+    }
 }
 
 impl Drop for OwnedPermit {
