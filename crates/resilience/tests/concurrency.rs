@@ -1,7 +1,8 @@
 //! Many threads at once: the bounds hold, and nothing shared is written on the lucky path.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use quorate_resilience::breaker::{Builder, Outcome, RateRule};
@@ -122,40 +123,43 @@ fn success_in_a_window_of_calls_reads_no_clock() {
     assert_eq!(clock.readings.load(Ordering::Relaxed), before);
 }
 
-/// Whether a call succeeds while another thread holds the lock. The clock is read under the lock when a failure is
+/// More than any of these waits takes; whoever waits for longer waits for ever.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A clock that, once it is told to, does not answer until it is let go.
+struct StuckClock {
+    clock: ManualClock,
+    sticks: AtomicBool,
+    stuck: Sender<()>,
+    free: Mutex<Receiver<()>>,
+}
+
+impl Clock for StuckClock {
+    fn now(&self) -> std::time::Instant {
+        if self.sticks.swap(false, Ordering::SeqCst) {
+            self.stuck.send(()).unwrap();
+            self.free.lock().unwrap().recv_timeout(LONG).expect("the call waited for the lock");
+        }
+        self.clock.now()
+    }
+}
+
+/// Makes a call that succeeds while another thread holds the lock. The clock is read under the lock when a failure is
 /// counted: while it does not answer, the lock is held.
 fn succeeds_beside_the_lock(builder: Builder, successes_before: usize) -> CircuitBreaker {
-    struct StuckClock {
-        clock: ManualClock,
-        stuck: Barrier,
-        free: Barrier,
-        sticks: AtomicUsize,
-    }
-    impl Clock for StuckClock {
-        fn now(&self) -> std::time::Instant {
-            if self.sticks.swap(0, Ordering::SeqCst) == 1 {
-                self.stuck.wait();
-                self.free.wait();
-            }
-            self.clock.now()
-        }
-    }
-    let clock = Arc::new(StuckClock {
-        clock: ManualClock::new(),
-        stuck: Barrier::new(2),
-        free: Barrier::new(2),
-        sticks: AtomicUsize::new(0),
-    });
+    let ((stuck, is_stuck), (let_go, free)) = (channel(), channel());
+    let (sticks, free) = (AtomicBool::new(false), Mutex::new(free));
+    let clock = Arc::new(StuckClock { clock: ManualClock::new(), sticks, stuck, free });
     let breaker = builder.clock(Arc::clone(&clock)).build().unwrap();
     for _ in 0..successes_before {
         breaker.try_acquire().unwrap().success();
     }
-    clock.sticks.store(1, Ordering::SeqCst);
+    clock.sticks.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
         scope.spawn(|| breaker.try_acquire().unwrap().failure());
-        clock.stuck.wait();
+        is_stuck.recv_timeout(LONG).expect("a failure reads the clock");
         assert_eq!(breaker.call_blocking(|| Ok::<_, ()>(7)), Ok(7));
-        clock.free.wait();
+        let_go.send(()).unwrap();
     });
     breaker
 }

@@ -23,6 +23,12 @@ mod retry_after;
 mod sequential_model;
 mod settings;
 mod throttle;
+mod untold;
+
+/// What `src/breaker/untold.rs` names, which `untold` compiles by itself.
+mod sync {
+    pub(crate) use std::sync::atomic::AtomicU64;
+}
 
 /// Makes each row of a table a test of its own: `name: expression => expected`.
 #[macro_export]

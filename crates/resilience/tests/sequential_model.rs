@@ -20,6 +20,8 @@ enum Step {
     Advance(u64),
     Reset,
     Trip,
+    /// Somebody asks for a snapshot, before which successes may wait to be counted.
+    Look,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,20 +114,29 @@ impl Model {
         }
     }
 
-    fn trips(&self) -> bool {
-        let failed = |results: &[&(u64, bool)]| results.iter().filter(|(_, failed)| *failed).count();
-        let half =
-            |results: &[&(u64, bool)], least| results.len() >= least && failed(results) * 2 >= results.len();
-        let newest: Vec<_> = self.results.iter().rev().collect();
-        match self.settings.trip {
-            TripBy::Failures(threshold) => {
-                newest.iter().take_while(|(_, failed)| *failed).count() >= threshold
-            }
-            TripBy::Calls(size, least) => half(&newest[..newest.len().min(size)], least),
-            TripBy::Seconds(length, least) => {
+    fn streak(&self) -> usize {
+        self.results.iter().rev().take_while(|(_, failed)| *failed).count()
+    }
+
+    /// How many calls the window holds, and how many of them failed.
+    fn window(&self) -> Option<(usize, usize)> {
+        let newest = self.results.iter().rev();
+        let held: Vec<bool> = match self.settings.trip {
+            TripBy::Failures(_) => return None,
+            TripBy::Calls(size, _) => newest.take(size).map(|(_, failed)| *failed).collect(),
+            TripBy::Seconds(length, _) => {
                 // Buckets are counted from the beginning of the epoch; the newest `length` of them are held.
-                let recent = |at: u64| self.now - at < length;
-                half(&newest.into_iter().filter(|(at, _)| recent(*at)).collect::<Vec<_>>(), least)
+                newest.filter(|(at, _)| self.now - at < length).map(|(_, failed)| *failed).collect()
+            }
+        };
+        Some((held.len(), held.iter().filter(|failed| **failed).count()))
+    }
+
+    fn trips(&self) -> bool {
+        match self.settings.trip {
+            TripBy::Failures(threshold) => self.streak() >= threshold,
+            TripBy::Calls(_, least) | TripBy::Seconds(_, least) => {
+                self.window().is_some_and(|(calls, failures)| calls >= least && failures * 2 >= calls)
             }
         }
     }
@@ -155,7 +166,7 @@ fn agree(settings: Settings, steps: &[Step]) {
     let clock = Arc::new(ManualClock::new());
     let (breaker, mut model) = (breaker(settings, Arc::clone(&clock)), Model::new(settings));
     let mut permits: BTreeMap<u64, OwnedPermit> = BTreeMap::new();
-    for step in steps {
+    for step in steps.iter().chain([&Step::Look]) {
         match step {
             Step::Begin => {
                 let (permit, number) = (breaker.try_acquire_owned().ok(), model.begin());
@@ -183,9 +194,16 @@ fn agree(settings: Settings, steps: &[Step]) {
                     model.enter(State::Open);
                 }
             }
+            Step::Look => {
+                let snapshot = breaker.snapshot();
+                assert_eq!((snapshot.state, snapshot.epoch), model.look());
+                if snapshot.state == State::Closed {
+                    let window =
+                        snapshot.window.map(|window| (window.calls as usize, window.failures as usize));
+                    assert_eq!(window, model.window());
+                }
+            }
         }
-        let snapshot = breaker.snapshot();
-        assert_eq!((snapshot.state, snapshot.epoch), model.look(), "after {step:?}");
     }
 }
 
@@ -201,6 +219,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..4u64).prop_map(Step::Advance),
         1 => (0..40u64).prop_map(Step::Advance),
         1 => prop_oneof![Just(Step::Reset), Just(Step::Trip)],
+        4 => Just(Step::Look),
     ];
     prop::collection::vec(step, 0..200)
 }

@@ -7,6 +7,7 @@ use loom::thread;
 
 use crate::breaker::{Builder, CircuitBreaker, Event, Outcome, RateRule, State};
 use crate::clock::ManualClock;
+use crate::sync::locks_taken;
 
 /// Tries all interleavings with at most this many switches that no thread has asked for: by the experience of
 /// loom's authors, two or three find nearly everything, and more take too long.
@@ -270,5 +271,58 @@ fn success_is_counted_in_its_own_epoch_only() {
         let snapshot = breaker.snapshot();
         assert_eq!(snapshot.window.unwrap().calls, 1);
         assert!(snapshot.late <= 1);
+    });
+}
+
+#[test]
+fn failure_beside_a_success_in_a_full_window_stays_in_it() {
+    explore(|| {
+        let rule = RateRule::over_calls(2).minimum_calls(2).failures(1.0);
+        let (breaker, _, _) = observed(CircuitBreaker::builder().trip_on_rate(rule));
+        call(&breaker, Outcome::Success);
+        call(&breaker, Outcome::Success);
+        let other = in_thread(&breaker, |breaker| call(&breaker, Outcome::Failure));
+        call(&breaker, Outcome::Success);
+        other.join().unwrap();
+        // Whichever came first, the failure is one of the last two.
+        let window = breaker.snapshot().window.unwrap();
+        assert_eq!((window.calls, window.failures), (2, 1));
+        call(&breaker, Outcome::Success);
+        call(&breaker, Outcome::Success);
+        assert_eq!(breaker.snapshot().window.unwrap().failures, 0);
+    });
+}
+
+/// How many of the successes that follow `before` take a lock, of ten.
+fn locks_of_ten_successes(builder: Builder, before: &[Outcome]) -> u64 {
+    let breaker = builder.build().unwrap();
+    before.iter().for_each(|outcome| assert!(call(&breaker, *outcome)));
+    let taken = locks_taken();
+    (0..10).for_each(|_| assert!(call(&breaker, Outcome::Success)));
+    locks_taken() - taken
+}
+
+#[test]
+fn successes_take_a_lock_only_where_they_decide_something() {
+    use Outcome::{Failure, Success};
+    explore(|| {
+        let consecutive = CircuitBreaker::builder;
+        assert_eq!(locks_of_ten_successes(consecutive(), &[]), 0);
+        assert_eq!(locks_of_ten_successes(consecutive(), &[Failure]), 1, "the first ends the streak");
+
+        let window = |rule: RateRule| CircuitBreaker::builder().trip_on_rate(rule.failures(0.9));
+        let over_calls = || RateRule::over_calls(100).minimum_calls(4);
+        // The first one opens the count.
+        assert_eq!(locks_of_ten_successes(window(over_calls()), &[]), 1);
+        assert_eq!(locks_of_ten_successes(window(over_calls()), &[Success]), 0);
+        assert_eq!(locks_of_ten_successes(window(over_calls()), &[Success, Success, Success, Failure]), 0);
+        // Up to the minimum of calls each may trip, and the one that reaches it opens the count.
+        assert_eq!(locks_of_ten_successes(window(over_calls()), &[Failure]), 3);
+        // A count that has no room left is entered.
+        assert_eq!(locks_of_ten_successes(window(RateRule::over_calls(4)), &[Success]), 1);
+        let slow = over_calls().slow_calls(Duration::from_secs(1), 0.5);
+        assert_eq!(locks_of_ten_successes(window(slow), &[Success]), 10);
+        let over_time = RateRule::over_time(Duration::from_secs(10), 10);
+        assert_eq!(locks_of_ten_successes(window(over_time), &[Success]), 10);
     });
 }
