@@ -294,3 +294,32 @@ async fn guards_time_includes_the_wait_for_the_service() {
         tokio::time::timeout(Duration::from_secs(60), ask(&mut service)).await.expect("it must not hang");
     assert_eq!(answer, Err(Error::TimedOut { after }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn guards_rejection_is_final_through_three_layers() {
+    let breaker = CircuitBreaker::builder().failure_threshold(1).build().unwrap();
+    let bulkhead = Bulkhead::new(1, 0, Duration::ZERO).unwrap();
+    let retry = Retry::new().advise(|error: &Error<Error<&str>>| error.advice_by(Error::advice));
+    let guarded = GuardLayer::new(bulkhead).layer(Scripted::new([]));
+    let reading = breaker.classify(Outcome::of_guarded);
+    let service = RetryLayer::new(retry).layer(CircuitBreakerLayer::classified(reading).layer(guarded));
+    let (mut one, mut two) = (service.clone(), service);
+    let mut hanging = pin!(ask(&mut one));
+    begin(hanging.as_mut()).await;
+    let error = ask(&mut two).await.unwrap_err();
+    assert_eq!((error.attempts, error.gave_up), (1, GaveUp::Final));
+    let last = error.last.flatten().flatten();
+    assert!(matches!(last, Error::Rejected(by) if by.by == RejectedBy::FullBulkhead));
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_and_time_outs_are_retried_through_three_layers() {
+    let breaker = CircuitBreaker::builder().failure_threshold(3).build().unwrap();
+    let retry = Retry::new().advise(|error: &Error<Error<&str>>| error.advice_by(Error::advice));
+    let guarded = GuardLayer::new(Duration::from_secs(1)).layer(Scripted::new([Err("a")]));
+    let reading = breaker.classify(Outcome::of_guarded);
+    let mut service = RetryLayer::new(retry).layer(CircuitBreakerLayer::classified(reading).layer(guarded));
+    let error = ask(&mut service).await.unwrap_err();
+    assert_eq!((error.attempts, error.gave_up, breaker.state()), (3, GaveUp::Attempts, State::Open));
+}

@@ -1,8 +1,12 @@
 //! The machine behind a lock, and a word in front of it that spares most calls the lock.
 //!
 //! * The machine is changed under the lock only, and so is the word, which says what the machine then is.
-//! * A call reads the word. If all calls are let through, it takes the epoch from there and goes on; when it
-//!   succeeds in that epoch and a success changes nothing, it is done. Nothing shared has been written.
+//! * A call reads the word. If all calls are let through, it takes the epoch from there and goes on; if no rule asks how
+//!   long calls take, it does not read the clock.
+//! * When it has succeeded in that epoch, and the word says that a success changes nothing, it is done: of all this
+//!   nothing that is shared was written. That is so while no failure is counted, and where a window of calls is full of
+//!   successes; not in windows over time, nor where a success may be a slow call.
+//! * A success that counts and decides nothing is added to a second word, [`Untold`], while that is open.
 //! * Everything else takes the lock, and looks again.
 //!
 //! A word can be out of date by the time it is read. That is sound: the call then stands in the order before
