@@ -1,8 +1,9 @@
 //! A breaker around a tower service.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -135,8 +136,8 @@ pin_project! {
     }
 }
 
-/// The permit of a call that waits; none while it is polled, and when it has ended. Dropped it is a cancellation, also in
-/// a panic of something else.
+/// The permit of a call that waits; none once it has ended. Dropped it is a cancellation, also in a panic of something
+/// else.
 struct Waiting(Option<OwnedPermit>);
 
 impl Drop for Waiting {
@@ -147,6 +148,16 @@ impl Drop for Waiting {
     }
 }
 
+/// While a call is polled, its permit: a panic drops it here, and so is seen as one. The permit stays where it is, since
+/// moving it twice costs as much as all the rest.
+struct Polled<'a>(&'a mut Waiting);
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        drop(self.0.0.take());
+    }
+}
+
 impl<F, C, T, E> Future for ResponseFuture<F, C>
 where
     F: Future<Output = Result<T, E>>,
@@ -154,17 +165,15 @@ where
 {
     type Output = Result<T, Error<E>>;
 
-    /// While the call is polled its permit lies on the stack: a panic drops it there, and so is seen as one.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().answer.project() {
             AnswerProjection::Rejected { rejected } => Poll::Ready(Err(Error::Rejected(*rejected))),
             AnswerProjection::Called { call, waiting, classify } => {
-                let permit = waiting.0.take();
-                let Poll::Ready(result) = call.poll(context) else {
-                    waiting.0 = permit;
-                    return Poll::Pending;
-                };
-                if let Some(permit) = permit {
+                let within = Polled(waiting);
+                let polled = call.poll(context);
+                mem::forget(within);
+                let result = ready!(polled);
+                if let Some(permit) = waiting.0.take() {
                     permit.settle(classify.outcome(&result));
                 }
                 Poll::Ready(result.map_err(Error::Failed))

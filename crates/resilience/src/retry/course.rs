@@ -1,18 +1,12 @@
 //! One course of attempts: what was tried, and whether to try again. The asynchronous and the blocking form and
 //! the layer all go by it.
 
-#[cfg(feature = "tokio")]
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "tokio")]
-use super::Retry;
 use super::settings::Plan;
 use super::{Advice, Advise, GaveUp, RetryError};
 use crate::error::Error;
 
-/// It is handed on by value: a call that succeeds at once then never lays it out in memory.
-#[derive(Clone, Copy)]
 pub(super) struct Course {
     attempts: u32,
     begun: Option<Instant>,
@@ -22,11 +16,16 @@ pub(super) struct Course {
 
 impl Course {
     #[inline]
-    pub(super) fn begin(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self { attempts: 1, begun: None, previous: plan.base_delay }
+    }
+
+    /// The first attempt is about to be made.
+    #[inline]
+    pub(super) fn begin(plan: &Plan) {
         if let Some(budget) = &plan.budget {
             budget.on_call(&*plan.clock);
         }
-        Self { attempts: 1, begun: None, previous: plan.base_delay }
     }
 
     /// The first attempt has begun, if this was not noted before.
@@ -44,35 +43,15 @@ impl Course {
         }
     }
 
-    /// An attempt has ended: the wait before the next one, and the course as it then is; or the answer.
-    #[cfg(feature = "tokio")]
-    pub(super) fn end<T, E>(
-        self,
-        retry: &Retry<impl Advise<E>>,
-        result: Result<T, Error<E>>,
-    ) -> ControlFlow<Result<T, RetryError<E>>, (Duration, Self)> {
-        let error = match result {
-            Ok(value) => {
-                Self::succeeded(&retry.plan);
-                return ControlFlow::Break(Ok(value));
-            }
-            Err(error) => error,
-        };
-        match self.failed(&retry.plan, error, &retry.advise) {
-            Ok(next) => ControlFlow::Continue(next),
-            Err(error) => ControlFlow::Break(Err(error)),
-        }
-    }
-
-    /// The wait before the next attempt, and the course as it then is; or its end.
+    /// An attempt failed: the wait before the next one, or the end of the course.
     #[cold]
     #[inline(never)]
     pub(super) fn failed<E>(
-        mut self,
+        &mut self,
         plan: &Plan,
         error: Error<E>,
         advise: &impl Advise<E>,
-    ) -> Result<(Duration, Self), RetryError<E>> {
+    ) -> Result<Duration, RetryError<E>> {
         let advice = match &error {
             Error::Failed(error) => advise.advise(error),
             Error::TimedOut { .. } | Error::Rejected(_) => error.advice(),
@@ -83,7 +62,7 @@ impl Course {
         match self.next_wait(plan, advice, elapsed, now) {
             Ok(wait) => {
                 self.attempts += 1;
-                Ok((wait, self))
+                Ok(wait)
             }
             Err(gave_up) => Err(RetryError { last: error, attempts: self.attempts, elapsed, gave_up }),
         }

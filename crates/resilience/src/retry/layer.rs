@@ -86,9 +86,10 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let mut service = take_ready(&mut self.inner);
-        let (retry, course) = (self.retry.clone(), Course::begin(&self.retry.plan));
-        let call = service.call(request.clone());
-        RetryFuture { retry, service, request, stage: Stage::called(Attempt::Called { call }, course) }
+        let (retry, course) = (self.retry.clone(), Course::new(&self.retry.plan));
+        Course::begin(&self.retry.plan);
+        let stage = Stage::called(Attempt::Called { call: service.call(request.clone()) });
+        RetryFuture { retry, course, service, request, stage }
     }
 }
 
@@ -111,6 +112,7 @@ pin_project! {
         S: Service<Request>,
     {
         retry: Retry<A>,
+        course: Course,
         // It made the first attempt, and is only cloned since.
         service: S,
         request: Request,
@@ -130,7 +132,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let attempt = || Attempt::Unready { service: this.service.clone(), request: this.request.clone() };
-        this.stage.go_on(this.retry, attempt, None, context)
+        this.stage.go_on(this.retry, this.course, attempt, None, context)
     }
 }
 

@@ -240,19 +240,17 @@ impl<A> Retry<A> {
     where
         A: Advise<E>,
     {
-        let mut course = Course::begin(&self.plan);
+        let mut course = Course::new(&self.plan);
+        Course::begin(&self.plan);
         course.note_begin(&self.plan);
         loop {
-            let wait;
-            match call() {
+            let wait = match call() {
                 Ok(value) => {
                     Course::succeeded(&self.plan);
                     return Ok(value);
                 }
-                Err(error) => {
-                    (wait, course) = course.failed(&self.plan, Error::Failed(error), &self.advise)?;
-                }
-            }
+                Err(error) => course.failed(&self.plan, Error::Failed(error), &self.advise)?,
+            };
             self.plan.clock.sleep(wait);
         }
     }

@@ -14,6 +14,7 @@ pin_project! {
     /// Made by [`Retry::run`].
     pub(super) struct Run<'a, A, C, F> {
         retry: &'a Retry<A>,
+        course: Course,
         call: C,
         #[pin]
         stage: Stage<F>,
@@ -23,7 +24,7 @@ pin_project! {
 impl<'a, A, C, F> Run<'a, A, C, F> {
     #[inline]
     pub(super) fn new(retry: &'a Retry<A>, call: C) -> Self {
-        Self { retry, call, stage: Stage::Fresh }
+        Self { retry, course: Course::new(&retry.plan), call, stage: Stage::Fresh }
     }
 }
 
@@ -42,8 +43,8 @@ where
         let mut first = None;
         if let StageProjection::Fresh = this.stage.as_mut().project() {
             let plan = &*this.retry.plan;
-            let course = Course::begin(plan);
-            this.stage.set(Stage::called((this.call)(), course));
+            Course::begin(plan);
+            this.stage.set(Stage::called((this.call)()));
             let StageProjection::Called { call, .. } = this.stage.as_mut().project() else {
                 unreachable!("just set")
             };
@@ -56,6 +57,6 @@ where
                 polled => first = Some(polled),
             }
         }
-        this.stage.go_on(this.retry, this.call, first, context)
+        this.stage.go_on(this.retry, this.course, this.call, first, context)
     }
 }

@@ -1,7 +1,6 @@
 //! Where a course of asynchronous attempts is; the plain form and the layer both go by it.
 
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,9 +18,9 @@ pin_project! {
         /// Nothing has been asked for yet.
         Fresh,
         /// An attempt is on its way, with whatever it has to wait for before it is made.
-        Called { #[pin] call: F, alarm: Option<Alarm>, course: Course },
+        Called { #[pin] call: F, alarm: Option<Alarm> },
         /// The next attempt is not due yet.
-        Waiting { alarm: Alarm, course: Course },
+        Waiting { alarm: Alarm },
         /// The answer was given. Nothing of the last attempt is left.
         Over,
     }
@@ -30,8 +29,8 @@ pin_project! {
 impl<F> Stage<F> {
     /// An attempt that was not polled yet.
     #[inline]
-    pub(super) fn called(call: F, course: Course) -> Self {
-        Self::Called { call, alarm: None, course }
+    pub(super) fn called(call: F) -> Self {
+        Self::Called { call, alarm: None }
     }
 
     /// Goes on from wherever the course is; `polled` is what the attempt has just answered, if it was asked.
@@ -39,6 +38,7 @@ impl<F> Stage<F> {
     pub(super) fn go_on<T, E, A: Advise<E>>(
         mut self: Pin<&mut Self>,
         retry: &Retry<A>,
+        course: &mut Course,
         mut attempt: impl FnMut() -> F,
         mut polled: Option<Poll<Result<T, E>>>,
         context: &mut Context<'_>,
@@ -50,24 +50,30 @@ impl<F> Stage<F> {
         loop {
             let next = match self.as_mut().project() {
                 StageProjection::Fresh => {
-                    let course = Course::begin(plan);
-                    Self::called(attempt(), course)
+                    Course::begin(plan);
+                    Self::called(attempt())
                 }
-                StageProjection::Called { call, alarm, course } => {
-                    let polled = polled.take().unwrap_or_else(|| call.poll(context));
-                    match course.end(retry, ready!(watch(plan, course, polled, alarm, context))) {
-                        ControlFlow::Continue((wait, course)) => {
-                            Self::Waiting { alarm: alarm_in(wait), course }
-                        }
-                        ControlFlow::Break(answer) => {
+                StageProjection::Called { call, alarm } => {
+                    let error = match polled.take().unwrap_or_else(|| call.poll(context)) {
+                        Poll::Ready(Ok(value)) => {
+                            Course::succeeded(plan);
                             self.set(Self::Over);
-                            return Poll::Ready(answer);
+                            return Poll::Ready(Ok(value));
+                        }
+                        Poll::Ready(Err(error)) => Error::Failed(error),
+                        Poll::Pending => ready!(watch(plan, course, alarm, context)),
+                    };
+                    match course.failed(plan, error, &retry.advise) {
+                        Ok(wait) => Self::Waiting { alarm: alarm_in(wait) },
+                        Err(error) => {
+                            self.set(Self::Over);
+                            return Poll::Ready(Err(error));
                         }
                     }
                 }
-                StageProjection::Waiting { alarm, course } => {
+                StageProjection::Waiting { alarm } => {
                     ready!(alarm.as_mut().poll(context));
-                    Self::called(attempt(), *course)
+                    Self::called(attempt())
                 }
                 StageProjection::Over => panic!("a retry was polled after it had ended"),
             };
@@ -76,22 +82,18 @@ impl<F> Stage<F> {
     }
 }
 
-/// Watches an attempt that was polled: notes when it first gave way, and ends it when its time is over. The alarm is
-/// boxed, and made only for an attempt that waits: a quick one should not carry a timer about.
-fn watch<T, E>(
+/// Watches an attempt that waits: notes when it first gave way, and ends it when its time is over. The alarm is boxed,
+/// and made only here: an attempt that answers at once should not carry a timer about.
+fn watch<E>(
     plan: &Plan,
     course: &mut Course,
-    polled: Poll<Result<T, E>>,
     alarm: &mut Option<Alarm>,
     context: &mut Context<'_>,
-) -> Poll<Result<T, Error<E>>> {
-    if let Poll::Ready(result) = polled {
-        return Poll::Ready(result.map_err(Error::Failed));
-    }
+) -> Poll<Error<E>> {
     course.note_begin(plan);
     let Some(after) = plan.attempt_timeout else { return Poll::Pending };
     let alarm = alarm.get_or_insert_with(|| alarm_in(after));
-    alarm.as_mut().poll(context).map(|()| Err(Error::TimedOut { after }))
+    alarm.as_mut().poll(context).map(|()| Error::TimedOut { after })
 }
 
 /// A timer of tokio's.
