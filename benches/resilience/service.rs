@@ -32,5 +32,5 @@ pub(crate) fn bench_service<S>(bencher: Bencher<'_, '_>, service: S)
 where
     S: Service<u64> + Clone + Send + Sync,
 {
-    bencher.with_inputs(|| service.clone()).bench_refs(|service| at_once(service.call(black_box(7))).is_ok());
+    bencher.with_inputs(|| service.clone()).bench_refs(|service| at_once(service.call(black_box(7))));
 }
