@@ -103,7 +103,7 @@ where
         let answer = match self.classified.breaker().try_acquire_owned() {
             Ok(permit) => Answer::Called {
                 call: self.inner.call(request),
-                waiting: Waiting(Some(permit)),
+                waiting: Waiting(permit),
                 classify: self.classified.classify.clone(),
             },
             Err(rejected) => Answer::Rejected { rejected },
@@ -136,25 +136,23 @@ pin_project! {
     }
 }
 
-/// The permit of a call that waits; none once it has ended. Dropped it is a cancellation, also in a panic of something
+/// The permit of a call that waits. Dropped before the call has ended it is a cancellation, also in a panic of something
 /// else.
-struct Waiting(Option<OwnedPermit>);
+struct Waiting(OwnedPermit);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(permit) = self.0.take() {
-            permit.cancel();
-        }
+        self.0.cancel();
     }
 }
 
-/// While a call is polled, its permit: a panic drops it here, and so is seen as one. The permit stays where it is, since
-/// moving it twice costs as much as all the rest.
+/// While a call is polled, its permit: a panic gives it up here, and so is seen as one. The permit stays where it is: to
+/// move it would cost as much as all the rest.
 struct Polled<'a>(&'a mut Waiting);
 
 impl Drop for Polled<'_> {
     fn drop(&mut self) {
-        drop(self.0.0.take());
+        self.0.0.give_up();
     }
 }
 
@@ -170,12 +168,10 @@ where
             AnswerProjection::Rejected { rejected } => Poll::Ready(Err(Error::Rejected(*rejected))),
             AnswerProjection::Called { call, waiting, classify } => {
                 let within = Polled(waiting);
-                let polled = call.poll(context);
+                let polled = call.poll(context).map(|result| (classify.outcome(&result), result));
                 mem::forget(within);
-                let result = ready!(polled);
-                if let Some(permit) = waiting.0.take() {
-                    permit.settle(classify.outcome(&result));
-                }
+                let (outcome, result) = ready!(polled);
+                waiting.0.conclude(outcome);
                 Poll::Ready(result.map_err(Error::Failed))
             }
         }

@@ -125,6 +125,11 @@ impl OwnedPermit {
     /// # Ok::<(), quorate_resilience::Rejected>(())
     /// ```
     pub fn settle(mut self, outcome: Outcome) {
+        self.conclude(outcome);
+    }
+
+    /// As [`settle`](OwnedPermit::settle), where it lies.
+    pub(super) fn conclude(&mut self, outcome: Outcome) {
         if let Some(ticket) = self.ticket.take() {
             self.gate.settle(ticket, outcome);
         }
@@ -132,18 +137,23 @@ impl OwnedPermit {
 
     /// The call was given up while it waited: not in a panic of its own.
     #[cfg(feature = "tower")]
-    pub(super) fn cancel(mut self) {
+    pub(super) fn cancel(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.gate.cancel(ticket.word, ticket.stub);
+        }
+    }
+
+    /// The call was given up, or it panicked.
+    pub(super) fn give_up(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.gate.give_up(ticket.word, ticket.stub);
         }
     }
 }
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.gate.give_up(ticket.word, ticket.stub);
-        }
+        self.give_up();
     }
 }
 
