@@ -96,6 +96,8 @@ pub enum Refusal {
     },
     /// Nobody would vote.
     NoVoter,
+    /// All that would vote have told that they never lead.
+    NoLeader,
     /// There would be more than [`MEMBERS_MAX`] members.
     TooMany {
         /// How many there would be.
@@ -324,6 +326,7 @@ impl fmt::Display for Refusal {
                 list(reachable)
             ),
             Self::NoVoter => write!(f, "nobody would vote"),
+            Self::NoLeader => write!(f, "nobody would lead: all voters after the change have priority 0"),
             Self::TooMany { members } => {
                 write!(f, "there would be {members} members; allowed: {MEMBERS_MAX}")
             }

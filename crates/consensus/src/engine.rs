@@ -398,7 +398,7 @@ pub struct Status {
     pub membership_index: Index,
     /// Whether this node knows that it is no member any more.
     pub removed: bool,
-    /// What a leader knows of each peer; empty elsewhere.
+    /// What a leader knows of each peer, and for a while of those that have left; empty elsewhere.
     pub peers: Vec<PeerStatus>,
 }
 

@@ -367,6 +367,7 @@ scripts![
     pre_vote_no_deadlock,
     priority_election,
     priority_never,
+    priority_nobody,
     priority_stalled,
     priority_successor,
     read_batch,

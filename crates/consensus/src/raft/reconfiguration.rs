@@ -21,7 +21,8 @@ use super::{
     progress::{Peer, Progress},
 };
 use crate::{
-    BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, Refusal, Step, engine::ProposalOutcome,
+    BootTime, Change, Index, Membership, NodeId, Payload, Priority, ProposalId, Refusal, Step,
+    engine::ProposalOutcome,
 };
 
 /// For how many election time-outs after the end of a change those who have left still hear of it. Long enough to
@@ -65,8 +66,20 @@ impl Raft {
             // helps to commit what comes next.
             let keeps_up = |voter| self.check_caught_up(now, leader, voter).is_ok();
             next.check_reachable(|voter| voter == self.config.id || keeps_up(voter))?;
+            self.check_leader(leader, &next)?;
         }
         Ok(next)
+    }
+
+    /// Whether somebody would lead after a change.
+    fn check_leader(&self, leader: &Leader, next: &Membership) -> Result<(), Refusal> {
+        let would_lead = |voter: &NodeId| match leader.peers.get(voter) {
+            Some(peer) => peer.may_lead(),
+            None => self.config.priority != Priority::NEVER,
+        };
+        // Who alone decides leads, whatever its priority.
+        let is_alone = next.needed() == 1;
+        if is_alone || next.voters.iter().any(would_lead) { Ok(()) } else { Err(Refusal::NoLeader) }
     }
 
     /// Whether a node has so much of the log that its vote would help to commit.
