@@ -21,13 +21,15 @@ ELEMENTS_A_ROUND = 200
 WAITERS = 3
 
 
-def waiting(cluster, node=None):
-    """How many commands wait: in the whole cluster, as a node knows it."""
-    return int(information((node or cluster.nodes[0]).address, "clients")["cluster_blocked_clients"])
+def waiting(node):
+    """How many commands wait: in the whole cluster, as this node knows it."""
+    return int(information(node.address, "clients")["cluster_blocked_clients"])
 
 
 def await_waiting(cluster, count, node=None):
-    until(lambda: waiting(cluster, node) == count, 30, f"{count} commands to wait in the cluster")
+    """By what `node` knows, or each node: what one has heard of is news to another for some milliseconds."""
+    nodes = [node] if node else cluster.nodes
+    until(lambda: all(waiting(node) == count for node in nodes), 30, f"{count} commands to wait in the cluster")
 
 
 def begin_to_wait(held, node, key, count):

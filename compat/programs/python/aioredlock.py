@@ -12,8 +12,12 @@ from aioredlock import Aioredlock, LockAcquiringError, LockError
 from ..contend import Contender, contend
 
 
+# Its client waits without end for a reply. A server that keeps its promises has answered or closed by then.
+PATIENCE_S = 16
+
+
 class AioredlockLock(Contender):
-    errors = (*Contender.errors, LockError)
+    errors = (*Contender.errors, LockError, asyncio.TimeoutError)
 
     def __init__(self, options):
         super().__init__(options)
@@ -27,7 +31,7 @@ class AioredlockLock(Contender):
     def tell(self, attempt):
         """The attempt's outcome; None if the server refused."""
         try:
-            return self.loop.run_until_complete(attempt) or True
+            return self.loop.run_until_complete(asyncio.wait_for(attempt, PATIENCE_S)) or True
         except LockAcquiringError:
             return None
 
