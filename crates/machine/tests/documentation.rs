@@ -60,7 +60,8 @@ What differs from Redis:
   long a client was kept, not how long a command was executed: from the reading of the command, once what it must wait
   for is over, until its reply has come, replication, disks and the commands before it in a pipeline included. Commands
   that wait by design (`BLPOP` and its kin, `WAIT`, `SUBSCRIBE`) are never slow. A transaction is one command, `EXEC`. A
-  command without a reply, since its connection ends, counts until then.
+  command without a reply, since its connection ends, counts until then. So the limit is 100 ms at first, where Redis
+  has 10 ms: under load most replies take longer than that, and none of them is to blame.
 * A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
 
 Scripts are Lua 5.1 on Luau. What differs there:

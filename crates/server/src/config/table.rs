@@ -165,7 +165,7 @@ settings! {
     segment_bytes "segment-bytes": Bytes = "32mb", bytes(64 * KB, GB);
 
     /// From how many microseconds on, between its reading and its reply, SLOWLOG remembers a command; 0 means every one, -1 none.
-    slower_than_us "slowlog-log-slower-than": i64 = "10000", Signed { min: -1, max: i64::MAX };
+    slower_than_us "slowlog-log-slower-than": i64 = "100000", Signed { min: -1, max: i64::MAX };
     /// How many slow commands SLOWLOG remembers.
     slow_commands_max "slowlog-max-len": usize = "128", Whole { min: 0, max: SLOW_COMMANDS_MAX };
 

@@ -44,7 +44,7 @@ impl SlowLogSettings {
 
 impl Default for SlowLogSettings {
     fn default() -> Self {
-        Self { slower_than_us: 10_000, entries_max: 128 }
+        Self { slower_than_us: 100_000, entries_max: 128 }
     }
 }
 
