@@ -11,19 +11,21 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Membership, NodeId, Term, membership::MEMBERS_MAX};
+use crate::{Address, Membership, NodeId, Term, membership::MEMBERS_MAX};
 
 /// Steps that take effect together, or not at all. No node is named by two of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Change(pub Vec<Step>);
 
 /// One step of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// A new member, which receives the log and does not vote yet.
     Add {
-        /// Its id, greater than all that were used before.
-        node: NodeId,
+        /// Its id, greater than all that were used before; none for the lowest of them.
+        node: Option<NodeId>,
+        /// Where it is reached, if that is known.
+        address: Option<Address>,
         /// What it is to be in the end.
         purpose: Purpose,
     },
@@ -36,6 +38,13 @@ pub enum Step {
     Demote {
         /// The voter.
         node: NodeId,
+    },
+    /// A member is reached at another place from now on.
+    Move {
+        /// The member.
+        node: NodeId,
+        /// Where it is.
+        address: Address,
     },
     /// A member leaves for ever.
     Remove {
@@ -120,6 +129,18 @@ pub enum Refusal {
         /// The lowest id that may be used.
         lowest: u64,
     },
+    /// Another member is reached there.
+    AddressTaken {
+        /// The address.
+        address: Address,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// The address is empty, or longer than [`Address::BYTES_MAX`].
+    AddressLength {
+        /// Its length in bytes.
+        bytes: usize,
+    },
     /// It votes already.
     AlreadyVoter {
         /// Who it is about.
@@ -153,7 +174,7 @@ impl Change {
 
     fn check_names(&self) -> Result<(), Refusal> {
         let mut names = BTreeSet::new();
-        let named = self.0.iter().flat_map(|step| step.nodes());
+        let named = self.0.iter().flat_map(Step::nodes);
         named
             .into_iter()
             .try_for_each(|node| if names.insert(node) { Ok(()) } else { Err(Refusal::NamedTwice { node }) })
@@ -162,15 +183,47 @@ impl Change {
 
 impl Step {
     /// Who it is about.
-    fn nodes(self) -> impl Iterator<Item = NodeId> {
-        let (node, place) = match self {
-            Self::Add { node, purpose: Purpose::Replace(place) } => (node, Some(place)),
-            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote }
-            | Self::Promote { node }
+    fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let (node, place) = match *self {
+            Self::Add { node, purpose: Purpose::Replace(place), .. } => (node, Some(place)),
+            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote, .. } => (node, None),
+            Self::Promote { node }
             | Self::Demote { node }
-            | Self::Remove { node } => (node, None),
+            | Self::Move { node, .. }
+            | Self::Remove { node } => (Some(node), None),
         };
-        std::iter::once(node).chain(place)
+        node.into_iter().chain(place)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            write!(f, "{}{step}", if position == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { node, address, purpose } => {
+                write!(f, "add {}", node.map_or_else(|| "somebody".to_owned(), |node| node.to_string()))?;
+                if let Some(address) = address {
+                    write!(f, " at {address}")?;
+                }
+                match purpose {
+                    Purpose::Learn => Ok(()),
+                    Purpose::Vote => write!(f, " to vote"),
+                    Purpose::Replace(place) => write!(f, " for {place}"),
+                }
+            }
+            Self::Promote { node } => write!(f, "promote {node}"),
+            Self::Demote { node } => write!(f, "demote {node}"),
+            Self::Move { node, address } => write!(f, "move {node} to {address}"),
+            Self::Remove { node } => write!(f, "remove {node}"),
+        }
     }
 }
 
@@ -188,7 +241,7 @@ impl Membership {
         }
         change.check_names()?;
         let mut next = self.clone();
-        change.0.iter().try_for_each(|&step| next.take(self, step))?;
+        change.0.iter().try_for_each(|step| next.take(self, step))?;
         if next.voters.is_empty() {
             return Err(Refusal::NoVoter);
         }
@@ -198,29 +251,47 @@ impl Membership {
         if next.voters != self.voters {
             next.outgoing = self.voters.clone();
         }
+        next.forget_addresses();
         Ok(next)
     }
 
     /// One step of a change that began at `before`.
-    fn take(&mut self, before: &Self, step: Step) -> Result<(), Refusal> {
-        match step {
-            Step::Add { node, purpose } => self.add(before, node, purpose),
+    fn take(&mut self, before: &Self, step: &Step) -> Result<(), Refusal> {
+        match *step {
+            Step::Add { node, ref address, purpose } => {
+                let node = node.unwrap_or(NodeId(self.ids_used.saturating_add(1)));
+                self.add(before, node, purpose)?;
+                address.iter().try_for_each(|address| self.locate(node, address))
+            }
             Step::Promote { node } => self.promote(before, node),
             Step::Demote { node } => self.demote(before, node),
+            Step::Move { node, ref address } if before.contains(node) => self.locate(node, address),
             Step::Remove { node } if before.contains(node) => {
                 self.remove(node);
                 Ok(())
             }
-            Step::Remove { node } => Err(Refusal::Unknown { node }),
+            Step::Move { node, .. } | Step::Remove { node } => Err(Refusal::Unknown { node }),
         }
+    }
+
+    fn locate(&mut self, node: NodeId, address: &Address) -> Result<(), Refusal> {
+        if !address.is_sound() {
+            return Err(Refusal::AddressLength { bytes: address.0.len() });
+        }
+        let owner = self.addresses.iter().find(|&(&owner, known)| owner != node && known == address);
+        if let Some((&node, _)) = owner {
+            return Err(Refusal::AddressTaken { address: address.clone(), node });
+        }
+        self.addresses.insert(node, address.clone());
+        Ok(())
     }
 
     fn add(&mut self, before: &Self, node: NodeId, purpose: Purpose) -> Result<(), Refusal> {
         if before.contains(node) {
             return Err(Refusal::AlreadyMember { node });
         }
-        if node.0 <= before.ids_used {
-            return Err(Refusal::IdUsed { node, lowest: before.ids_used.saturating_add(1) });
+        if node.0 <= self.ids_used {
+            return Err(Refusal::IdUsed { node, lowest: self.ids_used.saturating_add(1) });
         }
         self.learners.insert(node);
         self.ids_used = self.ids_used.max(node.0);
@@ -246,9 +317,11 @@ impl Membership {
         if before.voters.contains(&node) {
             return Err(Refusal::AlreadyVoter { node });
         }
-        if !self.learners.remove(&node) {
+        // Who is added by this very change has learned nothing yet.
+        if !before.learners.contains(&node) {
             return Err(Refusal::Unknown { node });
         }
+        self.learners.remove(&node);
         let place = self.promotions.remove(&node).flatten();
         self.voters.insert(node);
         place.into_iter().for_each(|place| self.remove(place));
@@ -334,6 +407,10 @@ impl fmt::Display for Refusal {
             Self::AlreadyMember { node } => write!(f, "{node} is a member already"),
             Self::IdUsed { node, lowest } => {
                 write!(f, "the id of {node} may have been used before; allowed: {lowest} and above")
+            }
+            Self::AddressTaken { address, node } => write!(f, "{address} is where {node} is reached"),
+            Self::AddressLength { bytes } => {
+                write!(f, "the address has {bytes} bytes; allowed: 1 to {}", Address::BYTES_MAX)
             }
             Self::AlreadyVoter { node } => write!(f, "{node} votes already"),
             Self::NotVoter { node } => write!(f, "{node} does not vote"),

@@ -17,7 +17,8 @@
 //!   has happened. Being late is safe; it costs time alone.
 //! * Committed entries are applied in order, and [`Input::Applied`] follows.
 //! * A configuration is in force from when it is appended; for what is not consensus (whom to connect to), the
-//!   newest one in the log counts, too: [`Status::membership`].
+//!   newest one in the log counts, too: [`Effects::membership`]. Who is not in it may still have to be told that he
+//!   was removed.
 //!
 //! # What the engine promises
 //!
@@ -249,6 +250,8 @@ pub struct Effects<M> {
     pub snapshots: Vec<SnapshotEffect>,
     /// The role, if it or the known leader has changed.
     pub role: Option<RoleView>,
+    /// The configuration in force, if it has changed, and at first: whom to be connected to.
+    pub membership: Option<Membership>,
     /// Set once, when this node has learned that it is no member any more, and has no more to do: it leads no more,
     /// and will never stand for election. After a restart it may have to learn it anew.
     pub removed: bool,
@@ -266,6 +269,7 @@ impl<M> Default for Effects<M> {
             reads: Vec::new(),
             snapshots: Vec::new(),
             role: None,
+            membership: None,
             removed: false,
             fatal: None,
         }

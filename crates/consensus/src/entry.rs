@@ -31,7 +31,10 @@ impl Entry {
         let payload = match payload {
             Payload::Blank => 0,
             Payload::Command(bytes) => bytes.len(),
-            Payload::Membership(membership) => 16 * membership.len(),
+            Payload::Membership(membership) => {
+                let addresses = membership.addresses.values();
+                16 * membership.len() + addresses.map(|address| address.0.len()).sum::<usize>()
+            }
         };
         HEADER_BYTES + payload
     }

@@ -1,10 +1,31 @@
 //! The protocol's integers, each a type of its own, so that an index is never taken for a term.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A member of the cluster. Never 0, and never reused: a replaced machine gets a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
+
+/// Where a member is reached by the others: a text that means nothing to the engine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(pub Arc<str>);
+
+impl Address {
+    /// The longest address: a host name of 253 bytes and a port fit.
+    pub const BYTES_MAX: usize = 260;
+
+    /// Whether it is of a length that is allowed.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        (1..=Self::BYTES_MAX).contains(&self.0.len())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A period with at most one leader. 0 is the term before the first election.
 ///

@@ -19,6 +19,6 @@ pub use change::{Change, Purpose, Refusal, Step};
 pub use cluster_clock::{ClusterClock, HeardStamp};
 pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
 pub use entry::{Entry, HardState, Payload, SnapshotMeta};
-pub use identifiers::{Index, NodeId, PersistId, Priority, ProposalId, ReadId, Term};
-pub use membership::Membership;
+pub use identifiers::{Address, Index, NodeId, PersistId, Priority, ProposalId, ReadId, Term};
+pub use membership::{MEMBERS_MAX, Membership};
 pub use time::{BootTime, ClusterTime};

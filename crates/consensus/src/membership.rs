@@ -11,7 +11,7 @@ use std::{
     fmt,
 };
 
-use crate::NodeId;
+use crate::{Address, NodeId};
 
 /// The most members of all kinds: nine voters are more than any data needs, and the others leave room to replace
 /// all of them but two at once. Beyond it a change is refused.
@@ -33,6 +33,9 @@ pub struct Membership {
     /// No new member has this id or a lower one: they are used up, or were passed over. 0 before the first member.
     /// So an id is never used twice, and who was removed is told from who was not added yet.
     pub ids_used: u64,
+    /// Where members are reached, as far as that was told. The engine only hands it on; it is part of the
+    /// configuration since a node must find those whose votes it needs before it knows what is committed.
+    pub addresses: BTreeMap<NodeId, Address>,
 }
 
 impl Membership {
@@ -51,13 +54,20 @@ impl Membership {
         self
     }
 
+    /// The same configuration with these addresses as well.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = (NodeId, Address)>) -> Self {
+        self.addresses.extend(addresses);
+        self
+    }
+
     /// Finds what no change can lead to.
     ///
     /// # Errors
     /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
     /// cluster.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Self { voters, outgoing, learners, promotions, ids_used } = self;
+        let Self { voters, outgoing, learners, promotions, ids_used, addresses } = self;
         let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
         let ids = || self.members().map(|member| member.0);
         if *self == Self::default() {
@@ -76,6 +86,12 @@ impl Membership {
             Err("a configuration that would give away a place twice")
         } else if ids().any(|id| id == 0 || id > *ids_used) {
             Err("a configuration with a member whose id was never given out")
+        } else if !addresses.keys().all(|&node| self.contains(node)) {
+            Err("a configuration with the address of who is no member")
+        } else if BTreeSet::from_iter(addresses.values()).len() < addresses.len() {
+            Err("a configuration with an address of two members")
+        } else if !addresses.values().all(Address::is_sound) {
+            Err("a configuration with an empty or an overlong address")
         } else {
             Ok(())
         }
@@ -136,7 +152,16 @@ impl Membership {
     /// The configuration that a change of voters ends in: this one, once nobody is on the way out.
     #[must_use]
     pub fn settled(&self) -> Self {
-        Self { outgoing: BTreeSet::new(), ..self.clone() }
+        let mut settled = Self { outgoing: BTreeSet::new(), ..self.clone() };
+        settled.forget_addresses();
+        settled
+    }
+
+    /// Forgets where those are who are no members any more.
+    pub(crate) fn forget_addresses(&mut self) {
+        let mut addresses = std::mem::take(&mut self.addresses);
+        addresses.retain(|&node, _| self.contains(node));
+        self.addresses = addresses;
     }
 
     /// The groups of which each decision needs a majority.

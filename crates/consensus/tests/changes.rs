@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::{collection::vec, prelude::*};
-use quorate_consensus::{Change, Membership, NodeId, Purpose, Refusal, Step};
+use proptest::{collection::vec, option, prelude::*};
+use quorate_consensus::{Address, Change, Membership, NodeId, Purpose, Refusal, Step};
 
 /// The model: what each member is, and what it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,12 @@ fn model_of(membership: &Membership) -> Model {
 }
 
 /// What an accepted step does.
-fn take(model: &mut Model, step: Step) {
+fn take(model: &mut Model, ids_used: &mut u64, step: &Step) {
     let mut leave = Vec::new();
-    match step {
-        Step::Add { node, purpose } => {
-            model.insert(node, Part::Learner(purpose));
+    match *step {
+        Step::Add { node, address: _, purpose } => {
+            *ids_used = node.map_or(*ids_used + 1, |node| node.0);
+            model.insert(NodeId(*ids_used), Part::Learner(purpose));
         }
         Step::Promote { node } => {
             if let Some(Part::Learner(Purpose::Replace(place))) = model.insert(node, Part::Voter) {
@@ -42,6 +43,7 @@ fn take(model: &mut Model, step: Step) {
         Step::Demote { node } => {
             model.insert(node, Part::Learner(Purpose::Learn));
         }
+        Step::Move { .. } => {}
         Step::Remove { node } => leave.push(node),
     }
     model.retain(|node, _| !leave.contains(node));
@@ -57,15 +59,39 @@ fn take(model: &mut Model, step: Step) {
     }
 }
 
+/// Where members are after accepted steps: each where the last step that named a place for it has put it.
+fn places(before: &Membership, after: &Membership, change: &Change) -> BTreeMap<NodeId, Address> {
+    let mut places = before.addresses.clone();
+    let mut ids_used = before.ids_used;
+    for step in &change.0 {
+        if let Step::Add { node, .. } = step {
+            ids_used = node.map_or(ids_used + 1, |node| node.0);
+        }
+        let placed = match step {
+            Step::Add { address, .. } => address.clone().map(|address| (NodeId(ids_used), address)),
+            Step::Move { node, address } => Some((*node, address.clone())),
+            Step::Promote { .. } | Step::Demote { .. } | Step::Remove { .. } => None,
+        };
+        places.extend(placed);
+    }
+    places.retain(|&node, _| after.contains(node));
+    places
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    (0..6).prop_map(|place| Address(format!("h{place}").into()))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let node = || (1_u64..13).prop_map(NodeId);
+    let purpose = prop_oneof![Just(Purpose::Learn), Just(Purpose::Vote), node().prop_map(Purpose::Replace),];
     prop_oneof![
-        node().prop_map(|node| Step::Add { node, purpose: Purpose::Learn }),
-        node().prop_map(|node| Step::Add { node, purpose: Purpose::Vote }),
-        (node(), node()).prop_map(|(node, place)| Step::Add { node, purpose: Purpose::Replace(place) }),
-        node().prop_map(|node| Step::Promote { node }),
-        node().prop_map(|node| Step::Demote { node }),
-        node().prop_map(|node| Step::Remove { node }),
+        3 => (option::of(node()), option::of(address()), purpose)
+            .prop_map(|(node, address, purpose)| Step::Add { node, address, purpose }),
+        1 => (node(), address()).prop_map(|(node, address)| Step::Move { node, address }),
+        1 => node().prop_map(|node| Step::Promote { node }),
+        1 => node().prop_map(|node| Step::Demote { node }),
+        1 => node().prop_map(|node| Step::Remove { node }),
     ]
 }
 
@@ -74,7 +100,9 @@ fn checked(before: &Membership, change: &Change) -> Result<Membership, Refusal> 
     let after = before.apply(change)?;
     assert_eq!(after.check(), Ok(()), "{change:?} made {after} of {before}");
     let mut model = model_of(before);
-    change.0.iter().for_each(|&step| take(&mut model, step));
+    let mut ids_used = before.ids_used;
+    change.0.iter().for_each(|step| take(&mut model, &mut ids_used, step));
+    assert_eq!(after.addresses, places(before, &after, change), "{change:?} made {after} of {before}");
     assert_eq!(model_of(&after), model, "{change:?} made {after} of {before}");
     assert_eq!(after.is_joint(), after.voters != before.voters, "{before} to {after}");
     assert!(!after.is_joint() || after.outgoing == before.voters, "{before} to {after}");
@@ -121,7 +149,7 @@ fn each_step_is_refused_for_a_reason_of_its_own() {
         let is_voter = |node: NodeId| node.0 <= voters;
         for node in nodes() {
             let outcome = |step| checked(&before, &Change::of(step));
-            let added = outcome(Step::Add { node, purpose: Purpose::Learn });
+            let added = outcome(Step::Add { node: Some(node), address: None, purpose: Purpose::Learn });
             assert_eq!(added.is_ok(), !is_member(node), "add {node} to {before}");
             assert_eq!(outcome(Step::Promote { node }).is_ok(), is_member(node) && !is_voter(node));
             let may_go = is_member(node) && !(is_voter(node) && voters == 1);
@@ -150,6 +178,30 @@ fn change_is_refused_exactly_when_too_few_could_be_reached() {
     }
 }
 
+fn located(node: u64, address: &str) -> (NodeId, Address) {
+    (NodeId(node), Address(address.into()))
+}
+
+#[test]
+fn an_address_belongs_to_one_member_and_goes_with_it() {
+    let before = Membership::of_voters([1, 2].map(NodeId)).with_addresses([located(1, "a"), located(2, "b")]);
+    let outcome = |step| before.apply(&Change::of(step));
+    let (n2, taken) = located(2, "a");
+    assert_eq!(
+        outcome(Step::Move { node: n2, address: taken.clone() }),
+        Err(Refusal::AddressTaken { address: taken.clone(), node: NodeId(1) })
+    );
+    let add = |address| Step::Add { node: None, address, purpose: Purpose::Learn };
+    assert!(outcome(add(Some(taken.clone()))).is_err());
+    let overlong = Address("x".repeat(Address::BYTES_MAX + 1).into());
+    assert_eq!(outcome(add(Some(overlong))), Err(Refusal::AddressLength { bytes: 261 }));
+    let removed = outcome(Step::Remove { node: NodeId(1) }).expect("it may go");
+    assert_eq!(removed.addresses, before.addresses, "who leaves is told so");
+    assert_eq!(removed.settled().addresses, [located(2, "b")].into());
+    let added = removed.settled().apply(&Change::of(add(Some(taken)))).expect("the place is free");
+    assert_eq!(added.addresses, [located(2, "b"), located(3, "a")].into());
+}
+
 /// What no change leads to is found when it comes from a disk or a peer.
 #[test]
 fn unsound_configurations_are_found() {
@@ -163,6 +215,9 @@ fn unsound_configurations_are_found() {
         Membership { promotions: promotions(3, None), ..sound.clone() },
         Membership { promotions: promotions(4, Some(NodeId(4))), ..sound.clone() },
         Membership { ids_used: 3, ..sound.clone() },
+        sound.clone().with_addresses([located(5, "h")]),
+        sound.clone().with_addresses([located(1, "h"), located(2, "h")]),
+        sound.clone().with_addresses([located(1, "")]),
         Membership { voters: [NodeId(0)].into(), ..sound.clone() },
         Membership {
             learners: [NodeId(4), NodeId(5)].into(),

@@ -290,7 +290,18 @@ impl Cluster {
     }
 
     fn take(&mut self, id: NodeId, effects: Effects<Message>) {
-        let Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal } = effects;
+        let Effects {
+            persist,
+            send,
+            committed,
+            proposals,
+            reads,
+            snapshots,
+            role,
+            membership: _,
+            removed,
+            fatal,
+        } = effects;
         if let Some(persist) = persist {
             self.submit(id, persist);
         }

@@ -98,7 +98,10 @@ fn section_4_2_1_new_servers_catch_up_before_they_vote() {
     cluster.settle();
     cluster.join(4);
     cluster.slow.insert(NodeId(4));
-    cluster.reconfigure(1, Change::of(Step::Add { node: NodeId(4), purpose: Purpose::Vote }));
+    cluster.reconfigure(
+        1,
+        Change::of(Step::Add { node: Some(NodeId(4)), address: None, purpose: Purpose::Vote }),
+    );
     // One of three fails: the two others go on, though n4 has nothing.
     cluster.crash(NodeId(3), 9, 9);
     cluster.run(Duration::from_secs(1));

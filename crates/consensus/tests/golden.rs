@@ -88,9 +88,11 @@ fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
     let (node, place) = value.split_once('/').map_or((value, None), |(node, place)| (node, Some(place)));
     let node = NodeId(node.parse()?);
     Ok(match (name, place) {
-        ("add", None) => Step::Add { node, purpose: Purpose::Learn },
-        ("vote", None) => Step::Add { node, purpose: Purpose::Vote },
-        ("replace", Some(place)) => Step::Add { node, purpose: Purpose::Replace(NodeId(place.parse()?)) },
+        ("add", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Learn },
+        ("vote", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Vote },
+        ("replace", Some(place)) => {
+            Step::Add { node: Some(node), address: None, purpose: Purpose::Replace(NodeId(place.parse()?)) }
+        }
         ("promote", None) => Step::Promote { node },
         ("demote", None) => Step::Demote { node },
         ("remove", None) => Step::Remove { node },

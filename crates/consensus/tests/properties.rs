@@ -68,7 +68,11 @@ impl Wish {
         let pick = |place: usize| members.members().nth(place % members.len().max(1));
         let mut add = |purpose| {
             *fresh += 1;
-            (*fresh <= MACHINES_MAX).then_some(Step::Add { node: NodeId(*fresh), purpose })
+            (*fresh <= MACHINES_MAX).then_some(Step::Add {
+                node: Some(NodeId(*fresh)),
+                address: None,
+                purpose,
+            })
         };
         match self {
             Self::Add => add(Purpose::Learn),

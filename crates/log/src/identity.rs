@@ -79,6 +79,15 @@ impl Identity {
         })
     }
 
+    /// Whose a folder is, if it is anybody's. Nothing is changed, and nobody kept out.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Newer`], [`Error::Io`].
+    pub fn find(disk: &impl Disk) -> Result<Option<Self>, Error> {
+        let names = disk.list().about(disk, "", "list")?;
+        names.iter().any(|name| name == NAME).then(|| Self::load(disk)).transpose()
+    }
+
     /// Reads the identity of a folder that has one.
     ///
     /// # Errors

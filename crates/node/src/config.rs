@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use quorate_consensus::NodeId;
+use quorate_consensus::{Address, NodeId};
 
 /// Settings of a driver. Sizes are bytes.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This node.
     pub node: NodeId,
+    /// Where other members reach this node; none if it has no place for them.
+    pub address: Option<Address>,
     /// How often this node has been started. Names its session, so that commands of an earlier life are never
     /// taken for ours.
     pub incarnation: u64,
@@ -51,6 +53,7 @@ impl Config {
     pub fn for_node(node: NodeId, incarnation: u64, cluster_id_proposal: u128) -> Self {
         Self {
             node,
+            address: None,
             incarnation,
             cluster_id_proposal,
             command_timeout: Duration::from_secs(15),

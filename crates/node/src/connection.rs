@@ -11,10 +11,13 @@
 //! | reads | read index | wait | read index |
 //! | logged commands | log | log | wait |
 //! | last of them one that may wait | wait | wait | wait |
+//!
+//! A change of members is neither: it begins alone, and all that follows waits for its answer.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use quorate_consensus::Change;
 use quorate_machine::Operation;
 
 use crate::input::{Action, ConnId, Request};
@@ -36,7 +39,8 @@ enum InFlight {
     Nothing,
     Reads(usize),
     Logged(usize),
-    /// The last of so many logged commands may wait: until it is answered, nothing more is begun.
+    /// The last of so many logged commands may wait, or a change of members is under way: until it is answered, nothing
+    /// more is begun.
     Waiting(usize),
     /// The client was told that an outcome is unknown: it gets no further answer, and what it still sends is not
     /// begun.
@@ -52,6 +56,8 @@ pub(crate) enum Next {
     Log(Operation, usize),
     /// It travels in the log, once it is known which command of this connection it is about.
     Unblock { target: ConnId, with_error: bool, bytes: usize },
+    /// The leader is to change the members.
+    Reconfigure(Change),
     /// It was taken away, and this is its answer.
     Refused(Refusal),
     /// There is none, or it must wait.
@@ -96,9 +102,10 @@ impl Connection {
     /// overtake an earlier one.
     pub(crate) fn next(&mut self, weigh: impl FnOnce(&Action) -> Result<usize, Refusal>) -> Next {
         let Some(next) = self.requests.front() else { return Next::Wait };
-        let may_wait = matches!(next.action, Action::Wait(_));
+        let may_wait = matches!(next.action, Action::Wait(_) | Action::Reconfigure(_));
         let to_log = match (self.in_flight, &next.action) {
-            (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_)) => false,
+            (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_))
+            | (InFlight::Nothing, Action::Reconfigure(_)) => false,
             (
                 InFlight::Nothing,
                 Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
@@ -116,6 +123,7 @@ impl Connection {
                 Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
             )
             | (InFlight::Logged(_), Action::Watch(_))
+            | (InFlight::Reads(_) | InFlight::Logged(_), Action::Reconfigure(_))
             | (InFlight::Waiting(_) | InFlight::Closed, _) => return Next::Wait,
         };
         let bytes = match (if to_log { weigh(&next.action) } else { Ok(0) }, self.in_flight) {
@@ -140,6 +148,7 @@ impl Connection {
         };
         match request.action {
             Action::Unblock { target, with_error } => Next::Unblock { target, with_error, bytes },
+            Action::Reconfigure(change) => Next::Reconfigure(change),
             _ if to_log => Next::Log(operation(request), bytes),
             _ => Next::Read(read_request(request)),
         }
@@ -182,8 +191,8 @@ fn operation(request: Request) -> Operation {
             Operation::Command { db: request.db, user: DEFAULT_USER, args }
         }
         Action::Transaction { watched, commands } => Operation::Transaction { watched, commands },
-        Action::Watch(_) | Action::Unblock { .. } => {
-            unreachable!("WATCH is never logged, and what is unblocked was not looked up")
+        Action::Watch(_) | Action::Reconfigure(_) | Action::Unblock { .. } => {
+            unreachable!("neither is logged, and what is unblocked was not looked up")
         }
     }
 }
@@ -192,7 +201,11 @@ fn read_request(request: Request) -> ReadRequest {
     match request.action {
         Action::Read(args) => ReadRequest::Command { db: request.db, args },
         Action::Watch(keys) => ReadRequest::Watch { db: request.db, keys },
-        Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. } => {
+        Action::Write(_)
+        | Action::Wait(_)
+        | Action::Transaction { .. }
+        | Action::Reconfigure(_)
+        | Action::Unblock { .. } => {
             unreachable!("a write is never read")
         }
     }
@@ -274,6 +287,19 @@ mod tests {
         assert!(connection.answered() && connection.is_quiet());
         assert!(matches!(next(&mut connection), Next::Log(..)));
         assert!(matches!(next(&mut connection), Next::Log(..)));
+    }
+
+    #[test]
+    fn change_of_members_begins_alone_and_holds_up_what_follows() {
+        let change = Request { db: 0, action: Action::Reconfigure(Change::default()) };
+        let mut connection = connection(vec![read(), change, read()]);
+        assert!(matches!(next(&mut connection), Next::Read(_)));
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Reconfigure(_)));
+        assert!(matches!(next(&mut connection), Next::Wait));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Read(_)));
     }
 
     #[test]

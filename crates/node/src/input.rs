@@ -1,7 +1,7 @@
 //! What can happen to a driver.
 
 use bytes::Bytes;
-use quorate_consensus::{BootTime, NodeId, PersistId, SnapshotMeta, Term};
+use quorate_consensus::{Address, BootTime, Change, NodeId, PersistId, SnapshotMeta, Term};
 use quorate_log::Room;
 use quorate_machine::{Machine, Watched};
 
@@ -52,6 +52,13 @@ pub enum Input<M> {
         /// What it says.
         message: PeerMessage<M>,
     },
+    /// A peer of the same cluster says where it is reached.
+    Located {
+        /// The peer.
+        peer: NodeId,
+        /// Where it is.
+        address: Address,
+    },
     /// The connection to a peer was reset or could not be made: what was under way to it is lost.
     Unreachable {
         /// The peer.
@@ -80,7 +87,7 @@ pub enum Input<M> {
     Snapshot(SnapshotDone),
     /// An operator wants another leader. What comes of it shows in who leads.
     Transfer {
-        /// The term that is to end; in another, the order is void.
+        /// The term that is to end, as far as who wishes knows; counts only if no successor is named.
         term: Term,
         /// The successor; none for whoever is fit.
         to: Option<NodeId>,
@@ -171,6 +178,9 @@ pub enum Action {
     },
     /// The present versions of these keys, for a later transaction.
     Watch(Vec<Bytes>),
+    /// Other members: begun when nothing of its connection is in flight, and nothing behind it is begun before it is
+    /// answered, which is when the change is done, refused, or out of sight.
+    Reconfigure(Change),
     /// Ends the waiting of another connection's command: in the log, and so before or after whatever would serve it. The
     /// answer is 1, or 0 if nothing waits there.
     Unblock {

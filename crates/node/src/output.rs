@@ -1,7 +1,7 @@
 //! What a driver wants done.
 
 use bytes::Bytes;
-use quorate_consensus::{NodeId, PersistId, SnapshotMeta};
+use quorate_consensus::{Membership, NodeId, PersistId, SnapshotMeta};
 use quorate_log::{SnapshotHeader, Write};
 use quorate_machine::{Publication, Reply, Snapshot, Watched};
 
@@ -24,6 +24,10 @@ pub struct Outputs<M> {
     pub publications_missed: bool,
     /// Work for the snapshot store, first in, first out.
     pub snapshots: Vec<SnapshotTask>,
+    /// The configuration in force, if it has changed, and at first: whom to be connected to.
+    pub members: Option<Membership>,
+    /// Set once, when this node is no member any more: it can end.
+    pub removed: bool,
     /// What an operator should read.
     pub notices: Vec<Notice>,
     /// Set once: the driver is dead, nothing was promised on what failed, and the process must end.
@@ -39,6 +43,8 @@ impl<M> Default for Outputs<M> {
             publications: Vec::new(),
             publications_missed: false,
             snapshots: Vec::new(),
+            members: None,
+            removed: false,
             notices: Vec::new(),
             fatal: None,
         }

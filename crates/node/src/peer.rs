@@ -1,6 +1,8 @@
 //! What drivers of one cluster say to each other.
 
-use quorate_consensus::{Index, NodeId, Term};
+use std::fmt;
+
+use quorate_consensus::{Change, Index, NodeId, Term};
 use quorate_machine::Group;
 
 /// A message between two nodes.
@@ -20,8 +22,49 @@ pub enum PeerMessage<M> {
         /// The successor; none for whoever is fit.
         to: Option<NodeId>,
     },
+    /// From the node that an operator has asked to the leader: other members. Answered by [`Self::Reconfigured`], unless
+    /// one of the two gets lost: then its outcome is unknown, and shows in the configuration.
+    Reconfigure {
+        /// Names the wish in the answer; unique for its sender, in all of its lives.
+        ticket: u64,
+        /// What is to change.
+        change: Change,
+    },
+    /// The answer of the node that was asked.
+    Reconfigured {
+        /// The wish.
+        ticket: u64,
+        /// What came of it.
+        verdict: Verdict,
+    },
     /// From each node to each other, a few times a second.
     Gossip(Gossip),
+}
+
+/// What comes of a wish for other members where it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in the leader's log: made if and only if this very entry is committed.
+    Appended {
+        /// The entry's position.
+        index: Index,
+        /// The entry's term.
+        term: Term,
+    },
+    /// It was not made, and never will be: why, in words for who asked.
+    Refused(String),
+    /// It was not made. Another node leads, or this one cannot yet: worth another try.
+    Later,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Appended { index, term } => write!(f, "appended {index}@{term}"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::Later => f.write_str("later"),
+        }
+    }
 }
 
 /// What a node tells about itself. Nothing that must be right depends on it.

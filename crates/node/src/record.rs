@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use quorate_consensus::{Entry, HardState, Index, Membership, NodeId, Payload, Restored, SnapshotMeta, Term};
-use quorate_log::{LogEntry, Recovered};
+use quorate_consensus::{
+    Address, Entry, HardState, Index, Membership, NodeId, Payload, Restored, SnapshotMeta, Term,
+};
+use quorate_log::{Identity, LogEntry, Recovered};
 
 use crate::error::Error;
 
@@ -18,7 +20,7 @@ pub(crate) const KIND_MEMBERSHIP: u8 = 2;
 /// The bytes of a configuration, as `docs/log-format.md` draws them.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Bytes {
-    let Membership { voters, outgoing, learners, promotions, ids_used } = membership;
+    let Membership { voters, outgoing, learners, promotions, ids_used, addresses } = membership;
     let mut bytes = BytesMut::new();
     bytes.put_u8(MEMBERSHIP_FORMAT);
     for nodes in [voters, outgoing, learners] {
@@ -31,13 +33,19 @@ pub fn encode_membership(membership: &Membership) -> Bytes {
         bytes.put_u64_le(place.map_or(0, |place| place.0));
     }
     bytes.put_u64_le(*ids_used);
+    bytes.put_u32_le(count(addresses.len()));
+    for (node, address) in addresses {
+        bytes.put_u64_le(node.0);
+        bytes.put_u32_le(count(address.0.len()));
+        bytes.put_slice(address.0.as_bytes());
+    }
     bytes.freeze()
 }
 
-const MEMBERSHIP_FORMAT: u8 = 2;
+const MEMBERSHIP_FORMAT: u8 = 3;
 
 fn count(members: usize) -> u32 {
-    u32::try_from(members).expect("a cluster has few members")
+    u32::try_from(members).expect("a cluster has few members, with short addresses")
 }
 
 /// The configuration in `bytes`.
@@ -55,6 +63,7 @@ pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
         learners: decode_nodes(&mut rest)?,
         promotions: decode_promotions(&mut rest)?,
         ids_used: decode_number(&mut rest)?,
+        addresses: decode_addresses(&mut rest)?,
     };
     membership.check().map_err(|what| Error::Malformed { what })?;
     // A node that is listed twice, say, or bytes behind the end.
@@ -84,6 +93,21 @@ fn decode_promotions(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Option<NodeId
     (0..decode_count(bytes)?).map(|_| promotion(bytes)).collect()
 }
 
+fn decode_addresses(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Address>, Error> {
+    let address = |bytes: &mut Bytes| {
+        let node = NodeId(decode_number(bytes)?);
+        let length = usize::try_from(decode_count(bytes)?).unwrap_or(usize::MAX);
+        if length > bytes.len() {
+            return Err(CUT_SHORT);
+        }
+        let text = bytes.split_to(length);
+        let text = std::str::from_utf8(&text)
+            .map_err(|_| Error::Malformed { what: "a configuration with an address that is no text" })?;
+        Ok((node, Address(text.into())))
+    };
+    (0..decode_count(bytes)?).map(|_| address(bytes)).collect()
+}
+
 const CUT_SHORT: Error = Error::Malformed { what: "a configuration that is cut short" };
 
 /// What the engine continues with, from what the log has recovered.
@@ -105,10 +129,17 @@ pub fn restored(recovered: Recovered) -> Result<Restored, Error> {
             Ok::<_, Error>(SnapshotMeta { index, term, stamp, membership, bytes: header.bytes })
         })
         .transpose()?;
-    let birth =
-        if identity.birth.is_empty() { Membership::default() } else { decode_membership(&identity.birth)? };
+    let birth = birth(&identity)?;
     let entries = entries.into_iter().map(entry).collect::<Result<_, _>>()?;
     Ok(Restored { hard_state, snapshot, birth, entries })
+}
+
+/// The configuration that a node's cluster was born with; nobody for a node that has joined later.
+///
+/// # Errors
+/// If the folder says what this version does not know.
+pub fn birth(identity: &Identity) -> Result<Membership, Error> {
+    if identity.birth.is_empty() { Ok(Membership::default()) } else { decode_membership(&identity.birth) }
 }
 
 fn entry(entry: LogEntry) -> Result<Entry, Error> {
@@ -140,11 +171,12 @@ mod tests {
             learners: [NodeId(4), NodeId(258)].into(),
             promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(258), None)].into(),
             ids_used: 259,
+            addresses: [(NodeId(3), Address("h:1".into()))].into(),
         };
         let bytes = encode_membership(&membership);
         let number = |number: u16| [&number.to_le_bytes()[..], &[0; 6]].concat();
         let expected = [
-            &[2, 2, 0, 0, 0][..],
+            &[3, 2, 0, 0, 0][..],
             &number(1),
             &number(3),
             &[2, 0, 0, 0],
@@ -159,6 +191,9 @@ mod tests {
             &number(258),
             &number(0),
             &number(259),
+            &[1, 0, 0, 0],
+            &number(3),
+            b"\x03\0\0\0h:1",
         ];
         assert_eq!(bytes, expected.concat());
         assert_eq!(decode_membership(&bytes).expect("what was encoded"), membership);

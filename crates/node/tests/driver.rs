@@ -1,13 +1,14 @@
 //! The driver's promises, one by one, with the real engine and machine and a network that a test holds in its
 //! hand. What happens under random faults is the simulator's concern.
 
+mod changes;
 mod cluster;
 mod waiting;
 
 use std::time::Duration;
 
 use cluster::{Cluster, bulk, integer, is_error, read, taken, wait, write};
-use quorate_consensus::Engine as _;
+use quorate_consensus::{Engine as _, NodeId, Term};
 use quorate_log::Room;
 use quorate_machine::Reply;
 use quorate_node::{Action, Answer, ConnId, Input};
@@ -255,6 +256,23 @@ fn shutdown_hands_leadership_over() {
     cluster.input(leader, Input::Shutdown);
     cluster.pass(Duration::from_millis(20));
     assert!(cluster.leader().is_some_and(|successor| successor != leader));
+}
+
+/// Who wishes for a leader by name just after a change asks a node that knows of none yet, or of an earlier one.
+#[test]
+fn leader_that_is_wished_for_by_name_comes_after_an_election_too() {
+    for wanted in 1..=3 {
+        let mut cluster = Cluster::new(3);
+        cluster.input(1, Input::Transfer { term: Term(0), to: Some(NodeId(wanted)) });
+        cluster.elect();
+        cluster.pass(Duration::from_millis(200));
+        assert_eq!(cluster.leader(), Some(wanted));
+        cluster.pass(Duration::from_secs(3));
+        let other = wanted % 3 + 1;
+        cluster.input(wanted, Input::Transfer { term: Term(0), to: Some(NodeId(other)) });
+        cluster.pass(Duration::from_millis(200));
+        assert_eq!(cluster.leader(), Some(other));
+    }
 }
 
 #[test]

@@ -5,14 +5,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use quorate_consensus::{self as consensus, Engine as _, Membership, NodeId, raft::Raft};
+use quorate_consensus::{self as consensus, Engine as _, Membership, NodeId, Priority, raft::Raft};
 use quorate_log::{Log, Options, OsDisk, Recovered, SnapshotStore};
 use quorate_machine::{Limits, Machine};
 use quorate_node::{self as node, Driver, record};
 
 use crate::{
     clock,
-    config::{Config, Value as _},
+    config::{Address, Config, Value as _},
     peer::acquaintances::Acquaintances,
     service::Error,
     snapshots::chain,
@@ -33,6 +33,8 @@ pub(crate) struct DataFolder {
     pub(crate) incarnation: u64,
     pub(crate) cluster_id: Option<u128>,
     pub(crate) disk_id: u128,
+    /// The members that the cluster was born with, if this node was there.
+    pub(crate) founders: BTreeSet<u64>,
     pub(crate) acquaintances: Arc<Acquaintances>,
     /// The last entry of the log.
     pub(crate) last: u64,
@@ -42,20 +44,21 @@ pub(crate) struct DataFolder {
     pub(crate) committed: u64,
 }
 
-fn data(config: &Config, reason: impl std::fmt::Display) -> Error {
+pub(crate) fn data(config: &Config, reason: impl std::fmt::Display) -> Error {
     Error::Data { folder: config.data_dir.show(), reason: reason.to_string() }
 }
 
-/// Opens the folder of `config`, or makes it if it may be made, and recovers what it holds.
+/// Opens the folder of `config`, or makes it if it may be made, and recovers what it holds. A folder that is made for a
+/// node which was `admitted` to a cluster is of that cluster from the beginning.
 ///
 /// # Errors
 /// [`Error::Data`] when the folder is somebody else's, in use, damaged or too new; [`Error::Setting`] when the
 /// settings do not fit what it holds.
-pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
+pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder, Error> {
     let data = |reason: &dyn std::fmt::Display| data(config, reason);
     let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| data(&error))?;
     let (log, recovered) =
-        Log::open(disk.clone(), options(config)).map_err(|error| open_error(config, &error))?;
+        Log::open(disk.clone(), options(config, admitted)).map_err(|error| open_error(config, &error))?;
     let store = log.snapshots();
     let acquaintances = Acquaintances::load(&config.data_dir).map_err(|error| data(&error))?;
     let disk_id = acquaintances.own(config.node_id).map_err(|error| data(&error))?;
@@ -70,9 +73,10 @@ pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
         Some(header) => restore(&store, header.index).map_err(|reason| data(&reason))?,
         None => Machine::new(Limits::default()),
     };
+    let birth = record::birth(&recovered.identity).map_err(|error| data(&error))?;
+    let founders = birth.members().map(|member| member.0).collect();
     let restored = record::restored(recovered).map_err(|error| data(&error))?;
     let membership = restored.snapshot.as_ref().map_or(&restored.birth, |meta| &meta.membership).clone();
-    check_members(config, &membership)?;
     let now = clock::now();
     let engine = Raft::new(engine_config(config).map_err(|error| data(&error))?, restored, now.boot);
     let driver_config = driver_config(config, incarnation).map_err(|error| data(&error))?;
@@ -85,6 +89,7 @@ pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
         incarnation,
         cluster_id,
         disk_id,
+        founders,
         acquaintances: Arc::new(acquaintances),
         last,
         snapshot,
@@ -92,20 +97,31 @@ pub(crate) fn open(config: &Config) -> Result<DataFolder, Error> {
     })
 }
 
-fn options(config: &Config) -> Options {
+fn options(config: &Config, admitted: Option<u128>) -> Options {
     let alone = config.peers.0.is_empty();
-    let birth = if alone {
-        Membership::of_voters([NodeId(config.node_id)])
+    let address = |(&id, address): (&u64, &Address)| (NodeId(id), told(address));
+    let birth = if admitted.is_some() {
+        Membership::default()
+    } else if alone {
+        let this = NodeId(config.node_id);
+        Membership::of_voters([this]).with_addresses([(this, told(&config.peer_advertise))])
     } else {
-        Membership::of_voters(config.peers.0.keys().copied().map(NodeId))
+        let voters = config.peers.0.keys().copied().map(NodeId);
+        Membership::of_voters(voters).with_addresses(config.peers.0.iter().map(address))
     };
     Options {
-        create: alone || config.bootstrap,
+        create: (alone && config.join.0.is_empty()) || config.bootstrap || admitted.is_some(),
+        cluster_id: admitted,
         birth: record::encode_membership(&birth),
         segment_bytes: config.segment_bytes.0 as u64,
         reserve_bytes: RESERVE_BYTES,
         ..Options::new(config.node_id, ENGINE)
     }
+}
+
+/// An address as the configuration of a cluster has it.
+fn told(address: &Address) -> consensus::Address {
+    consensus::Address(address.to_string().into())
 }
 
 /// Adds to the log's word how a new cluster is formed, since that is what an empty folder is mostly about.
@@ -144,31 +160,6 @@ fn restore(store: &SnapshotStore<OsDisk>, index: u64) -> Result<Machine, String>
     node::restore(reader).map_err(|error| chain(&error))
 }
 
-/// A member without an address would never be reached, and the cluster perhaps never lead.
-fn check_members(config: &Config, membership: &Membership) -> Result<(), Error> {
-    let known: BTreeSet<NodeId> = config.peers.0.keys().copied().map(NodeId).collect();
-    let this = NodeId(config.node_id);
-    let missing: Vec<_> = membership
-        .members()
-        .filter(|member| *member != this && !known.contains(member))
-        .map(|n| n.0)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Setting {
-        name: "peers",
-        reason: format!(
-            "{:?} is not allowed with the folder {}: that holds a cluster of {} members, and node {} has no address \
-             here; allowed is a list of all members, or another --data-dir",
-            config.peers.show(),
-            config.data_dir.display(),
-            membership.len(),
-            missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        ),
-    })
-}
-
 fn engine_config(config: &Config) -> Result<consensus::Config, getrandom::Error> {
     Ok(consensus::Config {
         election_timeout: config.election_timeout,
@@ -179,6 +170,7 @@ fn engine_config(config: &Config) -> Result<consensus::Config, getrandom::Error>
         uncommitted_bytes_max: config.uncommitted_bytes_max.0,
         snapshot_chunk_bytes: config.snapshot_chunk_bytes.0,
         persist_stall_max: config.disk_stall_timeout,
+        priority: Priority(u32::try_from(config.priority).unwrap_or(u32::MAX)),
         ..consensus::Config::for_node(NodeId(config.node_id), getrandom::u64()?)
     })
 }
@@ -189,6 +181,7 @@ fn driver_config(config: &Config, incarnation: u64) -> Result<node::Config, getr
     let defaults =
         node::Config::for_node(NodeId(config.node_id), incarnation, u128::from_le_bytes(cluster_id));
     Ok(node::Config {
+        address: Some(told(&config.peer_advertise)),
         command_timeout: config.command_timeout,
         origin_bytes_max: config.uncommitted_bytes_max.0,
         intake_bytes_max: config.uncommitted_bytes_max.0,

@@ -5,7 +5,7 @@ use quorate_consensus::{NodeId, raft::message::Message};
 use quorate_node::{Input, PeerMessage};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::peer;
+use crate::{config::Address, peer};
 
 /// What the shard's thread may find in its inlet.
 #[derive(Debug)]
@@ -20,6 +20,13 @@ pub(crate) enum Event {
         message: PeerMessage<Message>,
         /// Dropped once the message is taken, which lets the peer send more.
         credit: OwnedSemaphorePermit,
+    },
+    /// A node of this cluster has introduced itself.
+    Introduced {
+        /// The node.
+        peer: NodeId,
+        /// Where it is reached, if it is.
+        address: Option<Address>,
     },
     /// The process is to end.
     Stop,
@@ -52,6 +59,10 @@ impl Inlet {
 impl peer::Events for Inlet {
     fn message(&self, from: u64, message: PeerMessage<Message>, credit: OwnedSemaphorePermit) {
         self.send(Event::Message { from: NodeId(from), message, credit });
+    }
+
+    fn introduced(&self, peer: u64, address: Option<Address>) {
+        self.send(Event::Introduced { peer: NodeId(peer), address });
     }
 
     fn unreachable(&self, peer: u64) {

@@ -1,5 +1,6 @@
 //! The package `quorate`: the binary's parts as a library. See ARCHITECTURE.md.
 
+mod admission;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -40,10 +40,11 @@ pub(crate) type Clients = HashMap<ConnId, UnboundedSender<Answer>>;
 /// What [`data_folder::open`] answers; [`Error::Failed`] if its thread has failed.
 pub(crate) async fn recover(
     config: &Config,
+    admitted: Option<u128>,
     orders: &mut Orders,
     lobby: &mut Lobby,
 ) -> Result<Option<DataFolder>, Error> {
-    let opened = open(config.clone())?;
+    let opened = open(config.clone(), admitted)?;
     tokio::select! {
         opened = opened => match opened {
             Ok(result) => result.map(Some),
@@ -58,10 +59,13 @@ pub(crate) async fn recover(
 }
 
 /// Opens the data folder on a thread; the receiver fails if that panics.
-fn open(config: Config) -> Result<oneshot::Receiver<Result<DataFolder, Error>>, Error> {
+fn open(
+    config: Config,
+    admitted: Option<u128>,
+) -> Result<oneshot::Receiver<Result<DataFolder, Error>>, Error> {
     let (done, opened) = oneshot::channel();
     let work = move || {
-        if let Ok(result) = catch_unwind(AssertUnwindSafe(|| data_folder::open(&config))) {
+        if let Ok(result) = catch_unwind(AssertUnwindSafe(|| data_folder::open(&config, admitted))) {
             // Nobody waits for it if the node has been told to end.
             drop(done.send(result));
         }

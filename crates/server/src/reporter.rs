@@ -6,7 +6,7 @@ use std::{
 };
 
 use quorate_consensus::{
-    BootTime, NodeId, PersistId,
+    BootTime, Membership, NodeId, PersistId,
     engine::{PeerStatus, RoleKind},
 };
 use quorate_node::{LogTask, Status};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::{
     config::Address,
     peer::directory::{Contact, Directory},
-    status::{Database, Leader, NodeStatus, Peer, Positions, Role},
+    status::{Database, Leader, Member, MemberKind, NodeStatus, Peer, Positions, Role},
 };
 
 /// How often the status is made anew at most. What clients see of it may be this old.
@@ -156,6 +156,8 @@ impl Reporter {
             keys: database.keys as u64,
             expires: database.expires as u64,
         });
+        let is_member =
+            |(node_id, _): &(&u64, &Contact)| status.engine.membership.contains(NodeId(**node_id));
         let peer = |(&node_id, contact): (&u64, &Contact)| {
             let known = status.engine.peers.iter().find(|peer| peer.id == NodeId(node_id));
             peer(node_id, contact, known)
@@ -178,7 +180,8 @@ impl Reporter {
                 applied: status.engine.applied.0,
                 snapshot: self.snapshot,
             },
-            peers: contacts.iter().map(peer).collect(),
+            peers: contacts.iter().filter(is_member).map(peer).collect(),
+            members: members(&status.engine.membership),
             connected_slaves: u64::from(status.leader_followers),
             databases: databases.collect(),
             memory_bytes: status.machine.data_bytes,
@@ -210,6 +213,26 @@ impl Reporter {
         let (host, port) = address.map_or((String::new(), 0), |address| (address.host, address.port));
         Leader { node_id, host, port, connected: is_self || heard }
     }
+}
+
+/// The members of a configuration, by their ids.
+fn members(membership: &Membership) -> Vec<Member> {
+    let kind = |node: NodeId| match (membership.voters.contains(&node), membership.outgoing.contains(&node)) {
+        (true, false) if membership.is_joint() => MemberKind::Joining,
+        (true, true | false) => MemberKind::Voter,
+        (false, true) => MemberKind::Leaving,
+        (false, false) => MemberKind::Learner,
+    };
+    let member = |node: NodeId| Member {
+        node_id: node.0,
+        kind: kind(node),
+        promotes: membership.promotions.contains_key(&node),
+        replaces: membership.promotions.get(&node).copied().flatten().map(|place| place.0),
+        address: membership.addresses.get(&node).map(ToString::to_string).unwrap_or_default(),
+    };
+    let mut members: Vec<Member> = membership.members().map(member).collect();
+    members.sort_by_key(|member| member.node_id);
+    members
 }
 
 fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {
@@ -251,7 +274,7 @@ mod tests {
             committed_at_start: 0,
         };
         let status = watch::Sender::new(Arc::new(constants.loading()));
-        Reporter::new(constants, status, Arc::new(Directory::new(std::iter::empty())), 5, 0)
+        Reporter::new(constants, status, Arc::default(), 5, 0)
     }
 
     #[test]

@@ -10,7 +10,6 @@
 //! ends the process at once, which loses nothing that was acknowledged.
 
 use std::{
-    collections::BTreeSet,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
@@ -28,6 +27,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 pub use crate::ending::Lifeline;
 use crate::{
+    admission::{self, Admission},
     config::{Address, Config, Value as _},
     connection::{self, FrontDoor, SlowLogSettings},
     data_folder::{self, DataFolder},
@@ -76,6 +76,12 @@ pub enum Error {
         /// Its value, what is wrong with it, and what is allowed.
         reason: String,
     },
+    /// The others have removed it. Starting again does not help: its folder can be deleted.
+    #[error(
+        "this node was removed from its cluster, and is not needed any more: its data folder can be deleted; to have \
+         the machine back, start it on an empty folder with --join, as a new member"
+    )]
+    Removed,
     /// Something broke, in words. Starting again may help.
     #[error("{0}")]
     Failed(String),
@@ -108,8 +114,7 @@ pub fn run(config: Config, lifeline: Lifeline, dropped_log_lines: ErrorCounter) 
 struct Listeners {
     resp: TcpListener,
     http: TcpListener,
-    /// None for a node that has no peers.
-    peers: Option<TcpListener>,
+    peers: TcpListener,
 }
 
 /// What says that a thread has ended, and how.
@@ -124,6 +129,8 @@ struct Switches {
     stopping: watch::Sender<bool>,
     /// All is over.
     ended: watch::Sender<bool>,
+    /// This node is no member any more.
+    removed: watch::Sender<bool>,
 }
 
 fn serve(
@@ -137,6 +144,13 @@ fn serve(
         Orders::listen(lifeline).map_err(Error::failed("cannot watch signals"))?
     };
     let listeners = runtime.block_on(Listeners::bind(config))?;
+    let mut config = listeners.told(config);
+    let admitted = match runtime.block_on(admission::settle(&mut config, &mut orders))? {
+        Admission::Settled => None,
+        Admission::Admitted { cluster_id } => Some(cluster_id),
+        Admission::Ended => return Ok(()),
+    };
+    let config = &config;
     let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
     let metrics = Arc::new(Metrics::default());
     let (client_inputs, clients) = crossbeam_channel::unbounded();
@@ -147,7 +161,11 @@ fn serve(
     let (subscriptions, published) = Subscriptions::new();
     runtime.spawn(subscriptions::fan_out(Arc::clone(&subscriptions), published));
     let handle = ShardHandle::new(client_inputs, status.subscribe(), subscriptions);
-    let switches = Switches { stopping: watch::Sender::new(false), ended: watch::Sender::new(false) };
+    let switches = Switches {
+        stopping: watch::Sender::new(false),
+        ended: watch::Sender::new(false),
+        removed: watch::Sender::new(false),
+    };
 
     let sources = http::Sources {
         status: status.subscribe(),
@@ -160,12 +178,14 @@ fn serve(
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
     let mut lobby = Lobby::new(clients);
-    let Some(data) = runtime.block_on(recover(config, &mut orders, &mut lobby))? else { return Ok(()) };
+    let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
+        return Ok(());
+    };
     let parts = Parts { config, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
     let threads = parts.start(runtime, data, (lobby, events), listeners.peers, &switches)?;
     tracing::info!(
         clients = %config.listen,
-        peers = config.peers.0.len().saturating_sub(1),
+        peers = %config.peer_listen,
         http = %config.http_listen,
         "node {} serves",
         config.node_id
@@ -194,12 +214,20 @@ async fn count_connections(front: Arc<FrontDoor>, metrics: Arc<Metrics>) {
 
 impl Listeners {
     async fn bind(config: &Config) -> Result<Self, Error> {
-        let peers = match config.peers.0.is_empty() {
-            true => None,
-            false => Some(listen("peer-listen", &config.peer_listen).await?),
-        };
         let resp = listen("listen", &config.listen).await?;
-        Ok(Self { resp, http: listen("http-listen", &config.http_listen).await?, peers })
+        let http = listen("http-listen", &config.http_listen).await?;
+        Ok(Self { resp, http, peers: listen("peer-listen", &config.peer_listen).await? })
+    }
+}
+
+impl Listeners {
+    /// The settings, with the port that the system has chosen for peers, if it was to.
+    fn told(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if let (0, Ok(address)) = (config.peer_advertise.port, self.peers.local_addr()) {
+            config.peer_advertise.port = address.port();
+        }
+        config
     }
 }
 
@@ -230,7 +258,7 @@ impl Parts<'_> {
         runtime: &Runtime,
         data: DataFolder,
         (lobby, events): Inputs,
-        peer_listener: Option<TcpListener>,
+        peer_listener: TcpListener,
         switches: &Switches,
     ) -> Result<mpsc::Receiver<Ended>, Error> {
         let cluster_id = Arc::new(OnceLock::new());
@@ -262,6 +290,7 @@ impl Parts<'_> {
             reporter,
             metrics: Arc::clone(&self.metrics),
             shutdown_timeout: self.config.shutdown_timeout,
+            removed: switches.removed.clone(),
             clients,
             phase: Phase::Serving,
         };
@@ -279,10 +308,9 @@ impl Parts<'_> {
 
     /// How this node presents itself to others.
     fn local(&self, data: &DataFolder, cluster_id: &Arc<OnceLock<u128>>) -> Local {
-        let members: BTreeSet<u64> = self.config.peers.0.keys().copied().collect();
         Local {
             node_id: self.config.node_id,
-            members,
+            founders: data.founders.clone(),
             cluster_id: Arc::clone(cluster_id),
             disk_id: data.disk_id,
             incarnation: data.incarnation,
@@ -291,6 +319,7 @@ impl Parts<'_> {
             frame_bytes_max: self.config.frame_bytes_max(),
             resp_address: self.config.advertise.clone(),
             http_address: self.config.http_listen.clone(),
+            peer_address: self.config.peer_advertise.clone(),
             acquaintances: Arc::clone(&data.acquaintances),
         }
     }
@@ -339,11 +368,15 @@ async fn run_until_end(
     front: &FrontDoor,
     shutdown_timeout: Duration,
 ) -> Result<(), Error> {
-    let order = tokio::select! {
-        order = orders.first() => order,
+    let mut removal = switches.removed.subscribe();
+    let was_removed = tokio::select! {
+        order = orders.first() => {
+            tracing::info!("ending, by {order}");
+            false
+        }
+        Ok(_) = removal.wait_for(|&removed| removed) => true,
         ended = threads.recv() => return Err(broken(ended)),
     };
-    tracing::info!("ending, by {order}");
     switches.stopping.send_replace(true);
     inlet.send(Event::Stop);
     let closing = close(&mut threads);
@@ -358,7 +391,7 @@ async fn run_until_end(
         tracing::info!("ended in order");
     }
     switches.ended.send_replace(true);
-    result
+    if was_removed { result.and(Err(Error::Removed)) } else { result }
 }
 
 /// Waits until all threads have ended, or one has failed.

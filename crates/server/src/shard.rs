@@ -17,6 +17,7 @@ use quorate_consensus::{
     raft::{Raft, message::Message},
 };
 use quorate_node::{Driver, Input, Level, LogTask, Notice, Now, Outputs, SnapshotDone, SnapshotTask};
+use tokio::sync::watch;
 
 use crate::{
     clock,
@@ -40,12 +41,14 @@ pub(crate) struct Shard {
     pub(crate) inbox: Inbox,
     pub(crate) log: Sender<LogTask>,
     pub(crate) snapshots: Sender<SnapshotTask>,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Transport<Inlet>,
     /// Shared with the handshakes: set when the cluster's id is learnt.
     pub(crate) cluster_id: Arc<OnceLock<u128>>,
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown_timeout: Duration,
+    /// Turns true when this node is no member any more.
+    pub(crate) removed: watch::Sender<bool>,
     pub(crate) clients: Clients,
     pub(crate) phase: Phase,
 }
@@ -163,6 +166,13 @@ impl Shard {
                 drop(credit);
                 inputs.push(Input::Peer { from, message });
             }
+            Event::Introduced { peer, address } => {
+                if let Some(address) = &address {
+                    let address = quorate_consensus::Address(address.to_string().into());
+                    inputs.push(Input::Located { peer, address });
+                }
+                self.transport.introduced(peer, address);
+            }
             Event::Stop => {
                 if self.phase == Phase::Serving {
                     self.phase = Phase::Stopping { by: clock::now().boot.after(self.shutdown_timeout) };
@@ -180,6 +190,12 @@ impl Shard {
                 Level::Info => tracing::info!("{text}"),
                 Level::Warn => tracing::warn!("{text}"),
             }
+        }
+        if let Some(members) = outputs.members {
+            self.transport.follow(&members);
+        }
+        if outputs.removed {
+            self.removed.send_replace(true);
         }
         for task in outputs.log {
             self.reporter.handed_out(&task);
@@ -223,6 +239,7 @@ impl Shard {
         if !self.reporter.is_due(now.boot) {
             return;
         }
+        self.transport.tidy();
         self.metrics.log_queue.set(self.log.len() as u64);
         self.metrics.snapshot_queue.set(self.snapshots.len() as u64);
         self.metrics.input_queue.set((self.inbox.events.len() + self.inbox.clients.len()) as u64);
@@ -242,7 +259,8 @@ impl Shard {
         }
         let status = self.driver.status(now);
         let leads = status.engine.role.kind == RoleKind::Leader;
-        let has_successor = status.engine.peers.iter().any(|peer| peer.active);
+        let voters = &status.engine.membership.voters;
+        let has_successor = status.engine.peers.iter().any(|peer| peer.active && voters.contains(&peer.id));
         // Without a leader nothing can be taken for who waits, and none can be told.
         let nobody_waits = status.commands_waiting == 0 || status.engine.role.leader.is_none();
         status.commands_in_flight == 0 && nobody_waits && !(leads && has_successor)

@@ -34,8 +34,10 @@ pub struct NodeStatus {
     pub loading: bool,
     /// Positions in the log.
     pub log: Positions,
-    /// The other members.
+    /// The other members, as this node sees them.
     pub peers: Vec<Peer>,
+    /// All members, by the newest configuration that this node has.
+    pub members: Vec<Member>,
     /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.
     pub connected_slaves: u64,
     /// The databases that hold keys.
@@ -120,6 +122,36 @@ pub struct Peer {
     pub matched: u64,
     /// Milliseconds since it was last heard; none if never.
     pub heard_ms_ago: Option<u64>,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id.
+    pub node_id: u64,
+    /// Whether it votes.
+    pub kind: MemberKind,
+    /// Whether it is to vote as soon as it has caught up.
+    pub promotes: bool,
+    /// The voter whose place it takes then, if any.
+    pub replaces: Option<u64>,
+    /// Where other nodes connect to it, as host:port; empty if that is not known.
+    pub address: String,
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberKind {
+    /// It votes.
+    #[default]
+    Voter,
+    /// It has the data, and counts in no quorum.
+    Learner,
+    /// It votes, by a change that is under way.
+    Joining,
+    /// It votes until the change that is under way is done.
+    Leaving,
 }
 
 /// How full a database is.

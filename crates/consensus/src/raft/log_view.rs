@@ -24,6 +24,8 @@ pub(super) struct LogView {
     entries: VecDeque<Entry>,
     /// Configurations with the index from which each is in force, ascending. The first is in force at `base`.
     memberships: Vec<(Index, Membership)>,
+    /// Whether the last of them may be another than was last told.
+    has_news: bool,
 }
 
 impl LogView {
@@ -35,12 +37,14 @@ impl LogView {
                 base_stamp: meta.stamp,
                 entries: VecDeque::new(),
                 memberships: vec![(meta.index, meta.membership.clone())],
+                has_news: true,
             },
             None => Self {
                 base: Position::default(),
                 base_stamp: ClusterTime::default(),
                 entries: VecDeque::new(),
                 memberships: vec![(Index(0), birth)],
+                has_news: true,
             },
         }
     }
@@ -70,6 +74,11 @@ impl LogView {
     /// The index from which the configuration in force is so.
     pub(super) fn membership_index(&self) -> Index {
         self.memberships.last().expect("the base's configuration always stays").0
+    }
+
+    /// The configuration in force, once whenever it has changed, and at first.
+    pub(super) fn take_news(&mut self) -> Option<Membership> {
+        std::mem::take(&mut self.has_news).then(|| self.membership().clone())
     }
 
     /// The configuration in force at `index`, which is not compacted away.
@@ -136,6 +145,7 @@ impl LogView {
         assert_stamp_grows(self.last_stamp(), &entry);
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.push((entry.index, membership.clone()));
+            self.has_news = true;
         }
         self.entries.push_back(entry);
     }
@@ -148,6 +158,7 @@ impl LogView {
             self.base.index
         );
         self.entries.truncate(self.offset_of(from));
+        self.has_news |= self.membership_index() >= from;
         self.memberships.retain(|&(index, _)| index < from);
     }
 

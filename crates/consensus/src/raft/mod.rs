@@ -342,7 +342,19 @@ impl Raft {
         let role = self.role_view();
         let role = (role != self.reported).then_some(role);
         self.reported = role.unwrap_or(self.reported);
-        Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal: None }
+        let membership = self.log.take_news();
+        Effects {
+            persist,
+            send,
+            committed,
+            proposals,
+            reads,
+            snapshots,
+            role,
+            membership,
+            removed,
+            fatal: None,
+        }
     }
 
     fn persisted(&mut self, now: BootTime, op: PersistId) {

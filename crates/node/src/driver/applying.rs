@@ -70,9 +70,13 @@ impl<E: Engine> Driver<E> {
     fn finish_entry(&mut self, now: Now) {
         let entry = self.unapplied.pop_front().expect("an entry stays until it is finished");
         self.backlog_bytes -= entry.weight();
-        if let Payload::Membership(membership) = &entry.payload {
-            self.membership = membership.clone();
-        }
+        let before = match &entry.payload {
+            Payload::Membership(membership) => {
+                Some(std::mem::replace(&mut self.membership, membership.clone()))
+            }
+            Payload::Command(_) | Payload::Blank => None,
+        };
+        self.changes_applied(&entry, before);
         if !self.knows_cluster {
             self.record_cluster_id();
         }

@@ -72,6 +72,7 @@ impl<E: Engine> Driver<E> {
                     self.connections.get(&target).and_then(|target| target.parked).unwrap_or(NOBODY);
                 self.origin.submit(now.boot, conn, Operation::Unblock { sequence, with_error }, bytes);
             }
+            Next::Reconfigure(change) => self.wish(now, conn, change),
             Next::Refused(refusal) => self.out.answers.push((conn, Answer::Reply(error(text(refusal))))),
             Next::Wait => return false,
         }
@@ -201,19 +202,19 @@ fn weight_of(action: &Action) -> usize {
         Action::Read(args) | Action::Write(args) | Action::Wait(args) => weight::of_command(args),
         Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
         Action::Unblock { .. } => weight::of_command(&[]),
-        Action::Watch(_) => 0,
+        Action::Watch(_) | Action::Reconfigure(_) => 0,
     }
 }
 
 /// The number of no command: that of the session's opening.
 const NOBODY: u64 = 0;
 
-fn error(text: &'static str) -> Reply {
+pub(super) fn error(text: &'static str) -> Reply {
     Reply::Error(text.into())
 }
 
 // The codes are ones that stock clients know; each text says that nothing was applied.
-const NO_LEADER: &str =
+pub(super) const NO_LEADER: &str =
     "CLUSTERDOWN no leader answered in time: is a majority of the nodes up? The command was not applied";
 
 /// What a client is told of a refusal.

@@ -17,7 +17,18 @@ use crate::{
 impl<E: Engine> Driver<E> {
     /// Carries out one drained batch. Whether it may have led to more.
     pub(super) fn absorb(&mut self, now: Now, effects: Effects<E::Message>) -> bool {
-        let Effects { persist, send, committed, proposals, reads, snapshots, role, removed, fatal } = effects;
+        let Effects {
+            persist,
+            send,
+            committed,
+            proposals,
+            reads,
+            snapshots,
+            role,
+            membership,
+            removed,
+            fatal,
+        } = effects;
         let appended = |outcome: &ProposalOutcome| matches!(outcome, ProposalOutcome::Appended { .. });
         let progress = proposals.iter().any(|(_, outcome)| appended(outcome));
         let more = role.is_some() || progress || !committed.is_empty() || !reads.is_empty();
@@ -27,8 +38,11 @@ impl<E: Engine> Driver<E> {
         self.out.send.extend(send.into_iter().map(|(to, message)| (to, PeerMessage::Engine(message))));
         self.backlog_bytes += committed.iter().map(Entry::weight).sum::<usize>();
         self.unapplied.extend(committed);
-        for (_, outcome) in proposals {
-            self.leadership.proposed(now.boot, appended(&outcome));
+        for (id, outcome) in proposals {
+            match self.changes.take_proposed(id) {
+                Some(asker) => self.tell_verdict(now, asker, outcome),
+                None => self.leadership.proposed(now.boot, appended(&outcome)),
+            }
         }
         for (id, outcome) in reads {
             self.read_outcome(id, outcome);
@@ -39,9 +53,10 @@ impl<E: Engine> Driver<E> {
         if let Some(role) = role {
             self.change_role(now, role);
         }
+        self.out.members = membership.or(self.out.members.take());
         if removed {
-            let text = "was removed from the cluster: it takes no part any more, and can be stopped for good";
-            self.notice(Level::Warn, text.into());
+            self.out.removed = true;
+            self.notice(Level::Warn, "was removed from the cluster: it takes no part any more".into());
         }
         if let Some(Fatal::PersistFailed { op }) = fatal {
             self.die(format!("write {op} of the log failed"));
@@ -81,6 +96,8 @@ impl<E: Engine> Driver<E> {
             self.tell_role(was, role);
         }
         self.origin.follow(role.leader.map(|leader| (role.term, leader)));
+        self.changes_lost_leader(role.term);
+        self.transfer_if_wanted(now);
         if role.leader.is_some()
             && let Some(id) = self.reads.ask_again(now.boot, self.config.resend_after)
         {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_consensus::{
-    BootTime, Engine, Input as EngineInput, NodeId, Priority, ProposalId, Term,
+    BootTime, Engine, Input as EngineInput, NodeId, Priority, Term,
     engine::{PeerStatus, RoleKind},
 };
 use quorate_log::Room;
@@ -34,7 +34,6 @@ pub(super) struct Leader {
     stamped_ms: u64,
     /// The engine has refused a proposal: nothing is proposed before this.
     paused_until: BootTime,
-    next_proposal: u64,
     /// The proposal that the engine has not answered yet.
     proposing: Option<Proposing>,
     /// When it was last looked for nodes that are out of contact.
@@ -64,6 +63,8 @@ const STAMP_PAUSE_MS: u64 = 5;
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// How long a leader waits with too little room on its disk before it gives way.
 const CROWDED_PAUSE: Duration = Duration::from_secs(1);
+/// How long a wish for a leader by name is remembered: for an election, and no longer than its client waits.
+const WANTED_FOR: Duration = Duration::from_secs(2);
 /// A node that was silent for so many intervals of gossip is out of contact.
 const SILENT_INTERVALS: u32 = 4;
 /// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
@@ -77,7 +78,6 @@ impl Leadership {
             calendar: Calendar::new(now),
             stamped_ms: 0,
             paused_until: now,
-            next_proposal: 1,
             proposing: None,
             roll_call: now,
             listens_since: now,
@@ -155,8 +155,7 @@ impl<E: Engine> Driver<E> {
             None => return,
         };
         leader.proposing = Some(Proposing { what, stamp_ms });
-        let id = ProposalId(leader.next_proposal);
-        leader.next_proposal += 1;
+        let id = self.next_proposal();
         self.engine.step(now.boot, EngineInput::Propose { id, payload });
     }
 
@@ -194,6 +193,7 @@ impl<E: Engine> Driver<E> {
             return;
         }
         self.next_gossip = now.boot.after(self.config.gossip_interval);
+        self.keep_addresses(now);
         let gossip = Gossip {
             applied: self.applied(),
             room: self.room == Room::Enough,
@@ -234,12 +234,25 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Passes an operator's wish for another leader to the one there is. Without one, an election is under way anyway.
+    /// Passes an operator's wish for another leader to the one there is. Who wishes for any other has it once the term
+    /// is another; who wishes for one by name may not have heard of the last change, and means the present leader, or
+    /// the next.
     pub(super) fn transfer(&mut self, now: Now, term: Term, to: Option<NodeId>) {
+        let term = if to.is_some() { self.role.term } else { term };
         match self.role.leader {
             Some(leader) if leader == self.config.node => self.lead_no_more(now, term, to),
             Some(leader) => self.out.send.push((leader, PeerMessage::Transfer { term, to })),
-            None => {}
+            None => self.wanted_leader = to.map(|to| (to, now.boot.after(WANTED_FOR))),
+        }
+    }
+
+    /// A leader is known: an operator may have wished for another while there was none.
+    pub(super) fn transfer_if_wanted(&mut self, now: Now) {
+        if let Some((to, until)) = self.wanted_leader.take_if(|_| self.role.leader.is_some())
+            && now.boot < until
+            && self.role.leader != Some(to)
+        {
+            self.transfer(now, self.role.term, Some(to));
         }
     }
 

@@ -12,9 +12,10 @@
 //! * A step does a bounded amount of applying, so that the engine's deadlines are met under any backlog.
 //!
 //! The parts: `clients` (requests, order, answers), `effects` (what the engine wants), `applying`, `leading`
-//! (what only a leader does), `snapshots`, `reporting`.
+//! (what only a leader does), `changes` (of members), `snapshots`, `reporting`.
 
 mod applying;
+mod changes;
 mod clients;
 mod effects;
 mod leading;
@@ -23,14 +24,20 @@ pub(crate) mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use quorate_consensus::{BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, engine::RoleView};
+use quorate_consensus::{
+    BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, ProposalId, engine::RoleView,
+};
 use quorate_log::Room;
 use quorate_machine::Machine;
 
 use crate::{
     config::Config,
     connection::Connection,
-    driver::{leading::Leadership, snapshots::Snapshots},
+    driver::{
+        changes::{Asker, Changes},
+        leading::Leadership,
+        snapshots::Snapshots,
+    },
     input::{ConnId, Input, Now},
     origin::Origin,
     output::{Level, Notice, Outputs},
@@ -48,6 +55,10 @@ pub struct Driver<E: Engine> {
     membership: Membership,
     role: RoleView,
     leadership: Leadership,
+    changes: Changes,
+    last_proposal: ProposalId,
+    /// Who is to lead once there is a leader that can hand over, and until when that is wished.
+    wanted_leader: Option<(NodeId, BootTime)>,
     origin: Origin,
     reads: Reads,
     connections: BTreeMap<ConnId, Connection>,
@@ -96,6 +107,9 @@ impl<E: Engine> Driver<E> {
             membership,
             role,
             leadership: Leadership::Following,
+            changes: Changes::default(),
+            last_proposal: ProposalId(0),
+            wanted_leader: None,
             reads: Reads::new(),
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
@@ -133,6 +147,7 @@ impl<E: Engine> Driver<E> {
         if !self.dead {
             self.engine.step(now.boot, quorate_consensus::Input::Deadline);
             self.expire(now);
+            self.expire_changes(now);
             self.give_way_if_crowded(now);
             self.settle(now);
             self.tell_others(now);
@@ -148,6 +163,7 @@ impl<E: Engine> Driver<E> {
         let optional = [
             self.reads.deadline(self.config.command_timeout),
             self.origin.deadline(),
+            self.changes.deadline(self.role.leader.is_some()),
             self.leading_deadline(now),
         ];
         optional
@@ -191,6 +207,7 @@ impl<E: Engine> Driver<E> {
             Input::Room(room) => self.room_changed(now, room),
             Input::Snapshot(done) => self.snapshot_done(now, done),
             Input::Transfer { term, to } => self.transfer(now, term, to),
+            Input::Located { peer, address } => self.located(peer, address),
             Input::Shutdown => {
                 self.leaving = true;
                 self.origin.give_up_all();
@@ -201,6 +218,12 @@ impl<E: Engine> Driver<E> {
 
     fn take_peer_message(&mut self, now: Now, from: NodeId, message: PeerMessage<E::Message>) {
         match message {
+            // Who was removed has no say but to the engine, which tells him so.
+            PeerMessage::Forward(_)
+            | PeerMessage::Transfer { .. }
+            | PeerMessage::Reconfigure { .. }
+            | PeerMessage::Gossip(_)
+                if self.membership.excludes(from) => {}
             // When the log must not grow, a message that makes it is as good as lost, and will come again.
             PeerMessage::Engine(message) if !self.may_grow() && E::needs_room(&message) => {}
             PeerMessage::Engine(message) => {
@@ -208,6 +231,10 @@ impl<E: Engine> Driver<E> {
             }
             PeerMessage::Forward(group) => self.offer(group),
             PeerMessage::Transfer { term, to } => self.lead_no_more(now, term, to),
+            PeerMessage::Reconfigure { ticket, change } => {
+                self.reconfigure(now, Asker { node: from, ticket }, change)
+            }
+            PeerMessage::Reconfigured { ticket, verdict } => self.verdict(now, ticket, verdict),
             PeerMessage::Gossip(gossip) => self.heard(now, from, gossip),
         }
     }
@@ -240,6 +267,11 @@ impl<E: Engine> Driver<E> {
                 break;
             }
         }
+    }
+
+    fn next_proposal(&mut self) -> ProposalId {
+        self.last_proposal = ProposalId(self.last_proposal.0 + 1);
+        self.last_proposal
     }
 
     fn applied(&self) -> Index {

@@ -135,6 +135,7 @@ impl<E: Engine> Driver<E> {
         self.out.publications_missed = true;
         self.record_cluster_id();
         self.reconcile_with_machine(now);
+        self.changes_jumped(meta.index);
         self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));
         let header = header(&meta);
         self.out.log.push(LogTask::ReplaceBySnapshot { meta, header });

@@ -82,6 +82,12 @@ impl Cluster {
         }
     }
 
+    /// Starts a node that has joined, and knows nothing of the cluster yet.
+    pub(crate) fn join(&mut self, id: u64) {
+        let config = Config::for_node(NodeId(id), 1, 0x1234_0000 + u128::from(id));
+        self.nodes.insert(id, Node::new(config, 0, self.now));
+    }
+
     /// A cluster whose leader takes commands.
     pub(crate) fn with_leader(size: u64) -> (Self, u64) {
         let mut cluster = Self::new(size);
@@ -170,8 +176,18 @@ impl Cluster {
         self.steps += 1;
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
         let outputs = node.driver.step(now, [input]);
-        let Outputs { log, send, answers, publications, publications_missed, snapshots, notices, fatal } =
-            outputs;
+        let Outputs {
+            log,
+            send,
+            answers,
+            publications,
+            publications_missed,
+            snapshots,
+            members: _,
+            removed: _,
+            notices,
+            fatal,
+        } = outputs;
         node.jumps += u64::from(publications_missed);
         node.published.extend(publications);
         node.snapshots.extend(snapshots);
@@ -190,7 +206,7 @@ impl Cluster {
         for _ in 0..DELIVERIES_MAX {
             if let Some((from, to, message)) = self.network.pop_front() {
                 let is_heard = !self.deaf.contains(&to.0) && !self.cut_off.contains(&to.0);
-                if is_heard && !self.cut_off.contains(&from.0) {
+                if is_heard && !self.cut_off.contains(&from.0) && self.nodes.contains_key(&to.0) {
                     self.step(to.0, Input::Peer { from, message });
                 }
                 continue;

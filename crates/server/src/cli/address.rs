@@ -14,6 +14,7 @@ pub(super) struct Servers {
     /// RESP addresses of nodes, one or more
     #[arg(
         long = "addr",
+        global = true,
         env = "QUORATE_ADDR",
         default_value = "127.0.0.1:7379",
         value_name = "HOST:PORT,..",

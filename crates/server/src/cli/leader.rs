@@ -1,6 +1,9 @@
 //! `quorate leader`: who leads is the cluster's own choice, but an operator may have reasons.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     Exit,
@@ -35,6 +38,10 @@ enum Order {
         to: Option<u64>,
     },
 }
+
+/// How long a cluster may be without a leader before that is an error.
+const ELECTION_MAX: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a node may take to answer: it waits for the successor for less than this.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -75,7 +82,16 @@ fn ask(mut connection: redis::Connection, to: Option<u64>) -> Exit {
 /// The new leader, and how long it took.
 fn transfer(connection: &mut redis::Connection, to: Option<u64>) -> redis::RedisResult<(u64, Duration)> {
     connection.set_read_timeout(Some(PATIENCE))?;
-    let begin = Instant::now();
-    let leader = redis::cmd("QUORATE").arg("TRANSFER").arg(to).query(connection)?;
-    Ok((leader, begin.elapsed()))
+    let first = Instant::now();
+    loop {
+        let begin = Instant::now();
+        match redis::cmd("QUORATE").arg("TRANSFER").arg(to).query(connection) {
+            Ok(leader) => return Ok((leader, begin.elapsed())),
+            // Just after a change the node that was asked may not have heard of the new leader yet.
+            Err(error) if error.code() == Some("CLUSTERDOWN") && first.elapsed() < ELECTION_MAX => {
+                thread::sleep(RETRY_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }

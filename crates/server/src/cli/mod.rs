@@ -3,6 +3,7 @@
 mod address;
 mod bench;
 mod leader;
+mod member;
 mod serve;
 mod status;
 mod up;
@@ -22,6 +23,8 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The data folder was refused: foreign, in use, corrupt, or of a newer format. Starting again does not help.
     Data = 3,
+    /// The node was removed from its cluster. Starting again does not help.
+    Removed = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,7 +35,8 @@ impl From<Exit> for ExitCode {
 
 const EXIT_HELP: &str = "\
 Exit status: 0 success, 1 failure while running, 2 wrong flag or setting,
-3 data folder refused (foreign, in use, corrupt, or of a newer format).";
+3 data folder refused (foreign, in use, corrupt, or of a newer format),
+4 removed from the cluster.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +45,8 @@ Examples:
   quorate status                                who leads, and is everybody there
   quorate leader transfer                       let another node lead
   quorate serve                                 one durable node on 127.0.0.1:7379
+  quorate serve --join 10.0.0.1:7379            a new member of a cluster that is there
+  quorate member list                           who belongs to the cluster
   quorate serve --print-config                  all settings, and where each comes from
   quorate bench --op lock --seconds 10          how fast are locks here
 
@@ -68,6 +74,8 @@ enum Command {
     Status(status::Args),
     /// Lets another node lead
     Leader(leader::Args),
+    /// Shows and changes who belongs to the cluster
+    Member(member::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
 }
@@ -80,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Leader(args) => leader::run(&args),
+        Command::Member(args) => member::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     exit.into()
@@ -99,7 +108,7 @@ mod tests {
     #[test]
     fn help_teaches_by_examples() {
         let mut command = Cli::command();
-        for name in ["up", "serve", "status", "bench"] {
+        for name in ["up", "serve", "status", "member", "bench"] {
             let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{name}");
         }

@@ -137,6 +137,7 @@ pub(crate) fn run(args: &Args) -> Exit {
             match error {
                 service::Error::Data { .. } => Exit::Data,
                 service::Error::Setting { .. } => Exit::Usage,
+                service::Error::Removed => Exit::Removed,
                 service::Error::Failed(_) => Exit::Failure,
             }
         }

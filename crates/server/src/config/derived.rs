@@ -20,9 +20,14 @@ impl Given {
     pub fn derived(mut self) -> Self {
         let listen = Address::read(self.text("listen").0, &HostPort);
         let peers = Peers::read(self.text("peers").0, &Members).unwrap_or_default();
-        let own_peer = self.text("node-id").0.parse().ok().and_then(|id: u64| peers.0.get(&id).cloned());
 
+        // 0 is nobody's number: it is known once the data folder is, or the cluster has given one.
+        let node_id = if peers.0.is_empty() { "0" } else { "1" };
+        if self.text("node-id").0 == AUTO {
+            self.replace("node-id", node_id.to_owned());
+        }
         let beside = |offset| listen.as_ref().and_then(|listen| beside(listen, offset));
+        let own_peer = self.text("node-id").0.parse().ok().and_then(|id: u64| peers.0.get(&id).cloned());
         let advertise = listen.as_ref().and_then(|listen| reachable(listen, own_peer.as_ref()));
         let data_dir = if peers.0.is_empty() {
             "quorate-data/single".to_owned()
@@ -41,6 +46,11 @@ impl Given {
                 self.replace(name, text);
             }
         }
+        let read = |name| Address::read(self.text(name).0, &HostPort);
+        let peer_advertise = own_peer.or_else(|| dialled(read("peer-listen")?, &read("advertise")?));
+        if let (AUTO, Some(address)) = (self.text("peer-advertise").0, peer_advertise) {
+            self.replace("peer-advertise", address.show());
+        }
         self
     }
 }
@@ -58,6 +68,12 @@ fn heartbeat(election_timeout: &str) -> String {
     // One that cannot be read is refused by its own name.
     let timeout = humantime::parse_duration(election_timeout);
     timeout.map_or(MAX, |timeout| Duration::from_millis(third_ms(timeout)).min(MAX)).show()
+}
+
+/// Where others reach `listen`: there, or, if it stands for all addresses, at the host at which clients do.
+fn dialled(listen: Address, advertise: &Address) -> Option<Address> {
+    let host = if listen.is_unspecified() { &advertise.host } else { &listen.host };
+    Some(Address::new(host, listen.port))
 }
 
 /// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.

@@ -17,7 +17,7 @@ pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
 pub use given::{Given, Origin, Refusal};
 use sizes::rounded;
 pub use table::{AUTO, Config, SETTINGS, Setting};
-pub use value::{Address, Bytes, HostPort, LogFormat, MEMBERS_MAX, Peers, Value};
+pub use value::{Address, Bytes, Endpoints, HostPort, JoinAs, LogFormat, MEMBERS_MAX, Peers, Value};
 
 impl Config {
     /// The settings that `given` amounts to.
@@ -95,6 +95,19 @@ impl Config {
             "peers",
             format!("allowed is a list that names this node, whose node-id is {}", self.node_id),
         );
+        require(
+            self.join.0.is_empty() || self.peers.0.is_empty(),
+            "join",
+            "allowed is one of join and peers: a node joins a cluster, or forms one".to_owned(),
+        );
+        require(
+            self.join.0.is_empty() || !self.listen.is_unspecified() || self.advertise.host != LOOPBACK,
+            "advertise",
+            format!(
+                "allowed with join, when listen is {}, is an address at which others reach this node",
+                self.listen
+            ),
+        );
         broken
     }
 
@@ -120,6 +133,9 @@ impl Config {
         printed
     }
 }
+
+/// Where nobody reaches this node from elsewhere.
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
 
 /// Comments stand below each other up to this column; one long value must not push them all away.
 const COMMENT_COLUMN_MAX: usize = 48;

@@ -9,8 +9,8 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     given::{Given, Refusal},
     value::{
-        Address, Bytes, Folder, HostPort, LOG_FORMATS, LOG_LEVELS, LogFormat, Members, Peers, Signed, Size,
-        Span, TRUE_OR_FALSE, Value, Whole,
+        Address, Bytes, Endpoints, Folder, HostPort, HostPorts, JoinAs, LOG_FORMATS, LOG_LEVELS, LogFormat,
+        Members, Parts, Peers, Signed, Size, Span, TRUE_OR_FALSE, Value, Whole,
     },
 };
 
@@ -108,25 +108,33 @@ const GB: usize = 1 << 30;
 pub(crate) const SLOW_COMMANDS_MAX: u64 = 10_000;
 
 settings! {
-    /// The number of this node: unique in its cluster, and never given to another disk.
-    node_id "node-id": u64 = "1", Whole { min: 1, max: 65_535 };
+    /// The number of this node: unique in its cluster, and never given to another disk; auto (or 0) is that of its data folder, or what the cluster gives when it joins one, or 1.
+    node_id "node-id": u64 = AUTO, Whole { min: 0, max: 65_535 };
     /// Where clients connect (RESP, as Redis speaks it).
     listen "listen": Address = "127.0.0.1:7379", HostPort;
     /// Where clients are told to connect; auto is the host and port that it listens on.
     advertise "advertise": Address = AUTO, HostPort;
     /// Where the other nodes connect; auto is the port of listen + 10000.
     peer_listen "peer-listen": Address = AUTO, HostPort;
+    /// Where the other nodes are told to connect; auto is this node's address in peers, or else the host of advertise and the port of peer-listen.
+    peer_advertise "peer-advertise": Address = AUTO, HostPort;
     /// Where /healthz, /readyz and /metrics are served; auto is the port of listen + 11000.
     http_listen "http-listen": Address = AUTO, HostPort;
     /// All members with their peer addresses, this node too. Empty for a node that is a cluster of its own.
     peers "peers": Peers = "", Members;
     /// Form a new cluster of the peers if the data folder is empty. Without effect on a folder that is not.
     bootstrap "bootstrap": bool = "false", TRUE_OR_FALSE;
+    /// Join the cluster of these nodes (any of them, where their clients connect) if the data folder is empty. Without effect on a folder that is not.
+    join "join": Endpoints = "", HostPorts;
+    /// What a node that joins is to be.
+    join_as "join-as": JoinAs = "voter", Parts;
     /// The folder that holds all data of this node; auto is quorate-data/single without peers, else quorate-data/node-ID.
     data_dir "data-dir": PathBuf = AUTO, Folder;
 
     /// A follower that hears no leader for one to two of these starts an election.
     election_timeout "election-timeout": Duration = "300ms", millis(50, 60_000);
+    /// How willing this node is to lead: of those that could, the greatest is preferred; 0 never leads.
+    priority "priority": u64 = "1", Whole { min: 0, max: 1000 };
     /// How often the leader speaks to each peer; at most a third of election-timeout, which auto is, up to 100ms.
     heartbeat_interval "heartbeat-interval": Duration = AUTO, millis(5, 20_000);
     /// A command that is not answered by then closes its connection: its outcome is unknown.

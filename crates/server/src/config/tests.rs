@@ -56,6 +56,28 @@ fn without_any_setting_a_node_is_single_and_on_the_loopback() {
     assert_eq!(config.http_listen, Address::new("127.0.0.1", 18_379));
     assert_eq!(config.data_dir.to_str(), Some("quorate-data/single"));
     assert!(config.peers.0.is_empty());
+    assert_eq!(config.node_id, 0, "whatever the folder says");
+}
+
+#[test]
+fn others_are_told_an_address_that_they_can_dial() {
+    let told = |given: &[(&'static str, &str)]| resolve(given).unwrap().peer_advertise.to_string();
+    assert_eq!(told(&[]), "127.0.0.1:17379");
+    assert_eq!(told(&[("listen", "10.0.0.1:7000")]), "10.0.0.1:17000");
+    assert_eq!(told(&[("listen", "0.0.0.0:7000"), ("advertise", "db.example:1")]), "db.example:17000");
+    assert_eq!(told(&[("listen", "0.0.0.0:7000"), ("peers", "1=a:1,2=b:1"), ("node-id", "2")]), "b:1");
+    assert_eq!(told(&[("peer-advertise", "c:9"), ("peers", "1=a:1")]), "c:9");
+}
+
+#[test]
+fn a_node_that_joins_forms_no_cluster_and_can_be_reached() {
+    let text = resolve(&[("join", "a:1"), ("peers", "1=a:1")]).unwrap_err();
+    assert!(text.contains("one of join and peers"), "{text}");
+    let text = resolve(&[("join", "a:1"), ("listen", "0.0.0.0:7000")]).unwrap_err();
+    assert!(text.starts_with("setting advertise: \"127.0.0.1:7000\""), "{text}");
+    let given = [("join", "a:1,b:2"), ("join-as", "replace:3")];
+    assert_eq!(resolve(&given).unwrap().join_as, JoinAs::Replacement(3));
+    assert!(resolve(&[("join-as", "leader")]).unwrap_err().contains("voter, learner, or replace:ID"));
 }
 
 #[test]
@@ -82,7 +104,7 @@ fn a_refusal_names_setting_value_origin_and_what_is_allowed() {
 
 #[test]
 fn all_refusals_come_at_once() {
-    let text = resolve(&[("node-id", "0"), ("max-clients", "many")]).unwrap_err();
+    let text = resolve(&[("node-id", "-1"), ("max-clients", "many")]).unwrap_err();
     assert_eq!(text.lines().count(), 2, "{text}");
 }
 
@@ -133,7 +155,7 @@ fn the_file_may_only_name_settings_and_give_plain_values() {
     let refused = |text: &str| Given::default().add_file(file(text).path()).unwrap_err().to_string();
     assert!(refused("node_id = 1").contains("did you mean \"node-id\"?"));
     assert!(refused("colour = 1").contains("there is no setting \"colour\""));
-    assert!(refused("node-id = 1.5").contains("allowed is a whole number from 1 to 65535"));
+    assert!(refused("node-id = 1.5").contains("allowed is a whole number from 0 to 65535"));
     assert!(refused("node-id = ").contains("file "));
     assert!(Given::default().add_file("does/not/exist.toml".as_ref()).is_err());
 }

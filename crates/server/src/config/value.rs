@@ -275,6 +275,78 @@ impl Value for Peers {
     }
 }
 
+/// Where nodes of a cluster serve clients; any of them will do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints(pub Vec<Address>);
+
+/// Allowed lists of endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPorts;
+
+impl fmt::Display for HostPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "up to {MEMBERS_MAX} of host:port, such as 10.0.0.1:7379,10.0.0.2:7379")
+    }
+}
+
+impl Value for Endpoints {
+    type Allowed = HostPorts;
+
+    fn read(text: &str, _: &HostPorts) -> Option<Self> {
+        let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let read = |text| Address::read(text, &HostPort).filter(|address| address.port > 0);
+        texts.map(read).collect::<Option<_>>().map(Self).filter(|list| list.0.len() <= MEMBERS_MAX)
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// What a node that joins a cluster is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinAs {
+    /// It votes, as soon as it has caught up.
+    Voter,
+    /// It has the data, and counts in no quorum until it is promoted.
+    Learner,
+    /// It votes, as soon as it has caught up, in the place of this node, which is removed then.
+    Replacement(u64),
+}
+
+/// Allowed parts of a node that joins.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts;
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("voter, learner, or replace:ID with the id of a voter")
+    }
+}
+
+impl Value for JoinAs {
+    type Allowed = Parts;
+
+    fn read(text: &str, _: &Parts) -> Option<Self> {
+        match text {
+            "voter" => Some(Self::Voter),
+            "learner" => Some(Self::Learner),
+            _ => {
+                let id = text.strip_prefix("replace:")?.parse().ok()?;
+                (id > 0).then_some(Self::Replacement(id))
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Voter => "voter".to_owned(),
+            Self::Learner => "learner".to_owned(),
+            Self::Replacement(id) => format!("replace:{id}"),
+        }
+    }
+}
+
 /// Allowed paths.
 #[derive(Clone, Copy, Debug)]
 pub struct Folder;

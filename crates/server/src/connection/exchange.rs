@@ -23,6 +23,7 @@ use super::{
     clients::Client,
     commands::{
         self,
+        members::{Members, is_member, member},
         replication::{Transfer, is_transfer, transfer},
     },
     listening::{self, Listener, Verb},
@@ -181,6 +182,16 @@ impl Exchange {
                 }
                 Transfer::Done(reply) => self.say(reply),
                 Transfer::Refused(refusal) => self.spoil(refusal),
+            };
+        }
+        if is_member(arguments) {
+            return match member(&status, arguments) {
+                Members::Listed(reply) => self.say(reply),
+                Members::Change(_) if self.queue.is_some() => {
+                    self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
+                }
+                Members::Change(change) => self.ask(Action::Reconfigure(change), Slot::Answer),
+                Members::Refused(refusal) => self.spoil(refusal),
             };
         }
         match commands::replication::quorate(&status, arguments) {
@@ -713,7 +724,7 @@ impl Exchange {
             Action::Transaction { commands, .. } => {
                 commands.iter().map(|(_, arguments)| footprint(arguments)).sum()
             }
-            Action::Unblock { .. } => 0,
+            Action::Reconfigure(_) | Action::Unblock { .. } => 0,
         };
         self.requests.push(Request { db: self.db, action });
         // What may wait for something is not slow because it does.

@@ -62,6 +62,7 @@ impl Bench {
             Action::Write(arguments) => format!("{}W {}", request.db, words(&arguments)),
             Action::Wait(arguments) => format!("{}B {}", request.db, words(&arguments)),
             Action::Watch(keys) => format!("{}watch {}", request.db, words(&keys)),
+            Action::Reconfigure(change) => format!("members: {change}"),
             Action::Unblock { target, with_error } => format!("unblock {} {with_error}", target.0),
             Action::Transaction { watched, commands } => {
                 let watched: Vec<_> = watched
@@ -598,7 +599,11 @@ fn scripted_answer(request: &Request, number: usize) -> Answer {
         Action::Read(_) | Action::Write(_) | Action::Wait(_) if number.is_multiple_of(5) => {
             Answer::Reply(Reply::error("ERR five"))
         }
-        Action::Read(_) | Action::Write(_) | Action::Wait(_) | Action::Unblock { .. } => Answer::Reply(reply),
+        Action::Read(_)
+        | Action::Write(_)
+        | Action::Wait(_)
+        | Action::Reconfigure(_)
+        | Action::Unblock { .. } => Answer::Reply(reply),
     }
 }
 

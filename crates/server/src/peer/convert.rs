@@ -6,13 +6,15 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{
-    self as consensus, ClusterTime, Index, NodeId, Priority, Term,
+    self as consensus, Address, Change, ClusterTime, Index, NodeId, Priority, Term,
     raft::message::{self as raft, ReadPoint},
 };
 use quorate_machine::{Batch, MACHINE_VERSION};
 use quorate_node::PeerMessage;
 
 use super::wire::{self, Body, Content, Frame};
+
+mod changes;
 
 /// A frame that no node of ours sends. The connection that it came on is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,13 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
         }
         PeerMessage::Transfer { term, to } => {
             Content::Transfer(wire::Transfer { to: to.map_or(0, |node| node.0), term: term.0 })
+        }
+        PeerMessage::Reconfigure { ticket, change } => {
+            let steps = change.0.into_iter().map(changes::step).collect();
+            Content::Reconfigure(wire::Reconfigure { ticket, steps })
+        }
+        PeerMessage::Reconfigured { ticket, verdict } => {
+            Content::Reconfigured(wire::Reconfigured { ticket, verdict: Some(changes::verdict(verdict)) })
         }
         PeerMessage::Gossip(gossip) => Content::Gossip(wire::Gossip {
             applied: gossip.applied.0,
@@ -58,6 +67,14 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
         }
         Content::Transfer(wire::Transfer { to, term }) => {
             Ok(PeerMessage::Transfer { term: Term(term), to: (to != 0).then_some(NodeId(to)) })
+        }
+        Content::Reconfigure(wire::Reconfigure { ticket, steps }) => {
+            let steps = steps.into_iter().map(changes::from_step).collect::<Result<_, _>>()?;
+            Ok(PeerMessage::Reconfigure { ticket, change: Change(steps) })
+        }
+        Content::Reconfigured(wire::Reconfigured { ticket, verdict }) => {
+            let verdict = verdict.ok_or(Malformed("a wish without an outcome"))?;
+            Ok(PeerMessage::Reconfigured { ticket, verdict: changes::from_verdict(verdict) })
         }
         Content::Gossip(gossip) => Ok(PeerMessage::Gossip(quorate_node::Gossip {
             applied: Index(gossip.applied),
@@ -231,12 +248,17 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
         node: node.0,
         place: place.map_or(0, |place| place.0),
     };
+    let located = |(node, address): (&NodeId, &Address)| wire::Located {
+        node: node.0,
+        address: address.0.as_ref().to_owned(),
+    };
     wire::Membership {
         voters: numbers(&membership.voters),
         learners: numbers(&membership.learners),
         outgoing: numbers(&membership.outgoing),
         promotions: membership.promotions.iter().map(promotion).collect(),
         ids_used: membership.ids_used,
+        addresses: membership.addresses.iter().map(located).collect(),
     }
 }
 
@@ -244,12 +266,14 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
 pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<consensus::Membership, Malformed> {
     let nodes = |numbers: Vec<u64>| numbers.into_iter().map(NodeId).collect();
     let promotion = |wire::Promotion { node, place }| (NodeId(node), (place != 0).then_some(NodeId(place)));
+    let located = |wire::Located { node, address }| (NodeId(node), Address(address.into()));
     let membership = consensus::Membership {
         voters: nodes(membership.voters),
         outgoing: nodes(membership.outgoing),
         learners: nodes(membership.learners),
         promotions: membership.promotions.into_iter().map(promotion).collect(),
         ids_used: membership.ids_used,
+        addresses: membership.addresses.into_iter().map(located).collect(),
     };
     membership.check().map_err(Malformed)?;
     Ok(membership)

@@ -3,9 +3,9 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message as _;
-use quorate_consensus::{Entry, Membership, NodeId, Payload, SnapshotMeta};
+use quorate_consensus::{Address, Change, Entry, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step};
 use quorate_machine::{Group, Operation, SessionId};
-use quorate_node::Gossip;
+use quorate_node::{Gossip, Verdict};
 
 use super::*;
 
@@ -51,6 +51,26 @@ fn golden_bytes_of_messages() {
 }
 
 #[test]
+fn golden_bytes_of_a_wish_and_its_answer() {
+    let step = |node: u64| Step::Promote { node: NodeId(node) };
+    let add = Step::Add {
+        node: Some(NodeId(4)),
+        address: Some(Address("h:1".into())),
+        purpose: Purpose::Replace(NodeId(2)),
+    };
+    let wish = PeerMessage::Reconfigure { ticket: 9, change: Change(vec![add, step(5)]) };
+    assert_eq!(
+        encode(wish),
+        b"\x32\x15\x08\x09\x12\x0d\x0a\x0b\x08\x04\x12\x03h:1\x18\x01\x20\x02\x12\x02\x10\x05"
+    );
+    let appended = Verdict::Appended { index: Index(6), term: Term(7) };
+    assert_eq!(
+        encode(PeerMessage::Reconfigured { ticket: 9, verdict: appended }),
+        b"\x3a\x08\x08\x09\x12\x04\x08\x06\x10\x07"
+    );
+}
+
+#[test]
 fn golden_bytes_of_a_configuration() {
     let membership = Membership {
         voters: [1, 3].map(NodeId).into(),
@@ -58,17 +78,18 @@ fn golden_bytes_of_a_configuration() {
         learners: [4, 5].map(NodeId).into(),
         promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(5), None)].into(),
         ids_used: 6,
+        addresses: [(NodeId(5), Address("h:1".into()))].into(),
     };
     assert_eq!(
         membership_to_wire(&membership).encode_to_vec(),
-        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06"
+        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1"
     );
 }
 
 #[test]
 fn golden_bytes_of_a_handshake() {
     let hello = wire::Hello {
-        version: 2,
+        version: 3,
         from: 2,
         to: 3,
         cluster_id: Bytes::from_static(&[7; 16]),
@@ -80,12 +101,15 @@ fn golden_bytes_of_a_handshake() {
         resp_address: "h:1".to_owned(),
         http_address: "h:2".to_owned(),
         program: "0".to_owned(),
+        peer_address: "h:3".to_owned(),
     };
-    let mut expected = b"\x08\x02\x10\x02\x18\x03\x22\x10".to_vec();
+    let mut expected = b"\x08\x03\x10\x02\x18\x03\x22\x10".to_vec();
     expected.extend_from_slice(&[7; 16]);
     expected.extend_from_slice(b"\x2a\x10");
     expected.extend_from_slice(&[8; 16]);
-    expected.extend_from_slice(b"\x30\x04\x3a\x04raft\x40\x01\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010");
+    expected.extend_from_slice(
+        b"\x30\x04\x3a\x04raft\x40\x01\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010\x6a\x03h:3",
+    );
     assert_eq!(hello.encode_to_vec(), expected);
 }
 
@@ -110,6 +134,19 @@ fn what_no_node_sends_is_refused() {
     malformed(of(wire::Membership::default()));
     malformed(of(wire::Membership { voters: vec![1], ..Default::default() }));
     malformed(of(wire::Membership { voters: vec![0], ids_used: 1, ..Default::default() }));
+    let steps = vec![wire::Step { kind: None }];
+    malformed(Frame {
+        shard: 0,
+        content: Some(Content::Reconfigure(wire::Reconfigure { ticket: 1, steps })),
+    });
+    let add = wire::Add { node: 0, address: String::new(), votes: false, place: 1 };
+    let steps = vec![wire::Step { kind: Some(wire::StepKind::Add(add)) }];
+    malformed(Frame {
+        shard: 0,
+        content: Some(Content::Reconfigure(wire::Reconfigure { ticket: 1, steps })),
+    });
+    let answer = wire::Reconfigured { ticket: 1, verdict: None };
+    malformed(Frame { shard: 0, content: Some(Content::Reconfigured(answer)) });
     malformed(Frame { shard: 0, content: Some(Content::Forward(Bytes::from_static(b"x"))) });
     let nobody = Batch { version: MACHINE_VERSION, groups: vec![] }.encode();
     malformed(Frame { shard: 0, content: Some(Content::Forward(nobody)) });
@@ -129,7 +166,10 @@ fn membership_strategy() -> impl Strategy<Value = Membership> {
             voters.insert(NodeId(1));
             let place = |(&node, has_place): (&NodeId, &bool)| (node, has_place.then_some(NodeId(1)));
             let promotions = learners.iter().take(1).map(place).collect();
-            Membership { voters, outgoing, learners: learners.into_keys().collect(), promotions, ids_used }
+            let address = |&node: &NodeId| (node, Address(format!("h:{}", node.0).into()));
+            let addresses = voters.iter().take(2).map(address).collect();
+            let learners = learners.into_keys().collect();
+            Membership { voters, outgoing, learners, promotions, ids_used, addresses }
         },
     )
 }
@@ -211,7 +251,34 @@ fn body_strategy() -> impl Strategy<Value = raft::Body> {
     ]
 }
 
+fn step_strategy() -> impl Strategy<Value = Step> {
+    let node = || (1_u64..).prop_map(NodeId);
+    let address = || "[a-z]{1,9}:[0-9]{1,5}".prop_map(|text| Address(text.into()));
+    let purpose = prop_oneof![Just(Purpose::Learn), Just(Purpose::Vote), node().prop_map(Purpose::Replace),];
+    prop_oneof![
+        (proptest::option::of(node()), proptest::option::of(address()), purpose)
+            .prop_map(|(node, address, purpose)| Step::Add { node, address, purpose }),
+        node().prop_map(|node| Step::Promote { node }),
+        node().prop_map(|node| Step::Demote { node }),
+        node().prop_map(|node| Step::Remove { node }),
+        (node(), address()).prop_map(|(node, address)| Step::Move { node, address }),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn wishes_and_answers_come_back_as_they_were(
+        ticket: u64, steps in proptest::collection::vec(step_strategy(), 0..4), at: u64, reason: String,
+    ) {
+        let appended = Verdict::Appended { index: Index(at), term: Term(at / 2) };
+        let answers = [appended, Verdict::Refused(reason), Verdict::Later];
+        let answers = answers.map(|verdict| PeerMessage::Reconfigured { ticket, verdict });
+        let wish = PeerMessage::Reconfigure { ticket, change: Change(steps) };
+        for message in answers.into_iter().chain([wish]) {
+            prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+        }
+    }
+
     #[test]
     fn engine_messages_come_back_as_they_were(term: u64, body in body_strategy()) {
         let message = engine(term, body);

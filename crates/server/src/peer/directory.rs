@@ -2,15 +2,25 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use crate::config::Address;
 
-/// All other members. Written by the connections, read by whoever tells about the node.
-#[derive(Debug)]
+/// All peers. Written by the connections, read by whoever tells about the node.
+#[derive(Debug, Default)]
 pub(crate) struct Directory(Mutex<BTreeMap<u64, Contact>>);
+
+/// Names a peer's place in the directory. One that was removed and comes again has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ContactId {
+    pub(crate) peer: u64,
+    turn: u64,
+}
 
 /// One of them.
 #[derive(Clone, Debug, Default)]
@@ -19,11 +29,16 @@ pub(crate) struct Contact {
     pub(crate) resp_address: Option<Address>,
     /// How many of our connections to it are established; one for each lane.
     pub(crate) connections: u32,
+    /// How often it has come into the directory.
+    turn: u64,
     /// When a frame of its arrived last.
     heard: Option<Instant>,
     /// Messages to it that were dropped, since it was away or its queue was full.
     pub(crate) dropped: u64,
 }
+
+/// Turns are given out once in the life of the process.
+static TURNS: AtomicU64 = AtomicU64::new(0);
 
 impl Contact {
     /// How long ago a frame of its arrived; `None` if none ever did.
@@ -33,16 +48,21 @@ impl Contact {
 }
 
 impl Directory {
-    /// A directory of `peers` of whom nothing is known.
-    pub(crate) fn new(peers: impl Iterator<Item = u64>) -> Self {
-        Self(Mutex::new(peers.map(|peer| (peer, Contact::default())).collect()))
+    /// Gives a peer of whom nothing is known a place.
+    pub(crate) fn add(&self, peer: u64) -> ContactId {
+        let turn = TURNS.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(peer, Contact { turn, ..Contact::default() });
+        ContactId { peer, turn }
     }
 
-    /// Changes what is known of `peer`. Nobody but members has a place here.
-    fn update(&self, peer: u64, change: impl FnOnce(&mut Contact)) {
-        if let Some(contact) = self.lock().get_mut(&peer) {
-            change(contact);
-        }
+    /// Forgets a peer.
+    pub(crate) fn remove(&self, peer: u64) {
+        self.lock().remove(&peer);
+    }
+
+    /// Changes what is known of `peer`, if it has a place here; whether it has.
+    fn update(&self, peer: u64, change: impl FnOnce(&mut Contact)) -> bool {
+        self.lock().get_mut(&peer).map(change).is_some()
     }
 
     /// A peer has said where its clients connect.
@@ -51,18 +71,27 @@ impl Directory {
     }
 
     /// One of our connections to a peer is established.
-    pub(crate) fn connected(&self, peer: u64) {
-        self.update(peer, |contact| contact.connections += 1);
+    pub(crate) fn connected(&self, id: ContactId) {
+        self.count_connections(id, |connections| connections + 1);
     }
 
     /// One of our connections to a peer is lost.
-    pub(crate) fn disconnected(&self, peer: u64) {
-        self.update(peer, |contact| contact.connections = contact.connections.saturating_sub(1));
+    pub(crate) fn disconnected(&self, id: ContactId) {
+        self.count_connections(id, |connections| connections - 1);
     }
 
-    /// A frame of a peer's has arrived.
-    pub(crate) fn heard(&self, peer: u64) {
-        self.update(peer, |contact| contact.heard = Some(Instant::now()));
+    /// A connection that ends late does not count for a peer that has come again.
+    fn count_connections(&self, id: ContactId, count: impl FnOnce(u32) -> u32) {
+        self.update(id.peer, |contact| {
+            if contact.turn == id.turn {
+                contact.connections = count(contact.connections);
+            }
+        });
+    }
+
+    /// A frame of a peer's has arrived. Whether it has a place here.
+    pub(crate) fn heard(&self, peer: u64) -> bool {
+        self.update(peer, |contact| contact.heard = Some(Instant::now()))
     }
 
     /// A message to a peer was dropped.

@@ -4,7 +4,7 @@
 //! with a reason that an operator can act on. The rules keep a stranger's or a forgetful node's messages away
 //! from the engine:
 //! * the same version, engine, and (once born) cluster;
-//! * the sender is the member that it is taken for, and a member at all;
+//! * the sender is the node that it is taken for, and of the same cluster, or one of those that are to form it;
 //! * **a node that lost its disk does not come back under its old id**: each data folder has a random number
 //!   from its making on; a node remembers durably which number each member has shown, and refuses another.
 //!
@@ -36,8 +36,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Local {
     /// Its id.
     pub(crate) node_id: u64,
-    /// All members, this node too.
-    pub(crate) members: BTreeSet<u64>,
+    /// The members that its cluster is to be born with, or was, this node too; none if it has joined later.
+    pub(crate) founders: BTreeSet<u64>,
     /// Set once the cluster is born, and never changed.
     pub(crate) cluster_id: Arc<OnceLock<u128>>,
     /// The random number of its data folder.
@@ -54,6 +54,8 @@ pub(crate) struct Local {
     pub(crate) resp_address: Address,
     /// Where its HTTP is.
     pub(crate) http_address: Address,
+    /// Where other nodes connect.
+    pub(crate) peer_address: Address,
     /// Which folder each member has shown.
     pub(crate) acquaintances: Arc<Acquaintances>,
 }
@@ -65,6 +67,8 @@ pub(crate) struct Remote {
     pub(crate) node_id: u64,
     /// Where its clients connect, if it said so.
     pub(crate) resp_address: Option<Address>,
+    /// Where other nodes connect, if it said so.
+    pub(crate) peer_address: Option<Address>,
 }
 
 /// Why another node is refused, in words for both operators.
@@ -88,6 +92,7 @@ impl Local {
             resp_address: self.resp_address.to_string(),
             http_address: self.http_address.to_string(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
+            peer_address: self.peer_address.to_string(),
         }
     }
 
@@ -99,7 +104,8 @@ impl Local {
             number(&hello.disk_id).ok_or_else(|| Refusal("it shows no id of its disk".to_owned()))?;
         self.acquaintances.meet(hello.from, disk_id)?;
         let resp_address = Address::read(&hello.resp_address, &HostPort);
-        Ok(Remote { node_id: hello.from, resp_address })
+        let peer_address = Address::read(&hello.peer_address, &HostPort);
+        Ok(Remote { node_id: hello.from, resp_address, peer_address })
     }
 
     fn judge_version(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -142,16 +148,20 @@ impl Local {
                 self.node_id
             ));
         }
-        if !self.members.contains(&hello.from) {
-            return refuse(format!("node {} is no member that node {} knows", hello.from, self.node_id));
-        }
         match (self.cluster_id.get(), number(&hello.cluster_id)) {
+            (_, None) if !hello.cluster_id.is_empty() => refuse("it shows a malformed cluster id".to_owned()),
             (Some(&ours), Some(theirs)) if ours != theirs => refuse(format!(
                 "node {} belongs to cluster {theirs:032x}, node {} to cluster {ours:032x}",
                 hello.from, self.node_id
             )),
-            (_, None) if !hello.cluster_id.is_empty() => refuse("it shows a malformed cluster id".to_owned()),
-            (Some(_) | None, Some(_) | None) => Ok(()),
+            // Who of them is a member, only the engine knows: one of the two may be behind.
+            (Some(_), Some(_)) => Ok(()),
+            (Some(_) | None, Some(_) | None) if self.founders.contains(&hello.from) => Ok(()),
+            (Some(_) | None, Some(_) | None) => refuse(format!(
+                "node {} is not among those that node {} is to form a cluster with: see the ids of --peers; to join \
+                 a cluster that is there, start it with --join",
+                hello.from, self.node_id
+            )),
         }
     }
 }
@@ -171,7 +181,7 @@ mod tests {
     fn local(node_id: u64, disk_id: u128) -> Local {
         Local {
             node_id,
-            members: BTreeSet::from([1, 2, 3]),
+            founders: BTreeSet::from([1, 2, 3]),
             cluster_id: Arc::new(OnceLock::new()),
             disk_id,
             incarnation: 1,
@@ -180,6 +190,7 @@ mod tests {
             frame_bytes_max: 1 << 20,
             resp_address: Address::new("127.0.0.1", 7379),
             http_address: Address::new("127.0.0.1", 18_379),
+            peer_address: Address::new("127.0.0.1", 17_379),
             acquaintances: Arc::new(Acquaintances::in_memory()),
         }
     }
@@ -206,7 +217,9 @@ mod tests {
         assert!(
             refused(&one, &born(2, 20, 7).hello(3)).contains("looks for node 3 here, but this is node 1")
         );
-        assert!(refused(&one, &born(9, 90, 7).hello(1)).contains("no member"));
+        assert!(refused(&one, &local(9, 90).hello(1)).contains("see the ids of --peers"));
+        assert!(refused(&local(1, 10), &born(9, 90, 7).hello(1)).contains("see the ids of --peers"));
+        assert!(one.judge(&born(9, 90, 7).hello(1)).is_ok(), "it may have joined later");
         assert!(refused(&one, &born(1, 11, 7).hello(1)).contains("two nodes are called 1"));
         let mut other = born(2, 20, 7).hello(1);
         other.version = 99;

@@ -28,6 +28,8 @@ impl Kind {
         match message {
             PeerMessage::Forward(_) => Self::Bulk,
             PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => Self::Urgent,
+            // Behind the entry that it is about.
+            PeerMessage::Reconfigure { .. } | PeerMessage::Reconfigured { .. } => Self::Bulk,
             PeerMessage::Engine(message) => match &message.body {
                 Body::Append { .. }
                 | Body::AppendAccepted { .. }
@@ -58,6 +60,8 @@ fn weight(message: &PeerMessage<Message>) -> usize {
     BASE_BYTES
         + match message {
             PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => 0,
+            PeerMessage::Reconfigure { change, .. } => change.0.len() * size_of::<quorate_consensus::Step>(),
+            PeerMessage::Reconfigured { .. } => 0,
             PeerMessage::Engine(message) => match &message.body {
                 Body::Append { entries, .. } => entries.iter().map(quorate_consensus::Entry::weight).sum(),
                 Body::SnapshotChunk { data, .. } => data.len(),

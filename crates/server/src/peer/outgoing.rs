@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Events, convert,
-    directory::Directory,
+    directory::{ContactId, Directory},
     frame,
     handshake::{HELLO_BYTES_MAX, Local, Refusal, TIMEOUT},
     lane::{Kind, Receiver},
@@ -42,8 +42,9 @@ const REASONS_MAX: usize = 32;
 /// What a connection to one peer needs.
 #[derive(Debug)]
 pub(super) struct Outgoing<E> {
-    pub(super) peer: u64,
-    pub(super) address: Address,
+    pub(super) contact: ContactId,
+    /// Where the peer may be, likelier places first. Closed when this node has no more to say to it.
+    pub(super) addresses: watch::Receiver<Vec<Address>>,
     pub(super) kind: Kind,
     pub(super) local: Arc<Local>,
     pub(super) directory: Arc<Directory>,
@@ -71,73 +72,90 @@ impl From<io::Error> for Loss {
 }
 
 impl<E: Events> Outgoing<E> {
-    /// Keeps a connection to the peer until this node ends.
+    /// Keeps a connection to the peer until this node ends, or has no more to say to it.
     pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF;
         let mut reasons = BTreeSet::new();
         let mut away_since = Instant::now();
-        let mut stop = self.shutdown.clone();
-        loop {
-            let loss = match self.connect().await {
+        let mut attempts = 0;
+        while let Some(address) = self.next_address(attempts).await {
+            let loss = match self.connect(&address).await {
                 Ok(stream) => {
-                    tracing::debug!(peer = self.peer, "connected");
+                    tracing::debug!(peer = self.contact.peer, "connected");
                     backoff = BACKOFF;
                     reasons.clear();
-                    self.directory.connected(self.peer);
+                    self.directory.connected(self.contact);
                     self.lane.open();
                     let loss = self.feed(stream).await;
                     self.lane.close();
-                    self.directory.disconnected(self.peer);
-                    self.tell_loss(&loss);
+                    self.directory.disconnected(self.contact);
+                    self.tell_loss(&address, &loss);
                     away_since = Instant::now();
                     loss
                 }
-                Err(loss) => loss,
+                Err(loss) => {
+                    attempts += 1;
+                    loss
+                }
             };
             let pause = match loss {
                 Loss::Shutdown => return,
                 Loss::Io(error) => {
                     if away_since.elapsed() >= UNTOLD {
-                        self.log_once(&mut reasons, &error.to_string());
+                        self.log_once(&mut reasons, &address, &error.to_string());
                     }
                     backoff
                 }
                 Loss::Refused(reason) => {
-                    self.log_once(&mut reasons, &reason);
+                    self.log_once(&mut reasons, &address, &reason);
                     REFUSED_BACKOFF
                 }
             };
-            self.events.unreachable(self.peer);
+            self.events.unreachable(self.contact.peer);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = stop.wait_for(|&stop| stop) => return,
+                changed = self.addresses.changed() => if changed.is_err() { return },
+                _ = self.shutdown.wait_for(|&stop| stop) => return,
             }
         }
     }
 
+    /// Where to look for the peer after so many failures, as soon as a place is known; none if it is not looked for
+    /// any more. A place that was good is tried again first.
+    async fn next_address(&mut self, failures: usize) -> Option<Address> {
+        tokio::select! {
+            known = self.addresses.wait_for(|addresses| !addresses.is_empty()) => {
+                let addresses = known.ok()?;
+                addresses.get(failures % addresses.len()).cloned()
+            }
+            _ = self.shutdown.wait_for(|&stop| stop) => None,
+        }
+    }
+
     /// Tells that a connection was lost. Whether that means anything shows when it cannot be made again.
-    fn tell_loss(&self, loss: &Loss) {
+    fn tell_loss(&self, address: &Address, loss: &Loss) {
         if let (Loss::Io(error), Kind::Urgent) = (loss, self.kind) {
-            tracing::info!("lost the connection to node {} at {}: {error}", self.peer, self.address);
+            tracing::info!("lost the connection to node {} at {address}: {error}", self.contact.peer);
         }
     }
 
     /// Tells a reason the first time. What happens to one lane happens to the other, so one of them is enough.
-    fn log_once(&self, reasons: &mut BTreeSet<String>, reason: &str) {
+    fn log_once(&self, reasons: &mut BTreeSet<String>, address: &Address, reason: &str) {
         if *self.stopping.borrow() {
             return;
         }
-        let is_new = reasons.len() < REASONS_MAX && reasons.insert(reason.to_owned());
-        if is_new && self.kind == Kind::Urgent {
-            tracing::warn!("no connection to node {} at {}: {reason}", self.peer, self.address);
+        let text = format!("no connection to node {} at {address}: {reason}", self.contact.peer);
+        if reasons.len() < REASONS_MAX && self.kind == Kind::Urgent && !reasons.contains(&text) {
+            tracing::warn!("{text}");
+            reasons.insert(text);
         }
     }
 
     /// Dials, and shakes hands.
-    async fn connect(&self) -> Result<TcpStream, Loss> {
+    async fn connect(&self, address: &Address) -> Result<TcpStream, Loss> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-        let dialled = timeout(TIMEOUT, TcpStream::connect(self.address.to_pair())).await;
+        let dialled = timeout(TIMEOUT, TcpStream::connect(address.to_pair())).await;
         let mut stream = dialled.map_err(|_| late())??;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE_MAX))?;
@@ -147,7 +165,7 @@ impl<E: Events> Outgoing<E> {
 
     async fn shake_hands(&self, stream: &mut TcpStream) -> Result<(), Loss> {
         let mut hello = BytesMut::from(&PREAMBLE[..]);
-        frame::write(&self.local.hello(self.peer), &mut hello);
+        frame::write(&self.local.hello(self.contact.peer), &mut hello);
         stream.write_all(&hello).await?;
         let answer = frame::Reader::new(stream, HELLO_BYTES_MAX).next().await?;
         let answer = answer.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -158,11 +176,13 @@ impl<E: Events> Outgoing<E> {
         }
         let hello = welcome.hello.ok_or_else(malformed)?;
         let remote = self.local.judge(&hello).map_err(|Refusal(reason)| Loss::Refused(reason))?;
-        if remote.node_id != self.peer {
-            let text = format!("node {} is there instead: see the addresses of --peers", remote.node_id);
+        if remote.node_id != self.contact.peer {
+            let text =
+                format!("node {} is there instead: see `quorate member list` and --peers", remote.node_id);
             return Err(Loss::Refused(text));
         }
-        self.directory.introduced(self.peer, remote.resp_address);
+        self.events.introduced(remote.node_id, remote.peer_address);
+        self.directory.introduced(remote.node_id, remote.resp_address);
         Ok(())
     }
 

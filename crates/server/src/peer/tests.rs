@@ -18,6 +18,7 @@ use crate::peer::acquaintances::Acquaintances;
 #[derive(Debug, PartialEq)]
 enum Told {
     Message(u64, PeerMessage<Message>),
+    Introduced(u64, Option<Address>),
     Unreachable(u64),
 }
 
@@ -29,13 +30,17 @@ impl Events for Ear {
         let _ = self.0.send(Told::Message(from, message));
     }
 
+    fn introduced(&self, peer: u64, address: Option<Address>) {
+        let _ = self.0.send(Told::Introduced(peer, address));
+    }
+
     fn unreachable(&self, peer: u64) {
         let _ = self.0.send(Told::Unreachable(peer));
     }
 }
 
 struct Node {
-    transport: Transport,
+    transport: Transport<Ear>,
     told: mpsc::UnboundedReceiver<Told>,
     shutdown: watch::Sender<bool>,
 }
@@ -43,7 +48,7 @@ struct Node {
 fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Local {
     Local {
         node_id,
-        members: BTreeSet::from([1, 2]),
+        founders: BTreeSet::from([1, 2]),
         cluster_id: Arc::new(OnceLock::new()),
         disk_id,
         incarnation: 1,
@@ -52,16 +57,28 @@ fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Loca
         frame_bytes_max: 1 << 20,
         resp_address: Address::new("127.0.0.1", 7379),
         http_address: Address::new("127.0.0.1", 18_379),
+        peer_address: Address::new("127.0.0.1", 17_379),
         acquaintances,
     }
 }
 
-fn start(local: Local, peers: &Peers, listener: TcpListener) -> Node {
+/// The configuration of these members.
+fn members(peers: &Peers) -> Membership {
+    let address = |(&id, address): (&u64, &Address)| {
+        (NodeId(id), quorate_consensus::Address(address.to_string().into()))
+    };
+    Membership::of_voters(peers.0.keys().copied().map(NodeId)).with_addresses(peers.0.iter().map(address))
+}
+
+fn start(mut local: Local, peers: &Peers, listener: TcpListener) -> Node {
+    local.peer_address = Address::new("127.0.0.1", listener.local_addr().unwrap().port());
     let (sender, told) = mpsc::unbounded_channel();
     let shutdown = watch::Sender::new(false);
     let (_, stopping) = watch::channel(false);
-    let transport =
-        Transport::start(local, peers, 1 << 20, Some(listener), Ear(sender), stopping, shutdown.subscribe());
+    let settings = Peers::default();
+    let mut transport =
+        Transport::start(local, &settings, 1 << 20, listener, Ear(sender), stopping, shutdown.subscribe());
+    transport.follow(&members(peers));
     Node { transport, told, shutdown }
 }
 
@@ -105,11 +122,19 @@ impl Node {
         timeout(LONG, search).await.expect("it is told in time")
     }
 
+    /// `peer` is no member, and was not for long.
+    fn leave_long_ago(&mut self, peer: u64) {
+        self.transport.follow(&Membership::of_voters([NodeId(1)]));
+        let long_ago =
+            Instant::now().checked_sub(GUEST_SILENCE_MAX * 2).expect("the machine runs for longer");
+        self.transport.peers.get_mut(&NodeId(peer)).expect("a guest").guest_since = Some(long_ago);
+    }
+
     /// Resolves once both lanes to `peer` are connected, or panics after a long time.
     async fn connected(&self, peer: u64) {
         let directory = self.transport.directory();
         let wait = async {
-            while directory.contacts()[&peer].connections < 2 {
+            while directory.contacts().get(&peer).is_none_or(|contact| contact.connections < 2) {
                 tokio::task::yield_now().await;
             }
         };
@@ -192,5 +217,77 @@ async fn garbage_on_the_peer_port_is_closed_at_once_and_harms_nobody() {
         assert!(read.is_ok() || reset);
     }
     let _second = start(local(2, 20, known), &peers, two);
+    first.connected(2).await;
+}
+
+/// A node that comes back after others have joined does not know the leader that dials it, and could not answer.
+#[tokio::test]
+async fn a_node_of_the_cluster_that_nobody_has_told_of_is_answered() {
+    let (one, two, peers) = listeners().await;
+    let born = |mut local: Local| {
+        local.cluster_id = Arc::new(OnceLock::from(7));
+        local.founders = BTreeSet::new();
+        local
+    };
+    let acquaintances = || Arc::new(Acquaintances::in_memory());
+    let mut first = start(born(local(1, 10, acquaintances())), &Peers::default(), one);
+    let mut second = start(born(local(2, 20, acquaintances())), &peers, two);
+    let told = first.next(|told| matches!(told, Told::Introduced(2, Some(_)))).await;
+    let Told::Introduced(_, address) = told else { unreachable!("that was waited for") };
+    assert_eq!(address.as_ref(), peers.0.get(&2));
+    first.transport.introduced(NodeId(2), address);
+    first.connected(2).await;
+    first.transport.send(NodeId(2), gossip(3));
+    second.next(|told| *told == Told::Message(1, gossip(3))).await;
+}
+
+#[tokio::test]
+async fn a_place_where_somebody_else_is_or_nobody_does_not_keep_from_the_right_one() {
+    let (one, two, peers) = listeners().await;
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = Address::new("127.0.0.1", gone.local_addr().unwrap().port());
+    drop(gone);
+    let known = Arc::new(Acquaintances::in_memory());
+    let mut wrong = peers.clone();
+    wrong.0.insert(2, nobody);
+    let mut first = start(local(1, 10, Arc::clone(&known)), &wrong, one);
+    let _second = start(local(2, 20, known), &peers, two);
+    first.next(|told| *told == Told::Unreachable(2)).await;
+    first.transport.introduced(NodeId(2), peers.0.get(&2).cloned());
+    first.connected(2).await;
+}
+
+#[tokio::test]
+async fn who_is_no_member_any_more_is_still_answered_while_it_speaks() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let mut first = start(local(1, 10, Arc::clone(&known)), &peers, one);
+    let mut second = start(local(2, 20, known), &peers, two);
+    first.connected(2).await;
+    second.connected(1).await;
+    second.transport.send(NodeId(1), gossip(1));
+    first.next(|told| *told == Told::Message(2, gossip(1))).await;
+    first.leave_long_ago(2);
+    first.transport.tidy();
+    first.transport.send(NodeId(2), gossip(2));
+    second.next(|told| *told == Told::Message(1, gossip(2))).await;
+}
+
+#[tokio::test]
+async fn who_is_no_member_any_more_and_silent_is_forgotten_until_it_speaks_again() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let mut first = start(local(1, 10, Arc::clone(&known)), &peers, one);
+    first.next(|told| *told == Told::Unreachable(2)).await;
+    first.leave_long_ago(2);
+    first.transport.tidy();
+    assert!(first.transport.directory().contacts().is_empty());
+
+    let second = start(local(2, 20, known), &peers, two);
+    second.connected(1).await;
+    second.transport.send(NodeId(1), gossip(1));
+    let address = peers.0.get(&2).cloned();
+    first.next(|told| *told == Told::Introduced(2, address.clone())).await;
+    first.transport.introduced(NodeId(2), address);
     first.connected(2).await;
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 /// The version of all that is said between nodes. Nodes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What each connection begins with, before the first frame: so that a client of another protocol that has
 /// got the wrong port is refused at its first bytes.
@@ -51,6 +51,9 @@ pub(crate) struct Hello {
     /// The version of the program, for people.
     #[prost(string, tag = "12")]
     pub(crate) program: String,
+    /// Where other nodes connect, as host:port; empty if it has no place for them.
+    #[prost(string, tag = "13")]
+    pub(crate) peer_address: String,
 }
 
 /// The answer to a [`Hello`].
@@ -71,7 +74,7 @@ pub(crate) struct Frame {
     #[prost(uint32, tag = "1")]
     pub(crate) shard: u32,
     /// What it says.
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7")]
     pub(crate) content: Option<Content>,
 }
 
@@ -90,6 +93,80 @@ pub(crate) enum Content {
     /// An operator's wish for another leader.
     #[prost(message, tag = "5")]
     Transfer(Transfer),
+    /// An operator's wish for other members.
+    #[prost(message, tag = "6")]
+    Reconfigure(Reconfigure),
+    /// What came of it.
+    #[prost(message, tag = "7")]
+    Reconfigured(Reconfigured),
+}
+
+/// `quorate_node::PeerMessage::Reconfigure`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Reconfigure {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ticket: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) steps: Vec<Step>,
+}
+
+/// `quorate_consensus::Step`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Step {
+    #[prost(oneof = "StepKind", tags = "1, 2, 3, 4, 5")]
+    pub(crate) kind: Option<StepKind>,
+}
+
+/// What a step does.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub(crate) enum StepKind {
+    #[prost(message, tag = "1")]
+    Add(Add),
+    #[prost(uint64, tag = "2")]
+    Promote(u64),
+    #[prost(uint64, tag = "3")]
+    Demote(u64),
+    #[prost(message, tag = "4")]
+    Move(Located),
+    #[prost(uint64, tag = "5")]
+    Remove(u64),
+}
+
+/// A new member.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Add {
+    /// Its id; 0 for the lowest that was never used.
+    #[prost(uint64, tag = "1")]
+    pub(crate) node: u64,
+    /// Where it is reached; empty if that is not known.
+    #[prost(string, tag = "2")]
+    pub(crate) address: String,
+    /// Whether it is to vote.
+    #[prost(bool, tag = "3")]
+    pub(crate) votes: bool,
+    /// The voter whose place it takes; 0 if it takes none.
+    #[prost(uint64, tag = "4")]
+    pub(crate) place: u64,
+}
+
+/// `quorate_node::PeerMessage::Reconfigured`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Reconfigured {
+    #[prost(uint64, tag = "1")]
+    pub(crate) ticket: u64,
+    #[prost(oneof = "Verdict", tags = "2, 3, 4")]
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// `quorate_node::Verdict`.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub(crate) enum Verdict {
+    #[prost(message, tag = "2")]
+    Appended(Position),
+    #[prost(string, tag = "3")]
+    Refused(String),
+    #[prost(message, tag = "4")]
+    Later(Nothing),
 }
 
 /// `quorate_node::PeerMessage::Transfer`.
@@ -243,6 +320,17 @@ pub(crate) struct Membership {
     pub(crate) promotions: Vec<Promotion>,
     #[prost(uint64, tag = "5")]
     pub(crate) ids_used: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) addresses: Vec<Located>,
+}
+
+/// Where a member is reached.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct Located {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node: u64,
+    #[prost(string, tag = "2")]
+    pub(crate) address: String,
 }
 
 /// A learner that is to vote.

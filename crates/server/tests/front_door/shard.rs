@@ -108,7 +108,7 @@ impl Worker {
             Action::Transaction { watched, commands } => {
                 Answer::Reply(self.write(Operation::Transaction { watched, commands }))
             }
-            Action::Unblock { .. } => Answer::Reply(Reply::Integer(0)),
+            Action::Reconfigure(_) | Action::Unblock { .. } => Answer::Reply(Reply::Integer(0)),
             Action::Watch(keys) => Answer::Watched(self.machine.versions(db, &keys)),
         }
     }

@@ -270,6 +270,7 @@ fn requests_text(requests: &[Request]) -> String {
     let text = |request: &Request| match &request.action {
         Action::Read(args) | Action::Write(args) | Action::Wait(args) => words(args),
         Action::Watch(keys) => format!("WATCH {}", words(keys)),
+        Action::Reconfigure(change) => format!("MEMBER {change}"),
         Action::Unblock { target, .. } => format!("CLIENT UNBLOCK {}", target.0),
         Action::Transaction { commands, .. } => {
             let commands: Vec<_> = commands.iter().map(|(_, args)| words(args)).collect();

@@ -33,6 +33,8 @@ pub(super) fn message_text(message: &PeerMessage<Message>) -> String {
             format!("Forward {}.{} {first}+{count}", group.session.node, group.session.incarnation)
         }
         PeerMessage::Transfer { term, to } => format!("Transfer {term} to={}", to.map_or(0, |node| node.0)),
+        PeerMessage::Reconfigure { ticket, change } => format!("Reconfigure {ticket:x} {change}"),
+        PeerMessage::Reconfigured { ticket, verdict } => format!("Reconfigured {ticket:x} {verdict}"),
         PeerMessage::Gossip(gossip) => format!("Gossip applied={} room={}", gossip.applied, gossip.room),
     }
 }

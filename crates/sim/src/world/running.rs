@@ -122,6 +122,9 @@ impl World {
         let Outputs {
             publications: _,
             publications_missed: _,
+            // Its network reaches everybody.
+            members: _,
+            removed: _,
             log,
             send,
             answers,

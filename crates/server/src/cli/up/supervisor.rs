@@ -206,7 +206,8 @@ impl Supervisor {
             Some(State::Running { delay, .. } | State::Dead { delay, .. }) => *delay,
             None => RESPAWN_DELAY,
         };
-        let again = self.respawn.then(|| Instant::now() + delay);
+        let was_removed = was_removed(&ended.how);
+        let again = (self.respawn && !was_removed).then(|| Instant::now() + delay);
         self.nodes.insert(ended.node, State::Dead { again, delay: (delay * 2).min(RESPAWN_DELAY_MAX) });
         let running = self.nodes.values().filter(|state| matches!(state, State::Running { .. })).count();
         let total = self.layout.nodes.len();
@@ -214,6 +215,7 @@ impl Supervisor {
         let mut text =
             format!("node {} {}; {running} of {total} run, {enough}", ended.node, describe(&ended.how));
         match self.layout.nodes.iter().find(|node| node.id == ended.node) {
+            _ if was_removed => write!(text, "; it was removed from the cluster, and is not started again"),
             _ if self.respawn => write!(text, "; it starts again in {}", humantime::format_duration(delay)),
             Some(node) => write!(
                 text,
@@ -280,6 +282,11 @@ impl Supervisor {
         self.say("all nodes have stopped");
         Exit::Success
     }
+}
+
+/// Whether a node ended since it is no member any more.
+fn was_removed(how: &io::Result<ExitStatus>) -> bool {
+    how.as_ref().is_ok_and(|status| status.code() == Some(Exit::Removed as i32))
 }
 
 /// How a process ended, as the rest of a sentence.

@@ -7,6 +7,7 @@ pub(super) mod client;
 pub(super) mod config;
 mod greeting;
 mod info;
+pub(in crate::connection) mod members;
 mod pubsub;
 pub(super) mod replication;
 mod slow_log;

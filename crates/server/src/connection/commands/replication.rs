@@ -86,6 +86,12 @@ pub(in crate::connection) fn quorate(status: &NodeStatus, arguments: &[Bytes]) -
             &[
                 "STATUS",
                 "    Return this node's view of itself and its cluster as JSON.",
+                "MEMBER LIST",
+                "    Return the members of the cluster.",
+                "MEMBER <step> [<step> ...]",
+                "    Change the members, all at once, and return OK, or the ids of those that were added. Steps are:",
+                "    ADD <host:port> [ID <id>] [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>,",
+                "    MOVE <id> <host:port>, REMOVE <id>",
                 "TRANSFER [<node-id>]",
                 "    Let another node lead, or the one named, and return its id once it does.",
             ],

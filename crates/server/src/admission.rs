@@ -1,0 +1,226 @@
+//! How a node becomes a member of a cluster that is there already: `--join`.
+//!
+//! A node with an empty folder asks any node of the cluster to add it, over the same RESP port as every client, and
+//! gets its id. Only then it makes its folder, which belongs to that cluster from the beginning and holds no
+//! configuration: such a node votes for nobody and stands for nothing until the leader has found it and sent it the
+//! log.
+//!
+//! * If it ends between the two, it finds itself among the learners the next time, by its address. A node that did run
+//!   and then lost its disk is not let in that way: the others remember the disk ([`crate::peer::handshake`]).
+//! * It asks again, for as long as it takes, while nobody answers or the cluster is busy with another change. What the
+//!   cluster refuses for good ends the process with its words.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use quorate_log::{Identity, OsDisk};
+use redis::{Connection, RedisResult};
+use tokio::sync::oneshot;
+
+use crate::{
+    config::{Address, Config, JoinAs, Value as _},
+    data_folder::{self, ENGINE},
+    ending::Orders,
+    service::Error,
+    status::{MemberKind, NodeStatus},
+};
+
+/// How long a node may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it may take to answer: a change waits for the leader for as long as a command does.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The pause before the nodes are asked again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// What became of the question who this node is.
+pub(crate) enum Admission {
+    /// It is the node of its folder, or a new one of a new cluster.
+    Settled,
+    /// It is a member of this cluster now, and has no folder yet.
+    Admitted {
+        /// The cluster.
+        cluster_id: u128,
+    },
+    /// An order to end came first.
+    Ended,
+}
+
+/// Finds out which node this is, and puts its id into `config`: by its folder, by the cluster that it joins, or by its
+/// settings.
+///
+/// # Errors
+/// The folder cannot be read, or the cluster does not take this node.
+pub(crate) async fn settle(config: &mut Config, orders: &mut Orders) -> Result<Admission, Error> {
+    if let Some(identity) = identity(config)? {
+        if config.node_id == 0 {
+            config.node_id = identity.node_id;
+        }
+        return Ok(Admission::Settled);
+    }
+    if config.join.0.is_empty() {
+        config.node_id = config.node_id.max(1);
+        return Ok(Admission::Settled);
+    }
+    let asking = ask(config.clone())?;
+    tokio::select! {
+        answer = asking => {
+            let (node_id, cluster_id) =
+                answer.map_err(|_| Error::Failed("the thread that joins the cluster panicked".to_owned()))??;
+            config.node_id = node_id;
+            tracing::info!("is node {node_id} of cluster {cluster_id:032x}");
+            Ok(Admission::Admitted { cluster_id })
+        }
+        order = orders.first() => {
+            tracing::info!("ending, by {order}, before a cluster was joined");
+            Ok(Admission::Ended)
+        }
+    }
+}
+
+/// Whose the folder is, if it is anybody's.
+fn identity(config: &Config) -> Result<Option<Identity>, Error> {
+    let refuse = |error: &dyn std::fmt::Display| data_folder::data(config, error);
+    if !config.data_dir.exists() {
+        return Ok(None);
+    }
+    let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| refuse(&error))?;
+    Identity::find(&disk).map_err(|error| refuse(&error))
+}
+
+type Joined = Result<(u64, u128), Error>;
+
+/// Asks the cluster on a thread of its own, since the client blocks.
+fn ask(config: Config) -> Result<oneshot::Receiver<Joined>, Error> {
+    let (done, answer) = oneshot::channel();
+    let work = move || {
+        let joined = join(&config, || done.is_closed());
+        // Nobody waits for it if the node has been told to end.
+        drop(done.send(joined));
+    };
+    thread::Builder::new()
+        .name("joining".to_owned())
+        .spawn(work)
+        .map_err(Error::failed("cannot start a thread"))?;
+    Ok(answer)
+}
+
+/// Asks one node after the other until one says what this node is.
+fn join(config: &Config, given_up: impl Fn() -> bool) -> Joined {
+    let mut told = BTreeSet::new();
+    loop {
+        for address in &config.join.0 {
+            match join_by(config, address) {
+                Ok(joined) => return Ok(joined),
+                Err(Obstacle::Final(reason)) => return Err(refusal(config, address, &reason)),
+                Err(Obstacle::Passing(reason)) => {
+                    if told.insert((address.to_string(), reason.clone())) {
+                        tracing::warn!("cannot join by {address} yet, and tries again: {reason}");
+                    }
+                }
+            }
+            if given_up() {
+                return Err(Error::Failed("told to end".to_owned()));
+            }
+        }
+        thread::sleep(RETRY_PAUSE);
+    }
+}
+
+fn refusal(config: &Config, address: &Address, reason: &str) -> Error {
+    Error::Setting {
+        name: "join",
+        reason: format!("{:?} is refused by the node at {address}: {reason}", config.join.show()),
+    }
+}
+
+/// Why this node has not joined.
+enum Obstacle {
+    /// Another try may do.
+    Passing(String),
+    /// Somebody has to change something.
+    Final(String),
+}
+
+impl From<redis::RedisError> for Obstacle {
+    fn from(error: redis::RedisError) -> Self {
+        let code = error.code().unwrap_or_default();
+        let text = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+        let is_refusal =
+            code == "ERR" && !text.contains("another change of members") && !text.contains("not known");
+        if is_refusal { Self::Final(text) } else { Self::Passing(text) }
+    }
+}
+
+fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> {
+    let mut connection = connect(address)?;
+    let status = status(&mut connection)?;
+    if status.loading {
+        return Err(Obstacle::Passing("it recovers its data".to_owned()));
+    }
+    if status.engine != ENGINE {
+        let text = format!("it runs the engine {}, and this node runs {ENGINE}", status.engine);
+        return Err(Obstacle::Final(text));
+    }
+    let cluster_id = status.cluster_id.as_deref().and_then(|id| u128::from_str_radix(id, 16).ok());
+    let cluster_id =
+        cluster_id.ok_or_else(|| Obstacle::Passing("its cluster is not formed yet".to_owned()))?;
+    if let Some(node_id) = known(config, &status)? {
+        return Ok((node_id, cluster_id));
+    }
+    Ok((add(config, &mut connection)?, cluster_id))
+}
+
+fn connect(address: &Address) -> RedisResult<Connection> {
+    let address = redis::ConnectionAddr::Tcp(address.host.clone(), address.port);
+    let connection = redis::Client::open(address)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(connection)
+}
+
+fn status(connection: &mut Connection) -> Result<NodeStatus, Obstacle> {
+    let json: String = redis::cmd("QUORATE").arg("STATUS").query(connection)?;
+    serde_json::from_str(&json)
+        .map_err(|error| Obstacle::Final(format!("its status cannot be read: {error}")))
+}
+
+/// The id under which the cluster knows this node already, since an operator has added it, or it has asked before.
+fn known(config: &Config, status: &NodeStatus) -> Result<Option<u64>, Obstacle> {
+    let here = config.peer_advertise.to_string();
+    let by_id = status.members.iter().find(|member| member.node_id == config.node_id);
+    let by_address = status.members.iter().find(|member| member.address == here);
+    let Some(member) = by_id.or(by_address) else { return Ok(None) };
+    let id = member.node_id;
+    if config.node_id != 0 && config.node_id != id {
+        return Err(Obstacle::Final(format!(
+            "{here} is the address of node {id}, not of {}",
+            config.node_id
+        )));
+    }
+    if member.address != here {
+        return Err(Obstacle::Final(format!(
+            "node {id} is said to be at {}, and this node at {here}: see --peer-advertise",
+            member.address
+        )));
+    }
+    match member.kind {
+        MemberKind::Learner => Ok(Some(id)),
+        MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving => Err(Obstacle::Final(format!(
+            "{here} is the address of node {id}, which votes: give that node its data folder back, or replace it \
+             by `--join-as replace:{id}` at another address, or remove it first by `quorate member remove {id}`"
+        ))),
+    }
+}
+
+/// Has the cluster add this node; its id.
+fn add(config: &Config, connection: &mut Connection) -> Result<u64, Obstacle> {
+    let mut command = redis::cmd("QUORATE");
+    command.arg("MEMBER").arg("ADD").arg(config.peer_advertise.to_string());
+    if config.node_id != 0 {
+        command.arg("ID").arg(config.node_id);
+    }
+    match config.join_as {
+        JoinAs::Voter => command.arg("VOTE"),
+        JoinAs::Learner => &mut command,
+        JoinAs::Replacement(place) => command.arg("REPLACE").arg(place),
+    };
+    Ok(command.query(connection)?)
+}

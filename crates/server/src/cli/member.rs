@@ -1,0 +1,233 @@
+//! `quorate member`: who belongs to the cluster.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+
+use super::{
+    Exit,
+    address::{ANSWER_TIMEOUT, Servers, client},
+};
+use crate::{
+    config::{Address, HostPort, Value as _},
+    status::{Member, NodeStatus},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate member list                       who is a member, and who votes
+  quorate serve --join 10.0.0.1:7379        on a new machine: joins, catches up, and votes
+  quorate serve --join 10.0.0.1:7379 --join-as replace:2
+                                            the same in the place of node 2
+  quorate member remove 3                   node 3 leaves for good
+  quorate member add 10.0.0.4:17379         announces a node that is started with --join later
+  quorate member promote 4                  node 4 has caught up, and is to vote
+  quorate member change promote 4 demote 1  several at once, or none of them
+
+Any node may be asked. Changes are agreed on by the members, old and new, and take effect as a
+whole. What would leave too few voters in reach is refused.
+Exit status: 0 if it is done, 1 otherwise.";
+
+/// The flags of `member`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    servers: Servers,
+    #[command(subcommand)]
+    order: Order,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Order {
+    /// Shows the members
+    List {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a node, which gets the data and does not vote yet
+    Add {
+        /// Where its peer listener will be
+        #[arg(value_name = "HOST:PORT", value_parser = peer_address)]
+        address: Address,
+        /// Its id; without it, the lowest that was never used
+        #[arg(long)]
+        id: Option<u64>,
+        /// Have it vote as soon as it has caught up
+        #[arg(long)]
+        promote: bool,
+    },
+    /// Has nodes vote that have caught up
+    Promote {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<u64>,
+    },
+    /// Has nodes vote no more, but keep getting the data
+    Demote {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<u64>,
+    },
+    /// Removes nodes for good
+    Remove {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<u64>,
+    },
+    /// Adds a node that takes a voter's place as soon as it has caught up
+    Replace {
+        /// The voter's id
+        voter: u64,
+        /// Where the peer listener of the new node will be
+        #[arg(value_name = "HOST:PORT", value_parser = peer_address)]
+        address: Address,
+        /// The id of the new node; without it, the lowest that was never used
+        #[arg(long)]
+        id: Option<u64>,
+    },
+    /// Does several things at once, in the words of QUORATE MEMBER
+    Change {
+        /// Such as: promote 4 demote 1
+        #[arg(required = true, value_name = "STEP")]
+        words: Vec<String>,
+    },
+}
+
+fn peer_address(text: &str) -> Result<Address, String> {
+    let address = Address::read(text, &HostPort).filter(|address| address.port > 0);
+    address.ok_or_else(|| format!("allowed is {HostPort}: where the peer listener of the node is"))
+}
+
+/// How long a change may take: the members wait for a leader for as long as for a command.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: &Args) -> Exit {
+    for address in &args.servers.addresses {
+        let connected = client(address).and_then(|client| client.get_connection_with_timeout(ANSWER_TIMEOUT));
+        match connected {
+            // Once a node was asked, another one must not be: the change might be made twice.
+            Ok(connection) => return ask(connection, &args.order),
+            Err(error) => eprintln!("quorate member: {address}: {error}"),
+        }
+    }
+    eprintln!("No node answers: --addr or QUORATE_ADDR say where to look.");
+    Exit::Failure
+}
+
+fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
+    let outcome = match order {
+        Order::List { json } => list(&mut connection, *json),
+        Order::Add { .. }
+        | Order::Promote { .. }
+        | Order::Demote { .. }
+        | Order::Remove { .. }
+        | Order::Replace { .. }
+        | Order::Change { .. } => change(&mut connection, order),
+    };
+    match outcome {
+        Ok(text) => {
+            println!("{text}");
+            Exit::Success
+        }
+        Err(error) if error.is_io_error() => {
+            eprintln!("quorate member: {error}. What came of it is unknown: see `quorate member list`");
+            Exit::Failure
+        }
+        Err(error) => {
+            eprintln!("quorate member: {}", error.detail().map_or_else(|| error.to_string(), str::to_owned));
+            Exit::Failure
+        }
+    }
+}
+
+fn list(connection: &mut redis::Connection, json: bool) -> redis::RedisResult<String> {
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let text: String = redis::cmd("QUORATE").arg("STATUS").query(connection)?;
+    let unreadable = |error: serde_json::Error| {
+        redis::RedisError::from((redis::ErrorKind::Parse, "the node's status", error.to_string()))
+    };
+    let status: NodeStatus = serde_json::from_str(&text).map_err(unreadable)?;
+    if json {
+        return serde_json::to_string_pretty(&status.members).map_err(unreadable);
+    }
+    Ok(table(&status).to_string())
+}
+
+fn table(status: &NodeStatus) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["node", "is", "peer address", "state"]);
+    for member in &status.members {
+        table.add_row([
+            member.node_id.to_string(),
+            part(status, member),
+            member.address.clone(),
+            state(status, member),
+        ]);
+    }
+    table
+}
+
+fn part(status: &NodeStatus, member: &Member) -> String {
+    let leads = status.leader.as_ref().is_some_and(|leader| leader.node_id == member.node_id);
+    let part = if leads { "voter, leads" } else { member.kind.word() };
+    match (member.promotes, member.replaces) {
+        (true, Some(place)) => format!("{part}, to replace node {place}"),
+        (true, None) => format!("{part}, to vote"),
+        (false, _) => part.to_owned(),
+    }
+}
+
+fn state(status: &NodeStatus, member: &Member) -> String {
+    let Some(peer) = status.peers.iter().find(|peer| peer.node_id == member.node_id) else {
+        return if member.node_id == status.node_id { "answers".to_owned() } else { "unknown".to_owned() };
+    };
+    match peer.connected {
+        true => "connected".to_owned(),
+        false => format!("not connected to node {}", status.node_id),
+    }
+}
+
+fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResult<String> {
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let mut command = redis::cmd("QUORATE");
+    command.arg("MEMBER").arg(words(order));
+    let reply: redis::Value = command.query(connection)?;
+    Ok(match (reply, order) {
+        (redis::Value::Int(id), Order::Add { promote: false, .. }) => format!(
+            "node {id} is a member, and does not vote yet\nstart it:      quorate serve --node-id {id} --join ANY-NODE\n\
+             have it vote:  quorate member promote {id}"
+        ),
+        (redis::Value::Int(id), Order::Add { promote: true, .. }) => format!(
+            "node {id} is a member, and votes once it has caught up\nstart it:  quorate serve --node-id {id} --join ANY-NODE"
+        ),
+        (redis::Value::Int(id), Order::Replace { voter, .. }) => format!(
+            "node {id} is a member, and takes the place of node {voter} once it has caught up\n\
+             start it:  quorate serve --node-id {id} --join ANY-NODE"
+        ),
+        (_, _) => "done".to_owned(),
+    })
+}
+
+/// The order in the words of QUORATE MEMBER.
+fn words(order: &Order) -> Vec<String> {
+    let each =
+        |verb: &str, ids: &[u64]| ids.iter().flat_map(|id| [verb.to_owned(), id.to_string()]).collect();
+    let add = |address: &Address, id: &Option<u64>, purpose: &[String]| {
+        let id = id.iter().flat_map(|id| ["ID".to_owned(), id.to_string()]);
+        ["ADD".to_owned(), address.to_string()].into_iter().chain(id).chain(purpose.iter().cloned()).collect()
+    };
+    match order {
+        Order::List { .. } => vec!["LIST".to_owned()],
+        Order::Add { address, id, promote } => {
+            add(address, id, promote.then(|| "VOTE".to_owned()).as_slice())
+        }
+        Order::Promote { ids } => each("PROMOTE", ids),
+        Order::Demote { ids } => each("DEMOTE", ids),
+        Order::Remove { ids } => each("REMOVE", ids),
+        Order::Replace { voter, address, id } => add(address, id, &["REPLACE".to_owned(), voter.to_string()]),
+        Order::Change { words } => words.clone(),
+    }
+}

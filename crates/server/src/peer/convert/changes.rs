@@ -1,0 +1,67 @@
+//! Changes of members, and what comes of them.
+
+use quorate_consensus::{Address, Index, NodeId, Purpose, Step, Term};
+use quorate_node::Verdict;
+
+use super::Malformed;
+use crate::peer::wire::{self, StepKind};
+
+pub(super) fn step(step: Step) -> wire::Step {
+    let kind = match step {
+        Step::Add { node, address, purpose } => {
+            let (votes, place) = match purpose {
+                Purpose::Learn => (false, 0),
+                Purpose::Vote => (true, 0),
+                Purpose::Replace(place) => (true, place.0),
+            };
+            let address = address.map_or_else(String::new, |address| address.0.as_ref().to_owned());
+            StepKind::Add(wire::Add { node: node.map_or(0, |node| node.0), address, votes, place })
+        }
+        Step::Promote { node } => StepKind::Promote(node.0),
+        Step::Demote { node } => StepKind::Demote(node.0),
+        Step::Move { node, address } => {
+            StepKind::Move(wire::Located { node: node.0, address: address.0.as_ref().to_owned() })
+        }
+        Step::Remove { node } => StepKind::Remove(node.0),
+    };
+    wire::Step { kind: Some(kind) }
+}
+
+pub(super) fn from_step(step: wire::Step) -> Result<Step, Malformed> {
+    Ok(match step.kind.ok_or(Malformed("a change with a step that does nothing"))? {
+        StepKind::Add(wire::Add { node, address, votes, place }) => {
+            let purpose = match (votes, place) {
+                (false, 0) => Purpose::Learn,
+                (true, 0) => Purpose::Vote,
+                (true, place) => Purpose::Replace(NodeId(place)),
+                (false, _) => return Err(Malformed("a learner that takes the place of a voter")),
+            };
+            let address = (!address.is_empty()).then(|| Address(address.into()));
+            Step::Add { node: (node != 0).then_some(NodeId(node)), address, purpose }
+        }
+        StepKind::Promote(node) => Step::Promote { node: NodeId(node) },
+        StepKind::Demote(node) => Step::Demote { node: NodeId(node) },
+        StepKind::Move(wire::Located { node, address }) => {
+            Step::Move { node: NodeId(node), address: Address(address.into()) }
+        }
+        StepKind::Remove(node) => Step::Remove { node: NodeId(node) },
+    })
+}
+
+pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
+    match verdict {
+        Verdict::Appended { index, term } => {
+            wire::Verdict::Appended(wire::Position { index: index.0, term: term.0 })
+        }
+        Verdict::Refused(reason) => wire::Verdict::Refused(reason),
+        Verdict::Later => wire::Verdict::Later(wire::Nothing {}),
+    }
+}
+
+pub(super) fn from_verdict(verdict: wire::Verdict) -> Verdict {
+    match verdict {
+        wire::Verdict::Appended(at) => Verdict::Appended { index: Index(at.index), term: Term(at.term) },
+        wire::Verdict::Refused(reason) => Verdict::Refused(reason),
+        wire::Verdict::Later(wire::Nothing {}) => Verdict::Later,
+    }
+}

@@ -1,0 +1,307 @@
+//! Clusters whose members come and go.
+
+mod support;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use quorate::status::{Member, MemberKind};
+use rustix::process::Signal;
+use support::{Cluster, Process, ask, connect, eventually, free_ports, run, serve, status};
+
+/// Nodes that were started one by one, each in a folder of its own.
+struct Nodes {
+    folder: tempfile::TempDir,
+    port: u16,
+    started: Vec<Process>,
+}
+
+impl Nodes {
+    fn new(count: u16) -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), port: free_ports(count), started: Vec::new() }
+    }
+
+    fn port(&self, place: u16) -> u16 {
+        self.port + place
+    }
+
+    /// Starts the next node; where it listens.
+    fn start(&mut self, more: &[&str]) -> u16 {
+        let place = u16::try_from(self.started.len()).expect("few");
+        let node = self.run(place, more);
+        self.started.push(node);
+        self.port(place)
+    }
+
+    fn run(&self, place: u16, more: &[&str]) -> Process {
+        let data = format!("data-{place}");
+        let arguments = [&["--data-dir", &data], more].concat();
+        serve(self.port(place), self.folder.path(), &arguments)
+    }
+
+    /// Starts the next node, which joins by the node at `port`.
+    fn join(&mut self, port: u16, more: &[&str]) -> u16 {
+        let others = format!("127.0.0.1:{port}");
+        self.start(&[&["--join", &others], more].concat())
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn members(port: u16) -> Option<Vec<Member>> {
+    status(port).map(|status| status.members)
+}
+
+/// Waits until the node at `port` knows these voters, and no change is under way.
+fn await_voters(port: u16, ids: &[u64]) {
+    eventually(&format!("{ids:?} vote, by the node at {port}; it knows {:?}", members(port)), || {
+        let members = members(port)?;
+        let voters: Vec<u64> = members.iter().map(|member| member.node_id).collect();
+        (voters == ids && members.iter().all(|member| member.kind == MemberKind::Voter)).then_some(())
+    });
+}
+
+fn member(folder: &Path, port: u16, words: &[&str]) -> (i32, String, String) {
+    let address = format!("127.0.0.1:{port}");
+    run(&[&["member", "--addr", &address], words].concat(), folder)
+}
+
+/// Counts up at the node whose port is told, as fast as it answers, until it is stopped; how often it was answered, and
+/// with how many errors.
+struct Load {
+    port: Arc<AtomicU16>,
+    stop: Arc<AtomicBool>,
+    counted: Arc<AtomicU64>,
+    thread: thread::JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let (told, stop) = (Arc::new(AtomicU16::new(port)), Arc::new(AtomicBool::new(false)));
+        let counted = Arc::new(AtomicU64::new(0));
+        let thread = {
+            let (told, stop, counted) = (Arc::clone(&told), Arc::clone(&stop), Arc::clone(&counted));
+            thread::spawn(move || {
+                let mut errors = Vec::new();
+                while !stop.load(Ordering::Acquire) {
+                    let port = told.load(Ordering::Acquire);
+                    let mut connection = connect(port);
+                    while told.load(Ordering::Acquire) == port && !stop.load(Ordering::Acquire) {
+                        match redis::cmd("INCR").arg("count").query::<u64>(&mut connection) {
+                            Ok(_) => {
+                                counted.fetch_add(1, Ordering::AcqRel);
+                            }
+                            Err(error) => {
+                                errors.push(error.to_string());
+                                break;
+                            }
+                        }
+                    }
+                }
+                errors
+            })
+        };
+        Self { port: told, stop, counted, thread }
+    }
+
+    /// From now on it counts at this node; returns once it does.
+    fn move_to(&self, port: u16) {
+        self.port.store(port, Ordering::Release);
+        let before = self.counted.load(Ordering::Acquire);
+        eventually("it counts on", || (self.counted.load(Ordering::Acquire) > before + 20).then_some(()));
+    }
+
+    /// How often it was answered, without a single error.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Release);
+        assert_eq!(self.thread.join().expect("it counts"), Vec::<String>::new());
+        self.counted.load(Ordering::Acquire)
+    }
+}
+
+/// The machines of a cluster are bought, and thrown away, one by one: its clients see nothing of it, and nothing is
+/// lost.
+#[test]
+fn a_node_becomes_a_cluster_and_all_its_machines_are_replaced_under_load() {
+    let mut nodes = Nodes::new(6);
+    let first = nodes.start(&[]);
+    let load = Load::start(first);
+    let second = nodes.join(first, &[]);
+    await_voters(second, &[1, 2]);
+    let third = nodes.join(second, &[]);
+    await_voters(third, &[1, 2, 3]);
+
+    let mut keeps = third;
+    for replaced in [1_u64, 2, 3] {
+        // Clients of the node that goes have moved on before.
+        let survivor = if replaced == 3 { nodes.port(3) } else { keeps };
+        load.move_to(survivor);
+        let new = nodes.join(survivor, &["--join-as", &format!("replace:{replaced}")]);
+        let ids: Vec<u64> = (replaced + 1..=replaced + 3).collect();
+        await_voters(new, &ids);
+        await_voters(survivor, &ids);
+        let gone = &mut nodes.started[usize::try_from(replaced).unwrap() - 1];
+        gone.await_line("was removed from the cluster");
+        assert_eq!(gone.end().code(), Some(4));
+        keeps = if replaced == 2 { new } else { keeps };
+    }
+    let counted = load.end();
+    for place in 3..6 {
+        assert_eq!(ask(nodes.port(place), &["GET", "count"]), Some(counted.to_string()));
+    }
+    eventually("somebody leads", || {
+        let (code, text, _) = member(nodes.folder(), nodes.port(5), &["list"]);
+        (code == 0 && text.contains("voter, leads")).then_some(())
+    });
+}
+
+#[test]
+fn a_node_that_was_removed_while_it_was_away_learns_it_ends_and_disturbs_nobody() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let away = if leader == 3 { 2 } else { 3 };
+    cluster.node(away).signal(Signal::KILL);
+    cluster.node(away).end();
+    let (code, text, error) =
+        member(cluster.folder.path(), cluster.port(leader), &["remove", &away.to_string()]);
+    assert!(code == 0 && text.trim() == "done", "{text}{error}");
+    let term = status(cluster.port(leader)).unwrap().term;
+
+    cluster.start_node(away, &[]);
+    cluster.node(away).await_line("was removed from the cluster");
+    assert_eq!(cluster.node(away).end().code(), Some(4));
+    cluster.node(away).await_line("its data folder can be deleted");
+    let after = status(cluster.port(leader)).unwrap();
+    assert_eq!((after.term, after.leader.map(|leader| leader.node_id)), (term, Some(leader)));
+}
+
+#[test]
+fn a_change_after_which_too_few_could_be_reached_is_refused_with_the_arithmetic() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let others: Vec<u64> = (1..=3).filter(|&node| node != leader).collect();
+    cluster.node(others[0]).signal(Signal::KILL);
+    cluster.node(others[0]).end();
+    let remove = others[1].to_string();
+    eventually("the leader misses it", || {
+        let peers = status(cluster.port(leader))?.peers;
+        peers.iter().find(|peer| peer.node_id == others[0] && peer.heard_ms_ago > Some(1000)).map(drop)
+    });
+    let (code, _, error) = member(cluster.folder.path(), cluster.port(leader), &["remove", &remove]);
+    assert!(code == 1 && error.contains(&format!("reachable: n{leader}; needed: 2")), "{error}");
+    assert_eq!(ask(cluster.port(leader), &["SET", "a", "1"]).as_deref(), Some("OK"));
+    let refused = |words: &[&str], reason: &str| {
+        let (code, text, error) = member(cluster.folder.path(), cluster.port(others[1]), words);
+        assert!(code == 1 && error.contains(reason), "{words:?}: {text}{error}");
+    };
+    refused(&["remove", "9"], "n9 is no member");
+    refused(&["promote", "1"], "n1 votes already");
+    refused(&["add", "127.0.0.1:1", "--id", "2"], "n2 is a member already");
+    refused(&["change", "promote"], "what is to change? Allowed is LIST");
+}
+
+#[test]
+fn a_node_that_was_announced_joins_under_its_id_and_votes_when_it_is_promoted() {
+    let mut nodes = Nodes::new(3);
+    let first = nodes.start(&[]);
+    assert_eq!(ask(first, &["SET", "a", "1"]).as_deref(), Some("OK"));
+    let place = format!("127.0.0.1:{}", nodes.port(1) + 10_000);
+    let (code, text, error) = member(nodes.folder(), first, &["add", &place, "--id", "7"]);
+    assert!(code == 0 && text.contains("quorate serve --node-id 7 --join"), "{text}{error}");
+    let (code, _, error) = member(nodes.folder(), first, &["promote", "7"]);
+    assert!(code == 1 && error.contains("n7 has acknowledged nothing"), "{error}");
+    let (code, _, error) = member(nodes.folder(), first, &["add", &place]);
+    assert!(code == 1 && error.contains("is where n7 is reached"), "{error}");
+
+    let second = nodes.join(first, &[]);
+    nodes.started[1].await_line("is node 7 of cluster");
+    assert_eq!(ask(second, &["GET", "a"]).as_deref(), Some("1"));
+    let learns = |member: &Member| member.node_id == 7 && member.kind == MemberKind::Learner;
+    eventually("it knows that it learns", || members(second)?.iter().find(|member| learns(member)).map(drop));
+    let (_, text, _) = member(nodes.folder(), second, &["list"]);
+    assert!(text.contains("learner"), "{text}");
+    eventually("it has caught up", || {
+        (member(nodes.folder(), second, &["promote", "7"]).0 == 0).then_some(())
+    });
+    await_voters(first, &[1, 7]);
+
+    nodes.join(second, &["--join-as", "learner", "--node-id", "9"]);
+    eventually("the third is a learner", || {
+        members(second)?
+            .iter()
+            .find(|member| member.node_id == 9 && member.kind == MemberKind::Learner)
+            .map(drop)
+    });
+}
+
+#[test]
+fn who_may_not_join_is_told_why() {
+    let mut nodes = Nodes::new(4);
+    let first = nodes.start(&[]);
+    let second = nodes.join(first, &[]);
+    await_voters(second, &[1, 2]);
+    nodes.started[1].signal(Signal::KILL);
+    nodes.started[1].end();
+    std::fs::remove_dir_all(nodes.folder().join("data-1")).unwrap();
+
+    let others = format!("127.0.0.1:{first}");
+    let mut wiped = nodes.run(1, &["--join", &others]);
+    let line = wiped.await_line("is the address of node 2, which votes");
+    assert!(line.contains("--join-as replace:2"), "{line}");
+    assert_eq!(wiped.end().code(), Some(2));
+
+    let mut other = nodes.run(2, &["--join", &others, "--node-id", "1"]);
+    other.await_line("node 1 is said to be at");
+    assert_eq!(other.end().code(), Some(2));
+
+    let nobody = format!("127.0.0.1:{}", nodes.port(3));
+    let mut early = nodes.run(2, &["--join", &nobody]);
+    early.await_line("tries again");
+    early.signal(Signal::TERM);
+    assert_eq!(early.end().code(), Some(0));
+}
+
+/// A machine gets another address, and no setting of the others knows it.
+#[test]
+fn a_node_that_has_moved_is_found_again() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let moved = if leader == 3 { 2 } else { 3 };
+    cluster.node(moved).signal(Signal::KILL);
+    cluster.node(moved).end();
+    let place = format!("127.0.0.1:{}", free_ports(1) + 10_000);
+    cluster.start_node(moved, &["--peer-listen", &place, "--peer-advertise", &place]);
+    assert_eq!(ask(cluster.port(leader), &["SET", "a", "1"]).as_deref(), Some("OK"));
+    assert_eq!(ask(cluster.port(moved), &["GET", "a"]).as_deref(), Some("1"));
+    for node in 1..=3 {
+        eventually("all members know its place", || {
+            members(cluster.port(node))?.iter().find(|member| member.address == place).map(drop)
+        });
+    }
+}
+
+#[test]
+fn a_node_of_priority_0_never_leads_and_a_preferred_one_does() {
+    let mut nodes = Nodes::new(3);
+    let first = nodes.start(&[]);
+    let second = nodes.join(first, &["--priority", "0"]);
+    await_voters(second, &[1, 2]);
+    let third = nodes.join(first, &["--priority", "5"]);
+    await_voters(third, &[1, 2, 3]);
+    let (code, _, error) =
+        run(&["leader", "transfer", "--to", "2", "--addr", &format!("127.0.0.1:{first}")], nodes.folder());
+    assert!(code == 1 && error.contains("node 2 has not taken over"), "{error}");
+    nodes.started[0].signal(Signal::TERM);
+    eventually("the preferred node leads", || {
+        status(second)?.leader.filter(|leader| leader.node_id == 3).map(drop)
+    });
+    assert_eq!(ask(second, &["SET", "a", "1"]).as_deref(), Some("OK"));
+}
