@@ -402,6 +402,9 @@ pub struct Status {
     pub membership_index: Index,
     /// Whether this node knows that it is no member any more.
     pub removed: bool,
+    /// For a leader: an instant up to which nobody else can have led, so that its `commit` was all there was then. None
+    /// before a quorum has confirmed it, and elsewhere.
+    pub confirmed_at: Option<BootTime>,
     /// What a leader knows of each peer, and for a while of those that have left; empty elsewhere.
     pub peers: Vec<PeerStatus>,
 }

@@ -21,6 +21,13 @@ impl BootTime {
         Self { micros: self.micros.saturating_add(micros) }
     }
 
+    /// The instant `duration` earlier; saturates.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self { micros: self.micros.saturating_sub(micros) }
+    }
+
     /// How long ago `earlier` was; zero if it is not in the past.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -12,6 +12,7 @@
 //! | logged commands | log | log | wait |
 //! | last of them one that may wait | wait | wait | wait |
 //!
+//! A stale read asks nobody, and begins when nothing is in flight, or travels in the log behind writes.
 //! A change of members is neither: it begins alone, and all that follows waits for its answer.
 
 use std::collections::VecDeque;
@@ -52,6 +53,8 @@ enum InFlight {
 pub(crate) enum Next {
     /// It takes the way of the read index.
     Read(ReadRequest),
+    /// It is served from this node's data as they are.
+    Stale { db: u32, args: Vec<Bytes> },
     /// It travels in the log, where it counts for so many bytes.
     Log(Operation, usize),
     /// It travels in the log, once it is known which command of this connection it is about.
@@ -105,7 +108,7 @@ impl Connection {
         let may_wait = matches!(next.action, Action::Wait(_) | Action::Reconfigure(_));
         let to_log = match (self.in_flight, &next.action) {
             (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_))
-            | (InFlight::Nothing, Action::Reconfigure(_)) => false,
+            | (InFlight::Nothing, Action::StaleRead(_) | Action::Reconfigure(_)) => false,
             (
                 InFlight::Nothing,
                 Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
@@ -113,6 +116,7 @@ impl Connection {
             (
                 InFlight::Logged(_),
                 Action::Read(_)
+                | Action::StaleRead(_)
                 | Action::Write(_)
                 | Action::Wait(_)
                 | Action::Transaction { .. }
@@ -120,7 +124,11 @@ impl Connection {
             ) => true,
             (
                 InFlight::Reads(_),
-                Action::Write(_) | Action::Wait(_) | Action::Transaction { .. } | Action::Unblock { .. },
+                Action::StaleRead(_)
+                | Action::Write(_)
+                | Action::Wait(_)
+                | Action::Transaction { .. }
+                | Action::Unblock { .. },
             )
             | (InFlight::Logged(_), Action::Watch(_))
             | (InFlight::Reads(_) | InFlight::Logged(_), Action::Reconfigure(_))
@@ -150,6 +158,7 @@ impl Connection {
             Action::Unblock { target, with_error } => Next::Unblock { target, with_error, bytes },
             Action::Reconfigure(change) => Next::Reconfigure(change),
             _ if to_log => Next::Log(operation(request), bytes),
+            Action::StaleRead(args) => Next::Stale { db: request.db, args },
             _ => Next::Read(read_request(request)),
         }
     }
@@ -187,7 +196,7 @@ impl Connection {
 
 fn operation(request: Request) -> Operation {
     match request.action {
-        Action::Read(args) | Action::Write(args) | Action::Wait(args) => {
+        Action::Read(args) | Action::StaleRead(args) | Action::Write(args) | Action::Wait(args) => {
             Operation::Command { db: request.db, user: DEFAULT_USER, args }
         }
         Action::Transaction { watched, commands } => Operation::Transaction { watched, commands },
@@ -201,12 +210,13 @@ fn read_request(request: Request) -> ReadRequest {
     match request.action {
         Action::Read(args) => ReadRequest::Command { db: request.db, args },
         Action::Watch(keys) => ReadRequest::Watch { db: request.db, keys },
-        Action::Write(_)
+        Action::StaleRead(_)
+        | Action::Write(_)
         | Action::Wait(_)
         | Action::Transaction { .. }
         | Action::Reconfigure(_)
         | Action::Unblock { .. } => {
-            unreachable!("a write is never read")
+            unreachable!("neither takes the way of the read index")
         }
     }
 }
@@ -287,6 +297,19 @@ mod tests {
         assert!(connection.answered() && connection.is_quiet());
         assert!(matches!(next(&mut connection), Next::Log(..)));
         assert!(matches!(next(&mut connection), Next::Log(..)));
+    }
+
+    #[test]
+    fn stale_read_begins_when_nothing_is_in_flight_or_behind_a_write_in_the_log() {
+        let stale = || Request { db: 3, action: Action::StaleRead(vec![Bytes::from_static(b"get")]) };
+        let mut connection = connection(vec![read(), stale(), write(), stale()]);
+        assert!(matches!(next(&mut connection), Next::Read(_)));
+        assert!(matches!(next(&mut connection), Next::Wait), "an answer must not overtake an earlier one");
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Stale { db: 3, .. }));
+        assert!(connection.answered());
+        assert!(matches!(next(&mut connection), Next::Log(..)));
+        assert!(matches!(next(&mut connection), Next::Log(..)), "it sees what its connection wrote");
     }
 
     #[test]

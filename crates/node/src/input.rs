@@ -164,6 +164,9 @@ pub enum Action {
     /// A command that changes nothing: served locally once a quorum has confirmed how far this node must be,
     /// or in the log if a write of its connection is in flight.
     Read(Vec<Bytes>),
+    /// A command that changes nothing, served from this node's own data at once, however old they are; or in the log if
+    /// a write of its connection is in flight.
+    StaleRead(Vec<Bytes>),
     /// A command that may change something: always in the log.
     Write(Vec<Bytes>),
     /// A command that may wait for something to happen: always in the log, and nothing that its connection sends behind

@@ -78,4 +78,9 @@ pub struct Gossip {
     pub wall_ms: i64,
     /// If the sender leads: how many peers follow it at this moment. 0 elsewhere.
     pub followers: u32,
+    /// The last entry that the sender knows to be committed.
+    pub commit: Index,
+    /// If the sender leads: for so many milliseconds nobody has confirmed it, so that more than `commit` may have been
+    /// committed since then by another leader. None elsewhere, and before a quorum has confirmed it.
+    pub unconfirmed_ms: Option<u32>,
 }

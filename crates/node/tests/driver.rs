@@ -3,6 +3,7 @@
 
 mod changes;
 mod cluster;
+mod stale_reads;
 mod waiting;
 
 use std::time::Duration;

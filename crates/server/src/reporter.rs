@@ -182,6 +182,7 @@ impl Reporter {
             },
             peers: contacts.iter().filter(is_member).map(peer).collect(),
             members: members(&status.engine.membership),
+            fresh_as_of_us: status.fresh_as_of.map(|at| at.micros),
             connected_slaves: u64::from(status.leader_followers),
             databases: databases.collect(),
             memory_bytes: status.machine.data_bytes,

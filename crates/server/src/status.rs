@@ -34,6 +34,9 @@ pub struct NodeStatus {
     pub loading: bool,
     /// Positions in the log.
     pub log: Positions,
+    /// Everything that was committed at this instant is applied here: microseconds of this node's boot-time clock; none
+    /// before that is known.
+    pub fresh_as_of_us: Option<u64>,
     /// The other members, as this node sees them.
     pub peers: Vec<Peer>,
     /// All members, by the newest configuration that this node has.

@@ -241,3 +241,33 @@ fn subscribers_hear_every_node_also_while_the_leader_changes() {
     }
     cluster.node(leader).end();
 }
+
+/// What CAP leaves when a majority is gone: answers that may be old, for who asks for them, and say how old.
+#[test]
+fn a_readonly_connection_reads_without_a_majority_and_is_told_how_old_that_may_be() {
+    let mut cluster = Cluster::start();
+    assert_eq!(ask(cluster.port(1), &["SET", "k", "v"]).as_deref(), Some("OK"));
+    let mut connection = connect(cluster.port(3));
+    let freshness = |connection: &mut redis::Connection| {
+        redis::cmd("FRESHNESS").query::<(u64, Option<u64>)>(connection).unwrap()
+    };
+    redis::cmd("READONLY").exec(&mut connection).unwrap();
+    eventually("it has the write, and is fresh", || {
+        let is_fresh = freshness(&mut connection).1.is_some_and(|age_ms| age_ms < 1000);
+        let value: Option<String> = redis::cmd("GET").arg("k").query(&mut connection).unwrap();
+        (is_fresh && value.as_deref() == Some("v")).then_some(())
+    });
+
+    for node in [1, 2] {
+        cluster.node(node).signal(Signal::KILL);
+        cluster.node(node).end();
+    }
+    let (applied, _) = freshness(&mut connection);
+    eventually("its age grows", || freshness(&mut connection).1.filter(|&age_ms| age_ms > 1500));
+    assert_eq!(redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap(), "v");
+    assert!(freshness(&mut connection).0 >= applied);
+    redis::cmd("READWRITE").exec(&mut connection).unwrap();
+    connection.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let late = redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap_err();
+    assert!(late.is_timeout(), "a linearizable read waits for a majority: {late}");
+}

@@ -121,7 +121,12 @@ impl Raft {
 
     /// Speaks to every peer. Each is told to commit only what it is known to have.
     pub(super) fn broadcast_heartbeat(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &self.role else { return };
+        let begins_round = self.may_confirm(leader);
         let Role::Leader(leader) = &mut self.role else { return };
+        if begins_round {
+            leader.reads.begin_round(now, self.commit);
+        }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
         let round = leader.reads.newest_round();

@@ -229,6 +229,7 @@ impl Engine for Raft {
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
             removed: self.removed,
+            confirmed_at: self.confirmed_at(now),
             peers,
         }
     }
@@ -400,6 +401,15 @@ impl Raft {
         }
         let keep_from = keep_from.min(snapshot.next());
         self.log.compact(self.needed_behind_transfers().map_or(keep_from, |needed| needed.min(keep_from)));
+    }
+
+    /// Until when nobody else can have led, as far as a leader knows.
+    fn confirmed_at(&self, now: BootTime) -> Option<BootTime> {
+        match &self.role {
+            Role::Leader(_) if self.log.membership().is_sole_voter(self.config.id) => Some(now),
+            Role::Leader(leader) => leader.reads.confirmed_at(),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
     }
 
     fn unreachable(&mut self, now: BootTime, peer: NodeId) {

@@ -2,7 +2,8 @@
 //!
 //! The leader notes its commit index and begins a *round*: a heartbeat with a new number to all. Once a quorum has
 //! answered that number or a later one, nobody else can have led when the round began, and the index covers all
-//! that was acknowledged before.
+//! that was acknowledged before. Each regular heartbeat begins a round, too, so that it is always known since when
+//! nobody else can have led.
 //!
 //! * A round serves only reads that arrived before it began, and all of them at once.
 //! * Each peer counts once, by the newest round that it confirmed: duplicated and late answers say nothing new
@@ -14,6 +15,7 @@ use std::collections::VecDeque;
 
 use super::{
     Raft, Role,
+    leader::Leader,
     message::{Body, ReadPoint},
 };
 use crate::{BootTime, Index, NodeId, Priority, ReadId, engine::ReadOutcome};
@@ -30,6 +32,8 @@ pub(super) struct Reads {
     /// Reads that no round serves yet.
     waiting: Vec<Asker>,
     open: VecDeque<Round>,
+    /// When the newest round began that a quorum has confirmed.
+    confirmed_at: Option<BootTime>,
 }
 
 /// Who waits for a read.
@@ -45,6 +49,7 @@ pub(super) enum Asker {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round {
     number: u64,
+    began: BootTime,
     /// The commit index when it began.
     index: Index,
     askers: Vec<Asker>,
@@ -55,15 +60,23 @@ impl Reads {
         self.newest
     }
 
-    /// Begins a round for all that wait; whether there was reason to.
-    fn begin_round(&mut self, index: Index) -> bool {
-        if self.waiting.is_empty() || self.open.len() >= ROUNDS_OPEN_MAX {
-            return false;
+    /// When the newest round began that a quorum has confirmed: until then nobody else led.
+    pub(super) fn confirmed_at(&self) -> Option<BootTime> {
+        self.confirmed_at
+    }
+
+    /// Whether reads wait, and a round may be begun for them.
+    fn wants_round(&self) -> bool {
+        !self.waiting.is_empty() && self.open.len() < ROUNDS_OPEN_MAX
+    }
+
+    /// Begins a round for all that wait, if one may be begun.
+    pub(super) fn begin_round(&mut self, now: BootTime, index: Index) {
+        if self.open.len() < ROUNDS_OPEN_MAX {
+            self.newest += 1;
+            let askers = std::mem::take(&mut self.waiting);
+            self.open.push_back(Round { number: self.newest, began: now, index, askers });
         }
-        self.newest += 1;
-        let askers = std::mem::take(&mut self.waiting);
-        self.open.push_back(Round { number: self.newest, index, askers });
-        true
     }
 
     /// All readers without an answer.
@@ -96,12 +109,16 @@ impl Raft {
 
     /// Begins a round for the reads that wait, if it may.
     pub(super) fn open_read_round(&mut self, now: BootTime) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let term_has_committed = self.commit >= leader.first;
-        if term_has_committed && leader.handover.is_none() && leader.reads.begin_round(self.commit) {
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.reads.wants_round() && self.may_confirm(leader) {
             self.broadcast_heartbeat(now);
         }
         self.close_read_rounds(now);
+    }
+
+    /// Whether rounds may be begun and confirmed.
+    pub(super) fn may_confirm(&self, leader: &Leader) -> bool {
+        self.commit >= leader.first && leader.handover.is_none()
     }
 
     /// A follower confirmed a round, and all before it.
@@ -136,6 +153,7 @@ impl Raft {
             && round.number <= confirmed
         {
             let point = ReadPoint { index: round.index, stamp };
+            leader.reads.confirmed_at = Some(round.began);
             ready.extend(leader.reads.open.pop_front().map(|round| (point, round.askers)));
         }
         for (point, askers) in ready {

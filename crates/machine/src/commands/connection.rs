@@ -59,12 +59,12 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec::connection(Group::Cluster, "readonly", 1).with(ANY_TIME).doc(
         "3.0.0",
         "READONLY",
-        "Answers OK: every node serves reads, and all are linearizable.",
+        "Has this connection read the node's own data as they are, at once and without a majority, however old (FRESHNESS); behind a write of its own, in the log. Writes and transactions are as ever.",
     ),
     Spec::connection(Group::Cluster, "readwrite", 1).with(ANY_TIME).doc(
         "3.0.0",
         "READWRITE",
-        "Answers OK: every node serves writes.",
+        "Has this connection read linearizably again, which is the default.",
     ),
 ];
 

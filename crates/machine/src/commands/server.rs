@@ -35,6 +35,13 @@ pub(crate) const COMMANDS: &[Spec] = &[
     Spec::node(Group::Server, "role", 1)
         .with(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
         .doc("2.8.12", "ROLE", "Answers whether this node leads (master) or follows (slave)."),
+    Spec::node(Group::Server, "freshness", 1)
+        .with(Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST))
+        .doc(
+            "quorate",
+            "FRESHNESS",
+            "Answers the last entry of the log that this node has applied, and for how many milliseconds it may have missed later ones: how old what a READONLY connection reads may be. Nil instead of an age that is not known yet.",
+        ),
     Spec::node(Group::Generic, "wait", 3).doc(
         "3.0.0",
         "WAIT numreplicas timeout",

@@ -65,6 +65,7 @@ impl<E: Engine> Driver<E> {
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
         match connection.next(weigh) {
             Next::Read(request) => self.reads.add(conn, request),
+            Next::Stale { db, args } => self.stale_reads.push_back((conn, db, args)),
             Next::Log(operation, bytes) => self.origin.submit(now.boot, conn, operation, bytes),
             Next::Unblock { target, with_error, bytes } => {
                 // One whose command is not known to wait has not begun to, as far as anybody can tell.
@@ -129,6 +130,18 @@ impl<E: Engine> Driver<E> {
             ReadOutcome::Ready { index, stamp } => self.reads.confirmed(id, index, stamp),
             // Asked again when a leader is known, or when it is overdue.
             ReadOutcome::Dropped => {}
+        }
+    }
+
+    /// Serves reads from this node's data as they are, as far as the step's work lasts.
+    pub(super) fn serve_stale_reads(&mut self) {
+        while self.work_left > 0
+            && let Some((conn, db, args)) = self.stale_reads.pop_front()
+        {
+            let work = self.machine.work();
+            let reply = self.machine.read(self.machine.stamp(), db, &args);
+            self.spend(work);
+            self.answer(conn, Answer::Reply(reply));
         }
     }
 
@@ -199,7 +212,9 @@ pub(super) const GAVE_UP: &str = "its client waits no longer";
 /// The bytes that a request will count for when it is logged.
 fn weight_of(action: &Action) -> usize {
     match action {
-        Action::Read(args) | Action::Write(args) | Action::Wait(args) => weight::of_command(args),
+        Action::Read(args) | Action::StaleRead(args) | Action::Write(args) | Action::Wait(args) => {
+            weight::of_command(args)
+        }
         Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
         Action::Unblock { .. } => weight::of_command(&[]),
         Action::Watch(_) | Action::Reconfigure(_) => 0,

@@ -184,6 +184,10 @@ impl<E: Engine> Driver<E> {
         {
             leader.calendar.heard(from, gossip.wall_ms, cluster_time, now.boot);
         }
+        if let Some(ms) = gossip.unconfirmed_ms.filter(|_| self.role.leader == Some(from)) {
+            let ago = Duration::from_millis(ms.into());
+            self.freshness.told(gossip.commit, now.boot.before(ago));
+        }
         self.gossip.insert(from, (gossip, now.boot));
     }
 
@@ -194,11 +198,17 @@ impl<E: Engine> Driver<E> {
         }
         self.next_gossip = now.boot.after(self.config.gossip_interval);
         self.keep_addresses(now);
+        self.refresh(now);
         let gossip = Gossip {
             applied: self.applied(),
             room: self.room == Room::Enough,
             wall_ms: now.wall_ms,
             followers: self.live_followers(now),
+            commit: self.engine.status(now.boot).commit,
+            // Rounded up: data must not seem fresher than they are.
+            unconfirmed_ms: self
+                .confirmed_ago(now)
+                .map(|ago| u32::try_from(ago.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)),
         };
         let others = self.membership.members().filter(|&member| member != self.config.node);
         self.out.send.extend(others.map(|member| (member, PeerMessage::Gossip(gossip))));

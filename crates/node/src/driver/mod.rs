@@ -12,18 +12,20 @@
 //! * A step does a bounded amount of applying, so that the engine's deadlines are met under any backlog.
 //!
 //! The parts: `clients` (requests, order, answers), `effects` (what the engine wants), `applying`, `leading`
-//! (what only a leader does), `changes` (of members), `snapshots`, `reporting`.
+//! (what only a leader does), `changes` (of members), `freshness` (of reads that ask nobody), `snapshots`, `reporting`.
 
 mod applying;
 mod changes;
 mod clients;
 mod effects;
+mod freshness;
 mod leading;
 pub(crate) mod reporting;
 pub(crate) mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use quorate_consensus::{
     BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, ProposalId, engine::RoleView,
 };
@@ -35,6 +37,7 @@ use crate::{
     connection::Connection,
     driver::{
         changes::{Asker, Changes},
+        freshness::Freshness,
         leading::Leadership,
         snapshots::Snapshots,
     },
@@ -61,6 +64,9 @@ pub struct Driver<E: Engine> {
     wanted_leader: Option<(NodeId, BootTime)>,
     origin: Origin,
     reads: Reads,
+    /// Reads that ask nobody.
+    stale_reads: VecDeque<(ConnId, u32, Vec<Bytes>)>,
+    freshness: Freshness,
     connections: BTreeMap<ConnId, Connection>,
     /// Connections that may be able to begin something, in the order in which they were heard of.
     runnable: VecDeque<ConnId>,
@@ -111,6 +117,8 @@ impl<E: Engine> Driver<E> {
             last_proposal: ProposalId(0),
             wanted_leader: None,
             reads: Reads::new(),
+            stale_reads: VecDeque::new(),
+            freshness: Freshness::default(),
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
             unapplied: VecDeque::new(),
@@ -157,7 +165,8 @@ impl<E: Engine> Driver<E> {
 
     /// When [`Self::step`] wants to be called at the latest, with [`Input::Deadline`] if nothing has happened.
     pub fn deadline(&self, now: Now) -> BootTime {
-        if !self.unapplied.is_empty() || !self.runnable.is_empty() || self.reads.is_ready(self.applied()) {
+        let can_read = !self.stale_reads.is_empty() || self.reads.is_ready(self.applied());
+        if !self.unapplied.is_empty() || !self.runnable.is_empty() || can_read {
             return now.boot;
         }
         let optional = [
@@ -261,6 +270,7 @@ impl<E: Engine> Driver<E> {
             let effects = self.engine.drain(now.boot);
             let more = self.absorb(now, effects);
             let applied = self.apply_committed(now);
+            self.serve_stale_reads();
             self.serve_reads();
             let may_lead_to_more = more || applied || !self.runnable.is_empty();
             if self.dead || self.work_left == 0 || !may_lead_to_more {

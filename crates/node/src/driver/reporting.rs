@@ -1,6 +1,6 @@
 //! What a driver tells those who watch it.
 
-use quorate_consensus::{Engine, NodeId, engine};
+use quorate_consensus::{BootTime, Engine, NodeId, engine};
 use quorate_log::Room;
 use quorate_machine::Stats;
 
@@ -25,6 +25,8 @@ pub struct Status {
     pub connections: usize,
     /// Whether the disk has room for more of the log.
     pub room: bool,
+    /// Everything that was committed at this instant is applied here; none before that is known.
+    pub fresh_as_of: Option<BootTime>,
     /// How many peers follow the leader at this moment, as the leader sees it; the same on every node.
     pub leader_followers: u32,
     /// What each peer told last.
@@ -34,8 +36,11 @@ pub struct Status {
 impl<E: Engine> Driver<E> {
     /// What can be told at this moment.
     pub fn status(&self, now: Now) -> Status {
+        let engine = self.engine.status(now.boot);
+        let applied = self.applied();
+        let own = engine.confirmed_at.filter(|_| engine.commit <= applied);
         Status {
-            engine: self.engine.status(now.boot),
+            engine,
             machine: self.machine.stats(),
             cluster_id: self.machine.cluster_id(),
             stamp_ms: self.machine.stamp(),
@@ -43,6 +48,7 @@ impl<E: Engine> Driver<E> {
             commands_waiting: self.origin.parked(),
             connections: self.connections.len(),
             room: self.room == Room::Enough,
+            fresh_as_of: self.freshness.as_of(applied).max(own),
             leader_followers: self.leader_followers(now),
             gossip: self.gossip.iter().map(|(&peer, &(gossip, _))| (peer, gossip)).collect(),
         }

@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) now: Instant,
     replies: Replies,
     reply_mode: ReplyMode,
+    /// READONLY: whether reads are served from this node's data as they are.
+    pub(super) reads_stale: bool,
     /// Whether the command that is being executed is to be answered aloud.
     silent: bool,
     /// The command that is being executed, until it is known who answers it.
@@ -105,6 +107,7 @@ impl Exchange {
             now: Instant::now(),
             replies: Replies::default(),
             reply_mode: ReplyMode::On,
+            reads_stale: false,
             silent: false,
             begun: None,
             queue: None,
@@ -228,8 +231,8 @@ impl Exchange {
                 self.say(reply);
                 self.executed();
             }
-            Class::Read => self.ask(Action::Read(arguments), Slot::Answer),
-            Class::Script if spec.is_readonly() => self.ask(Action::Read(arguments), Slot::Answer),
+            Class::Read => self.ask(self.reading(arguments), Slot::Answer),
+            Class::Script if spec.is_readonly() => self.ask(self.reading(arguments), Slot::Answer),
             Class::Write if spec.flags.contains(Flags::BLOCKING) => {
                 self.ask(Action::Wait(arguments), Slot::Blocked);
             }
@@ -240,6 +243,11 @@ impl Exchange {
             }
             Class::Pure | Class::Connection | Class::Node => self.execute_own(Command { spec, arguments }),
         }
+    }
+
+    /// A read, as this connection wants it.
+    fn reading(&self, arguments: Vec<Bytes>) -> Action {
+        if self.reads_stale { Action::StaleRead(arguments) } else { Action::Read(arguments) }
     }
 
     fn is_recovering(&mut self) -> bool {
@@ -718,6 +726,7 @@ impl Exchange {
     fn ask(&mut self, action: Action, slot: Slot) {
         let bytes = match &action {
             Action::Read(arguments)
+            | Action::StaleRead(arguments)
             | Action::Write(arguments)
             | Action::Wait(arguments)
             | Action::Watch(arguments) => footprint(arguments),

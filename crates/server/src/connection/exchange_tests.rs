@@ -59,6 +59,7 @@ impl Bench {
         };
         let show = |request: Request| match request.action {
             Action::Read(arguments) => format!("{}R {}", request.db, words(&arguments)),
+            Action::StaleRead(arguments) => format!("{}S {}", request.db, words(&arguments)),
             Action::Write(arguments) => format!("{}W {}", request.db, words(&arguments)),
             Action::Wait(arguments) => format!("{}B {}", request.db, words(&arguments)),
             Action::Watch(keys) => format!("{}watch {}", request.db, words(&keys)),
@@ -105,6 +106,21 @@ impl Bench {
     fn says(&mut self, line: &str) -> String {
         self.send(line).got()
     }
+}
+
+#[test]
+fn readonly_concerns_the_reads_of_its_connection_until_it_is_taken_back() {
+    let mut bench = Bench::new();
+    let mut asked = |line: &str| bench.send(line).asked();
+    assert_eq!(asked("GET k"), "0R GET k");
+    assert_eq!(asked("READONLY"), "");
+    assert_eq!(asked("GET k"), "0S GET k");
+    assert_eq!(asked("EVAL_RO x 0"), "0S EVAL_RO x 0");
+    assert_eq!(asked("SET k v"), "0W SET k v");
+    assert_eq!(asked("READWRITE"), "");
+    assert_eq!(asked("GET k"), "0R GET k");
+    bench.send("READONLY").send("RESET");
+    assert_eq!(bench.send("GET k").asked(), "0R GET k");
 }
 
 #[test]
@@ -596,10 +612,13 @@ fn scripted_answer(request: &Request, number: usize) -> Answer {
         }
         Action::Transaction { .. } if number.is_multiple_of(3) => Answer::Reply(Reply::NullArray),
         Action::Transaction { commands, .. } => Answer::Reply(Reply::Array(vec![reply; commands.len()])),
-        Action::Read(_) | Action::Write(_) | Action::Wait(_) if number.is_multiple_of(5) => {
+        Action::Read(_) | Action::StaleRead(_) | Action::Write(_) | Action::Wait(_)
+            if number.is_multiple_of(5) =>
+        {
             Answer::Reply(Reply::error("ERR five"))
         }
         Action::Read(_)
+        | Action::StaleRead(_)
         | Action::Write(_)
         | Action::Wait(_)
         | Action::Reconfigure(_)

@@ -44,6 +44,7 @@ mod tests {
             "discard",
             "echo",
             "exec",
+            "freshness",
             "hello",
             "info",
             "latency",

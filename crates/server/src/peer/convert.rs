@@ -46,6 +46,8 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
             room: gossip.room,
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
+            commit: gossip.commit.0,
+            unconfirmed_ms: gossip.unconfirmed_ms,
         }),
     };
     Frame { shard: SHARD, content: Some(content) }
@@ -81,6 +83,8 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
             room: gossip.room,
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
+            commit: Index(gossip.commit),
+            unconfirmed_ms: gossip.unconfirmed_ms,
         })),
     }
 }

@@ -9,6 +9,15 @@ use quorate_node::{Gossip, Verdict};
 
 use super::*;
 
+const GOSSIP: Gossip = Gossip {
+    applied: Index(0),
+    room: false,
+    wall_ms: 0,
+    followers: 0,
+    commit: Index(0),
+    unconfirmed_ms: None,
+};
+
 fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
     to_frame(message).encode_to_vec()
 }
@@ -41,8 +50,10 @@ fn golden_bytes_of_messages() {
         b"\x12\x18\x08\x03\x32\x14\x0a\x04\x08\x01\x10\x01\x12\x08\x08\x03\x10\x04\x1a\x02hi\x18\x01\x20\x09"
     );
 
-    let gossip = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2 };
-    assert_eq!(encode(PeerMessage::Gossip(gossip)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
+    let told = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2, ..GOSSIP };
+    assert_eq!(encode(PeerMessage::Gossip(told)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
+    let fresh = Gossip { commit: Index(3), unconfirmed_ms: Some(0), ..GOSSIP };
+    assert_eq!(encode(PeerMessage::Gossip(fresh)), b"\x22\x04\x28\x03\x30\x00");
     assert_eq!(
         encode(PeerMessage::Transfer { term: Term(3), to: Some(NodeId(7)) }),
         b"\x2a\x04\x08\x07\x10\x03"

@@ -91,7 +91,14 @@ async fn listeners() -> (TcpListener, TcpListener, Peers) {
 }
 
 fn gossip(number: u64) -> PeerMessage<Message> {
-    PeerMessage::Gossip(Gossip { applied: Index(number), room: true, wall_ms: 0, followers: 0 })
+    PeerMessage::Gossip(Gossip {
+        applied: Index(number),
+        room: true,
+        wall_ms: 0,
+        followers: 0,
+        commit: Index(number),
+        unconfirmed_ms: None,
+    })
 }
 
 fn chunk(bytes: usize) -> PeerMessage<Message> {

@@ -191,6 +191,10 @@ pub(crate) struct Gossip {
     pub(crate) wall_ms: i64,
     #[prost(uint32, tag = "4")]
     pub(crate) followers: u32,
+    #[prost(uint64, tag = "5")]
+    pub(crate) commit: u64,
+    #[prost(uint32, optional, tag = "6")]
+    pub(crate) unconfirmed_ms: Option<u32>,
 }
 
 /// `quorate_consensus::raft::Message`.

@@ -101,7 +101,7 @@ impl Worker {
             return Answer::Close("the test asked for it");
         }
         match request.action {
-            Action::Read(args) => Answer::Reply(self.machine.read(0, db, &args)),
+            Action::Read(args) | Action::StaleRead(args) => Answer::Reply(self.machine.read(0, db, &args)),
             Action::Write(args) | Action::Wait(args) => {
                 Answer::Reply(self.write(Operation::Command { db, user: 0, args }))
             }

@@ -268,7 +268,9 @@ fn requests_text(requests: &[Request]) -> String {
         args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" ")
     };
     let text = |request: &Request| match &request.action {
-        Action::Read(args) | Action::Write(args) | Action::Wait(args) => words(args),
+        Action::Read(args) | Action::StaleRead(args) | Action::Write(args) | Action::Wait(args) => {
+            words(args)
+        }
         Action::Watch(keys) => format!("WATCH {}", words(keys)),
         Action::Reconfigure(change) => format!("MEMBER {change}"),
         Action::Unblock { target, .. } => format!("CLIENT UNBLOCK {}", target.0),

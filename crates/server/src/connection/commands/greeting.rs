@@ -1,4 +1,4 @@
-//! The commands with which a connection begins, is set up and ends: HELLO, AUTH, SELECT, RESET, QUIT.
+//! The commands with which a connection begins, is set up and ends: HELLO, AUTH, SELECT, READONLY, RESET, QUIT.
 
 use bytes::Bytes;
 
@@ -28,8 +28,11 @@ pub(super) fn run(exchange: &mut Exchange, name: &str, arguments: &[Bytes]) -> R
             exchange.close();
             Reply::ok()
         }
-        // READONLY and READWRITE: every node serves both.
-        _ => Reply::ok(),
+        // READONLY and READWRITE: every node serves both; what differs is what reads promise.
+        _ => {
+            exchange.reads_stale = name == "readonly";
+            Reply::ok()
+        }
     }
 }
 
@@ -127,6 +130,7 @@ fn reset(exchange: &mut Exchange) -> Reply {
     exchange.forget_transaction();
     exchange.listen_to_nothing();
     exchange.db = 0;
+    exchange.reads_stale = false;
     exchange.name.clear();
     exchange.set_reply_mode(ReplyMode::On);
     exchange.speak(Protocol::Resp2);

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use quorate_machine::{Class, Machine};
 
 use super::{exchange::Exchange, transaction::Command};
-use crate::handle::Reply;
+use crate::{clock, handle::Reply};
 
 /// Runs a command whose arguments were checked. What acts on the order of replies (MULTI, WATCH, WAIT outside
 /// of a transaction) has been taken out before.
@@ -36,6 +36,7 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         "pubsub" => pubsub::run(&exchange.front, subcommand, arguments),
         "info" => info::run(&exchange.front, arguments),
         "slowlog" => slow_log::run(&exchange.front, subcommand, arguments),
+        "freshness" => replication::freshness(&exchange.front.shard.status(), clock::now().boot),
         "role" => replication::role(&exchange.front.shard.status()),
         "wait" | "waitaof" => match replication::wait(command) {
             // Inside of a transaction nothing waits.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_consensus::BootTime;
 
 use crate::{
     connection::{
@@ -46,6 +47,16 @@ pub(super) fn role(status: &NodeStatus) -> Reply {
             ])
         }
     }
+}
+
+/// FRESHNESS: the last entry of the log that this node has applied, and the age of its data in milliseconds; nil instead
+/// of an age that is not known yet.
+pub(super) fn freshness(status: &NodeStatus, now: BootTime) -> Reply {
+    let age = status.fresh_as_of_us.map(|micros| now.since(BootTime { micros }));
+    let age = age.map_or(Reply::Null, |age| {
+        Reply::Integer(i64::try_from(age.as_micros().div_ceil(1000)).unwrap_or(i64::MAX))
+    });
+    Reply::Array(vec![position(status.log.applied), age])
 }
 
 fn position(index: u64) -> Reply {
@@ -222,6 +233,16 @@ mod tests {
         assert_eq!(role(&status), slave("", 0, "connect"));
         status.leader = Some(Leader { node_id: 1, host: "h".into(), port: 7379, connected: true });
         assert_eq!(role(&status), slave("h", 7379, "connected"));
+    }
+
+    #[test]
+    fn freshness_is_a_position_and_an_age_or_none() {
+        let mut status = NodeStatus::default();
+        status.log.applied = 7;
+        let now = BootTime { micros: 5_000_001 };
+        assert_eq!(freshness(&status, now), Reply::Array(vec![Reply::Integer(7), Reply::Null]));
+        status.fresh_as_of_us = Some(5_000_000);
+        assert_eq!(freshness(&status, now), Reply::Array(vec![Reply::Integer(7), Reply::Integer(1)]));
     }
 
     #[test]
