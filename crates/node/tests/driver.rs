@@ -276,6 +276,29 @@ fn leader_that_is_wished_for_by_name_comes_after_an_election_too() {
     }
 }
 
+/// The engine waits for one election time-out; the disk of the one that is to lead may take longer.
+#[test]
+fn order_to_hand_over_outlasts_a_slow_disk() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.stalled.insert(follower);
+    cluster.ask(leader, 1, vec![write("set a 1")]);
+    cluster.input(leader, Input::Transfer { term: Term(0), to: Some(NodeId(follower)) });
+    cluster.pass(Duration::from_millis(700));
+    assert_eq!(cluster.leader(), Some(leader));
+    cluster.release_disk(follower);
+    cluster.pass(Duration::from_millis(700));
+    assert_eq!(cluster.leader(), Some(follower));
+
+    cluster.stalled.insert(leader);
+    cluster.ask(follower, 1, vec![write("set a 2")]);
+    cluster.input(follower, Input::Transfer { term: Term(0), to: Some(NodeId(leader)) });
+    cluster.pass(Duration::from_secs(5));
+    cluster.release_disk(leader);
+    cluster.pass(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), Some(follower), "nobody waits for it any more");
+}
+
 #[test]
 fn client_that_is_gone_gets_nothing_and_its_writes_may_take_effect() {
     let (mut cluster, leader) = Cluster::with_leader(1);

@@ -42,6 +42,15 @@ pub(super) struct Leader {
     listens_since: BootTime,
 }
 
+/// An operator's order to hand over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    /// The term that is to end.
+    term: Term,
+    to: Option<NodeId>,
+    until: BootTime,
+}
+
 /// A proposal without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Proposing {
@@ -199,6 +208,7 @@ impl<E: Engine> Driver<E> {
         self.next_gossip = now.boot.after(self.config.gossip_interval);
         self.keep_addresses(now);
         self.refresh(now);
+        self.hand_over_again(now);
         let gossip = Gossip {
             applied: self.applied(),
             room: self.room == Room::Enough,
@@ -271,7 +281,17 @@ impl<E: Engine> Driver<E> {
     pub(super) fn lead_no_more(&mut self, now: Now, term: Term, to: Option<NodeId>) {
         if self.role.kind == RoleKind::Leader && self.role.term == term {
             self.notice(Level::Info, "is to hand leadership over, by order".into());
+            self.ordered = Some(Order { term, to, until: now.boot.after(WANTED_FOR) });
             self.hand_over_to(now, to);
+        }
+    }
+
+    /// Hands over once more, if an order has come to nothing so far: a disk may take longer than the engine waits.
+    fn hand_over_again(&mut self, now: Now) {
+        let leads_in = (self.role.kind == RoleKind::Leader).then_some(self.role.term);
+        self.ordered = self.ordered.filter(|order| Some(order.term) == leads_in && now.boot < order.until);
+        if let Some(order) = self.ordered {
+            self.hand_over_to(now, order.to);
         }
     }
 

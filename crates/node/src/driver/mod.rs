@@ -38,7 +38,7 @@ use crate::{
     driver::{
         changes::{Asker, Changes},
         freshness::Freshness,
-        leading::Leadership,
+        leading::{Leadership, Order},
         snapshots::Snapshots,
     },
     input::{ConnId, Input, Now},
@@ -62,6 +62,8 @@ pub struct Driver<E: Engine> {
     last_proposal: ProposalId,
     /// Who is to lead once there is a leader that can hand over, and until when that is wished.
     wanted_leader: Option<(NodeId, BootTime)>,
+    /// What this leader was told to do.
+    ordered: Option<Order>,
     origin: Origin,
     reads: Reads,
     /// Reads that ask nobody.
@@ -116,6 +118,7 @@ impl<E: Engine> Driver<E> {
             changes: Changes::default(),
             last_proposal: ProposalId(0),
             wanted_leader: None,
+            ordered: None,
             reads: Reads::new(),
             stale_reads: VecDeque::new(),
             freshness: Freshness::default(),
