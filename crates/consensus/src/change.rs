@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Address, Membership, NodeId, Term, membership::MEMBERS_MAX};
+use crate::{Address, Lease, Membership, NodeId, Term, membership::MEMBERS_MAX};
 
 /// Steps that take effect together, or not at all. No node is named by two of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ pub enum Step {
         /// The member.
         node: NodeId,
     },
+    /// Leaders may answer reads by this lease from now on; none: they may not.
+    Lease(Option<Lease>),
 }
 
 /// What a new member is to be.
@@ -141,6 +143,8 @@ pub enum Refusal {
         /// Its length in bytes.
         bytes: usize,
     },
+    /// The lease is beyond its limits.
+    LeaseLimits(Lease),
     /// It votes already.
     AlreadyVoter {
         /// Who it is about.
@@ -191,6 +195,7 @@ impl Step {
             | Self::Demote { node }
             | Self::Move { node, .. }
             | Self::Remove { node } => (Some(node), None),
+            Self::Lease(_) => (None, None),
         };
         node.into_iter().chain(place)
     }
@@ -223,6 +228,8 @@ impl fmt::Display for Step {
             Self::Demote { node } => write!(f, "demote {node}"),
             Self::Move { node, address } => write!(f, "move {node} to {address}"),
             Self::Remove { node } => write!(f, "remove {node}"),
+            Self::Lease(Some(lease)) => write!(f, "lease {lease}"),
+            Self::Lease(None) => write!(f, "no lease"),
         }
     }
 }
@@ -271,6 +278,11 @@ impl Membership {
                 Ok(())
             }
             Step::Move { node, .. } | Step::Remove { node } => Err(Refusal::Unknown { node }),
+            Step::Lease(Some(lease)) if !lease.is_sound() => Err(Refusal::LeaseLimits(lease)),
+            Step::Lease(lease) => {
+                self.lease = lease;
+                Ok(())
+            }
         }
     }
 
@@ -412,6 +424,12 @@ impl fmt::Display for Refusal {
             Self::AddressLength { bytes } => {
                 write!(f, "the address has {bytes} bytes; allowed: 1 to {}", Address::BYTES_MAX)
             }
+            Self::LeaseLimits(lease) => write!(
+                f,
+                "a lease of {lease}; allowed: 1 to {} ms, with a drift of up to {} ppm",
+                Lease::MILLIS_MAX,
+                Lease::DRIFT_PPM_MAX
+            ),
             Self::AlreadyVoter { node } => write!(f, "{node} votes already"),
             Self::NotVoter { node } => write!(f, "{node} does not vote"),
             Self::PlaceTaken { place } => write!(f, "another learner is to take the place of {place}"),

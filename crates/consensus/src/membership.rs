@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use crate::{Address, NodeId};
@@ -36,6 +37,50 @@ pub struct Membership {
     /// Where members are reached, as far as that was told. The engine only hands it on; it is part of the
     /// configuration since a node must find those whose votes it needs before it knows what is committed.
     pub addresses: BTreeMap<NodeId, Address>,
+    /// For how long a leader may answer reads without asking; none if never.
+    pub lease: Option<Lease>,
+}
+
+/// The time for which voters elect nobody else after they have heard a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Its length by the voters' clocks, in milliseconds.
+    pub millis: u32,
+    /// By how much one node's boot-time clock may run faster than another's, in parts per million: the assumption on
+    /// which reads by lease are linearizable. The leader's share of the lease is shorter by so much.
+    pub drift_ppm: u32,
+}
+
+impl Lease {
+    /// The longest lease: a cluster without its leader stands still for so long.
+    pub const MILLIS_MAX: u32 = 60_000;
+    /// The greatest drift: clocks of which one runs by a tenth faster are broken.
+    pub const DRIFT_PPM_MAX: u32 = 100_000;
+
+    /// Whether it is within the limits.
+    #[must_use]
+    pub fn is_sound(self) -> bool {
+        (1..=Self::MILLIS_MAX).contains(&self.millis) && self.drift_ppm <= Self::DRIFT_PPM_MAX
+    }
+
+    /// How long a voter is bound after it has heard the leader, by its own clock.
+    #[must_use]
+    pub fn of_voter(self) -> Duration {
+        Duration::from_millis(self.millis.into())
+    }
+
+    /// How long the leader may rely on that, by its own clock, from when it sent what the voters heard.
+    #[must_use]
+    pub fn of_leader(self) -> Duration {
+        let micros = u64::from(self.millis) * u64::from(1_000_000 - self.drift_ppm) / 1000;
+        Duration::from_micros(micros)
+    }
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms/{}ppm", self.millis, self.drift_ppm)
+    }
 }
 
 impl Membership {
@@ -67,7 +112,7 @@ impl Membership {
     /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
     /// cluster.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Self { voters, outgoing, learners, promotions, ids_used, addresses } = self;
+        let Self { voters, outgoing, learners, promotions, ids_used, addresses, lease } = self;
         let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
         let ids = || self.members().map(|member| member.0);
         if *self == Self::default() {
@@ -92,6 +137,8 @@ impl Membership {
             Err("a configuration with an address of two members")
         } else if !addresses.values().all(Address::is_sound) {
             Err("a configuration with an empty or an overlong address")
+        } else if !lease.is_none_or(Lease::is_sound) {
+            Err("a configuration with a lease beyond its limits")
         } else {
             Ok(())
         }
@@ -210,6 +257,9 @@ impl fmt::Display for Membership {
         }
         if !self.learners.is_empty() {
             write!(f, " learners={}", list(&self.learners))?;
+        }
+        if let Some(lease) = self.lease {
+            write!(f, " lease={lease}")?;
         }
         for (node, place) in &self.promotions {
             match place {

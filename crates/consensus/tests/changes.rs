@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, option, prelude::*};
-use quorate_consensus::{Address, Change, Membership, NodeId, Purpose, Refusal, Step};
+use quorate_consensus::{Address, Change, Lease, Membership, NodeId, Purpose, Refusal, Step};
 
 /// The model: what each member is, and what it is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ fn take(model: &mut Model, ids_used: &mut u64, step: &Step) {
         Step::Demote { node } => {
             model.insert(node, Part::Learner(Purpose::Learn));
         }
-        Step::Move { .. } => {}
+        Step::Move { .. } | Step::Lease(_) => {}
         Step::Remove { node } => leave.push(node),
     }
     model.retain(|node, _| !leave.contains(node));
@@ -70,7 +70,7 @@ fn places(before: &Membership, after: &Membership, change: &Change) -> BTreeMap<
         let placed = match step {
             Step::Add { address, .. } => address.clone().map(|address| (NodeId(ids_used), address)),
             Step::Move { node, address } => Some((*node, address.clone())),
-            Step::Promote { .. } | Step::Demote { .. } | Step::Remove { .. } => None,
+            Step::Promote { .. } | Step::Demote { .. } | Step::Remove { .. } | Step::Lease(_) => None,
         };
         places.extend(placed);
     }
@@ -89,6 +89,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (option::of(node()), option::of(address()), purpose)
             .prop_map(|(node, address, purpose)| Step::Add { node, address, purpose }),
         1 => (node(), address()).prop_map(|(node, address)| Step::Move { node, address }),
+        1 => option::of(0_u32..100_000).prop_map(|lease| {
+            Step::Lease(lease.map(|millis| Lease { millis, drift_ppm: 1000 }))
+        }),
         1 => node().prop_map(|node| Step::Promote { node }),
         1 => node().prop_map(|node| Step::Demote { node }),
         1 => node().prop_map(|node| Step::Remove { node }),
@@ -102,6 +105,11 @@ fn checked(before: &Membership, change: &Change) -> Result<Membership, Refusal> 
     let mut model = model_of(before);
     let mut ids_used = before.ids_used;
     change.0.iter().for_each(|step| take(&mut model, &mut ids_used, step));
+    let wanted = change.0.iter().rev().find_map(|step| match step {
+        Step::Lease(lease) => Some(*lease),
+        _ => None,
+    });
+    assert_eq!(after.lease, wanted.unwrap_or(before.lease));
     assert_eq!(after.addresses, places(before, &after, change), "{change:?} made {after} of {before}");
     assert_eq!(model_of(&after), model, "{change:?} made {after} of {before}");
     assert_eq!(after.is_joint(), after.voters != before.voters, "{before} to {after}");
@@ -218,6 +226,8 @@ fn unsound_configurations_are_found() {
         sound.clone().with_addresses([located(5, "h")]),
         sound.clone().with_addresses([located(1, "h"), located(2, "h")]),
         sound.clone().with_addresses([located(1, "")]),
+        Membership { lease: Some(Lease { millis: 0, drift_ppm: 0 }), ..sound.clone() },
+        Membership { lease: Some(Lease { millis: 1, drift_ppm: 100_001 }), ..sound.clone() },
         Membership { voters: [NodeId(0)].into(), ..sound.clone() },
         Membership {
             learners: [NodeId(4), NodeId(5)].into(),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use quorate_consensus::{
-    Change, Index, Input, Membership, NodeId, Payload, Purpose, Refusal, Step,
+    Change, Index, Input, Lease, Membership, NodeId, Payload, Purpose, Refusal, Step,
     engine::{ProposalOutcome, ReadOutcome, RoleKind},
     raft::message::{Body, Message, Position},
 };
@@ -282,4 +282,37 @@ fn section_3_10_who_is_on_the_way_out_is_no_successor() {
     cluster.input(NodeId(1), Input::Transfer { to: NodeId(4) });
     cluster.run(Duration::from_millis(100));
     assert_eq!((cluster.leader(), cluster.membership(4)), (Some(4), voters(&[1, 2, 4])));
+}
+
+/// 6.4.1: at no instant does a leader answer by its lease, or by a late answer, when another can have been elected: not
+/// even if that one stands as soon as its voters let it.
+#[test]
+fn section_6_4_1_lease_is_over_before_anybody_else_can_be_elected() {
+    let (mut answered, mut elected) = (0, 0);
+    for millis in [20, 100, 290] {
+        for waited in (0..320).step_by(2) {
+            let mut cluster = led_by_n1(3, 0);
+            cluster.reconfigure(1, Change::of(Step::Lease(Some(Lease { millis, drift_ppm: 1000 }))));
+            cluster.run(Duration::from_millis(200));
+            cluster.partition(&[1]);
+            cluster.now = cluster.now.after(Duration::from_millis(waited));
+            // Without a connection to it, they hear no leader that would deserve protection otherwise.
+            (2..=3).for_each(|node| cluster.unreachable(node, 1));
+            for candidate in [2, 3] {
+                cluster.input(NodeId(candidate), Input::Campaign);
+                cluster.settle();
+            }
+            if cluster.committed() == cluster.status(1).commit {
+                cluster.propose(2, "new");
+                cluster.settle();
+            } else {
+                elected += 1;
+            }
+            // The cluster itself knows what the answer must not miss.
+            let read = cluster.read(1);
+            answered +=
+                u32::from(matches!(cluster.read_outcomes.get(&read), Some(ReadOutcome::Ready { .. })));
+        }
+    }
+    assert!(answered > 100 && elected > 100, "answered by lease: {answered}, elected: {elected}");
 }

@@ -29,7 +29,7 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
 use quorate_consensus::{
-    Change, Engine as _, Input, NodeId, Priority, Purpose, Step, raft::message::Message,
+    Change, Engine as _, Input, Lease, NodeId, Priority, Purpose, Step, raft::message::Message,
 };
 
 use crate::cluster::{Cluster, Envelope};
@@ -86,6 +86,11 @@ impl<'a> Arguments<'a> {
 /// One step of a change, such as `replace=4/2`.
 fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
     let (node, place) = value.split_once('/').map_or((value, None), |(node, place)| (node, Some(place)));
+    if name == "lease" {
+        let lease =
+            |drift: &str| Ok::<_, Box<dyn Error>>(Lease { millis: node.parse()?, drift_ppm: drift.parse()? });
+        return Ok(Step::Lease(place.map(lease).transpose()?));
+    }
     let node = NodeId(node.parse()?);
     Ok(match (name, place) {
         ("add", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Learn },
@@ -357,6 +362,10 @@ scripts![
     flow_control,
     join,
     learner,
+    lease_pause,
+    lease_read,
+    lease_transfer,
+    lease_votes,
     long_pause,
     old_acknowledgement,
     old_append,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use quorate_consensus::{
-    Change, Input, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome, engine::ReadOutcome,
+    Change, Input, Lease, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome,
+    engine::ReadOutcome,
 };
 
 use crate::cluster::Cluster;
@@ -58,6 +59,8 @@ enum Wish {
     Promote(usize),
     Demote(usize),
     Remove(usize),
+    /// A lease of so many milliseconds; 0 is none.
+    Lease(u32),
 }
 
 /// The most machines in a test.
@@ -81,6 +84,9 @@ impl Wish {
             Self::Promote(place) => Some(Step::Promote { node: pick(place)? }),
             Self::Demote(place) => Some(Step::Demote { node: pick(place)? }),
             Self::Remove(place) => Some(Step::Remove { node: pick(place)? }),
+            Self::Lease(millis) => {
+                Some(Step::Lease((millis > 0).then_some(Lease { millis, drift_ppm: 1000 })))
+            }
         }
     }
 }
@@ -94,6 +100,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         2 => place().prop_map(Wish::Promote),
         1 => place().prop_map(Wish::Demote),
         3 => place().prop_map(Wish::Remove),
+        1 => Just(Wish::Lease(0)),
+        4 => (1_u32..1000).prop_map(Wish::Lease),
     ]
 }
 

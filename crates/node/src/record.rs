@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_consensus::{
-    Address, Entry, HardState, Index, Membership, NodeId, Payload, Restored, SnapshotMeta, Term,
+    Address, Entry, HardState, Index, Lease, Membership, NodeId, Payload, Restored, SnapshotMeta, Term,
 };
 use quorate_log::{Identity, LogEntry, Recovered};
 
@@ -20,7 +20,7 @@ pub(crate) const KIND_MEMBERSHIP: u8 = 2;
 /// The bytes of a configuration, as `docs/log-format.md` draws them.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Bytes {
-    let Membership { voters, outgoing, learners, promotions, ids_used, addresses } = membership;
+    let Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease } = membership;
     let mut bytes = BytesMut::new();
     bytes.put_u8(MEMBERSHIP_FORMAT);
     for nodes in [voters, outgoing, learners] {
@@ -39,6 +39,8 @@ pub fn encode_membership(membership: &Membership) -> Bytes {
         bytes.put_u32_le(count(address.0.len()));
         bytes.put_slice(address.0.as_bytes());
     }
+    bytes.put_u32_le(lease.map_or(0, |lease| lease.millis));
+    bytes.put_u32_le(lease.map_or(0, |lease| lease.drift_ppm));
     bytes.freeze()
 }
 
@@ -64,6 +66,7 @@ pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
         promotions: decode_promotions(&mut rest)?,
         ids_used: decode_number(&mut rest)?,
         addresses: decode_addresses(&mut rest)?,
+        lease: decode_lease(&mut rest)?,
     };
     membership.check().map_err(|what| Error::Malformed { what })?;
     // A node that is listed twice, say, or bytes behind the end.
@@ -106,6 +109,11 @@ fn decode_addresses(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Address>, Erro
         Ok((node, Address(text.into())))
     };
     (0..decode_count(bytes)?).map(|_| address(bytes)).collect()
+}
+
+fn decode_lease(bytes: &mut Bytes) -> Result<Option<Lease>, Error> {
+    let (millis, drift_ppm) = (decode_count(bytes)?, decode_count(bytes)?);
+    Ok((millis != 0).then_some(Lease { millis, drift_ppm }))
 }
 
 const CUT_SHORT: Error = Error::Malformed { what: "a configuration that is cut short" };
@@ -172,6 +180,7 @@ mod tests {
             promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(258), None)].into(),
             ids_used: 259,
             addresses: [(NodeId(3), Address("h:1".into()))].into(),
+            lease: Some(Lease { millis: 258, drift_ppm: 1 }),
         };
         let bytes = encode_membership(&membership);
         let number = |number: u16| [&number.to_le_bytes()[..], &[0; 6]].concat();
@@ -194,6 +203,7 @@ mod tests {
             &[1, 0, 0, 0],
             &number(3),
             b"\x03\0\0\0h:1",
+            &[2, 1, 0, 0, 1, 0, 0, 0],
         ];
         assert_eq!(bytes, expected.concat());
         assert_eq!(decode_membership(&bytes).expect("what was encoded"), membership);

@@ -5,14 +5,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use quorate_consensus::{self as consensus, Engine as _, Membership, NodeId, Priority, raft::Raft};
+use quorate_consensus::{self as consensus, Engine as _, Lease, Membership, NodeId, Priority, raft::Raft};
 use quorate_log::{Log, Options, OsDisk, Recovered, SnapshotStore};
 use quorate_machine::{Limits, Machine};
 use quorate_node::{self as node, Driver, record};
 
 use crate::{
     clock,
-    config::{Address, Config, Value as _},
+    config::{Address, Config, ReadMode, Value as _},
     peer::acquaintances::Acquaintances,
     service::Error,
     snapshots::chain,
@@ -20,6 +20,9 @@ use crate::{
 
 /// The name of the engine, as the folder records it.
 pub(crate) const ENGINE: &str = "raft";
+
+/// By how much two boot-time clocks may run differently: each may be slewed by 500 ppm.
+pub(crate) const DRIFT_PPM: u32 = 1000;
 
 /// Room that is kept on the disk for elections, for what is in flight, and for a snapshot that makes room.
 const RESERVE_BYTES: u64 = 64 << 20;
@@ -104,10 +107,12 @@ fn options(config: &Config, admitted: Option<u128>) -> Options {
         Membership::default()
     } else if alone {
         let this = NodeId(config.node_id);
-        Membership::of_voters([this]).with_addresses([(this, told(&config.peer_advertise))])
+        let addresses = [(this, told(&config.peer_advertise))];
+        Membership { lease: lease(config), ..Membership::of_voters([this]).with_addresses(addresses) }
     } else {
         let voters = config.peers.0.keys().copied().map(NodeId);
-        Membership::of_voters(voters).with_addresses(config.peers.0.iter().map(address))
+        let members = Membership::of_voters(voters).with_addresses(config.peers.0.iter().map(address));
+        Membership { lease: lease(config), ..members }
     };
     Options {
         create: (alone && config.join.0.is_empty()) || config.bootstrap || admitted.is_some(),
@@ -116,6 +121,17 @@ fn options(config: &Config, admitted: Option<u128>) -> Options {
         segment_bytes: config.segment_bytes.0 as u64,
         reserve_bytes: RESERVE_BYTES,
         ..Options::new(config.node_id, ENGINE)
+    }
+}
+
+/// The lease that a new cluster begins with.
+fn lease(config: &Config) -> Option<Lease> {
+    match config.reads {
+        ReadMode::Linearizable => None,
+        ReadMode::Lease => {
+            let millis = u32::try_from(config.election_timeout.as_millis()).unwrap_or(Lease::MILLIS_MAX);
+            Some(Lease { millis, drift_ppm: DRIFT_PPM })
+        }
     }
 }
 

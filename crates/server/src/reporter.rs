@@ -181,6 +181,7 @@ impl Reporter {
                 snapshot: self.snapshot,
             },
             peers: contacts.iter().filter(is_member).map(peer).collect(),
+            lease_ms: status.engine.membership.lease.map(|lease| lease.millis),
             members: members(&status.engine.membership),
             fresh_as_of_us: status.fresh_as_of.map(|at| at.micros),
             connected_slaves: u64::from(status.leader_followers),

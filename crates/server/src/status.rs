@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub fresh_as_of_us: Option<u64>,
     /// The other members, as this node sees them.
     pub peers: Vec<Peer>,
+    /// For how many milliseconds a leader may answer reads by lease, by that configuration; none if never.
+    pub lease_ms: Option<u32>,
     /// All members, by the newest configuration that this node has.
     pub members: Vec<Member>,
     /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.

@@ -271,3 +271,36 @@ fn a_readonly_connection_reads_without_a_majority_and_is_told_how_old_that_may_b
     let late = redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap_err();
     assert!(late.is_timeout(), "a linearizable read waits for a majority: {late}");
 }
+
+#[test]
+fn reads_by_lease_are_a_matter_of_the_cluster_and_see_every_write_through_a_failover() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let (first, second) = others(leader);
+    let reads = |asked: u64, words: &[&str]| {
+        let address = format!("127.0.0.1:{}", cluster.port(asked));
+        run(&[&["reads", "--addr", &address], words].concat(), cluster.folder.path())
+    };
+    let (code, text, error) = reads(first, &["lease", "--length", "500ms"]);
+    assert!(code == 0 && text.contains("a lease of 500 ms"), "{text}{error}");
+    eventually("every node knows it", || {
+        (1..=3)
+            .all(|node| status(cluster.port(node)).is_some_and(|status| status.lease_ms == Some(500)))
+            .then_some(())
+    });
+    let (code, _, error) = reads(second, &["lease", "--length", "2h"]);
+    assert!(code == 1 && error.contains("allowed: 1 to 60000 ms"), "{error}");
+
+    let (mut writer, mut reader) = (connect(cluster.port(first)), connect(cluster.port(second)));
+    let mut step = |number: u32| {
+        redis::cmd("SET").arg("n").arg(number).exec(&mut writer).unwrap();
+        assert_eq!(redis::cmd("GET").arg("n").query::<u32>(&mut reader).unwrap(), number);
+    };
+    (1..=100).for_each(&mut step);
+    cluster.node(leader).signal(Signal::KILL);
+    (101..=200).for_each(&mut step);
+    cluster.node(leader).end();
+    let address = format!("127.0.0.1:{}", cluster.port(first));
+    let (code, text, error) = run(&["reads", "--addr", &address, "linearizable"], cluster.folder.path());
+    assert!(code == 0 && text.contains("confirmed by a majority"), "{text}{error}");
+}

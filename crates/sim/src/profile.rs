@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) resend_after: Duration,
 }
 
+/// Room for whatever the clients of a calm world send at once.
+const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 
@@ -106,7 +108,7 @@ impl Plan {
             duplication_permille,
             reordering_permille,
             thinking_permille: *random.pick(&[50, 300, 1000, 1000, 3000]),
-            settings: Settings::draw(random),
+            settings: Settings::draw(random).suited(&faults),
             faults,
             bug: profile.bug,
         }
@@ -114,6 +116,12 @@ impl Plan {
 }
 
 impl Settings {
+    /// The same, but with room for everybody where nothing is to be refused.
+    fn suited(self, faults: &BTreeSet<Fault>) -> Self {
+        let origin_bytes = if faults.is_empty() { ORIGIN_BYTES_CALM } else { self.origin_bytes };
+        Self { origin_bytes, ..self }
+    }
+
     fn draw(random: &mut Random) -> Self {
         let segment_bytes = *random.pick(&[8 << 10, 16 << 10, 64 << 10]);
         Self {

@@ -108,6 +108,12 @@ impl Raft {
     pub(super) fn start_pre_vote(&mut self, now: BootTime) {
         let ends_at = self.random_election_time(now);
         self.leave_role(now);
+        if let Some(until) = self.bound_until().filter(|&until| now < until) {
+            // Not all at the same moment.
+            let polite = until.after(self.jitter.up_to(self.config.heartbeat_interval));
+            self.role = Role::Follower(Follower::waiting(polite));
+            return;
+        }
         if !self.may_campaign(now) || !self.is_willing() {
             self.role = Role::Follower(Follower::waiting(ends_at));
             self.inquire();
@@ -132,7 +138,7 @@ impl Raft {
         match &self.role {
             Role::Leader(_) => {}
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                if self.may_campaign(now) {
+                if self.may_campaign(now) && (transfer || !self.is_bound(now)) {
                     self.start_election(now, transfer);
                 }
             }
@@ -153,7 +159,7 @@ impl Raft {
     }
 
     pub(super) fn answer_pre_vote(&mut self, now: BootTime, from: NodeId, term: Term, last: Position) {
-        if term <= self.term || self.hears_leader(now) || !self.is_up_to_date(last) {
+        if term <= self.term || self.hears_leader(now) || self.is_bound(now) || !self.is_up_to_date(last) {
             self.send(from, Body::PreVoteAnswer { granted: false });
             return;
         }
@@ -167,12 +173,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn answer_vote(&mut self, now: BootTime, from: NodeId, last: Position) {
+    pub(super) fn answer_vote(&mut self, now: BootTime, from: NodeId, last: Position, transfer: bool) {
+        let is_bound = self.is_bound(now) && !transfer;
         let free = match self.vote {
             Some(candidate) => candidate == from,
             None => self.role_view().leader.is_none(),
         };
-        if !free || !self.is_up_to_date(last) {
+        if is_bound || !free || !self.is_up_to_date(last) {
             self.send(from, Body::VoteAnswer { granted: false });
             return;
         }

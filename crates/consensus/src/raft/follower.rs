@@ -97,6 +97,7 @@ impl Raft {
                 self.become_follower(now, self.term, Some(leader));
             }
         }
+        self.leader_heard = now;
         if let Some(stamp) = stamp {
             self.heard.hear(self.term, stamp);
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{
     Raft, Role,
+    lease::Held,
     message::{Body, Position},
     progress::Peer,
     reads::Reads,
@@ -34,6 +35,7 @@ pub(super) struct Leader {
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) clock: ClusterClock,
     pub(super) reads: Reads,
+    pub(super) lease: Held,
     /// The hand-over under way, if any.
     pub(super) handover: Option<Handover>,
     /// The weight of its own entries that are not committed yet.
@@ -57,6 +59,7 @@ impl Leader {
             peers: peers.map(|peer| (peer, Peer::new(first, now))).collect(),
             clock: ClusterClock::start(base, now),
             reads: Reads::default(),
+            lease: Held::default(),
             handover: None,
             uncommitted_bytes: 0,
             farewell: None,
@@ -126,6 +129,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         if begins_round {
             leader.reads.begin_round(now, self.commit);
+            leader.lease.began_round(leader.reads.newest_round(), now);
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
@@ -181,6 +185,7 @@ impl Raft {
         }
         peer.heard = now;
         peer.accepted(matched, self.log.first_index(), now);
+        peer.bind(self.log.membership_index(), leader.reads.newest_round());
         self.commit_by_counting();
         self.hand_over_if_ready();
     }

@@ -5,7 +5,8 @@
 //! A leader is elected for a term by a quorum of votes ([`election`]), appends what is proposed to its log and
 //! sends it to all peers in parallel with its own write ([`leader`], [`replication`]), and commits what a quorum
 //! has on its disks. Followers check that their log agrees at the place before the new entries, and repair it if
-//! it does not ([`follower`]). Reads are confirmed by a round of heartbeats ([`reads`]). Who lags behind the
+//! it does not ([`follower`]). Reads are confirmed by a round of heartbeats ([`reads`]), or
+//! by a lease, if the configuration has one ([`lease`]). Who lags behind the
 //! compacted log gets a snapshot ([`snapshots`]). Members come and go by joint consensus ([`reconfiguration`]).
 //!
 //! Each input is taken at once; time-outs, and what can be batched (appends, rounds of reads, the one write) wait
@@ -37,6 +38,7 @@ mod election;
 mod follower;
 mod jitter;
 mod leader;
+mod lease;
 mod log_view;
 pub mod message;
 mod outbox;
@@ -84,6 +86,8 @@ pub struct Raft {
     reported: RoleView,
     /// Whether this node knows that it is no member any more. Never false again.
     removed: bool,
+    /// When a leader was heard last, or else when this life of the node began. Nothing makes it earlier.
+    leader_heard: BootTime,
     health: Health,
 }
 
@@ -138,6 +142,7 @@ impl Engine for Raft {
             read_batches: 0,
             reported,
             removed: false,
+            leader_heard: now,
             health: Health::Alive,
             config,
         };
@@ -158,7 +163,7 @@ impl Engine for Raft {
             Input::Message { from, message } => self.receive(now, from, message),
             Input::Propose { id, payload } => self.propose(now, id, payload),
             Input::Reconfigure { id, change } => self.reconfigure(now, id, &change),
-            Input::Read { id } => self.read(id),
+            Input::Read { id } => self.read(now, id),
             Input::Transfer { to } => self.begin_transfer(now, to),
             Input::Campaign => self.campaign_now(now, false),
             Input::Persisted { op } => self.persisted(now, op),
@@ -253,7 +258,7 @@ impl Raft {
         match body {
             Body::PreVote { last } => self.answer_pre_vote(now, from, term, last),
             Body::PreVoteAnswer { granted } => self.count_pre_vote(now, from, term, granted),
-            Body::Vote { last, transfer: _ } => self.answer_vote(now, from, last),
+            Body::Vote { last, transfer } => self.answer_vote(now, from, last, transfer),
             Body::VoteAnswer { granted } => self.count_vote(now, from, granted),
             Body::Append { base, entries, commit, stamp } => {
                 self.follow(now, from, Some(stamp));
@@ -282,7 +287,7 @@ impl Raft {
                 self.heartbeat_answered(now, from, round, priority);
             }
             Body::SnapshotReceived { last, end } => self.snapshot_received(now, from, last, end),
-            Body::Read { origin, batch } => self.read_for(from, origin, batch),
+            Body::Read { origin, batch } => self.read_for(now, from, origin, batch),
             Body::ReadAnswer { origin, batch, point } => self.read_answered(from, origin, batch, point),
         }
     }
@@ -298,7 +303,9 @@ impl Raft {
             Body::Inquiry => return false,
             Body::PreVote { .. } | Body::PreVoteAnswer { granted: true } => return true,
             // A node that was cut off must not depose a leader that a quorum hears.
-            Body::Vote { transfer: false, .. } if message.term > self.term && self.hears_leader(now) => {
+            Body::Vote { transfer: false, .. }
+                if message.term > self.term && (self.hears_leader(now) || self.is_bound(now)) =>
+            {
                 return false;
             }
             _ if message.term > self.term => {

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) told_commit: Index,
     /// The newest round of reads that it has confirmed.
     pub(super) confirmed_round: u64,
+    /// The first round that it has heard with the configuration in force in its log, if it has that.
+    pub(super) bound_from: Option<u64>,
     /// When it was heard last; for a new leader, when its leadership began, and for a new member, when it became
     /// one.
     pub(super) heard: BootTime,
@@ -78,6 +80,7 @@ impl Peer {
             next,
             told_commit: Index(0),
             confirmed_round: 0,
+            bound_from: None,
             heard: now,
             priority: None,
             progress: Progress::Probe { sent: None },

@@ -10,6 +10,7 @@
 //!   (hazard 11). Numbers grow within a term, and answers of another term do not pass the gate.
 //! * No round begins before an entry of the term is committed, since the commit index may lag behind what an
 //!   earlier leader acknowledged; and none begins or ends during a hand-over.
+//! * A leader that holds a lease needs no round ([`super::lease`]).
 
 use std::collections::VecDeque;
 
@@ -90,7 +91,10 @@ impl Reads {
 
 impl Raft {
     /// A read of this node's caller.
-    pub(super) fn read(&mut self, id: ReadId) {
+    pub(super) fn read(&mut self, now: BootTime, id: ReadId) {
+        if let Some(point) = self.point_by_lease(now) {
+            return self.answer_reader(Asker::Local(id), Some(point));
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.reads.waiting.push(Asker::Local(id)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.read_as_follower(id),
@@ -98,13 +102,23 @@ impl Raft {
     }
 
     /// A follower's batch of reads.
-    pub(super) fn read_for(&mut self, node: NodeId, origin: u64, batch: u64) {
+    pub(super) fn read_for(&mut self, now: BootTime, node: NodeId, origin: u64, batch: u64) {
+        if let Some(point) = self.point_by_lease(now) {
+            return self.answer_reader(Asker::Peer { node, origin, batch }, Some(point));
+        }
         match &mut self.role {
             Role::Leader(leader) => leader.reads.waiting.push(Asker::Peer { node, origin, batch }),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 self.send(node, Body::ReadAnswer { origin, batch, point: None });
             }
         }
+    }
+
+    /// What a leader that holds a lease answers at once.
+    fn point_by_lease(&self, now: BootTime) -> Option<ReadPoint> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        self.holds_lease(now).then_some(ReadPoint { index: self.commit, stamp })
     }
 
     /// Begins a round for the reads that wait, if it may.
@@ -131,6 +145,7 @@ impl Raft {
         peer.heard = now;
         peer.priority = Some(priority);
         peer.confirmed_round = peer.confirmed_round.max(round);
+        self.extend_lease();
         self.close_read_rounds(now);
     }
 

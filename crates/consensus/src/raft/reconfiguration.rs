@@ -111,6 +111,7 @@ impl Raft {
                 leader.peers.entry(member).or_insert_with(|| Peer::new(index, now));
             }
             leader.farewell = None;
+            Self::restart_lease(leader);
         }
         index
     }

@@ -29,6 +29,7 @@ impl Raft {
                 return;
             }
             let ends_at = now.after(self.config.election_timeout);
+            leader.lease.give_up();
             leader.handover = Some(Handover { to, ends_at, asked: false });
             self.hand_over_if_ready();
         }

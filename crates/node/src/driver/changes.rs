@@ -304,7 +304,11 @@ fn added(before: &Membership, change: &Change) -> Vec<NodeId> {
             ids_used = node.map_or(ids_used + 1, |node| node.0.max(ids_used));
             Some(node.unwrap_or(NodeId(ids_used)))
         }
-        Step::Promote { .. } | Step::Demote { .. } | Step::Move { .. } | Step::Remove { .. } => None,
+        Step::Promote { .. }
+        | Step::Demote { .. }
+        | Step::Move { .. }
+        | Step::Remove { .. }
+        | Step::Lease(_) => None,
     };
     change.0.iter().filter_map(id).collect()
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::{Address, HostPort, Value as _};
+use crate::{
+    config::{Address, HostPort, Value as _},
+    status::NodeStatus,
+};
 
 /// How long a client command waits for a connection, and for each answer. A node that takes longer to say how it
 /// is counts as not answering.
@@ -26,6 +29,40 @@ pub(super) struct Servers {
 
 fn read_address(text: &str) -> Result<Address, String> {
     Address::read(text, &HostPort).ok_or_else(|| format!("allowed is {HostPort}"))
+}
+
+impl Servers {
+    /// A connection to the first of them that takes one; who does not is told on behalf of `command`, and that nobody
+    /// does.
+    pub(super) fn connect(&self, command: &str) -> Option<redis::Connection> {
+        for address in &self.addresses {
+            let connected = client(address)
+                .and_then(|client| client.get_connection_with_timeout(ANSWER_TIMEOUT))
+                .and_then(|connection| {
+                    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                    Ok(connection)
+                });
+            match connected {
+                Ok(connection) => return Some(connection),
+                Err(error) => eprintln!("{command}: {address}: {error}"),
+            }
+        }
+        eprintln!("No node answers: --addr or QUORATE_ADDR say where to look.");
+        None
+    }
+}
+
+/// What a node says of itself and its cluster.
+pub(super) fn status(connection: &mut redis::Connection) -> redis::RedisResult<NodeStatus> {
+    let text: String = redis::cmd("QUORATE").arg("STATUS").query(connection)?;
+    serde_json::from_str(&text).map_err(|error| {
+        redis::RedisError::from((redis::ErrorKind::Parse, "the node's status", error.to_string()))
+    })
+}
+
+/// An error in the words of whoever refused.
+pub(super) fn words(error: &redis::RedisError) -> String {
+    error.detail().map_or_else(|| error.to_string(), str::to_owned)
 }
 
 /// A client of the server at `address`, not connected yet.

@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Exit,
-    address::{ANSWER_TIMEOUT, Servers, client},
-};
+use super::{Exit, address::Servers};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,16 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &Args) -> Exit {
     let Order::Transfer { servers, to } = &args.order;
-    for address in &servers.addresses {
-        let connected = client(address).and_then(|client| client.get_connection_with_timeout(ANSWER_TIMEOUT));
-        match connected {
-            // Once a node was asked, another one must not be: the leader might give way twice.
-            Ok(connection) => return ask(connection, *to),
-            Err(error) => eprintln!("quorate leader transfer: {address}: {error}"),
-        }
-    }
-    eprintln!("No node answers: --addr or QUORATE_ADDR say where to look.");
-    Exit::Failure
+    // Once a node was asked, another one must not be: the leader might give way twice.
+    servers.connect("quorate leader transfer").map_or(Exit::Failure, |connection| ask(connection, *to))
 }
 
 fn ask(mut connection: redis::Connection, to: Option<u64>) -> Exit {

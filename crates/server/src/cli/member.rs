@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 
 use super::{
     Exit,
-    address::{ANSWER_TIMEOUT, Servers, client},
+    address::{Servers, status, words},
 };
 use crate::{
     config::{Address, HostPort, Value as _},
@@ -104,16 +104,8 @@ fn peer_address(text: &str) -> Result<Address, String> {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Args) -> Exit {
-    for address in &args.servers.addresses {
-        let connected = client(address).and_then(|client| client.get_connection_with_timeout(ANSWER_TIMEOUT));
-        match connected {
-            // Once a node was asked, another one must not be: the change might be made twice.
-            Ok(connection) => return ask(connection, &args.order),
-            Err(error) => eprintln!("quorate member: {address}: {error}"),
-        }
-    }
-    eprintln!("No node answers: --addr or QUORATE_ADDR say where to look.");
-    Exit::Failure
+    // Once a node was asked, another one must not be: the change might be made twice.
+    args.servers.connect("quorate member").map_or(Exit::Failure, |connection| ask(connection, &args.order))
 }
 
 fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
@@ -136,21 +128,16 @@ fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
             Exit::Failure
         }
         Err(error) => {
-            eprintln!("quorate member: {}", error.detail().map_or_else(|| error.to_string(), str::to_owned));
+            eprintln!("quorate member: {}", words(&error));
             Exit::Failure
         }
     }
 }
 
 fn list(connection: &mut redis::Connection, json: bool) -> redis::RedisResult<String> {
-    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    let text: String = redis::cmd("QUORATE").arg("STATUS").query(connection)?;
-    let unreadable = |error: serde_json::Error| {
-        redis::RedisError::from((redis::ErrorKind::Parse, "the node's status", error.to_string()))
-    };
-    let status: NodeStatus = serde_json::from_str(&text).map_err(unreadable)?;
+    let status = status(connection)?;
     if json {
-        return serde_json::to_string_pretty(&status.members).map_err(unreadable);
+        return Ok(serde_json::to_string_pretty(&status.members).expect("members are plain data"));
     }
     Ok(table(&status).to_string())
 }
@@ -193,7 +180,7 @@ fn state(status: &NodeStatus, member: &Member) -> String {
 fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResult<String> {
     connection.set_read_timeout(Some(PATIENCE))?;
     let mut command = redis::cmd("QUORATE");
-    command.arg("MEMBER").arg(words(order));
+    command.arg("MEMBER").arg(spell(order));
     let reply: redis::Value = command.query(connection)?;
     Ok(match (reply, order) {
         (redis::Value::Int(id), Order::Add { promote: false, .. }) => format!(
@@ -212,7 +199,7 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
 }
 
 /// The order in the words of QUORATE MEMBER.
-fn words(order: &Order) -> Vec<String> {
+fn spell(order: &Order) -> Vec<String> {
     let each =
         |verb: &str, ids: &[u64]| ids.iter().flat_map(|id| [verb.to_owned(), id.to_string()]).collect();
     let add = |address: &Address, id: &Option<u64>, purpose: &[String]| {

@@ -4,6 +4,7 @@ mod address;
 mod bench;
 mod leader;
 mod member;
+mod reads;
 mod serve;
 mod status;
 mod up;
@@ -76,6 +77,8 @@ enum Command {
     Leader(leader::Args),
     /// Shows and changes who belongs to the cluster
     Member(member::Args),
+    /// Shows and changes how reads are confirmed
+    Reads(reads::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
 }
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Leader(args) => leader::run(&args),
         Command::Member(args) => member::run(&args),
+        Command::Reads(args) => reads::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     exit.into()
@@ -108,7 +112,7 @@ mod tests {
     #[test]
     fn help_teaches_by_examples() {
         let mut command = Cli::command();
-        for name in ["up", "serve", "status", "member", "bench"] {
+        for name in ["up", "serve", "status", "member", "reads", "bench"] {
             let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{name}");
         }

@@ -17,7 +17,9 @@ pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
 pub use given::{Given, Origin, Refusal};
 use sizes::rounded;
 pub use table::{AUTO, Config, SETTINGS, Setting};
-pub use value::{Address, Bytes, Endpoints, HostPort, JoinAs, LogFormat, MEMBERS_MAX, Peers, Value};
+pub use value::{
+    Address, Bytes, Endpoints, HostPort, JoinAs, LogFormat, MEMBERS_MAX, Peers, ReadMode, Value,
+};
 
 impl Config {
     /// The settings that `given` amounts to.

@@ -10,7 +10,7 @@ use super::{
     given::{Given, Refusal},
     value::{
         Address, Bytes, Endpoints, Folder, HostPort, HostPorts, JoinAs, LOG_FORMATS, LOG_LEVELS, LogFormat,
-        Members, Parts, Peers, Signed, Size, Span, TRUE_OR_FALSE, Value, Whole,
+        Members, Parts, Peers, READ_MODES, ReadMode, Signed, Size, Span, TRUE_OR_FALSE, Value, Whole,
     },
 };
 
@@ -133,6 +133,8 @@ settings! {
 
     /// A follower that hears no leader for one to two of these starts an election.
     election_timeout "election-timeout": Duration = "300ms", millis(50, 60_000);
+    /// How a new cluster confirms reads: linearizable asks a majority; lease has the leader answer alone for one election-timeout after a majority has heard it, and relies on clocks that differ by less than 0.1%. Without effect on a cluster that is there: see `quorate reads`.
+    reads "reads": ReadMode = "linearizable", READ_MODES;
     /// How willing this node is to lead: of those that could, the greatest is preferred; 0 never leads.
     priority "priority": u64 = "1", Whole { min: 0, max: 1000 };
     /// How often the leader speaks to each peer; at most a third of election-timeout, which auto is, up to 100ms.

@@ -347,6 +347,38 @@ impl Value for JoinAs {
     }
 }
 
+/// How reads are made linearizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// By a round to a majority.
+    Linearizable,
+    /// By the leader's lease.
+    Lease,
+}
+
+/// The words for [`ReadMode`].
+pub const READ_MODES: OneOf = OneOf(&["linearizable", "lease"]);
+
+impl Value for ReadMode {
+    type Allowed = OneOf;
+
+    fn read(text: &str, _: &OneOf) -> Option<Self> {
+        match text {
+            "linearizable" => Some(Self::Linearizable),
+            "lease" => Some(Self::Lease),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::Lease => "lease",
+        }
+        .to_owned()
+    }
+}
+
 /// Allowed paths.
 #[derive(Clone, Copy, Debug)]
 pub struct Folder;

@@ -263,6 +263,7 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
         promotions: membership.promotions.iter().map(promotion).collect(),
         ids_used: membership.ids_used,
         addresses: membership.addresses.iter().map(located).collect(),
+        lease: membership.lease.map(changes::lease),
     }
 }
 
@@ -278,6 +279,7 @@ pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<conse
         promotions: membership.promotions.into_iter().map(promotion).collect(),
         ids_used: membership.ids_used,
         addresses: membership.addresses.into_iter().map(located).collect(),
+        lease: membership.lease.and_then(changes::from_lease),
     };
     membership.check().map_err(Malformed)?;
     Ok(membership)

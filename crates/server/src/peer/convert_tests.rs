@@ -3,7 +3,9 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message as _;
-use quorate_consensus::{Address, Change, Entry, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step};
+use quorate_consensus::{
+    Address, Change, Entry, Lease, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step,
+};
 use quorate_machine::{Group, Operation, SessionId};
 use quorate_node::{Gossip, Verdict};
 
@@ -90,10 +92,11 @@ fn golden_bytes_of_a_configuration() {
         promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(5), None)].into(),
         ids_used: 6,
         addresses: [(NodeId(5), Address("h:1".into()))].into(),
+        lease: Some(Lease { millis: 200, drift_ppm: 9 }),
     };
     assert_eq!(
         membership_to_wire(&membership).encode_to_vec(),
-        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1"
+        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1\x3a\x05\x08\xc8\x01\x10\x09"
     );
 }
 
@@ -180,7 +183,8 @@ fn membership_strategy() -> impl Strategy<Value = Membership> {
             let address = |&node: &NodeId| (node, Address(format!("h:{}", node.0).into()));
             let addresses = voters.iter().take(2).map(address).collect();
             let learners = learners.into_keys().collect();
-            Membership { voters, outgoing, learners, promotions, ids_used, addresses }
+            let lease = (ids_used % 2 == 0).then_some(Lease { millis: 1, drift_ppm: 2 });
+            Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease }
         },
     )
 }
@@ -273,6 +277,8 @@ fn step_strategy() -> impl Strategy<Value = Step> {
         node().prop_map(|node| Step::Demote { node }),
         node().prop_map(|node| Step::Remove { node }),
         (node(), address()).prop_map(|(node, address)| Step::Move { node, address }),
+        proptest::option::of((1_u32.., any::<u32>()))
+            .prop_map(|lease| Step::Lease(lease.map(|(millis, drift_ppm)| Lease { millis, drift_ppm }))),
     ]
 }
 

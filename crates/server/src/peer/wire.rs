@@ -113,7 +113,7 @@ pub(crate) struct Reconfigure {
 /// `quorate_consensus::Step`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Step {
-    #[prost(oneof = "StepKind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "StepKind", tags = "1, 2, 3, 4, 5, 6")]
     pub(crate) kind: Option<StepKind>,
 }
 
@@ -130,6 +130,9 @@ pub(crate) enum StepKind {
     Move(Located),
     #[prost(uint64, tag = "5")]
     Remove(u64),
+    /// A length of 0 is none.
+    #[prost(message, tag = "6")]
+    Lease(Lease),
 }
 
 /// A new member.
@@ -326,6 +329,17 @@ pub(crate) struct Membership {
     pub(crate) ids_used: u64,
     #[prost(message, repeated, tag = "6")]
     pub(crate) addresses: Vec<Located>,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) lease: Option<Lease>,
+}
+
+/// For how long a leader may answer reads without asking.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Lease {
+    #[prost(uint32, tag = "1")]
+    pub(crate) millis: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) drift_ppm: u32,
 }
 
 /// Where a member is reached.

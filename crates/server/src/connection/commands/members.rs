@@ -1,7 +1,7 @@
 //! QUORATE MEMBER: who belongs to the cluster, and who is to.
 
 use bytes::Bytes;
-use quorate_consensus::{Change, NodeId, Purpose, Step};
+use quorate_consensus::{Change, Lease, NodeId, Purpose, Step};
 
 use crate::{
     config::{Address, HostPort, LOOPBACK, Value as _},
@@ -71,7 +71,8 @@ fn change(mut words: &[Bytes]) -> Result<Change, Reply> {
 }
 
 const USAGE: &str = "ERR what is to change? Allowed is LIST, or one or more of: ADD <host:port> [ID <id>] \
-                     [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>, MOVE <id> <host:port>, REMOVE <id>";
+                     [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>, MOVE <id> <host:port>, REMOVE <id>, \
+                     LEASE <ms> <drift-ppm>, LEASE OFF";
 
 type Parsed<'a, T> = Result<(T, &'a [Bytes]), Reply>;
 
@@ -84,8 +85,17 @@ fn step(words: &[Bytes]) -> Parsed<'_, Step> {
         [word, id, place, rest @ ..] if is(word, "MOVE") => {
             Ok((Step::Move { node: node(id)?, address: address(place)? }, rest))
         }
+        [word, off, rest @ ..] if is(word, "LEASE") && is(off, "OFF") => Ok((Step::Lease(None), rest)),
+        [word, millis, drift, rest @ ..] if is(word, "LEASE") => {
+            let lease = Lease { millis: small(millis)?, drift_ppm: small(drift)? };
+            Ok((Step::Lease(Some(lease)), rest))
+        }
         _ => Err(Reply::error(USAGE)),
     }
+}
+
+fn small(argument: &[u8]) -> Result<u32, Reply> {
+    integer(argument).and_then(|number| u32::try_from(number).ok()).ok_or_else(Reply::not_an_integer)
 }
 
 /// The options of ADD, in whatever order, each at most once.
@@ -198,6 +208,7 @@ mod tests {
         assert_eq!(told("ADD c:1"), "add somebody at c:1");
         assert_eq!(told("add c:1 vote id 7"), "add n7 at c:1 to vote");
         assert_eq!(told("ADD c:1 REPLACE 2 REMOVE 1"), "add somebody at c:1 for n2, remove n1");
+        assert_eq!(told("lease 200 1000 LEASE OFF"), "lease 200ms/1000ppm, no lease");
         assert_eq!(
             told("PROMOTE 4 DEMOTE 1 MOVE 2 [::2]:9 REMOVE 3"),
             "promote n4, demote n1, move n2 to [::2]:9, remove n3"

@@ -102,7 +102,7 @@ pub(in crate::connection) fn quorate(status: &NodeStatus, arguments: &[Bytes]) -
                 "MEMBER <step> [<step> ...]",
                 "    Change the members, all at once, and return OK, or the ids of those that were added. Steps are:",
                 "    ADD <host:port> [ID <id>] [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>,",
-                "    MOVE <id> <host:port>, REMOVE <id>",
+                "    MOVE <id> <host:port>, REMOVE <id>, LEASE <ms> <drift-ppm>, LEASE OFF",
                 "TRANSFER [<node-id>]",
                 "    Let another node lead, or the one named, and return its id once it does.",
             ],

@@ -1,6 +1,6 @@
 //! Changes of members, and what comes of them.
 
-use quorate_consensus::{Address, Index, NodeId, Purpose, Step, Term};
+use quorate_consensus::{Address, Index, Lease, NodeId, Purpose, Step, Term};
 use quorate_node::Verdict;
 
 use super::Malformed;
@@ -23,6 +23,7 @@ pub(super) fn step(step: Step) -> wire::Step {
             StepKind::Move(wire::Located { node: node.0, address: address.0.as_ref().to_owned() })
         }
         Step::Remove { node } => StepKind::Remove(node.0),
+        Step::Lease(wanted) => StepKind::Lease(wanted.map(lease).unwrap_or_default()),
     };
     wire::Step { kind: Some(kind) }
 }
@@ -45,7 +46,16 @@ pub(super) fn from_step(step: wire::Step) -> Result<Step, Malformed> {
             Step::Move { node: NodeId(node), address: Address(address.into()) }
         }
         StepKind::Remove(node) => Step::Remove { node: NodeId(node) },
+        StepKind::Lease(lease) => Step::Lease(from_lease(lease)),
     })
+}
+
+pub(super) fn lease(Lease { millis, drift_ppm }: Lease) -> wire::Lease {
+    wire::Lease { millis, drift_ppm }
+}
+
+pub(super) fn from_lease(wire::Lease { millis, drift_ppm }: wire::Lease) -> Option<Lease> {
+    (millis != 0).then_some(Lease { millis, drift_ppm })
 }
 
 pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
