@@ -12,21 +12,21 @@ use crate::{
 };
 
 /// The data in a block: what is read and verified at once.
-pub(super) const BLOCK_BYTES: usize = 64 << 10;
+pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 
 /// A block's checksum.
-pub(super) const CRC_BYTES: usize = 4;
+pub(crate) const CRC_BYTES: usize = 4;
 
 /// The largest head in bytes. It bounds the membership, and what a damaged length can make us read.
-pub(super) const HEAD_BYTES_MAX: usize = 1 << 20;
+pub(crate) const HEAD_BYTES_MAX: usize = 1 << 20;
 
 /// The foot's length.
-pub(super) const FOOT_BYTES: usize = ENVELOPE_BYTES + 12;
+pub(crate) const FOOT_BYTES: usize = ENVELOPE_BYTES + 12;
 
-pub(super) const HEAD: Kind = Kind { magic: b"quor-snp", version: 1 };
-pub(super) const FOOT: Kind = Kind { magic: b"quor-end", version: 1 };
+pub(crate) const HEAD: Kind = Kind { magic: b"quor-snp", version: 1 };
+pub(crate) const FOOT: Kind = Kind { magic: b"quor-end", version: 1 };
 
-pub(super) fn encode_head(header: &SnapshotHeader) -> Vec<u8> {
+pub(crate) fn encode_head(header: &SnapshotHeader) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u64_le(header.index);
     body.put_u64_le(header.term);
@@ -36,7 +36,7 @@ pub(super) fn encode_head(header: &SnapshotHeader) -> Vec<u8> {
 }
 
 /// The header, but for its size.
-pub(super) fn decode_head(mut body: &[u8]) -> Option<SnapshotHeader> {
+pub(crate) fn decode_head(mut body: &[u8]) -> Option<SnapshotHeader> {
     Some(SnapshotHeader {
         index: body.try_get_u64_le().ok()?,
         term: body.try_get_u64_le().ok()?,
@@ -46,7 +46,7 @@ pub(super) fn decode_head(mut body: &[u8]) -> Option<SnapshotHeader> {
     })
 }
 
-pub(super) fn encode_foot(bytes: u64, head_crc: u32) -> Vec<u8> {
+pub(crate) fn encode_foot(bytes: u64, head_crc: u32) -> Vec<u8> {
     let mut body = Vec::new();
     body.put_u64_le(bytes);
     body.put_u32_le(head_crc);
@@ -54,24 +54,24 @@ pub(super) fn encode_foot(bytes: u64, head_crc: u32) -> Vec<u8> {
 }
 
 /// The size of the data, if the foot belongs to the head with this checksum.
-pub(super) fn decode_foot(mut body: &[u8], head_crc: u32) -> Option<u64> {
+pub(crate) fn decode_foot(mut body: &[u8], head_crc: u32) -> Option<u64> {
     let bytes = body.try_get_u64_le().ok()?;
     (body.try_get_u32_le().ok()? == head_crc).then_some(bytes)
 }
 
-pub(super) fn block_crc(head_crc: u32, number: u64, data: &[u8]) -> u32 {
+pub(crate) fn block_crc(head_crc: u32, number: u64, data: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&head_crc.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &number.to_le_bytes());
     crc32c::crc32c_append(crc, data)
 }
 
 /// The number of blocks that `bytes` of data take.
-pub(super) fn blocks(bytes: u64) -> u64 {
+pub(crate) fn blocks(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK_BYTES as u64)
 }
 
 /// The length of a file with `bytes` of data; `None` if that is no sensible number.
-pub(super) fn file_bytes(head_bytes: u64, bytes: u64) -> Option<u64> {
+pub(crate) fn file_bytes(head_bytes: u64, bytes: u64) -> Option<u64> {
     let checksums = blocks(bytes).checked_mul(CRC_BYTES as u64)?;
     head_bytes.checked_add(bytes)?.checked_add(checksums)?.checked_add(FOOT_BYTES as u64)
 }

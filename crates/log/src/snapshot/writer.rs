@@ -2,14 +2,10 @@
 
 use crate::{Disk, DiskFile, Error, SnapshotHeader, error::About};
 
-use super::{
-    COMPLETE, PARTIAL, SnapshotReader,
-    format::{self, BLOCK_BYTES, CRC_BYTES, HEAD_BYTES_MAX},
-    name,
-};
+use super::{COMPLETE, PARTIAL, SnapshotReader, encoder::Encoder, format::BLOCK_BYTES, name};
 
 /// A large snapshot is synced bit by bit: one long sync at its end would make the log's own syncs wait behind it.
-const SYNC_EVERY_BLOCKS: u64 = 64;
+const SYNC_EVERY_BYTES: u64 = 64 * BLOCK_BYTES as u64;
 
 /// A snapshot in the making. Dropping it unfinished removes what was written.
 pub struct SnapshotWriter<D: Disk> {
@@ -17,30 +13,18 @@ pub struct SnapshotWriter<D: Disk> {
     file: D::File,
     header: SnapshotHeader,
     partial: String,
-    head_crc: u32,
+    encoder: Encoder,
     /// Where the next block goes.
     offset: u64,
-    /// The data of the block that is not full yet.
-    block: Vec<u8>,
     finished: bool,
 }
 
 impl<D: Disk> SnapshotWriter<D> {
     pub(super) fn begin(disk: D, header: SnapshotHeader) -> Result<Self, Error> {
-        let header = SnapshotHeader { bytes: 0, ..header };
-        let head = format::encode_head(&header);
-        if head.len() > HEAD_BYTES_MAX {
-            return Err(Error::Refused {
-                what: format!("a membership of {} bytes", header.membership.len()),
-                why: format!("must leave a snapshot's head below {HEAD_BYTES_MAX} bytes"),
-            });
-        }
-        let (_, head_crc) = head.split_last_chunk().expect("an envelope ends with its checksum");
-        let head_crc = u32::from_le_bytes(*head_crc);
+        let (encoder, head) = Encoder::begin(&header)?;
         let partial = name(header.index, PARTIAL);
         let file = disk.create(&partial).about(&disk, &partial, "create")?;
-        let block = Vec::with_capacity(BLOCK_BYTES + CRC_BYTES);
-        let mut this = Self { disk, file, header, partial, head_crc, offset: 0, block, finished: false };
+        let mut this = Self { disk, file, header, partial, encoder, offset: 0, finished: false };
         this.put(&head)?;
         Ok(this)
     }
@@ -51,12 +35,11 @@ impl<D: Disk> SnapshotWriter<D> {
     /// [`Error::NoRoom`], [`Error::Io`]. The snapshot must then be given up.
     pub fn write(&mut self, mut data: &[u8]) -> Result<(), Error> {
         while !data.is_empty() {
-            let count = data.len().min(BLOCK_BYTES - self.block.len());
-            let (head, rest) = data.split_at(count);
-            self.block.extend_from_slice(head);
-            data = rest;
-            if self.block.len() == BLOCK_BYTES {
-                self.put_block()?;
+            if let Some(block) = self.encoder.add(&mut data) {
+                self.put(&block)?;
+                if self.encoder.written().is_multiple_of(SYNC_EVERY_BYTES) {
+                    self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
+                }
             }
         }
         Ok(())
@@ -65,7 +48,7 @@ impl<D: Disk> SnapshotWriter<D> {
     /// The bytes of data so far.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.header.bytes + self.block.len() as u64
+        self.encoder.written()
     }
 
     /// Makes the snapshot durable and visible, and says what it is.
@@ -81,28 +64,11 @@ impl<D: Disk> SnapshotWriter<D> {
     /// # Errors
     /// [`Error::NoRoom`], [`Error::Io`]. Then it is not there.
     pub fn seal(mut self) -> Result<SealedSnapshot<D>, Error> {
-        if !self.block.is_empty() {
-            self.put_block()?;
-        }
-        let foot = format::encode_foot(self.header.bytes, self.head_crc);
-        self.put(&foot)?;
+        let end = self.encoder.finish();
+        self.put(&end)?;
+        self.header.bytes = self.encoder.written();
         self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
         Ok(SealedSnapshot(self))
-    }
-
-    fn put_block(&mut self) -> Result<(), Error> {
-        let number = self.header.bytes / BLOCK_BYTES as u64;
-        let crc = format::block_crc(self.head_crc, number, &self.block);
-        self.header.bytes += self.block.len() as u64;
-        let mut block = std::mem::take(&mut self.block);
-        block.extend_from_slice(&crc.to_le_bytes());
-        self.put(&block)?;
-        block.clear();
-        self.block = block;
-        if (number + 1).is_multiple_of(SYNC_EVERY_BLOCKS) {
-            self.file.sync_data().about(&self.disk, &self.partial, "sync")?;
-        }
-        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
