@@ -45,6 +45,16 @@ pub enum Error {
         /// What is wrong there.
         detail: String,
     },
+    /// Take another backup: this one is not whole, or not one at all.
+    #[error("{file} is no whole backup: {detail}, at byte {offset}")]
+    BadBackup {
+        /// The file.
+        file: String,
+        /// The first byte of what is wrong.
+        offset: u64,
+        /// What is wrong there.
+        detail: &'static str,
+    },
     /// Take the newest snapshot instead: this one has been removed, or never was.
     #[error("there is no snapshot of entry {index} in {folder}")]
     Gone {
@@ -108,6 +118,7 @@ impl Error {
             Self::Refused { .. }
             | Self::Newer { .. }
             | Self::Corrupt { .. }
+            | Self::BadBackup { .. }
             | Self::Gone { .. }
             | Self::TooLarge { .. }
             | Self::Dead { .. } => false,
@@ -125,6 +136,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Newer { .. }
             | Self::Corrupt { .. }
+            | Self::BadBackup { .. }
             | Self::Gone { .. }
             | Self::TooLarge { .. }
             | Self::Dead { .. }) => other,
@@ -145,6 +157,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Newer { .. }
             | Self::Corrupt { .. }
+            | Self::BadBackup { .. }
             | Self::Gone { .. }
             | Self::TooLarge { .. }
             | Self::Io { .. }) => other,

@@ -43,6 +43,7 @@
 //! The distinction by durable marks follows Alagappan et al., *Protocol-Aware Recovery for Consensus-Based
 //! Storage* (FAST '18), section 3.3.
 
+mod backup;
 mod contents;
 mod disk;
 mod entry;
@@ -60,6 +61,7 @@ mod slots;
 mod snapshot;
 mod tail;
 
+pub use backup::{BACKUP_FORMAT, BackupEncoder, BackupLabel, BackupReader};
 pub use disk::{Disk, DiskFile};
 pub use entry::{HardState, LogEntry, Write};
 pub use error::Error;

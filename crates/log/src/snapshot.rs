@@ -7,8 +7,8 @@
 //! A newer snapshot that is damaged is passed over only while the log still holds every entry that an older one
 //! lacks. Otherwise the damage is an error: falling back would forget what the node has acknowledged.
 
-mod encoder;
-mod format;
+pub(crate) mod encoder;
+pub(crate) mod format;
 mod reader;
 mod writer;
 

@@ -31,6 +31,11 @@ impl Encoder {
         Ok((Self { head_crc, bytes: 0, block: empty_block() }, head))
     }
 
+    /// The checksum of the head, by which the blocks belong to it.
+    pub(crate) fn head_crc(&self) -> u32 {
+        self.head_crc
+    }
+
     /// The bytes of data so far.
     pub(crate) fn written(&self) -> u64 {
         self.bytes + self.block.len() as u64

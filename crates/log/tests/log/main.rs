@@ -1,6 +1,7 @@
 //! The log from outside, on a disk in memory that can lose power, fill up and fail, and on a real one.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backups;
 mod bit_flips;
 mod failing_disk;
 mod folder;
