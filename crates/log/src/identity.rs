@@ -92,7 +92,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Newer`], [`Error::Io`].
-    pub(crate) fn load(disk: &impl Disk) -> Result<Self, Error> {
+    pub fn load(disk: &impl Disk) -> Result<Self, Error> {
         let file = disk.open(NAME).about(disk, NAME, "open")?;
         let bytes = read_all(&file).about(disk, NAME, "read")?;
         let identity = match seal::unseal(KIND, &bytes) {
@@ -114,10 +114,18 @@ impl Identity {
     /// # Errors
     /// [`Error::Io`], [`Error::NoRoom`]: then either the old or the new identity is there.
     pub(crate) fn store(&self, disk: &impl Disk) -> Result<(), Error> {
-        let mut file = disk.create(ASIDE).about(disk, ASIDE, "create")?;
-        file.write_at(0, &self.encode()).about(disk, ASIDE, "write")?;
-        file.sync_data().about(disk, ASIDE, "sync")?;
-        disk.rename(ASIDE, NAME).about(disk, NAME, "rename")?;
+        self.store_by(disk, ASIDE)
+    }
+
+    /// The same, written aside as `aside`, which is gone afterwards.
+    ///
+    /// # Errors
+    /// Those of [`Self::store`].
+    pub(crate) fn store_by(&self, disk: &impl Disk, aside: &str) -> Result<(), Error> {
+        let mut file = disk.create(aside).about(disk, aside, "create")?;
+        file.write_at(0, &self.encode()).about(disk, aside, "write")?;
+        file.sync_data().about(disk, aside, "sync")?;
+        disk.rename(aside, NAME).about(disk, NAME, "rename")?;
         disk.sync_directory().about(disk, "", "sync")
     }
 

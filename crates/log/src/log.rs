@@ -7,7 +7,7 @@ use crate::{
     Write,
     contents::Contents,
     error::About,
-    identity,
+    founding, identity,
     record::Record,
     recovery::{self, Recovery},
     reserve::{self, Reserve},
@@ -16,7 +16,7 @@ use crate::{
     tail::Tail,
 };
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 
 /// What [`Log::open`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,12 +100,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn try_open(disk: D, options: Options) -> Result<(Self, Recovered), Error> {
-        let lock = match disk.lock(LOCK) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(Error::Locked { folder: disk.path("") });
-            }
-            result => result.about(&disk, LOCK, "lock")?,
-        };
+        let lock = lock(&disk)?;
         let mut identity = admit_or_create(&disk, &options)?;
         let owner = identity.fingerprint();
         let names = disk.list().about(&disk, "", "list")?;
@@ -409,9 +404,20 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// Keeps others from using the folder.
+pub(crate) fn lock<D: Disk>(disk: &D) -> Result<D::Lock, Error> {
+    match disk.lock(LOCK) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Error::Locked { folder: disk.path("") })
+        }
+        result => result.about(disk, LOCK, "lock"),
+    }
+}
+
 /// The identity of the folder, which is made if it is empty and `options` allow it.
 fn admit_or_create<D: Disk>(disk: &D, options: &Options) -> Result<Identity, Error> {
     let names = disk.list().about(disk, "", "list")?;
+    check_finished(disk, &names)?;
     let identity = if names.iter().any(|name| name == identity::NAME) {
         let identity = Identity::load(disk)?;
         identity.admit(options, disk)?;
@@ -426,6 +432,21 @@ fn admit_or_create<D: Disk>(disk: &D, options: &Options) -> Result<Identity, Err
         fill_new_folder(disk, options, &names, identity.fingerprint())?;
     }
     Ok(identity)
+}
+
+/// Refuses a folder that somebody has begun to restore.
+fn check_finished(disk: &impl Disk, names: &[String]) -> Result<(), Error> {
+    if !names.iter().any(|name| name == founding::UNFINISHED) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: disk.path(""),
+        why: format!(
+            "is unfinished, as {} says: restoring or recovering it was interrupted; begin again with an empty folder, \
+             or with what was set aside",
+            founding::UNFINISHED
+        ),
+    })
 }
 
 fn is_data(name: &str) -> bool {
@@ -456,10 +477,15 @@ fn fill_new_folder<D: Disk>(disk: &D, options: &Options, names: &[String], owner
     for name in names.iter().filter(|name| segment::parse_name(name).is_some()) {
         disk.remove(name).about(disk, name, "remove")?;
     }
-    Slots::create(disk, owner)?;
-    let name = segment::name(1);
-    let mut file = reserve::create_zeroed(disk, &name, options.segment_bytes)?;
-    file.write_at(0, &Header::first(options.segment_bytes, owner).encode()).about(disk, &name, "write")?;
+    fill(disk, &Header::first(options.segment_bytes, owner))
+}
+
+/// Makes the files of a log without records, whose first segment has this header.
+pub(crate) fn fill<D: Disk>(disk: &D, first: &Header) -> Result<(), Error> {
+    Slots::create(disk, first.owner)?;
+    let name = segment::name(first.number);
+    let mut file = reserve::create_zeroed(disk, &name, first.bytes)?;
+    file.write_at(0, &first.encode()).about(disk, &name, "write")?;
     file.sync_data().about(disk, &name, "sync")?;
     disk.sync_directory().about(disk, "", "sync")
 }

@@ -5,6 +5,7 @@ mod backups;
 mod bit_flips;
 mod failing_disk;
 mod folder;
+mod foundings;
 mod memory_disk;
 mod model;
 mod power_cuts;
