@@ -25,7 +25,7 @@ pub const DATABASES: usize = 16;
 const TOKEN_MAX: u64 = (1 << 53) - 1;
 
 /// Half of the tokens always remain to be given out.
-const BASE_MAX: u64 = TOKEN_MAX / 2;
+pub(crate) const BASE_MAX: u64 = TOKEN_MAX / 2;
 
 #[derive(Debug)]
 pub(crate) struct Keyspace {
@@ -259,6 +259,11 @@ impl Keyspace {
     /// wall clock in the year 2106 gives it, counts as the greatest that does not.
     pub(crate) fn raise_fence(&mut self, base: u64) {
         self.fence = self.fence.max(FencingToken(base.min(BASE_MAX)));
+    }
+
+    /// Gives a token to nobody.
+    pub(crate) fn skip_token(&mut self) {
+        self.next_token();
     }
 
     fn next_token(&mut self) -> FencingToken {

@@ -57,7 +57,7 @@ const FRAME_BYTES_MAX: usize = 2 << 30;
 const FRAME_HEAD_BYTES: usize = 8;
 
 /// A copy-on-write view of a machine; draws its chunks lazily. Cheap to make, and can go to another thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     applied: u64,
     stamp: Stamp,
@@ -72,7 +72,7 @@ pub struct Snapshot {
 }
 
 /// A page and where it belongs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Part {
     db: usize,
     number: usize,
@@ -82,7 +82,7 @@ struct Part {
 }
 
 /// Everything that is not a key. Its replies and scripts share their memory with the machine's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Header {
     applied: u64,
     stamp: Stamp,
