@@ -5,7 +5,7 @@
 //! of their connection is in the log; otherwise they travel in the log at their place. So a connection either
 //! *reads* or *logs*, and what does not fit waits:
 //!
-//! | in flight | next is a read | next is a write | next is a WATCH |
+//! | in flight | next is a read | next is a write | next is a WATCH or a view |
 //! |---|---|---|---|
 //! | nothing | read index | log | read index |
 //! | reads | read index | wait | read index |
@@ -87,6 +87,7 @@ pub(crate) enum Refusal {
 pub(crate) enum ReadRequest {
     Command { db: u32, args: Vec<Bytes> },
     Watch { db: u32, keys: Vec<Bytes> },
+    View,
 }
 
 impl Connection {
@@ -107,7 +108,10 @@ impl Connection {
         let Some(next) = self.requests.front() else { return Next::Wait };
         let may_wait = matches!(next.action, Action::Wait(_) | Action::Reconfigure(_));
         let to_log = match (self.in_flight, &next.action) {
-            (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_))
+            (
+                InFlight::Nothing | InFlight::Reads(_),
+                Action::Read(_) | Action::Watch(_) | Action::View,
+            )
             | (InFlight::Nothing, Action::StaleRead(_) | Action::Reconfigure(_)) => false,
             (
                 InFlight::Nothing,
@@ -130,7 +134,7 @@ impl Connection {
                 | Action::Transaction { .. }
                 | Action::Unblock { .. },
             )
-            | (InFlight::Logged(_), Action::Watch(_))
+            | (InFlight::Logged(_), Action::Watch(_) | Action::View)
             | (InFlight::Reads(_) | InFlight::Logged(_), Action::Reconfigure(_))
             | (InFlight::Waiting(_) | InFlight::Closed, _) => return Next::Wait,
         };
@@ -200,8 +204,8 @@ fn operation(request: Request) -> Operation {
             Operation::Command { db: request.db, user: DEFAULT_USER, args }
         }
         Action::Transaction { watched, commands } => Operation::Transaction { watched, commands },
-        Action::Watch(_) | Action::Reconfigure(_) | Action::Unblock { .. } => {
-            unreachable!("neither is logged, and what is unblocked was not looked up")
+        Action::Watch(_) | Action::View | Action::Reconfigure(_) | Action::Unblock { .. } => {
+            unreachable!("none of them is logged, and what is unblocked was not looked up")
         }
     }
 }
@@ -210,6 +214,7 @@ fn read_request(request: Request) -> ReadRequest {
     match request.action {
         Action::Read(args) => ReadRequest::Command { db: request.db, args },
         Action::Watch(keys) => ReadRequest::Watch { db: request.db, keys },
+        Action::View => ReadRequest::View,
         Action::StaleRead(_)
         | Action::Write(_)
         | Action::Wait(_)

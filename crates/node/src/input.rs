@@ -181,6 +181,8 @@ pub enum Action {
     },
     /// The present versions of these keys, for a later transaction.
     Watch(Vec<Bytes>),
+    /// A view of the whole machine, with everything in it that was acknowledged before.
+    View,
     /// Other members: begun when nothing of its connection is in flight, and nothing behind it is begun before it is
     /// answered, which is when the change is done, refused, or out of sight.
     Reconfigure(Change),

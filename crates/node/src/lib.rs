@@ -22,5 +22,5 @@ pub use driver::reporting::Status;
 pub use driver::snapshots::{header, restore};
 pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};
-pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask};
+pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask, View};
 pub use peer::{Gossip, PeerMessage, Verdict};

@@ -127,9 +127,29 @@ pub enum Answer {
     Reply(Reply),
     /// The answer to [`crate::Action::Watch`].
     Watched(Vec<Watched>),
+    /// The answer to [`crate::Action::View`].
+    View(Box<View>),
     /// Whether the command took effect is not known, and will not be told: close the connection, which every
     /// client takes for *unknown*. Later requests of the connection get no answer.
     Close(&'static str),
+}
+
+/// A machine as it was after an entry.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// What it stands for; the size is not known yet.
+    pub meta: SnapshotMeta,
+    /// The cluster's id; none before its birth.
+    pub cluster_id: Option<u128>,
+    /// The state, independent of what happens to the machine from now on.
+    pub snapshot: Snapshot,
+}
+
+impl PartialEq for View {
+    /// After one entry there is one state.
+    fn eq(&self, other: &Self) -> bool {
+        self.meta == other.meta
+    }
 }
 
 /// Something that an operator should read in the log.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use cluster::{Cluster, bulk, integer, is_error, read, taken, wait, write};
 use quorate_consensus::{Engine as _, NodeId, Term};
 use quorate_log::Room;
-use quorate_machine::Reply;
+use quorate_machine::{Machine, Reply};
 use quorate_node::{Action, Answer, ConnId, Input};
 
 #[test]
@@ -385,14 +385,17 @@ fn log_that_is_kept_beside_snapshots_is_bounded_in_bytes() {
     assert!(kept < 90, "{kept} entries of a megabyte are kept");
 }
 
+/// A command that takes a step of its own: it counts `k` up by 10,000.
+fn long() -> Action {
+    let script = ["eval", "for i = 1, 10000 do redis.call('incr', KEYS[1]) end", "1", "k"];
+    Action::Write(script.iter().map(|word| bytes::Bytes::from_static(word.as_bytes())).collect())
+}
+
 /// Twenty scripts that used up their budgets in one entry stopped a shard for seconds, on every node at once.
 #[test]
 fn step_does_a_bounded_amount_of_work_and_comes_back_at_once() {
     let (mut cluster, leader) = Cluster::with_leader(1);
     cluster.stalled.insert(leader);
-    let script = ["eval", "for i = 1, 10000 do redis.call('incr', KEYS[1]) end", "1", "k"];
-    let long =
-        || Action::Write(script.iter().map(|word| bytes::Bytes::from_static(word.as_bytes())).collect());
     cluster.ask(leader, 1, (0..20).map(|_| long()).collect());
     let steps = cluster.steps;
     cluster.release_disk(leader);
@@ -602,4 +605,60 @@ fn leader_that_stood_still_gives_up_nobodys_place() {
     cluster.ask(leader, 2, vec![write("rpush q a")]);
     cluster.pass(Duration::from_secs(1));
     assert_eq!(cluster.answers(follower), [taken(1, "a")]);
+}
+
+/// The machine that a node's only answer so far is a view of.
+fn viewed(cluster: &mut Cluster, node: u64) -> Machine {
+    let mut answers = cluster.answers(node);
+    let Some((_, Answer::View(view))) = answers.pop() else { panic!("no view") };
+    let (meta, cluster_id) = (view.meta, view.cluster_id);
+    let machine = Machine::restore(view.snapshot).expect("a view can be restored");
+    let said = (meta.index.0, meta.stamp.millis, cluster_id);
+    assert_eq!(said, (machine.applied(), machine.stamp(), machine.cluster_id()));
+    assert!(meta.term.0 > 0 && meta.membership.len() == cluster.nodes.len());
+    machine
+}
+
+#[test]
+fn view_at_any_node_holds_what_was_acknowledged_at_another() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    // Behind by all of it, when it is asked.
+    cluster.deaf.insert(follower);
+    cluster.ask(leader, 1, vec![write("set k acknowledged")]);
+    assert_eq!(cluster.answers(leader).len(), 1);
+    cluster.ask(follower, 1, vec![Action::View]);
+    cluster.pass(Duration::from_millis(10));
+    assert_eq!(cluster.answers(follower), [], "it cannot know what there is");
+    cluster.deaf.clear();
+    cluster.pass(Duration::from_secs(2));
+    let mut machine = viewed(&mut cluster, follower);
+    assert_eq!(machine.read(0, 0, &cluster::args("get k")), Reply::Bulk("acknowledged".into()));
+}
+
+#[test]
+fn view_without_a_leader_is_refused() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let others: Vec<u64> = cluster.nodes.keys().copied().filter(|&id| id != leader).collect();
+    cluster.cut_off.extend(others);
+    cluster.ask(leader, 1, vec![Action::View]);
+    cluster.pass(Duration::from_secs(20));
+    let answers = cluster.answers(leader);
+    assert!(matches!(&answers[..], [(1, answer)] if is_error(answer, "CLUSTERDOWN")), "{answers:?}");
+}
+
+/// A state in the middle of an entry is one that no other node ever has between two.
+#[test]
+fn view_is_taken_between_two_entries() {
+    let (mut cluster, leader) = Cluster::with_leader(1);
+    cluster.ask(leader, 1, (0..3).map(|_| long()).collect());
+    assert!(cluster.node(leader).driver.machine().is_applying(), "the entry is too much for a step");
+    cluster.ask(leader, 2, vec![Action::View]);
+    cluster.pass(Duration::from_secs(1));
+    let (mut views, others): (Vec<_>, Vec<_>) =
+        cluster.answers(leader).into_iter().partition(|(conn, _)| *conn == 2);
+    assert_eq!((views.len(), others.len()), (1, 3));
+    let Some((_, Answer::View(view))) = views.pop() else { panic!("no view") };
+    let mut machine = Machine::restore(view.snapshot).expect("a view can be restored");
+    assert_eq!(machine.read(0, 0, &cluster::args("get k")), Reply::Bulk("30000".into()));
 }

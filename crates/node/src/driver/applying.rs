@@ -83,6 +83,7 @@ impl<E: Engine> Driver<E> {
         self.leadership.applied(entry.term, &self.machine, &self.config, now);
         self.snapshots.applied(&entry, &self.config);
         self.make_snapshot_if_due();
+        self.give_views();
     }
 
     /// Has the disk remember which cluster it belongs to, if the machine knows it.

@@ -156,6 +156,10 @@ impl<E: Engine> Driver<E> {
                     Answer::Reply(self.machine.read(stamp.millis, db, &args))
                 }
                 ReadRequest::Watch { db, keys } => Answer::Watched(self.machine.versions(db, &keys)),
+                ReadRequest::View => {
+                    self.snapshots.wanted_by(conn);
+                    continue;
+                }
             };
             self.spend(work);
             self.answer(conn, answer);
@@ -217,7 +221,7 @@ fn weight_of(action: &Action) -> usize {
         }
         Action::Transaction { watched, commands } => weight::of_transaction(watched, commands),
         Action::Unblock { .. } => weight::of_command(&[]),
-        Action::Watch(_) | Action::Reconfigure(_) => 0,
+        Action::Watch(_) | Action::View | Action::Reconfigure(_) => 0,
     }
 }
 

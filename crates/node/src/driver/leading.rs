@@ -7,7 +7,7 @@ use quorate_consensus::{
     engine::{PeerStatus, RoleKind},
 };
 use quorate_log::Room;
-use quorate_machine::{Group, Machine, Operation, SessionId};
+use quorate_machine::{FENCE_PER_SECOND, Group, Machine, Operation, SessionId};
 
 use crate::{
     calendar::Calendar,
@@ -76,8 +76,6 @@ const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 const WANTED_FOR: Duration = Duration::from_secs(2);
 /// A node that was silent for so many intervals of gossip is out of contact.
 const SILENT_INTERVALS: u32 = 4;
-/// Fencing tokens begin at Unix seconds times this (DESIGN section 6): room for a million a second.
-const FENCE_PER_SECOND: u64 = 1 << 20;
 
 impl Leadership {
     pub(super) fn begin(term: Term, config: &Config, now: BootTime) -> Self {

@@ -12,8 +12,8 @@ use crate::{
     config::Config,
     driver::Driver,
     error::Error,
-    input::{Now, SnapshotDone},
-    output::{Level, LogTask, SnapshotTask},
+    input::{ConnId, Now, SnapshotDone},
+    output::{Answer, Level, LogTask, SnapshotTask, View},
     record,
 };
 
@@ -30,6 +30,8 @@ pub(super) struct Snapshots {
     making: bool,
     /// The size of the last snapshot made.
     last_bytes: usize,
+    /// Who is to get a view of the machine, as soon as no entry is under way.
+    viewers: Vec<ConnId>,
 }
 
 impl Snapshots {
@@ -45,6 +47,11 @@ impl Snapshots {
             let Some((_, bytes)) = self.recent.pop_front() else { break };
             self.recent_bytes -= bytes;
         }
+    }
+
+    /// A client wants a view, and this node has applied what must be in it.
+    pub(super) fn wanted_by(&mut self, viewer: ConnId) {
+        self.viewers.push(viewer);
     }
 
     /// The first entry that stays in the log beside a snapshot at `index`.
@@ -65,14 +72,35 @@ impl<E: Engine> Driver<E> {
         }
         self.snapshots.making = true;
         self.snapshots.applied_bytes = 0;
-        let meta = SnapshotMeta {
+        let snapshot = Box::new(self.machine.snapshot());
+        self.out.snapshots.push(SnapshotTask::Make { meta: self.meta(), snapshot });
+    }
+
+    /// What a snapshot of the machine as it is now stands for.
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
             index: self.applied(),
             term: self.snapshots.last_term,
             stamp: quorate_consensus::ClusterTime { millis: self.machine.stamp() },
             membership: self.membership.clone(),
             bytes: 0,
-        };
-        self.out.snapshots.push(SnapshotTask::Make { meta, snapshot: Box::new(self.machine.snapshot()) });
+        }
+    }
+
+    /// Gives views to those who want one, if no entry is under way. A node that has applied nothing in this life does not
+    /// know the last entry's term: the opening of its session will tell.
+    pub(super) fn give_views(&mut self) {
+        if self.machine.is_applying() || self.snapshots.last_term == Term(0) {
+            return;
+        }
+        for viewer in std::mem::take(&mut self.snapshots.viewers) {
+            let view = View {
+                meta: self.meta(),
+                cluster_id: self.machine.cluster_id(),
+                snapshot: self.machine.snapshot(),
+            };
+            self.answer(viewer, Answer::View(Box::new(view)));
+        }
     }
 
     pub(super) fn snapshot_effect(&mut self, effect: SnapshotEffect) {
@@ -129,8 +157,12 @@ impl<E: Engine> Driver<E> {
         self.unapplied.retain(|entry| entry.index > meta.index);
         self.backlog_bytes = self.unapplied.iter().map(Entry::weight).sum();
         self.membership = meta.membership.clone();
-        self.snapshots =
-            Snapshots { last_term: meta.term, making: self.snapshots.making, ..Snapshots::default() };
+        self.snapshots = Snapshots {
+            last_term: meta.term,
+            making: self.snapshots.making,
+            viewers: std::mem::take(&mut self.snapshots.viewers),
+            ..Snapshots::default()
+        };
         self.out.publications.clear();
         self.out.publications_missed = true;
         self.record_cluster_id();

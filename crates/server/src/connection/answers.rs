@@ -63,7 +63,7 @@ impl Answers {
             // The version may change before it is encoded, which makes a difference of a few bytes.
             let bytes = match &answer {
                 Answer::Reply(reply) => encoded_bytes(reply, Protocol::Resp2),
-                Answer::Watched(_) | Answer::Close(_) => 0,
+                Answer::Watched(_) | Answer::View(_) | Answer::Close(_) => 0,
             };
             let (answer, bytes) = match bytes > self.reply_bytes_max {
                 true => (Answer::Close("a reply exceeds max-output-bytes"), 0),

@@ -627,7 +627,9 @@ impl Exchange {
                 Answer::Watched(_),
             )
             | (Slot::Known(_) | Slot::Executed(_) | Slot::Wait(_) | Slot::Protocol(_), Answer::Reply(_))
-            | (_, Answer::Close(_)) => return Err("an answer of another kind than was asked for"),
+            | (_, Answer::View(_) | Answer::Close(_)) => {
+                return Err("an answer of another kind than was asked for");
+            }
         };
         self.replies.deliver(&reply, silent);
         Ok(())
@@ -733,7 +735,7 @@ impl Exchange {
             Action::Transaction { commands, .. } => {
                 commands.iter().map(|(_, arguments)| footprint(arguments)).sum()
             }
-            Action::Reconfigure(_) | Action::Unblock { .. } => 0,
+            Action::Reconfigure(_) | Action::View | Action::Unblock { .. } => 0,
         };
         self.requests.push(Request { db: self.db, action });
         // What may wait for something is not slow because it does.

@@ -64,6 +64,7 @@ impl Bench {
             Action::Wait(arguments) => format!("{}B {}", request.db, words(&arguments)),
             Action::Watch(keys) => format!("{}watch {}", request.db, words(&keys)),
             Action::Reconfigure(change) => format!("members: {change}"),
+            Action::View => "view".to_owned(),
             Action::Unblock { target, with_error } => format!("unblock {} {with_error}", target.0),
             Action::Transaction { watched, commands } => {
                 let watched: Vec<_> = watched
@@ -622,6 +623,7 @@ fn scripted_answer(request: &Request, number: usize) -> Answer {
         | Action::Write(_)
         | Action::Wait(_)
         | Action::Reconfigure(_)
+        | Action::View
         | Action::Unblock { .. } => Answer::Reply(reply),
     }
 }

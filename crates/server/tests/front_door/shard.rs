@@ -109,6 +109,7 @@ impl Worker {
                 Answer::Reply(self.write(Operation::Transaction { watched, commands }))
             }
             Action::Reconfigure(_) | Action::Unblock { .. } => Answer::Reply(Reply::Integer(0)),
+            Action::View => Answer::Close("no client asks for a view here"),
             Action::Watch(keys) => Answer::Watched(self.machine.versions(db, &keys)),
         }
     }

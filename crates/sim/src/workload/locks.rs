@@ -232,7 +232,9 @@ fn was_changed(answer: &Answer) -> Result<bool, Failure> {
             [Reply::Integer(count)] => Ok(*count == 1),
             _ => Err(unexpected("EXEC", answer)),
         },
-        Answer::Reply(_) | Answer::Watched(_) | Answer::Close(_) => Ok(integer("EVAL", answer)? == 1),
+        Answer::Reply(_) | Answer::Watched(_) | Answer::View(_) | Answer::Close(_) => {
+            Ok(integer("EVAL", answer)? == 1)
+        }
     }
 }
 

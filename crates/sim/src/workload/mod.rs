@@ -123,7 +123,9 @@ fn unexpected(request: &str, answer: &Answer) -> Failure {
 fn integer(request: &str, answer: &Answer) -> Result<i64, Failure> {
     match answer {
         Answer::Reply(Reply::Integer(value)) => Ok(*value),
-        Answer::Reply(_) | Answer::Watched(_) | Answer::Close(_) => Err(unexpected(request, answer)),
+        Answer::Reply(_) | Answer::Watched(_) | Answer::View(_) | Answer::Close(_) => {
+            Err(unexpected(request, answer))
+        }
     }
 }
 
@@ -137,7 +139,9 @@ fn string(request: &str, answer: &Answer) -> Result<Option<Bytes>, Failure> {
     match answer {
         Answer::Reply(Reply::Bulk(bytes)) => Ok(Some(bytes.clone())),
         Answer::Reply(Reply::Null) => Ok(None),
-        Answer::Reply(_) | Answer::Watched(_) | Answer::Close(_) => Err(unexpected(request, answer)),
+        Answer::Reply(_) | Answer::Watched(_) | Answer::View(_) | Answer::Close(_) => {
+            Err(unexpected(request, answer))
+        }
     }
 }
 

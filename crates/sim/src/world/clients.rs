@@ -273,6 +273,7 @@ fn requests_text(requests: &[Request]) -> String {
         }
         Action::Watch(keys) => format!("WATCH {}", words(keys)),
         Action::Reconfigure(change) => format!("MEMBER {change}"),
+        Action::View => "(view)".to_owned(),
         Action::Unblock { target, .. } => format!("CLIENT UNBLOCK {}", target.0),
         Action::Transaction { commands, .. } => {
             let commands: Vec<_> = commands.iter().map(|(_, args)| words(args)).collect();

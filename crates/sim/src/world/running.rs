@@ -321,7 +321,9 @@ impl World {
         let process = self.nodes[node].process.as_mut().expect("it has just stepped");
         let client = match &answer {
             Answer::Close(_) => process.connections.remove(&conn),
-            Answer::Reply(_) | Answer::Watched(_) => process.connections.get(&conn).copied(),
+            Answer::Reply(_) | Answer::Watched(_) | Answer::View(_) => {
+                process.connections.get(&conn).copied()
+            }
         };
         let Some(client) = client else { return };
         self.trace.tell(at, || format!("n{} -> c{client} {answer:?}", node + 1));
