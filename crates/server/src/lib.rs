@@ -1,6 +1,7 @@
 //! The package `quorate`: the binary's parts as a library. See ARCHITECTURE.md.
 
 mod admission;
+mod backup;
 pub mod cli;
 mod clock;
 pub mod config;

@@ -30,6 +30,8 @@ pub(crate) struct Constants {
     pub(crate) run_id: String,
     pub(crate) engine: &'static str,
     pub(crate) advertise: Address,
+    /// Where HTTP is served.
+    pub(crate) http: Address,
     /// A peer that was not heard for this long is not connected.
     pub(crate) election_timeout: Duration,
     /// What was known to be committed when the process started: loading lasts until it is applied.
@@ -68,6 +70,7 @@ impl Constants {
             engine: self.engine.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machine_version: u32::from(quorate_machine::MACHINE_VERSION),
+            http: self.http.to_string(),
             loading: true,
             ..NodeStatus::default()
         }
@@ -272,6 +275,7 @@ mod tests {
             run_id: String::new(),
             engine: "raft",
             advertise: Address::new("h", 1),
+            http: Address::new("h", 2),
             election_timeout: Duration::from_millis(300),
             committed_at_start: 0,
         };

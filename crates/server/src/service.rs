@@ -28,6 +28,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 pub use crate::ending::Lifeline;
 use crate::{
     admission::{self, Admission},
+    backup::Backups,
     config::{Address, Config, Value as _},
     connection::{self, FrontDoor, SlowLogSettings},
     data_folder::{self, DataFolder},
@@ -172,7 +173,9 @@ fn serve(
         metrics: Arc::clone(&metrics),
         dropped_log_lines,
         stopping: switches.stopping.subscribe(),
+        backups: Backups::new(handle.clone(), config.node_id),
     };
+    let http_port = listeners.http.local_addr().map_or(config.http_listen.port, |address| address.port());
     runtime.spawn(http::serve(listeners.http, sources, switches.ended.subscribe()));
 
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
@@ -181,7 +184,8 @@ fn serve(
     let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
         return Ok(());
     };
-    let parts = Parts { config, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
+    let parts =
+        Parts { config, http_port, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
     let threads = parts.start(runtime, data, (lobby, events), listeners.peers, &switches)?;
     tracing::info!(
         clients = %config.listen,
@@ -240,6 +244,8 @@ async fn listen(name: &str, address: &Address) -> Result<TcpListener, Error> {
 /// What the threads are made of.
 struct Parts<'a> {
     config: &'a Config,
+    /// Where HTTP is served.
+    http_port: u16,
     handle: ShardHandle,
     inlet: Inlet,
     status: watch::Sender<Arc<NodeStatus>>,
@@ -333,6 +339,7 @@ impl Parts<'_> {
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             engine: data_folder::ENGINE,
             advertise: self.config.advertise.clone(),
+            http: Address::new(&self.config.http_listen.host, self.http_port),
             election_timeout: self.config.election_timeout,
             committed_at_start: data.committed,
         })

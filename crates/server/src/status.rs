@@ -24,6 +24,9 @@ pub struct NodeStatus {
     pub version: String,
     /// The version of the state machine that the cluster runs.
     pub machine_version: u32,
+    /// Host and port of its HTTP listener; empty while it recovers its data. A host without a meaning elsewhere, such as
+    /// 0.0.0.0, is that of its RESP listener.
+    pub http: String,
     /// What the node is in the present term.
     pub role: Role,
     /// The present term.

@@ -118,7 +118,7 @@ settings! {
     peer_listen "peer-listen": Address = AUTO, HostPort;
     /// Where the other nodes are told to connect; auto is this node's address in peers, or else the host of advertise and the port of peer-listen.
     peer_advertise "peer-advertise": Address = AUTO, HostPort;
-    /// Where /healthz, /readyz and /metrics are served; auto is the port of listen + 11000.
+    /// Where /healthz, /readyz, /metrics and /snapshot (all data) are served; auto is the port of listen + 11000.
     http_listen "http-listen": Address = AUTO, HostPort;
     /// All members with their peer addresses, this node too. Empty for a node that is a cluster of its own.
     peers "peers": Peers = "", Members;
