@@ -14,6 +14,7 @@ mod inlet;
 mod log_writer;
 pub mod logging;
 mod metrics;
+mod new_cluster;
 mod peer;
 mod recovery;
 mod reporter;

@@ -4,8 +4,11 @@ mod address;
 mod bench;
 mod leader;
 mod member;
+mod problem;
+mod progress;
 mod reads;
 mod serve;
+mod snapshot;
 mod status;
 mod up;
 
@@ -45,6 +48,7 @@ Examples:
   redis-cli -p 7379 SET my_lock me NX EX 10     take a lock, as with any Redis
   quorate status                                who leads, and is everybody there
   quorate leader transfer                       let another node lead
+  quorate snapshot save quorate.backup          back the data up
   quorate serve                                 one durable node on 127.0.0.1:7379
   quorate serve --join 10.0.0.1:7379            a new member of a cluster that is there
   quorate member list                           who belongs to the cluster
@@ -79,6 +83,8 @@ enum Command {
     Member(member::Args),
     /// Shows and changes how reads are confirmed
     Reads(reads::Args),
+    /// Saves the data to a file, and makes a new cluster out of it
+    Snapshot(snapshot::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
 }
@@ -86,14 +92,15 @@ enum Command {
 /// Runs the command line of this process.
 #[must_use]
 pub fn run() -> ExitCode {
-    let exit = match Cli::parse().command {
-        Command::Up(args) => up::run(&args),
-        Command::Serve(args) => serve::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Leader(args) => leader::run(&args),
-        Command::Member(args) => member::run(&args),
-        Command::Reads(args) => reads::run(&args),
-        Command::Bench(args) => bench::run(&args),
+    let exit = match &Cli::parse().command {
+        Command::Up(args) => up::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Leader(args) => leader::run(args),
+        Command::Member(args) => member::run(args),
+        Command::Reads(args) => reads::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     exit.into()
 }
@@ -112,9 +119,21 @@ mod tests {
     #[test]
     fn help_teaches_by_examples() {
         let mut command = Cli::command();
-        for name in ["up", "serve", "status", "member", "reads", "bench"] {
-            let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
-            assert!(help.contains("Examples:"), "{name}");
+        for path in [
+            &["up"][..],
+            &["serve"],
+            &["status"],
+            &["leader", "transfer"],
+            &["member"],
+            &["reads"],
+            &["snapshot", "save"],
+            &["snapshot", "inspect"],
+            &["snapshot", "restore"],
+            &["bench"],
+        ] {
+            let found = path.iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+            let help = found.unwrap().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{path:?}");
         }
         assert!(command.render_long_help().to_string().contains("Exit status"));
     }

@@ -120,7 +120,7 @@ fn ask_all(first: &[Address]) -> Vec<Answer> {
 }
 
 /// What the node at `address` says about itself.
-fn ask(address: &Address) -> Result<NodeStatus, String> {
+pub(super) fn ask(address: &Address) -> Result<NodeStatus, String> {
     let query = || {
         let mut connection = client(address)?.get_connection_with_timeout(ANSWER_TIMEOUT)?;
         connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;

@@ -163,13 +163,18 @@ impl Node {
             resp_port,
             peer_port: resp_port + PEER_PORT_OFFSET,
             http_port: resp_port + HTTP_PORT_OFFSET,
-            folder: folder.join(format!("node-{id}")),
+            folder: node_folder(folder, id),
         }
     }
 
     fn ports(&self) -> [(&'static str, u16); 3] {
         [("RESP", self.resp_port), ("peers", self.peer_port), ("HTTP", self.http_port)]
     }
+}
+
+/// Where node `id` of the cluster in `folder` has its data.
+pub(in crate::cli) fn node_folder(folder: &Path, id: u64) -> PathBuf {
+    folder.join(format!("node-{id}"))
 }
 
 #[cfg(test)]

@@ -11,10 +11,16 @@ mod layout;
 mod record;
 mod supervisor;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::Exit;
+pub(super) use layout::node_folder;
 use layout::{Layout, Problem};
+use record::Record;
 
 /// From the order to stop until the last node is gone.
 pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
@@ -68,4 +74,21 @@ fn start(args: &Args) -> Result<Exit, Problem> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Problem::Start)?;
     runtime.block_on(supervisor::run(layout, args.respawn))
+}
+
+/// Says in `folder` that it holds a cluster of so many nodes, of which each has its data already.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn remember_formed(folder: &Path, nodes: u64) -> io::Result<()> {
+    Record { nodes, formed: true }.store(folder)
+}
+
+/// Takes back what was begun to be made in a folder that was empty: what [`remember_formed`] has written, and the folders
+/// of the nodes. What resists stays.
+pub(super) fn forget(folder: &Path, nodes: u64) {
+    let _ = Record::remove(folder);
+    for node in 1..=nodes {
+        let _ = std::fs::remove_dir_all(node_folder(folder, node));
+    }
 }

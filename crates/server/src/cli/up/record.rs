@@ -33,4 +33,9 @@ impl Record {
         std::fs::write(&aside, format!("# Written by `quorate up`.\n{text}"))?;
         std::fs::rename(aside, folder.join(FILE))
     }
+
+    /// Forgets what `folder` holds.
+    pub(super) fn remove(folder: &Path) -> io::Result<()> {
+        std::fs::remove_file(folder.join(FILE))
+    }
 }
