@@ -7,6 +7,7 @@ mod member;
 mod problem;
 mod progress;
 mod reads;
+mod recover;
 mod serve;
 mod snapshot;
 mod status;
@@ -85,6 +86,8 @@ enum Command {
     Reads(reads::Args),
     /// Saves the data to a file, and makes a new cluster out of it
     Snapshot(snapshot::Args),
+    /// Makes a new cluster of the last node that is left
+    Recover(recover::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
 }
@@ -100,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Member(args) => member::run(args),
         Command::Reads(args) => reads::run(args),
         Command::Snapshot(args) => snapshot::run(args),
+        Command::Recover(args) => recover::run(args),
         Command::Bench(args) => bench::run(args),
     };
     exit.into()
@@ -129,6 +133,7 @@ mod tests {
             &["snapshot", "save"],
             &["snapshot", "inspect"],
             &["snapshot", "restore"],
+            &["recover"],
             &["bench"],
         ] {
             let found = path.iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
