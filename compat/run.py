@@ -36,6 +36,7 @@ CHECKS = [
     "paused_nodes",
     "killed_all",
     "recovery",
+    "backup",
     "disk_full",
     "judge",
     "killed_leaders",

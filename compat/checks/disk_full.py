@@ -1,10 +1,10 @@
 """disks that fill up, one and then all: writes and starts are refused clearly, reads go on, and it recovers"""
 
 import os
-import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from harness import expect
+from harness.disks import fill, small_disk
 from harness.resp import Closed, Connection, ask
 from harness.waiting import until
 
@@ -18,32 +18,6 @@ VALUE = b"v" * 100_000
 WRITES_MAX = 3 * DISK_MIB * 10
 SETTINGS = ["--max-request-bytes", "1mb", "--segment-bytes", "3mb", "--snapshot-log-bytes", "8mb"]
 RECOVERY_BOUND_S = 40
-
-
-@contextmanager
-def small_disk(folder):
-    """A file system of its own for a node's data. Only root may mount one."""
-    folder.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "quorate-disk-full", str(folder)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    expect(done.returncode == 0, f"disk_full must mount a tmpfs, which needs root: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
-
-
-def fill(folder):
-    """Takes all the room that is left."""
-    ballast = folder / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        for piece in (1 << 20, 4096):
-            try:
-                while True:
-                    file.write(b"\0" * piece)
-            except OSError:
-                pass  # There is no room for another piece of this size.
-    return ballast
 
 
 def write(address, key, value=VALUE):
@@ -92,7 +66,7 @@ def check_start(node, disk):
 def run(context):
     expect(os.geteuid() == 0, "disk_full must mount a tmpfs, which needs root")
     with ExitStack() as held:
-        disks = {number: held.enter_context(small_disk(context.folder / f"disk-{number}")) for number in range(3)}
+        disks = {number: held.enter_context(small_disk(context.folder / f"disk-{number}", DISK_MIB)) for number in range(3)}
         data = {number: disk / "data" for number, disk in disks.items()}
         cluster = held.enter_context(context.cluster(extra=SETTINGS, data_of=data))
         acknowledged = []
