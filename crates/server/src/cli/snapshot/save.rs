@@ -100,9 +100,9 @@ fn save_file(download: Download, path: &Path, force: bool) -> Result<Saved, Prob
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let mut prefix = path.file_name().unwrap_or_default().to_owned();
     prefix.push(".");
-    let mut aside: NamedTempFile =
+    let aside: NamedTempFile =
         tempfile::Builder::new().prefix(&prefix).suffix(".partial").tempfile_in(folder).map_err(&failed)?;
-    let saved = copy(download, aside.as_file_mut(), path)?;
+    let saved = copy(download, &mut Steady { file: aside.as_file(), unsynced: 0 }, path)?;
     aside.as_file().sync_all().map_err(&failed)?;
     let named = if force { aside.persist(path) } else { aside.persist_noclobber(path) };
     match named {
@@ -111,6 +111,32 @@ fn save_file(download: Download, path: &Path, force: bool) -> Result<Saved, Prob
     };
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(saved)
+}
+
+/// A file that is synced bit by bit: one long sync at its end would hold up everything else on its disk, and that may be
+/// the disk of a node.
+struct Steady<'a> {
+    file: &'a File,
+    unsynced: usize,
+}
+
+/// What is written between two syncs.
+const SYNC_EVERY_BYTES: usize = 4 << 20;
+
+impl Write for Steady<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unsynced += written;
+        if self.unsynced >= SYNC_EVERY_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Writes the backup to `to`, which is called `name`, while it is verified. Until this has succeeded, what was written is
