@@ -15,7 +15,7 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Cluster, ask, connect, eventually, free_ports, run, serve, status, try_ask};
+use support::{Cluster, ask, connect, eventually, free_ports, run, serve, status};
 
 /// Saves a backup of what the node at `port` knows.
 fn save(port: u16, file: &str, folder: &Path) -> (i32, String) {
@@ -279,19 +279,12 @@ fn a_bad_backup_is_refused_by_its_place_and_restored_nowhere() {
     refused(&good[..good.len() / 2], "it ends too early");
     refused(&good[..0], "at byte 0");
 
-    // A node that is not there, and one that has nothing.
     let (code, error) = save(port, "c", folder);
-    assert!(code == 1 && error.contains("--addr"), "{error}");
-    assert!(!folder.join("c").exists());
-    assert!(try_ask_fails(port));
-}
-
-fn try_ask_fails(port: u16) -> bool {
-    std::net::TcpStream::connect(("127.0.0.1", port)).is_err() || try_ask(port, &["PING"]).is_err()
+    assert!(code == 1 && error.contains("--addr") && !folder.join("c").exists(), "nobody is there: {error}");
 }
 
 #[test]
-fn a_backup_goes_through_a_pipe_and_by_any_http_client() {
+fn a_backup_goes_through_a_pipe() {
     let (folder, port) = backup_of(&[&["SET", "a", "1"]]);
     let _node = serve(port, folder.path(), &["--data-dir", "old"]);
     assert_eq!(ask(port, &["GET", "a"]).as_deref(), Some("1"));

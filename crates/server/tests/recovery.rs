@@ -93,6 +93,8 @@ fn a_recovering_node_answers_loading_and_serves_the_same_connections_afterwards(
     assert!(http(held.port + 11_000, "/healthz").unwrap().contains(" 200 "));
     let ready = http(held.port + 11_000, "/readyz").unwrap();
     assert!(ready.contains(" 503 ") && ready.contains("loading its data"), "{ready}");
+    let backup = http(held.port + 11_000, "/snapshot").unwrap();
+    assert!(backup.contains(" 503 ") && backup.contains("recovers its data"), "{backup}");
 
     held.release(&held.content);
     eventually("PING is answered", || (call(&mut early, "PING") == "+PONG\r\n").then_some(()));
