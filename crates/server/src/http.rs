@@ -99,6 +99,8 @@ fn why_not_ready(status: &NodeStatus, stopping: bool) -> Option<&'static str> {
         Some("this node is shutting down")
     } else if status.loading {
         Some("this node is loading its data")
+    } else if status.removed {
+        Some("this node was removed from the cluster")
     } else if status.leader.is_none() {
         Some("there is no leader")
     } else if status.cluster_id.is_none() {
@@ -350,6 +352,9 @@ mod tests {
         let mut status = NodeStatus { loading: true, ..NodeStatus::default() };
         assert_eq!(why_not_ready(&status, false), Some("this node is loading its data"));
         status.loading = false;
+        status.removed = true;
+        assert_eq!(why_not_ready(&status, false), Some("this node was removed from the cluster"));
+        status.removed = false;
         assert_eq!(why_not_ready(&status, false), Some("there is no leader"));
         status.leader = Some(Leader::default());
         assert_eq!(why_not_ready(&status, false), Some("the cluster is being formed"));

@@ -175,6 +175,7 @@ impl Reporter {
             term: role.term.0,
             leader: role.leader.map(|leader| self.leader(leader.0, contacts.get(&leader.0))),
             loading: status.engine.applied.0 < self.constants.committed_at_start,
+            removed: status.engine.removed,
             log: Positions {
                 first: status.engine.first_index.0,
                 last: status.engine.last_index.0,

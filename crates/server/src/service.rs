@@ -180,6 +180,7 @@ fn serve(
 
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
+    runtime.spawn(connection::dismiss_when_useless(Arc::clone(&front), config.leaderless_timeout));
     let mut lobby = Lobby::new(clients);
     let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
         return Ok(());

@@ -35,6 +35,8 @@ pub struct NodeStatus {
     pub leader: Option<Leader>,
     /// True until the node has applied what was committed when it started.
     pub loading: bool,
+    /// Whether the node was removed from the cluster: it serves nobody any more.
+    pub removed: bool,
     /// Positions in the log.
     pub log: Positions,
     /// Everything that was committed at this instant is applied here: microseconds of this node's boot-time clock; none

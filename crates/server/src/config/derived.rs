@@ -42,6 +42,7 @@ impl Given {
             ("heartbeat-interval", Some(heartbeat(self.text("election-timeout").0))),
         ];
         for (name, text) in derivations {
+            ("leaderless-timeout", Some(leaderless(self.text("election-timeout").0))),
             if let (AUTO, Some(text)) = (self.text(name).0, text) {
                 self.replace(name, text);
             }
@@ -78,6 +79,13 @@ fn dialled(listen: Address, advertise: &Address) -> Option<Address> {
 
 /// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.
 fn reachable(listen: &Address, own_peer: Option<&Address>) -> Option<Address> {
+/// Time for ten elections, and enough for a person not to notice that a switch was restarted.
+fn leaderless(election_timeout: &str) -> String {
+    const MIN: Duration = Duration::from_secs(5);
+    let timeout = humantime::parse_duration(election_timeout);
+    timeout.map_or(MIN, |timeout| (timeout * 10).max(MIN)).show()
+}
+
     if !listen.is_unspecified() {
         return Some(listen.clone());
     }

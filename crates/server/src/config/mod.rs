@@ -71,6 +71,11 @@ impl Config {
         require(
             self.uncommitted_bytes_max.0 >= self.entry_bytes_max() * 2,
             "max-uncommitted-bytes",
+        require(
+            self.leaderless_timeout > self.election_timeout * 2,
+            "leaderless-timeout",
+            format!("allowed is more than twice election-timeout, which is {election}"),
+        );
             format!(
                 "allowed is at least {}, room for two entries; {entry}",
                 rounded(self.entry_bytes_max() * 2)

@@ -145,6 +145,8 @@ settings! {
     shutdown_timeout "shutdown-timeout": Duration = "3s", millis(0, 60_000);
     /// A write to the disk that takes longer makes a leader give its leadership up.
     disk_stall_timeout "disk-stall-timeout": Duration = "2s", millis(100, 600_000);
+    /// A node that has known no leader for so long sends its clients away; auto is ten of election-timeout, 5s at least.
+    leaderless_timeout "leaderless-timeout": Duration = AUTO, millis(100, 600_000);
 
     /// The most client connections; more are refused with an error.
     clients_max "max-clients": usize = "10000", Whole { min: 1, max: 1_000_000 };

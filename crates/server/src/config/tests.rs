@@ -90,6 +90,15 @@ fn what_follows_from_other_settings_follows_them() {
 }
 
 #[test]
+fn clients_are_sent_away_only_after_several_elections() {
+    assert_eq!(resolve(&[]).unwrap().leaderless_timeout, Duration::from_secs(5));
+    let slow = resolve(&[("election-timeout", "1s")]).unwrap();
+    assert_eq!(slow.leaderless_timeout, Duration::from_secs(10));
+    let text = resolve(&[("leaderless-timeout", "600ms")]).unwrap_err();
+    assert!(text.contains("more than twice election-timeout, which is 300ms"), "{text}");
+}
+
+#[test]
 fn a_refusal_names_setting_value_origin_and_what_is_allowed() {
     assert_eq!(
         resolve(&[("election-timeout", "5")]).unwrap_err(),

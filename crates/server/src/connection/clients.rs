@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -39,8 +42,18 @@ pub(super) struct Client {
     pub(super) id: ConnId,
     pub(super) endpoints: Endpoints,
     since: Instant,
-    kill: Notify,
+    summons: Notify,
+    is_killed: AtomicBool,
     details: Mutex<Details>,
+}
+
+/// What others want of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Summons {
+    /// That it end at once: CLIENT KILL.
+    Kill,
+    /// That it end as soon as nothing is owed, since its node cannot serve it any longer.
+    Dismissal,
 }
 
 /// The part of a connection's description that changes.
@@ -118,7 +131,14 @@ impl Client {
             command: "NULL",
             last_active: now,
         };
-        Self { id, endpoints, since: now, kill: Notify::new(), details: Mutex::new(details) }
+        Self {
+            id,
+            endpoints,
+            since: now,
+            summons: Notify::new(),
+            is_killed: AtomicBool::new(false),
+            details: Mutex::new(details),
+        }
     }
 
     pub(super) fn details(&self) -> MutexGuard<'_, Details> {
@@ -127,12 +147,22 @@ impl Client {
 
     /// Tells the connection to end; at once, or when it next looks.
     pub(super) fn kill(&self) {
-        self.kill.notify_one();
+        self.is_killed.store(true, Ordering::Release);
+        self.summons.notify_one();
     }
 
-    /// Resolves when the connection is to end.
-    pub(super) async fn killed(&self) {
-        self.kill.notified().await;
+    /// Asks the connection to end as soon as nothing is owed.
+    pub(super) fn dismiss(&self) {
+        self.summons.notify_one();
+    }
+
+    /// Resolves when something is wanted of the connection.
+    pub(super) async fn summoned(&self) -> Summons {
+        self.summons.notified().await;
+        match self.is_killed.load(Ordering::Acquire) {
+            true => Summons::Kill,
+            false => Summons::Dismissal,
+        }
     }
 
     /// Seconds since it connected.
@@ -212,6 +242,16 @@ mod tests {
         assert!(clients.admit(ConnId(2), endpoints(), 1).is_none());
         clients.remove(ConnId(1));
         assert!(clients.admit(ConnId(2), endpoints(), 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn who_is_killed_after_a_dismissal_ends_at_once() {
+        let client = Client::new(ConnId(1), endpoints());
+        client.dismiss();
+        assert_eq!(client.summoned().await, Summons::Dismissal);
+        client.dismiss();
+        client.kill();
+        assert_eq!(client.summoned().await, Summons::Kill);
     }
 
     #[test]

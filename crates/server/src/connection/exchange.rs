@@ -11,7 +11,7 @@
 //! * Once it is closing, nothing more is executed; what was executed is still answered. A client that has only
 //!   closed its own half is not closing yet: what it sent before counts.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use quorate_machine::{ChannelKind, Class, Flags, check};
@@ -26,6 +26,7 @@ use super::{
         members::{Members, is_member, member},
         replication::{Transfer, is_transfer, transfer},
     },
+    dismissal::REMOVED,
     listening::{self, Listener, Verb},
     loading::{LOADING, needs_data},
     replies::{Answered, Replies, Slot},
@@ -213,6 +214,9 @@ impl Exchange {
         }
         if let Some((verb, topic)) = listening::verb(command.spec) {
             return self.listen(verb, topic, command.arguments);
+        if needs_data(command.spec) && self.front.removed.load(Ordering::Relaxed) {
+            return self.spoil(Reply::error(REMOVED));
+        }
         }
         if command.spec.name == "client|unblock" {
             return self.unblock(&command.arguments);

@@ -125,6 +125,16 @@ fn readonly_concerns_the_reads_of_its_connection_until_it_is_taken_back() {
 }
 
 #[test]
+fn a_node_that_was_removed_refuses_what_needs_the_data_and_answers_for_itself() {
+    let mut bench = Bench::new();
+    bench.exchange.front.removed.store(true, Ordering::Relaxed);
+    assert_eq!(bench.says("SUBSCRIBE c"), format!("-{REMOVED} "));
+    assert_eq!(bench.says("GET k"), format!("-{REMOVED} "));
+    assert_eq!(bench.asked(), "");
+    assert!(bench.says("QUORATE STATUS").contains("node_id"));
+}
+
+#[test]
 fn replies_keep_the_order_of_commands() {
     let mut bench = Bench::new();
     bench.send("GET a").send("PING").send("SET a b").send("ECHO x");

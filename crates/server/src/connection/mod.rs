@@ -11,6 +11,7 @@
 //! * [`slow_log`] remembers which commands took long.
 //! * [`clients`] knows who is connected; [`loading`] says what may be asked before the node has its data.
 //! * [`limits`] are the bounds.
+//! * [`dismissal`] sends clients away from a node that cannot serve them.
 //!
 //! What a misbehaving client can do to others is bounded at each stage: its frames ([`crate::resp`]), its
 //! requests in flight (its socket is not read), its unread replies (who does not read is cut off), and the buffers of all
@@ -21,6 +22,7 @@ mod arguments;
 mod clients;
 mod commands;
 mod exchange;
+mod dismissal;
 mod limits;
 mod listener;
 mod listening;
@@ -35,7 +37,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -43,6 +45,7 @@ use clients::Clients;
 pub use clients::Endpoints;
 pub use limits::Limits;
 use limits::{Budget, Throttle};
+pub use dismissal::dismiss_when_useless;
 pub use listener::accept;
 use slow_log::SlowLog;
 pub use slow_log::SlowLogSettings;
@@ -65,6 +68,8 @@ pub struct FrontDoor {
     budget: Arc<Budget>,
     stats: Stats,
     slow_log: SlowLog,
+    /// Whether the node is no member any more.
+    removed: AtomicBool,
     refusals: Throttle,
     cuts: Throttle,
 }
@@ -108,6 +113,7 @@ impl FrontDoor {
     /// Connections accepted, commands executed and connections refused since the start or CONFIG RESETSTAT.
     #[must_use]
     pub fn counters(&self) -> [u64; 3] {
+            removed: AtomicBool::new(false),
         let stats = &self.stats;
         [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed))
     }

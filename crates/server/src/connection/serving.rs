@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     FrontDoor,
     answers::Answers,
-    clients::{Client, Endpoints},
+    clients::{Client, Endpoints, Summons},
     exchange::{Exchange, is_http},
     limits::Share,
 };
@@ -130,7 +130,7 @@ enum Event {
     Message(Option<Arc<Message>>),
     Deadline,
     StatusChanged,
-    Killed,
+    Summoned(Summons),
 }
 
 impl Connection {
@@ -340,7 +340,7 @@ impl Connection {
         let (output, mailbox) = self.exchange.ends();
         // Not biased: a busy channel gives something to write at every turn, and the client must be heard as well.
         tokio::select! {
-            () = self.presence.client.killed() => Event::Killed,
+            summons = self.presence.client.summoned() => Event::Summoned(summons),
             wrote = writer.write(output), if has_output => Event::Wrote(wrote),
             () = self.answers.arrive() => Event::Answers,
             message = next_message(mailbox), if takes_messages => Event::Message(message),
@@ -422,8 +422,19 @@ impl Connection {
                 Ok(())
             }
             Event::Message(None) => Err(End::Cut(MISSES_MESSAGES)),
-            Event::Killed => Err(End::Killed),
+            Event::Summoned(Summons::Kill) => Err(End::Killed),
+            Event::Summoned(Summons::Dismissal) => {
+                self.leave();
+                Ok(())
+            }
         }
+    }
+
+    /// Ends the connection, once what was asked is answered. What waits for something is given up.
+    fn leave(&mut self) {
+        self.exchange.give_up();
+        self.exchange.close();
+        self.presence.front.shard.give_up(self.presence.client.id);
     }
 
     /// The next piece is larger if this one filled its room, and smaller if it used little of it.
