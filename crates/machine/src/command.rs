@@ -356,7 +356,9 @@ fn subcommand(container: &'static Spec, name: &[u8]) -> Result<&'static Spec, Re
 /// How much of what a client sent an error repeats, in bytes.
 const ECHOED_BYTES_MAX: usize = 128;
 
-fn unknown_command(args: &[Bytes]) -> Reply {
+/// The reply to a command that does not exist, or not where it was sent, in Redis's words.
+#[must_use]
+pub fn unknown_command(args: &[Bytes]) -> Reply {
     let name = args.first().map_or(&[][..], |name| name);
     let mut echoed = Vec::new();
     for argument in args.iter().skip(1) {

@@ -50,7 +50,7 @@ pub mod weight;
 mod wire;
 mod work;
 
-pub use command::{Class, KeySpec, Spec, all, check, lookup};
+pub use command::{Class, KeySpec, Spec, all, check, lookup, unknown_command};
 pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Seen, Watched};
 pub use error::Error;
 pub use flags::Flags;

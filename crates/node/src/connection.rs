@@ -108,10 +108,7 @@ impl Connection {
         let Some(next) = self.requests.front() else { return Next::Wait };
         let may_wait = matches!(next.action, Action::Wait(_) | Action::Reconfigure(_));
         let to_log = match (self.in_flight, &next.action) {
-            (
-                InFlight::Nothing | InFlight::Reads(_),
-                Action::Read(_) | Action::Watch(_) | Action::View,
-            )
+            (InFlight::Nothing | InFlight::Reads(_), Action::Read(_) | Action::Watch(_) | Action::View)
             | (InFlight::Nothing, Action::StaleRead(_) | Action::Reconfigure(_)) => false,
             (
                 InFlight::Nothing,

@@ -81,6 +81,12 @@ impl ShardHandle {
         Self { inputs, status, last_connection: Arc::new(AtomicU64::new(0)), subscriptions }
     }
 
+    /// The same way to the shard for another front door, with subscriptions of its own to which the shard publishes nothing.
+    #[must_use]
+    pub fn with_subscriptions(&self, subscriptions: Arc<Subscriptions>) -> Self {
+        Self { subscriptions, ..self.clone() }
+    }
+
     /// Who listens to what at this node.
     #[must_use]
     pub fn subscriptions(&self) -> &Subscriptions {

@@ -216,7 +216,7 @@ impl Reporter {
             .and_then(Contact::silence)
             .is_some_and(|silence| silence <= self.constants.election_timeout);
         let address = own.or_else(|| contact.and_then(|contact| contact.resp_address.clone()));
-        let (host, port) = address.map_or((String::new(), 0), |address| (address.host, address.port));
+        let (host, port) = split(address);
         Leader { node_id, host, port, connected: is_self || heard }
     }
 }
@@ -242,17 +242,24 @@ fn members(membership: &Membership) -> Vec<Member> {
 }
 
 fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {
-    let address = contact.resp_address.clone();
-    let (host, port) = address.map_or((String::new(), 0), |address| (address.host, address.port));
+    let (host, port) = split(contact.resp_address.clone());
+    let (sentinel_host, sentinel_port) = split(contact.sentinel_address.clone());
     let millis = |silence: Duration| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
     Peer {
         node_id,
         host,
         port,
+        sentinel_host,
+        sentinel_port,
         connected: contact.connections > 0,
         matched: known.map_or(0, |peer| peer.matched.0),
         heard_ms_ago: contact.silence().map(millis),
     }
+}
+
+/// Host and port; an empty one and 0 for none.
+fn split(address: Option<Address>) -> (String, u16) {
+    address.map_or((String::new(), 0), |address| (address.host, address.port))
 }
 
 #[cfg(test)]

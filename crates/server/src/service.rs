@@ -30,7 +30,7 @@ use crate::{
     admission::{self, Admission},
     backup::Backups,
     config::{Address, Config, Value as _},
-    connection::{self, FrontDoor, SlowLogSettings},
+    connection::{self, FrontDoor, SentinelSettings, SlowLogSettings},
     data_folder::{self, DataFolder},
     ending::Orders,
     handle::ShardHandle,
@@ -111,11 +111,12 @@ pub fn run(config: Config, lifeline: Lifeline, dropped_log_lines: ErrorCounter) 
     result
 }
 
-/// The three doors of a node.
+/// The doors of a node.
 struct Listeners {
     resp: TcpListener,
     http: TcpListener,
     peers: TcpListener,
+    sentinel: Option<TcpListener>,
 }
 
 /// What says that a thread has ended, and how.
@@ -181,6 +182,9 @@ fn serve(
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
     runtime.spawn(connection::dismiss_when_useless(Arc::clone(&front), config.leaderless_timeout));
+    if let Some(listener) = listeners.sentinel {
+        open_sentinel_door(runtime, config, &handle, listener, &switches);
+    }
     let mut lobby = Lobby::new(clients);
     let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
         return Ok(());
@@ -208,6 +212,30 @@ fn serve(
     result
 }
 
+/// Opens the door at which Sentinel clients ask for the leader. It shares nothing with the other but the node's status.
+fn open_sentinel_door(
+    runtime: &Runtime,
+    config: &Config,
+    handle: &ShardHandle,
+    listener: TcpListener,
+    switches: &Switches,
+) {
+    let (subscriptions, published) = Subscriptions::new();
+    runtime.spawn(subscriptions::fan_out(Arc::clone(&subscriptions), published));
+    let settings = SentinelSettings {
+        master_name: config.sentinel_master_name.clone(),
+        advertise: config.advertise.clone(),
+        down_after: config.election_timeout,
+    };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let handle = handle.with_subscriptions(subscriptions);
+    let door =
+        FrontDoor::for_sentinel(handle, connection::Limits::of_sentinel(config.clients_max), port, settings);
+    runtime.spawn(connection::announce(Arc::clone(&door)));
+    runtime.spawn(connection::dismiss_when_useless(Arc::clone(&door), config.leaderless_timeout));
+    runtime.spawn(connection::accept(listener, door, switches.stopping.subscribe()));
+}
+
 /// Copies the front door's number of connections into the metrics.
 async fn count_connections(front: Arc<FrontDoor>, metrics: Arc<Metrics>) {
     let mut interval = tokio::time::interval(Duration::from_millis(200));
@@ -221,7 +249,12 @@ impl Listeners {
     async fn bind(config: &Config) -> Result<Self, Error> {
         let resp = listen("listen", &config.listen).await?;
         let http = listen("http-listen", &config.http_listen).await?;
-        Ok(Self { resp, http, peers: listen("peer-listen", &config.peer_listen).await? })
+        let sentinel = match &config.sentinel_listen {
+            Some(address) => Some(listen("sentinel-listen", address).await?),
+            None => None,
+        };
+        let peers = listen("peer-listen", &config.peer_listen).await?;
+        Ok(Self { resp, http, sentinel, peers })
     }
 }
 
@@ -327,6 +360,7 @@ impl Parts<'_> {
             resp_address: self.config.advertise.clone(),
             http_address: self.config.http_listen.clone(),
             peer_address: self.config.peer_advertise.clone(),
+            sentinel_address: self.config.sentinel_address(),
             acquaintances: Arc::clone(&data.acquaintances),
         }
     }
@@ -437,7 +471,8 @@ fn raise_file_limit(config: &Config) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let wanted = config.clients_max as u64 + OTHER_FILES;
+    let doors = 1 + u64::from(config.sentinel_listen.is_some());
+    let wanted = config.clients_max as u64 * doors + OTHER_FILES;
     if let Some(allowed) = allowed.filter(|&allowed| allowed < wanted) {
         tracing::warn!(
             allowed,

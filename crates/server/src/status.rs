@@ -126,6 +126,12 @@ pub struct Peer {
     pub host: String,
     /// The port of its RESP listener; 0 while unknown.
     pub port: u16,
+    /// The host of its Sentinel door; empty while unknown, or without one.
+    #[serde(default)]
+    pub sentinel_host: String,
+    /// The port of its Sentinel door; 0 while unknown, or without one.
+    #[serde(default)]
+    pub sentinel_port: u16,
     /// Whether the transport has a connection to it.
     pub connected: bool,
     /// How far it has acknowledged the log; known to the leader only, 0 elsewhere.

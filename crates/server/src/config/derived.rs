@@ -12,6 +12,8 @@ use super::{
 pub const PEER_PORT_OFFSET: u16 = 10_000;
 /// What is added to the RESP port for the HTTP listener.
 pub const HTTP_PORT_OFFSET: u16 = 11_000;
+/// What `up` adds to the RESP port for the Sentinel door: 7379 becomes 26379, where Sentinel clients look first.
+pub const SENTINEL_PORT_OFFSET: u16 = 19_000;
 
 impl Given {
     /// The same with a text in the place of each [`AUTO`] that can be derived. One that cannot is left, and
@@ -40,9 +42,9 @@ impl Given {
             ("advertise", advertise.map(|address| address.show())),
             ("data-dir", Some(data_dir)),
             ("heartbeat-interval", Some(heartbeat(self.text("election-timeout").0))),
+            ("leaderless-timeout", Some(leaderless(self.text("election-timeout").0))),
         ];
         for (name, text) in derivations {
-            ("leaderless-timeout", Some(leaderless(self.text("election-timeout").0))),
             if let (AUTO, Some(text)) = (self.text(name).0, text) {
                 self.replace(name, text);
             }
@@ -77,8 +79,6 @@ fn dialled(listen: Address, advertise: &Address) -> Option<Address> {
     Some(Address::new(host, listen.port))
 }
 
-/// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.
-fn reachable(listen: &Address, own_peer: Option<&Address>) -> Option<Address> {
 /// Time for ten elections, and enough for a person not to notice that a switch was restarted.
 fn leaderless(election_timeout: &str) -> String {
     const MIN: Duration = Duration::from_secs(5);
@@ -86,6 +86,8 @@ fn leaderless(election_timeout: &str) -> String {
     timeout.map_or(MIN, |timeout| (timeout * 10).max(MIN)).show()
 }
 
+/// Where others reach `listen`: there, or at the host of this node's own peer address if that says more.
+fn reachable(listen: &Address, own_peer: Option<&Address>) -> Option<Address> {
     if !listen.is_unspecified() {
         return Some(listen.clone());
     }

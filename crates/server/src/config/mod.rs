@@ -13,7 +13,7 @@ pub mod value;
 
 use std::fmt::Write as _;
 
-pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
+pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET, SENTINEL_PORT_OFFSET};
 pub use given::{Given, Origin, Refusal};
 use sizes::rounded;
 pub use table::{AUTO, Config, SETTINGS, Setting};
@@ -40,6 +40,14 @@ impl Config {
         if refusals.is_empty() { Ok((config, given)) } else { Err(refusals) }
     }
 
+    /// Where others find the Sentinel door, if there is one: at the host of `advertise` if it listens on all addresses.
+    #[must_use]
+    pub fn sentinel_address(&self) -> Option<Address> {
+        let listen = self.sentinel_listen.as_ref()?;
+        let host = if listen.is_unspecified() { &self.advertise.host } else { &listen.host };
+        Some(Address::new(host, listen.port))
+    }
+
     /// Each setting that does not go with another, and why.
     fn broken_relations(&self) -> Vec<(&'static str, String)> {
         let mut broken = Vec::new();
@@ -64,6 +72,11 @@ impl Config {
             format!("allowed is more than twice election-timeout, which is {election}"),
         );
         require(
+            self.leaderless_timeout > self.election_timeout * 2,
+            "leaderless-timeout",
+            format!("allowed is more than twice election-timeout, which is {election}"),
+        );
+        require(
             self.inflight_bytes_max >= self.message_bytes_max,
             "max-inflight-bytes",
             format!("allowed is no less than max-message-bytes, which is {}", self.message_bytes_max),
@@ -71,11 +84,6 @@ impl Config {
         require(
             self.uncommitted_bytes_max.0 >= self.entry_bytes_max() * 2,
             "max-uncommitted-bytes",
-        require(
-            self.leaderless_timeout > self.election_timeout * 2,
-            "leaderless-timeout",
-            format!("allowed is more than twice election-timeout, which is {election}"),
-        );
             format!(
                 "allowed is at least {}, room for two entries; {entry}",
                 rounded(self.entry_bytes_max() * 2)

@@ -9,8 +9,9 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     given::{Given, Refusal},
     value::{
-        Address, Bytes, Endpoints, Folder, HostPort, HostPorts, JoinAs, LOG_FORMATS, LOG_LEVELS, LogFormat,
-        Members, Parts, Peers, READ_MODES, ReadMode, Signed, Size, Span, TRUE_OR_FALSE, Value, Whole,
+        Address, Bytes, Endpoints, Folder, HostPort, HostPortOrOff, HostPorts, JoinAs, LOG_FORMATS,
+        LOG_LEVELS, LogFormat, Members, Name, OFF, Parts, Peers, READ_MODES, ReadMode, Signed, Size, Span,
+        TRUE_OR_FALSE, Value, Whole,
     },
 };
 
@@ -120,6 +121,10 @@ settings! {
     peer_advertise "peer-advertise": Address = AUTO, HostPort;
     /// Where /healthz, /readyz, /metrics and /snapshot (all data) are served; auto is the port of listen + 11000.
     http_listen "http-listen": Address = AUTO, HostPort;
+    /// Where a Sentinel client may ask for the leader, such as 127.0.0.1:26379; off for nowhere.
+    sentinel_listen "sentinel-listen": Option<Address> = OFF, HostPortOrOff;
+    /// The name of this cluster at the Sentinel door, the same on each node; many programs ask for mymaster.
+    sentinel_master_name "sentinel-master-name": String = "quorate", Name;
     /// All members with their peer addresses, this node too. Empty for a node that is a cluster of its own.
     peers "peers": Peers = "", Members;
     /// Form a new cluster of the peers if the data folder is empty. Without effect on a folder that is not.
@@ -141,12 +146,12 @@ settings! {
     heartbeat_interval "heartbeat-interval": Duration = AUTO, millis(5, 20_000);
     /// A command that is not answered by then closes its connection: its outcome is unknown.
     command_timeout "command-timeout": Duration = "15s", millis(100, 600_000);
+    /// A node that has known no leader for so long sends its clients away; auto is ten of election-timeout, 5s at least.
+    leaderless_timeout "leaderless-timeout": Duration = AUTO, millis(100, 600_000);
     /// How long a stopping node waits for commands in flight and for a successor.
     shutdown_timeout "shutdown-timeout": Duration = "3s", millis(0, 60_000);
     /// A write to the disk that takes longer makes a leader give its leadership up.
     disk_stall_timeout "disk-stall-timeout": Duration = "2s", millis(100, 600_000);
-    /// A node that has known no leader for so long sends its clients away; auto is ten of election-timeout, 5s at least.
-    leaderless_timeout "leaderless-timeout": Duration = AUTO, millis(100, 600_000);
 
     /// The most client connections; more are refused with an error.
     clients_max "max-clients": usize = "10000", Whole { min: 1, max: 1_000_000 };

@@ -90,6 +90,16 @@ fn what_follows_from_other_settings_follows_them() {
 }
 
 #[test]
+fn the_sentinel_door_is_off_and_else_found_at_the_advertised_host() {
+    assert_eq!(resolve(&[]).unwrap().sentinel_address(), None);
+    let all = [("sentinel-listen", "0.0.0.0:26379"), ("advertise", "node-1.example:7379")];
+    let address = resolve(&all).unwrap().sentinel_address();
+    assert_eq!(address, Some(Address::new("node-1.example", 26_379)));
+    let one = [("sentinel-listen", "10.0.0.5:26379"), ("advertise", "node-1.example:7379")];
+    assert_eq!(resolve(&one).unwrap().sentinel_address(), Some(Address::new("10.0.0.5", 26_379)));
+}
+
+#[test]
 fn clients_are_sent_away_only_after_several_elections() {
     assert_eq!(resolve(&[]).unwrap().leaderless_timeout, Duration::from_secs(5));
     let slow = resolve(&[("election-timeout", "1s")]).unwrap();

@@ -233,6 +233,58 @@ impl Value for Address {
     }
 }
 
+/// The text of an address at which nothing listens.
+pub const OFF: &str = "off";
+
+/// Allowed addresses: any, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPortOrOff;
+
+impl fmt::Display for HostPortOrOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{HostPort}, or {OFF}")
+    }
+}
+
+impl Value for Option<Address> {
+    type Allowed = HostPortOrOff;
+
+    fn read(text: &str, _: &HostPortOrOff) -> Option<Self> {
+        if text == OFF { Some(None) } else { Address::read(text, &HostPort).map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| OFF.to_owned(), Address::to_string)
+    }
+}
+
+/// The longest [`Name`]: it is part of replies and messages.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Allowed names: what needs no quotes anywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Name;
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a name of up to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores")
+    }
+}
+
+impl Value for String {
+    type Allowed = Name;
+
+    fn read(text: &str, _: &Name) -> Option<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let is_allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.chars().all(plain);
+        is_allowed.then(|| text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
 /// The members that a cluster is formed of, by node id, with the address of each one's peer listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers(pub BTreeMap<u64, Address>);
@@ -503,6 +555,18 @@ mod tests {
         for wrong in ["::1:7379", "host", "host:", ":7379", "host:65536", "a b:1", "[::1:7379", "http://h:1"]
         {
             assert_eq!(Address::read(wrong, &HostPort), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_listener_may_be_off_and_a_name_is_plain() {
+        let read = |text| <Option<Address>>::read(text, &HostPortOrOff);
+        assert_eq!(read("off"), Some(None));
+        assert_eq!(read("h:26379").unwrap().show(), "h:26379");
+        assert_eq!(read("none"), None);
+        assert_eq!(String::read("my-master_1.x", &Name).as_deref(), Some("my-master_1.x"));
+        for wrong in ["", "a b", "a,b", &"x".repeat(65)] {
+            assert_eq!(String::read(wrong, &Name), None, "{wrong}");
         }
     }
 

@@ -30,6 +30,7 @@ use super::{
     listening::{self, Listener, Verb},
     loading::{LOADING, needs_data},
     replies::{Answered, Replies, Slot},
+    sentinel::{self, Asked},
     slow_log::Begun,
     transaction::{Command, Plan, Queue, Step, Woven, detached, is_all_keyspace, is_queued, selected},
 };
@@ -147,6 +148,10 @@ impl Exchange {
     }
 
     fn dispatch(&mut self, arguments: Vec<Bytes>) {
+        if self.front.sentinel.is_some() {
+            self.execute_at_sentinel(arguments);
+            return self.executed();
+        }
         if is(&arguments[0], "quorate") {
             self.quorate(&arguments);
             return self.executed();
@@ -209,14 +214,14 @@ impl Exchange {
         if needs_data(command.spec) && self.is_recovering() {
             return self.spoil(Reply::error(LOADING));
         }
+        if needs_data(command.spec) && self.front.removed.load(Ordering::Relaxed) {
+            return self.spoil(Reply::error(REMOVED));
+        }
         if let Some(refusal) = self.listener.refusal(self.protocol, command.spec) {
             return self.say(refusal);
         }
         if let Some((verb, topic)) = listening::verb(command.spec) {
             return self.listen(verb, topic, command.arguments);
-        if needs_data(command.spec) && self.front.removed.load(Ordering::Relaxed) {
-            return self.spoil(Reply::error(REMOVED));
-        }
         }
         if command.spec.name == "client|unblock" {
             return self.unblock(&command.arguments);
@@ -252,6 +257,23 @@ impl Exchange {
     /// A read, as this connection wants it.
     fn reading(&self, arguments: Vec<Bytes>) -> Action {
         if self.reads_stale { Action::StaleRead(arguments) } else { Action::Read(arguments) }
+    }
+
+    /// A command at the Sentinel door, where nothing is asked of the shard.
+    fn execute_at_sentinel(&mut self, arguments: Vec<Bytes>) {
+        let reply = match sentinel::understand(&arguments) {
+            Ok(Asked::Sentinel) => sentinel::run(self, &arguments),
+            Ok(Asked::Command(spec)) => {
+                self.last_command = spec.name;
+                match (self.listener.refusal(self.protocol, spec), listening::verb(spec)) {
+                    (Some(refusal), _) => refusal,
+                    (None, Some((verb, topic))) => return self.listen(verb, topic, arguments),
+                    (None, None) => self.run(&Command { spec, arguments }),
+                }
+            }
+            Err(refusal) => refusal,
+        };
+        self.say(reply);
     }
 
     fn is_recovering(&mut self) -> bool {
@@ -341,6 +363,12 @@ impl Exchange {
                 confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
             }
             (Verb::Subscribe, Some(refusal)) => self.say(refusal),
+            // What is told there is this node's own news, and begins now.
+            (Verb::Subscribe, None) if self.front.sentinel.is_some() => {
+                let confirmations = self.listener.subscribe(&self.front, topic, arguments);
+                self.listening_changed();
+                confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
+            }
             // Any read will do: what counts is how far this node is when it is answered.
             (Verb::Subscribe, None) => {
                 let bytes = footprint(&arguments);

@@ -60,6 +60,27 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Those of a Sentinel door, where everything is short.
+    #[must_use]
+    pub fn of_sentinel(clients_max: usize) -> Self {
+        let defaults = Self::default();
+        Self {
+            frame: FrameLimits {
+                frame_bytes_max: 64 << 10,
+                arguments_max: 1 << 10,
+                argument_bytes_max: 4 << 10,
+                ..defaults.frame
+            },
+            clients_max,
+            pipeline_bytes_max: 1 << 20,
+            output_bytes_max: 1 << 20,
+            buffers_bytes_max: 64 << 20,
+            ..defaults
+        }
+    }
+}
+
 /// What a connection may hold without it being counted: `clients_max` times this comes on top of the budget.
 const UNCOUNTED_BYTES: usize = 16 << 10;
 

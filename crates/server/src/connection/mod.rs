@@ -8,10 +8,11 @@
 //! * [`answers`] keeps the shard's answers until the client reads on.
 //! * [`exchange`] executes commands in order; [`replies`] keeps their order; [`transaction`] is MULTI to EXEC.
 //! * [`listening`] is SUBSCRIBE; [`commands`] are those that the connection answers itself.
+//! * [`sentinel`] makes such a door one where clients ask who leads.
 //! * [`slow_log`] remembers which commands took long.
 //! * [`clients`] knows who is connected; [`loading`] says what may be asked before the node has its data.
-//! * [`limits`] are the bounds.
 //! * [`dismissal`] sends clients away from a node that cannot serve them.
+//! * [`limits`] are the bounds.
 //!
 //! What a misbehaving client can do to others is bounded at each stage: its frames ([`crate::resp`]), its
 //! requests in flight (its socket is not read), its unread replies (who does not read is cut off), and the buffers of all
@@ -21,13 +22,14 @@ mod answers;
 mod arguments;
 mod clients;
 mod commands;
-mod exchange;
 mod dismissal;
+mod exchange;
 mod limits;
 mod listener;
 mod listening;
 mod loading;
 mod replies;
+mod sentinel;
 mod serving;
 mod slow_log;
 mod transaction;
@@ -43,10 +45,12 @@ use std::{
 
 use clients::Clients;
 pub use clients::Endpoints;
+pub use dismissal::dismiss_when_useless;
 pub use limits::Limits;
 use limits::{Budget, Throttle};
-pub use dismissal::dismiss_when_useless;
 pub use listener::accept;
+use sentinel::Sentinel;
+pub use sentinel::{SentinelSettings, announce};
 use slow_log::SlowLog;
 pub use slow_log::SlowLogSettings;
 
@@ -64,12 +68,14 @@ pub struct FrontDoor {
     settings: BTreeMap<String, String>,
     /// INFO's `tcp_port`.
     port: u16,
+    /// What makes it a Sentinel door; none for the door to the keyspace.
+    sentinel: Option<Sentinel>,
+    /// Whether the node is no member any more.
+    removed: AtomicBool,
     clients: Clients,
     budget: Arc<Budget>,
     stats: Stats,
     slow_log: SlowLog,
-    /// Whether the node is no member any more.
-    removed: AtomicBool,
     refusals: Throttle,
     cuts: Throttle,
 }
@@ -84,10 +90,33 @@ impl FrontDoor {
         settings: BTreeMap<String, String>,
         port: u16,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(shard, limits, settings, port, None))
+    }
+
+    /// A Sentinel door. From `shard` it takes the node's status, and sends what it publishes to its subscriptions.
+    #[must_use]
+    pub fn for_sentinel(
+        shard: ShardHandle,
+        limits: Limits,
+        port: u16,
+        settings: SentinelSettings,
+    ) -> Arc<Self> {
+        Arc::new(Self::made(shard, limits, BTreeMap::new(), port, Some(Sentinel::new(settings))))
+    }
+
+    fn made(
+        shard: ShardHandle,
+        limits: Limits,
+        settings: BTreeMap<String, String>,
+        port: u16,
+        sentinel: Option<Sentinel>,
+    ) -> Self {
+        Self {
             shard,
             settings,
             port,
+            sentinel,
+            removed: AtomicBool::new(false),
             clients: Clients::default(),
             budget: Budget::new(limits.buffers_bytes_max),
             slow_log: SlowLog::new(limits.slow_log),
@@ -95,7 +124,12 @@ impl FrontDoor {
             stats: Stats::default(),
             refusals: Throttle::default(),
             cuts: Throttle::default(),
-        })
+        }
+    }
+
+    /// What HELLO and INFO call the mode of the server.
+    fn mode(&self) -> &'static str {
+        if self.sentinel.is_some() { "sentinel" } else { "standalone" }
     }
 
     /// How many connections there are.
@@ -113,7 +147,6 @@ impl FrontDoor {
     /// Connections accepted, commands executed and connections refused since the start or CONFIG RESETSTAT.
     #[must_use]
     pub fn counters(&self) -> [u64; 3] {
-            removed: AtomicBool::new(false),
         let stats = &self.stats;
         [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed))
     }

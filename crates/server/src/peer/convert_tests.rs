@@ -116,6 +116,7 @@ fn golden_bytes_of_a_handshake() {
         http_address: "h:2".to_owned(),
         program: "0".to_owned(),
         peer_address: "h:3".to_owned(),
+        sentinel_address: String::new(),
     };
     let mut expected = b"\x08\x03\x10\x02\x18\x03\x22\x10".to_vec();
     expected.extend_from_slice(&[7; 16]);
@@ -124,6 +125,9 @@ fn golden_bytes_of_a_handshake() {
     expected.extend_from_slice(
         b"\x30\x04\x3a\x04raft\x40\x01\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010\x6a\x03h:3",
     );
+    assert_eq!(hello.encode_to_vec(), expected);
+    let hello = wire::Hello { sentinel_address: "h:4".to_owned(), ..hello };
+    expected.extend_from_slice(b"\x72\x03h:4");
     assert_eq!(hello.encode_to_vec(), expected);
 }
 

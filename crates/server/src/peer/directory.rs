@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::handshake::Remote;
 use crate::config::Address;
 
 /// All peers. Written by the connections, read by whoever tells about the node.
@@ -27,6 +28,8 @@ pub(crate) struct ContactId {
 pub(crate) struct Contact {
     /// Where its clients connect, once it has said so.
     pub(crate) resp_address: Option<Address>,
+    /// Where its Sentinel door is, if it has one and has said so.
+    pub(crate) sentinel_address: Option<Address>,
     /// How many of our connections to it are established; one for each lane.
     pub(crate) connections: u32,
     /// How often it has come into the directory.
@@ -65,9 +68,12 @@ impl Directory {
         self.lock().get_mut(&peer).map(change).is_some()
     }
 
-    /// A peer has said where its clients connect.
-    pub(crate) fn introduced(&self, peer: u64, resp_address: Option<Address>) {
-        self.update(peer, |contact| contact.resp_address = resp_address);
+    /// A peer has said where its doors are.
+    pub(crate) fn introduced(&self, remote: Remote) {
+        self.update(remote.node_id, |contact| {
+            contact.resp_address = remote.resp_address;
+            contact.sentinel_address = remote.sentinel_address;
+        });
     }
 
     /// One of our connections to a peer is established.

@@ -56,6 +56,8 @@ pub(crate) struct Local {
     pub(crate) http_address: Address,
     /// Where other nodes connect.
     pub(crate) peer_address: Address,
+    /// Where its Sentinel door is, if it has one.
+    pub(crate) sentinel_address: Option<Address>,
     /// Which folder each member has shown.
     pub(crate) acquaintances: Arc<Acquaintances>,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Remote {
     pub(crate) resp_address: Option<Address>,
     /// Where other nodes connect, if it said so.
     pub(crate) peer_address: Option<Address>,
+    /// Where its Sentinel door is, if it has one.
+    pub(crate) sentinel_address: Option<Address>,
 }
 
 /// Why another node is refused, in words for both operators.
@@ -93,6 +97,7 @@ impl Local {
             http_address: self.http_address.to_string(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             peer_address: self.peer_address.to_string(),
+            sentinel_address: self.sentinel_address.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 
@@ -105,7 +110,8 @@ impl Local {
         self.acquaintances.meet(hello.from, disk_id)?;
         let resp_address = Address::read(&hello.resp_address, &HostPort);
         let peer_address = Address::read(&hello.peer_address, &HostPort);
-        Ok(Remote { node_id: hello.from, resp_address, peer_address })
+        let sentinel_address = Address::read(&hello.sentinel_address, &HostPort);
+        Ok(Remote { node_id: hello.from, resp_address, peer_address, sentinel_address })
     }
 
     fn judge_version(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -191,6 +197,7 @@ mod tests {
             resp_address: Address::new("127.0.0.1", 7379),
             http_address: Address::new("127.0.0.1", 18_379),
             peer_address: Address::new("127.0.0.1", 17_379),
+            sentinel_address: None,
             acquaintances: Arc::new(Acquaintances::in_memory()),
         }
     }
@@ -251,6 +258,7 @@ mod tests {
         let mut local = born(u64::MAX, u128::MAX, u128::MAX);
         local.resp_address = Address::new(&"h".repeat(253), 65_535);
         local.http_address = Address::new(&"h".repeat(253), 65_535);
+        local.sentinel_address = Some(Address::new(&"h".repeat(253), 65_535));
         assert!(prost::Message::encoded_len(&local.hello(u64::MAX)) <= HELLO_BYTES_MAX);
     }
 }

@@ -136,8 +136,9 @@ impl<E: Events> Incoming<E> {
     /// Passes a peer's messages on, until the connection or this node ends.
     async fn listen(mut self, mut reader: frame::Reader<TcpStream>, remote: Remote) {
         let peer = remote.node_id;
-        self.events.introduced(peer, remote.peer_address.clone());
-        self.directory.introduced(peer, remote.resp_address);
+        let peer_address = remote.peer_address.clone();
+        self.events.introduced(peer, peer_address.clone());
+        self.directory.introduced(remote);
         let window = self.local.frame_bytes_max * WINDOW_FRAMES / CREDIT_BYTES;
         let credit = Arc::new(Semaphore::new(window));
         loop {
@@ -155,7 +156,7 @@ impl<E: Events> Incoming<E> {
             };
             // A guest that was forgotten and speaks again has to be answered.
             if !self.directory.heard(peer) {
-                self.events.introduced(peer, remote.peer_address.clone());
+                self.events.introduced(peer, peer_address.clone());
             }
             let units = u32::try_from(frame.len() / CREDIT_BYTES + 1).unwrap_or(u32::MAX);
             let Ok(permit) = Arc::clone(&credit).acquire_many_owned(units).await else { return };

@@ -181,8 +181,8 @@ impl<E: Events> Outgoing<E> {
                 format!("node {} is there instead: see `quorate member list` and --peers", remote.node_id);
             return Err(Loss::Refused(text));
         }
-        self.events.introduced(remote.node_id, remote.peer_address);
-        self.directory.introduced(remote.node_id, remote.resp_address);
+        self.events.introduced(remote.node_id, remote.peer_address.clone());
+        self.directory.introduced(remote);
         Ok(())
     }
 

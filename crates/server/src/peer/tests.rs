@@ -56,6 +56,7 @@ fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Loca
         machine_version: 1,
         frame_bytes_max: 1 << 20,
         resp_address: Address::new("127.0.0.1", 7379),
+        sentinel_address: None,
         http_address: Address::new("127.0.0.1", 18_379),
         peer_address: Address::new("127.0.0.1", 17_379),
         acquaintances,

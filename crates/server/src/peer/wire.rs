@@ -54,6 +54,9 @@ pub(crate) struct Hello {
     /// Where other nodes connect, as host:port; empty if it has no place for them.
     #[prost(string, tag = "13")]
     pub(crate) peer_address: String,
+    /// Where its Sentinel door is, as host:port; empty without one, and from nodes that know of none.
+    #[prost(string, tag = "14")]
+    pub(crate) sentinel_address: String,
 }
 
 /// The answer to a [`Hello`].

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use quorate::connection::{FrontDoor, Limits, accept};
+use quorate::{
+    connection::{FrontDoor, Limits, SentinelSettings, accept, announce},
+    subscriptions::{Subscriptions, fan_out},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -30,6 +33,21 @@ impl Door {
         let address = listener.local_addr().unwrap();
         let front = FrontDoor::new(shard.handle.clone(), limits, BTreeMap::new(), address.port());
         let (shutdown, watched) = watch::channel(false);
+        tokio::spawn(accept(listener, front.clone(), watched));
+        Self { address, front, shard, _shutdown: shutdown }
+    }
+
+    /// A Sentinel door, with its own subscriptions beside those of the shard.
+    pub(crate) async fn open_sentinel(settings: SentinelSettings) -> Self {
+        let shard = FakeShard::start();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (subscriptions, published) = Subscriptions::new();
+        tokio::spawn(fan_out(Arc::clone(&subscriptions), published));
+        let handle = shard.handle.with_subscriptions(subscriptions);
+        let front = FrontDoor::for_sentinel(handle, Limits::of_sentinel(10), address.port(), settings);
+        let (shutdown, watched) = watch::channel(false);
+        tokio::spawn(announce(Arc::clone(&front)));
         tokio::spawn(accept(listener, front.clone(), watched));
         Self { address, front, shard, _shutdown: shutdown }
     }

@@ -5,4 +5,5 @@
 mod client;
 mod misbehaviour;
 mod ordinary;
+mod sentinel;
 mod shard;

@@ -114,15 +114,19 @@ fn describe(exchange: &Exchange) -> Reply {
         Role::Follower | Role::Candidate | Role::Learner => "replica",
     };
     let id = i64::try_from(exchange.client.id.0).unwrap_or(i64::MAX);
-    Reply::Map(vec![
+    let mut described = vec![
         (text("server"), text("redis")),
         (text("version"), text(REDIS_VERSION)),
         (text("proto"), Reply::Integer(exchange.protocol.number().into())),
         (text("id"), Reply::Integer(id)),
-        (text("mode"), text("standalone")),
-        (text("role"), text(role)),
-        (text("modules"), Reply::Array(Vec::new())),
-    ])
+        (text("mode"), text(exchange.front.mode())),
+    ];
+    // A Sentinel has none.
+    if exchange.front.sentinel.is_none() {
+        described.push((text("role"), text(role)));
+    }
+    described.push((text("modules"), Reply::Array(Vec::new())));
+    Reply::Map(described)
 }
 
 /// RESET: the connection is as if it had just been made, but for its place in what is in flight.

@@ -35,14 +35,25 @@ const SECTIONS: &[(&str, Fill)] = &[
     ("Quorate", quorate),
 ];
 
+/// Those of a Sentinel door.
+const SENTINEL_SECTIONS: &[(&str, Fill)] = &[
+    ("Server", server),
+    ("Clients", clients),
+    ("Stats", stats),
+    ("CPU", |_| {}),
+    ("Sentinel", sentinel),
+    ("Quorate", quorate),
+];
+
 /// `INFO [section ..]`; none means the default, which here is all of them.
 pub(super) fn run(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
     let wanted: BTreeSet<String> =
         arguments[1..].iter().map(|section| String::from_utf8_lossy(section).to_ascii_lowercase()).collect();
     let all = wanted.is_empty() || ["all", "default", "everything"].iter().any(|word| wanted.contains(*word));
     let status = front.shard.status();
+    let sections = if front.sentinel.is_some() { SENTINEL_SECTIONS } else { SECTIONS };
     let mut text = String::new();
-    for (name, fill) in SECTIONS {
+    for (name, fill) in sections {
         if all || wanted.contains(&name.to_ascii_lowercase()) {
             if !text.is_empty() {
                 text.push_str("\r\n");
@@ -78,7 +89,7 @@ fn server(section: &mut Section<'_>) {
     let status = section.status;
     section.field("redis_version", REDIS_VERSION);
     section.field("quorate_version", &status.version);
-    section.field("redis_mode", "standalone");
+    section.field("redis_mode", section.front.mode());
     section.field("os", std::env::consts::OS);
     section.field("arch_bits", usize::BITS);
     section.field("process_id", std::process::id());
@@ -160,6 +171,20 @@ fn replication(section: &mut Section<'_>) {
     // Redis's id of a history of data is 40 digits; a cluster's is 32.
     section.field("master_replid", format_args!("{:0<40}", status.cluster_id.as_deref().unwrap_or("")));
     section.field("master_repl_offset", status.log.applied);
+}
+
+fn sentinel(section: &mut Section<'_>) {
+    let status = section.status;
+    let line = section.front.sentinel.as_ref().and_then(|sentinel| sentinel.view(status).line());
+    section.field("sentinel_masters", u8::from(line.is_some()));
+    section.field("sentinel_tilt", 0);
+    section.field("sentinel_tilt_since_seconds", -1);
+    section.field("sentinel_running_scripts", 0);
+    section.field("sentinel_scripts_queue_length", 0);
+    section.field("sentinel_simulate_failure_flags", 0);
+    if let Some(line) = line {
+        section.field("master0", line);
+    }
 }
 
 fn cluster(section: &mut Section<'_>) {

@@ -37,7 +37,10 @@ pub(super) fn run(exchange: &mut Exchange, command: &Command) -> Reply {
         "info" => info::run(&exchange.front, arguments),
         "slowlog" => slow_log::run(&exchange.front, subcommand, arguments),
         "freshness" => replication::freshness(&exchange.front.shard.status(), clock::now().boot),
-        "role" => replication::role(&exchange.front.shard.status()),
+        "role" => match &exchange.front.sentinel {
+            Some(sentinel) => sentinel.role(),
+            None => replication::role(&exchange.front.shard.status()),
+        },
         "wait" | "waitaof" => match replication::wait(command) {
             // Inside of a transaction nothing waits.
             Ok(wait) => wait.reply_now(&exchange.front.shard.status()),

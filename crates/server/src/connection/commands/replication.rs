@@ -211,7 +211,7 @@ mod tests {
             port,
             connected,
             matched: 9,
-            heard_ms_ago: None,
+            ..Peer::default()
         };
         let mut status = NodeStatus {
             role: Role::Leader,

@@ -1,0 +1,98 @@
+//! The Sentinel door: where the Sentinel clients of Redis's libraries ask who leads.
+//!
+//! Nobody needs it to reach the data, since every node takes every command. It is for programs that were written for Redis
+//! Sentinel and insist on one. It is a front door like the other, with the same connections, limits and ways to end, but
+//! without a keyspace behind it: [`commands`] says what may be asked, [`view`] what a Sentinel would answer about this
+//! cluster, and [`news`] tells subscribers of a new leader by `+switch-master`.
+//!
+//! * Every answer is this node's own view, made of its published status. The shard is asked nothing, so that an answer
+//!   comes at once, also from a node that is cut off.
+//! * **A leader is named only while this node is in touch with it.** Otherwise GET-MASTER-ADDR-BY-NAME answers nil, and
+//!   MASTERS shows the last leader as `s_down`: upon either, clients ask the next Sentinel, or again. Redis's Sentinel would
+//!   go on naming the old master, and so send clients to a node that is dead or cut off.
+//! * All other nodes are its replicas, and their doors the other Sentinels. What a client reads there is a node that serves
+//!   everything, the writes included.
+//! * Nothing can be configured here, and no failover be ordered: the cluster looks after itself.
+
+mod commands;
+mod news;
+mod view;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+pub(super) use commands::{Asked, understand};
+pub use news::announce;
+pub(super) use view::View;
+
+use super::{arguments::text, exchange::Exchange};
+use crate::{config::Address, handle::Reply, status::NodeStatus};
+
+/// How a node presents itself at its Sentinel door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelSettings {
+    /// What clients call this cluster: `mymaster` in many programs.
+    pub master_name: String,
+    /// Where the clients of this node's data connect.
+    pub advertise: Address,
+    /// After how long without a word a node counts as down.
+    pub down_after: Duration,
+}
+
+/// What makes a front door a Sentinel door.
+#[derive(Debug)]
+pub(super) struct Sentinel {
+    settings: SentinelSettings,
+    /// The leader that this node was in touch with last.
+    last: Mutex<Option<Master>>,
+}
+
+/// A leader, as clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Master {
+    node_id: u64,
+    host: String,
+    port: u16,
+}
+
+impl Sentinel {
+    pub(super) fn new(settings: SentinelSettings) -> Self {
+        Self { settings, last: Mutex::new(None) }
+    }
+
+    /// What it says while the node's status is this.
+    pub(super) fn view<'a>(&'a self, status: &'a NodeStatus) -> View<'a> {
+        View::new(&self.settings, status, self.last())
+    }
+
+    /// ROLE.
+    pub(super) fn role(&self) -> Reply {
+        let names = Reply::Array(vec![text(self.settings.master_name.clone())]);
+        Reply::Array(vec![Reply::bulk("sentinel"), names])
+    }
+
+    /// Remembers the leader of this status. If it is another than before, what subscribers are to be told.
+    fn observe(&self, status: &NodeStatus) -> Option<String> {
+        let new = view::leader(status)?;
+        let old = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(new.clone())?;
+        let name = &self.settings.master_name;
+        let moved = (&old.host, old.port) != (&new.host, new.port);
+        moved.then(|| format!("{name} {} {} {} {}", old.host, old.port, new.host, new.port))
+    }
+
+    fn last(&self) -> Option<Master> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// SENTINEL.
+pub(super) fn run(exchange: &Exchange, arguments: &[Bytes]) -> Reply {
+    let front = &exchange.front;
+    let status = front.shard.status();
+    let view = front.sentinel.as_ref().map(|sentinel| sentinel.view(&status));
+    view.map_or_else(Reply::syntax_error, |view| commands::run(&view, arguments))
+}
