@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::record::Record;
-use crate::config::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET};
+use crate::config::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET, SENTINEL_PORT_OFFSET};
 
 /// Why `up` did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,14 @@ pub(super) enum Problem {
         node: u64,
         /// What the system says.
         error: io::Error,
+    },
+    /// There is no port so far above a node's.
+    #[error(
+        "no port for Sentinel lies {SENTINEL_PORT_OFFSET} above {port}; choose --port from 1024 to 46000"
+    )]
+    NoSentinelPort {
+        /// The RESP port of that node.
+        port: u16,
     },
     /// The folder holds a cluster of another size.
     #[error(
@@ -89,6 +97,8 @@ pub(super) struct Node {
     pub(super) peer_port: u16,
     /// Where `/metrics` is.
     pub(super) http_port: u16,
+    /// Where Sentinel clients ask for the leader, if they are to.
+    pub(super) sentinel_port: Option<u16>,
     /// Its data.
     pub(super) folder: PathBuf,
 }
@@ -143,10 +153,22 @@ impl Layout {
         ]
         .map(str::to_owned)
         .into();
+        if let Some(port) = node.sentinel_port {
+            line.extend(["--sentinel-listen".to_owned(), format!("127.0.0.1:{port}")]);
+        }
         if !self.record.formed {
             line.push("--bootstrap".to_owned());
         }
         line
+    }
+
+    /// The same nodes, each with a Sentinel door.
+    pub(super) fn with_sentinels(mut self) -> Result<Self, Problem> {
+        for node in &mut self.nodes {
+            let port = node.resp_port.checked_add(SENTINEL_PORT_OFFSET);
+            node.sentinel_port = Some(port.ok_or(Problem::NoSentinelPort { port: node.resp_port })?);
+        }
+        Ok(self)
     }
 
     /// Remembers that the cluster has had a leader.
@@ -163,12 +185,14 @@ impl Node {
             resp_port,
             peer_port: resp_port + PEER_PORT_OFFSET,
             http_port: resp_port + HTTP_PORT_OFFSET,
+            sentinel_port: None,
             folder: node_folder(folder, id),
         }
     }
 
-    fn ports(&self) -> [(&'static str, u16); 3] {
-        [("RESP", self.resp_port), ("peers", self.peer_port), ("HTTP", self.http_port)]
+    fn ports(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let ports = [("RESP", self.resp_port), ("peers", self.peer_port), ("HTTP", self.http_port)];
+        ports.into_iter().chain(self.sentinel_port.map(|port| ("Sentinel", port)))
     }
 }
 
@@ -188,6 +212,22 @@ mod tests {
         let ports: Vec<_> = layout.nodes.iter().map(|n| (n.resp_port, n.peer_port, n.http_port)).collect();
         assert_eq!(ports, [(7379, 17_379, 18_379), (7380, 17_380, 18_380), (7381, 17_381, 18_381)]);
         assert!(layout.nodes[2].folder.ends_with("node-3"));
+    }
+
+    #[test]
+    fn nodes_have_sentinel_doors_where_clients_look_first_if_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        let has_door = |layout: &Layout| layout.command_line(&layout.nodes[1]).join(" ").contains("sentinel");
+        assert!(!has_door(&layout));
+        let layout = layout.with_sentinels().unwrap();
+        assert!(has_door(&layout));
+        let ports: Vec<_> = layout.nodes.iter().filter_map(|node| node.sentinel_port).collect();
+        assert_eq!(ports, [26_379, 26_380, 26_381]);
+        let folder = tempfile::tempdir().unwrap();
+        let high =
+            Layout::new(None, 46_535, folder.path()).unwrap().with_sentinels().unwrap_err().to_string();
+        assert!(high.contains("19000 above 46536"), "{high}");
     }
 
     #[test]

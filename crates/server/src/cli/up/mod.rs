@@ -31,8 +31,9 @@ Examples:
   quorate up --nodes 5 --port 9000    five nodes from port 9000 on
   quorate up --ephemeral              data in a temporary folder, gone at the end
   quorate up --respawn                a node that dies is started again
+  quorate up --sentinel               Sentinel clients may ask for the leader, on 26379, 26380 and 26381
 
-Node N of a cluster at port P: RESP on P+N-1, peers on P+9999+N, HTTP on P+10999+N.";
+Node N of a cluster at port P: RESP on P+N-1, peers on P+9999+N, HTTP on P+10999+N, Sentinel on P+18999+N.";
 
 /// The flags of `up`.
 #[derive(Clone, Debug, clap::Args)]
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// Start a node again when it has died
     #[arg(long)]
     respawn: bool,
+    /// Give each node a door for Sentinel clients; --port may be 46000 at most then
+    #[arg(long)]
+    sentinel: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Exit {
@@ -70,6 +74,7 @@ fn start(args: &Args) -> Result<Exit, Problem> {
     let folder = temporary.as_ref().map_or(args.data_dir.as_path(), |folder| folder.path());
     let nodes = args.nodes.as_deref().map(|nodes| nodes.parse().expect("clap lets only 1, 3 and 5 pass"));
     let layout = Layout::new(nodes, args.port, folder)?;
+    let layout = if args.sentinel { layout.with_sentinels()? } else { layout };
     layout.require_free_ports()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Problem::Start)?;

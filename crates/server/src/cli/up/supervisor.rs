@@ -158,9 +158,17 @@ impl Supervisor {
         }
         let first = self.layout.nodes[0].resp_port;
         let last = self.layout.nodes[self.layout.nodes.len() - 1].resp_port;
-        let text = format!("{}\n{table}\n\n{}", self.headline(), self.suggestions(first, last));
+        let doors = self.sentinel_doors();
+        let text = format!("{}\n{table}\n{doors}\n{}", self.headline(), self.suggestions(first, last));
         // A closed standard output is no reason to stop: the nodes are what matters.
         drop(io::stdout().write_all(text.as_bytes()));
+    }
+
+    /// Where Sentinel clients ask for the leader; nothing if they cannot.
+    fn sentinel_doors(&self) -> String {
+        let ports = self.layout.nodes.iter().filter_map(|node| node.sentinel_port);
+        let doors: Vec<_> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+        if doors.is_empty() { String::new() } else { format!("\nSentinels: {}\n", doors.join(", ")) }
     }
 
     fn headline(&self) -> String {
