@@ -220,8 +220,8 @@ fn open_sentinel_door(
     listener: TcpListener,
     switches: &Switches,
 ) {
-    let (subscriptions, published) = Subscriptions::new();
-    runtime.spawn(subscriptions::fan_out(Arc::clone(&subscriptions), published));
+    // Nothing is published to them by the shard, so that nobody needs to fan it out.
+    let (subscriptions, _) = Subscriptions::new();
     let settings = SentinelSettings {
         master_name: config.sentinel_master_name.clone(),
         advertise: config.advertise.clone(),

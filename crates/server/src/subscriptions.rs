@@ -219,9 +219,15 @@ impl Subscriptions {
             self.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return self.cut_off_all("messages are published faster than they can be handed out");
         }
-        let number = self.handed.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.number();
         // The task lives as long as the process.
         drop(self.fan_out.send(Handed::Messages(number, publications)));
+    }
+
+    /// A number for messages: greater than that of whatever was handed over before, and than all subscriptions of before
+    /// remember.
+    pub(crate) fn number(&self) -> u64 {
+        self.handed.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Ends all subscribers' connections, since each would miss messages without knowing. They get what was handed
@@ -297,7 +303,7 @@ impl Subscriptions {
     }
 
     /// Puts a message into the mailboxes of all who listened before it was handed over.
-    fn deliver(&self, number: u64, publication: &Publication) {
+    pub(crate) fn deliver(&self, number: u64, publication: &Publication) {
         self.change(|registry| {
             let mut cut_off = Vec::new();
             for (topic, name, subscribers) in registry.listeners(publication.kind, &publication.channel) {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use quorate::{
     connection::{FrontDoor, Limits, SentinelSettings, accept, announce},
-    subscriptions::{Subscriptions, fan_out},
+    subscriptions::Subscriptions,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -42,9 +42,7 @@ impl Door {
         let shard = FakeShard::start();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (subscriptions, published) = Subscriptions::new();
-        tokio::spawn(fan_out(Arc::clone(&subscriptions), published));
-        let handle = shard.handle.with_subscriptions(subscriptions);
+        let handle = shard.handle.with_subscriptions(Subscriptions::new().0);
         let front = FrontDoor::for_sentinel(handle, Limits::of_sentinel(10), address.port(), settings);
         let (shutdown, watched) = watch::channel(false);
         tokio::spawn(announce(Arc::clone(&front)));

@@ -59,6 +59,14 @@ struct Master {
     port: u16,
 }
 
+/// A change of leaders, for those who subscribe to such news.
+#[derive(Debug)]
+struct Switch {
+    text: String,
+    /// Whether the clients of the old leader notice by themselves, since it is gone and its connections with it.
+    is_noticed: bool,
+}
+
 impl Sentinel {
     pub(super) fn new(settings: SentinelSettings) -> Self {
         Self { settings, last: Mutex::new(None) }
@@ -76,12 +84,16 @@ impl Sentinel {
     }
 
     /// Remembers the leader of this status. If it is another than before, what subscribers are to be told.
-    fn observe(&self, status: &NodeStatus) -> Option<String> {
+    fn observe(&self, status: &NodeStatus) -> Option<Switch> {
         let new = view::leader(status)?;
         let old = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(new.clone())?;
+        if (&old.host, old.port) == (&new.host, new.port) {
+            return None;
+        }
         let name = &self.settings.master_name;
-        let moved = (&old.host, old.port) != (&new.host, new.port);
-        moved.then(|| format!("{name} {} {} {} {}", old.host, old.port, new.host, new.port))
+        let text = format!("{name} {} {} {} {}", old.host, old.port, new.host, new.port);
+        let is_noticed = status.peers.iter().any(|peer| peer.node_id == old.node_id && !peer.connected);
+        Some(Switch { text, is_noticed })
     }
 
     fn last(&self) -> Option<Master> {
