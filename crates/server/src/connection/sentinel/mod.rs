@@ -62,7 +62,10 @@ struct Master {
 /// A change of leaders, for those who subscribe to such news.
 #[derive(Debug)]
 struct Switch {
-    text: String,
+    /// What is told by `+switch-master`.
+    switch: String,
+    /// What is told by `+slave`: that the old leader follows the new one, or will.
+    slave: String,
     /// Whether the clients of the old leader notice by themselves, since it is gone and its connections with it.
     is_noticed: bool,
 }
@@ -91,9 +94,11 @@ impl Sentinel {
             return None;
         }
         let name = &self.settings.master_name;
-        let text = format!("{name} {} {} {} {}", old.host, old.port, new.host, new.port);
+        let Master { host, port, .. } = &old;
+        let switch = format!("{name} {host} {port} {} {}", new.host, new.port);
+        let slave = format!("slave {host}:{port} {host} {port} @ {name} {} {}", new.host, new.port);
         let is_noticed = status.peers.iter().any(|peer| peer.node_id == old.node_id && !peer.connected);
-        Some(Switch { text, is_noticed })
+        Some(Switch { switch, slave, is_noticed })
     }
 
     fn last(&self) -> Option<Master> {

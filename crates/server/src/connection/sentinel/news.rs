@@ -1,11 +1,13 @@
-//! `+switch-master`: a new leader, as this node learns of it.
+//! `+switch-master` and `+slave`: a new leader, as this node learns of it.
 //!
-//! Some clients follow by nothing else (Jedis's pool), and all need it while the old leader still lives: their connections
+//! Some clients follow by nothing but the first (Jedis's pool), and all need it while the old leader still lives: their connections
 //! to it do not break. When it was killed they do, and then most clients are asking for the new leader already. One of them
 //! ends for good if the message comes while it connects (ioredis's `failoverDetector`), and any would connect once more for
 //! nothing. So:
 //!
-//! * The message comes at once while the old leader still has connections, and [`SETTLING`] later when it has none.
+//! * `+slave`, that the old leader follows the new one, comes at once: by it node-redis looks again, whose command may
+//!   otherwise wait for seconds at a node that is gone. No library that is known ends a connection for it.
+//! * `+switch-master` comes at once while the old leader still has connections, and [`SETTLING`] later when it has none.
 //! * Whoever subscribes after this node has learnt of a leader gets no message about it: the answers name it by then.
 //! * Messages keep the order of the leaders.
 
@@ -20,6 +22,9 @@ use crate::connection::FrontDoor;
 
 /// The channel. Stock clients subscribe to it by name, or to all by a pattern.
 const SWITCH_MASTER: &[u8] = b"+switch-master";
+
+/// The channel of nodes that do not lead.
+const SLAVE: &[u8] = b"+slave";
 
 /// Time for clients whose connections broke to find the new leader: ten of their usual pauses, and not so much that the
 /// others are late.
@@ -41,9 +46,10 @@ pub async fn announce(front: Arc<FrontDoor>) {
     let mut late: Option<Late> = None;
     loop {
         let now = status.borrow_and_update().clone();
-        if let Some(Switch { text, is_noticed }) = sentinel.observe(&now) {
-            tracing::info!("tells Sentinel clients of a new leader: {text}");
-            let (number, news) = (subscriptions.number(), publication(text));
+        if let Some(Switch { switch, slave, is_noticed }) = sentinel.observe(&now) {
+            tracing::info!("tells Sentinel clients of a new leader: {switch}");
+            let (number, news) = (subscriptions.number(), publication(SWITCH_MASTER, switch));
+            subscriptions.deliver(number, &publication(SLAVE, slave));
             if let Some(Late { number, news, .. }) = late.take() {
                 subscriptions.deliver(number, &news);
             }
@@ -61,8 +67,8 @@ pub async fn announce(front: Arc<FrontDoor>) {
     }
 }
 
-fn publication(text: String) -> Publication {
-    let channel = Bytes::from_static(SWITCH_MASTER);
+fn publication(channel: &'static [u8], text: String) -> Publication {
+    let channel = Bytes::from_static(channel);
     Publication { kind: ChannelKind::Ordinary, channel, message: Bytes::from(text) }
 }
 
@@ -117,10 +123,14 @@ mod tests {
         }
 
         fn subscriber(&mut self) -> Mailbox {
+            self.subscriber_of(SWITCH_MASTER)
+        }
+
+        fn subscriber_of(&mut self, channel: &'static [u8]) -> Mailbox {
             self.subscribers += 1;
             let (subscriptions, conn) = (self.front.shard.subscriptions(), ConnId(self.subscribers));
             let mailbox = subscriptions.open(conn, 1 << 10);
-            subscriptions.subscribe(conn, Topic::Channel, &[Bytes::from_static(SWITCH_MASTER)]);
+            subscriptions.subscribe(conn, Topic::Channel, &[Bytes::from_static(channel)]);
             mailbox
         }
     }
@@ -170,6 +180,15 @@ mod tests {
         sleep(SETTLING / 2).await;
         assert_eq!(text(&mut subscriber).as_deref(), Some("q h 2 h 3"));
         assert_eq!(text(&mut later), None, "it has asked since, or can");
+    }
+
+    /// node-redis knows of a new leader by nothing else, and once left a command for 5 s at a node that was gone.
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_leader_is_told_at_once_to_have_become_a_replica() {
+        let mut bench = Bench::led_by(2).await;
+        let mut subscriber = bench.subscriber_of(SLAVE);
+        bench.turns(led_by(3, &[3])).await;
+        assert_eq!(text(&mut subscriber).as_deref(), Some("slave h:2 h 2 @ q h 3"));
     }
 
     #[tokio::test(start_paused = true)]
