@@ -33,6 +33,7 @@ CHECKS = [
     "idle_connections",
     "blocking",
     "failover",
+    "sentinel",
     "paused_nodes",
     "killed_all",
     "recovery",

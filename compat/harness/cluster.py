@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import Failure, expect
-from .ports import free_ports
+from .ports import SENTINEL_OFFSET, free_ports
 from .process import Process, end_all
 from .resp import Closed, ask, information
 from .waiting import until
@@ -36,6 +36,11 @@ class Node:
     @property
     def url(self):
         return f"redis://{self.address[0]}:{self.port}/0"
+
+    @property
+    def sentinel(self):
+        """Its Sentinel door, if it was given one."""
+        return (self.address[0], self.port + SENTINEL_OFFSET)
 
     def answers(self):
         """Whether it serves a linearizable read now."""
@@ -113,13 +118,14 @@ class Cluster:
             raise Failure(f"{failure}\n{words}") from None
 
 
-def quorate(binary, folder, count=3, extra=(), data_of=None):
-    """Starts a cluster of `quorate serve` processes below a folder. `data_of` may put a node's data elsewhere."""
+def quorate(binary, folder, count=3, extra=(), data_of=None, sentinels=False):
+    """Starts a cluster of `quorate serve` processes below a folder. `data_of` may put a node's data elsewhere, and with
+    `sentinels` each node has a Sentinel door."""
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for attempt in itertools.count(1):
-        cluster = _nodes(binary, folder / f"attempt-{attempt}", count, extra, data_of or {})
+        cluster = _nodes(binary, folder / f"attempt-{attempt}", count, extra, data_of or {}, sentinels)
         try:
             cluster.start()
             return cluster
@@ -129,7 +135,7 @@ def quorate(binary, folder, count=3, extra=(), data_of=None):
                 raise
 
 
-def _nodes(binary, folder, count, extra, data_of):
+def _nodes(binary, folder, count, extra, data_of, sentinels):
     folder.mkdir()
     first = free_ports(count)
     peers = ",".join(f"{number + 1}=127.0.0.1:{first + number + 10_000}" for number in range(count))
@@ -145,6 +151,7 @@ def _nodes(binary, folder, count, extra, data_of):
             "--peers", peers,
             "--bootstrap",
             "--data-dir", data,
+            *(["--sentinel-listen", f"127.0.0.1:{port + SENTINEL_OFFSET}"] if sentinels else []),
             *extra,
         ]  # fmt: skip
         process = Process(f"node {number + 1}", arguments, folder / f"node-{number + 1}.log")

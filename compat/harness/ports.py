@@ -5,8 +5,9 @@ import socket
 
 from . import Failure
 
-# A node on port P takes P + 10000 for its peers and P + 11000 for HTTP.
-OFFSETS = (0, 10_000, 11_000)
+# A node on port P takes P + 10000 for its peers and P + 11000 for HTTP; its Sentinel door, if it has one, is at P + 12000.
+SENTINEL_OFFSET = 12_000
+OFFSETS = (0, 10_000, 11_000, SENTINEL_OFFSET)
 LOWEST, HIGHEST, ATTEMPTS = 11_000, 19_900, 200
 
 

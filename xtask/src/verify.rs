@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The compat suite's Rust clients.
-const EXAMPLES: [&str; 3] = ["redis_rs", "lock_redis", "lock_fred"];
+const EXAMPLES: [&str; 4] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred"];
 
 /// Builds the server and the compat suite's Rust clients, with the features of the tests' build.
 pub(crate) fn build() -> Result<()> {
