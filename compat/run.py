@@ -39,6 +39,7 @@ CHECKS = [
     "recovery",
     "backup",
     "disk_full",
+    "deploy",
     "judge",
     "killed_leaders",
 ]

@@ -23,6 +23,7 @@ const PROGRAMS: &[Program] = &[
     Program { name: "redis-cli", package: "redis-tools" },
     Program { name: "redis-server", package: "redis-server" },
     Program { name: "python3", package: "python3" },
+    Program { name: "systemd-analyze", package: "systemd" },
 ];
 
 /// The servers beside which the bench `peers` measures, and the Java that one of them runs on.
@@ -40,6 +41,9 @@ const CLIENTS: &[&str] = &["8.1.0", "5.3.1"];
 /// The environment of the lock libraries, and of Node.
 const LOCKS: &str = "locks";
 
+/// The environment of what checks `deploy/`.
+const DEPLOY: &str = "deploy";
+
 /// Makes everything available that the suite needs; the answer is the Python that runs it.
 pub(crate) fn all() -> Result<PathBuf> {
     programs(PROGRAMS)?;
@@ -49,6 +53,7 @@ pub(crate) fn all() -> Result<PathBuf> {
     environment(LOCKS, "locks.txt", |_| Ok(()))
         .context("cannot prepare Python's lock libraries, and Node")?;
     node_packages().context("cannot prepare Node's lock libraries")?;
+    environment(DEPLOY, "deploy.txt", |_| Ok(())).context("cannot prepare what checks deploy/")?;
     Ok(python(CLIENTS[0]))
 }
 
