@@ -125,6 +125,10 @@ class Image:
                 return error.code
         return None
 
+    def serves(self):
+        expect(self.process.is_running(), f"the node in its chroot ended: {self.process.last_words()}")
+        return self.http("/readyz") == 200
+
     def ask(self, *words):
         with suppress(OSError, Closed):
             return ask(("127.0.0.1", self.port), *words)
@@ -146,7 +150,7 @@ def check_image(context):
     try:
         for start in (1, 2):
             image.process.start()
-            until(lambda: image.http("/readyz") == 200, START_BOUND_S, f"/readyz: {image.process.last_words()}")
+            until(image.serves, START_BOUND_S, "/readyz of the node in its chroot to answer 200")
             expect(image.http("/healthz") == 200, "/healthz")
             reply = image.ask("EVAL", "return redis.call('INCR', KEYS[1])", "1", "starts")
             expect(reply == b":%d\r\n" % start, f"start {start}: {reply!r}: {image.process.last_words()}")
