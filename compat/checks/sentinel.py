@@ -2,13 +2,15 @@
 
 import itertools
 import json
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from harness import expect
+from harness.ports import free_ports
 from harness.process import Process, end_all
-from harness.resp import Closed, ask, bulk
+from harness.resp import Closed, Connection, ask, bulk
 from harness.waiting import boot_time_s, until
 
 BOUND_S = 120
@@ -111,6 +113,62 @@ def check_doors(context, cluster):
     context.note("the three doors agree")
 
 
+class Reference:
+    """Redis with a replica and two Sentinels, whose replies say which fields there are. As a context it ends them."""
+
+    NAME = "reference"
+
+    def __init__(self, folder):
+        folder.mkdir()
+        first = free_ports(4)
+        master, replica, *self.sentinels = range(first, first + 4)
+        quiet = ["--save", "", "--bind", "127.0.0.1", "--dir", folder]
+        self.processes = [
+            Process("redis", ["redis-server", "--port", master, *quiet], folder / "master.log"),
+            Process("its replica", ["redis-server", "--port", replica, "--replicaof", "127.0.0.1", master, *quiet,
+                                    "--dbfilename", "replica.rdb"], folder / "replica.log"),
+        ]  # fmt: skip
+        for port in self.sentinels:
+            settings = folder / f"{port}.conf"
+            settings.write_text(f"port {port}\nsentinel monitor {self.NAME} 127.0.0.1 {master} 2\n")
+            process = Process("a Sentinel", ["redis-server", settings, "--sentinel"], folder / f"{port}.log")
+            self.processes.append(process)
+
+    def __enter__(self):
+        for process in self.processes:
+            process.start()
+        return self
+
+    def __exit__(self, *_):
+        end_all(self.processes)
+
+    def fields(self, family):
+        """The fields of what this family lists first; none while it lists nothing."""
+        with suppress(OSError):
+            return fields(("127.0.0.1", self.sentinels[0]), family, self.NAME)
+        return []
+
+
+def fields(address, family, name):
+    """The names of the fields of what a Sentinel lists first, in its order."""
+    with Connection(address) as connection:
+        arguments = [] if family == "MASTERS" else [name]
+        words = re.findall(rb"\$\d+\r\n([^\r]*)\r\n", connection.call("SENTINEL", family, *arguments))
+    # Each begins with its name, and values come between the fields.
+    names = [word.decode() for word in words[::2]]
+    return names[: names.index("name", 1)] if "name" in names[1:] else names
+
+
+def check_fields(context, cluster, reference):
+    """A client that looks for a field finds what Redis has, and finds it where Redis has it."""
+    for family in ("MASTERS", "REPLICAS", "SENTINELS"):
+        # A Sentinel hears of replicas and of other Sentinels within ten seconds.
+        expected = until(lambda: reference.fields(family), SETTLED_BOUND_S, f"Redis to list {family}")
+        found = fields(cluster.nodes[0].sentinel, family, "quorate")
+        expect(found == expected, f"{family} has the fields {found}, and of Redis {expected}")
+    context.note("masters, replicas and sentinels have the fields of Redis")
+
+
 def settle(cluster, programs, leader):
     """Waits until all programs write, those by Sentinel at the leader; answers which node each is connected to."""
     begun = boot_time_s()
@@ -168,7 +226,7 @@ def check_kept(cluster, programs):
 
 def run(context):
     trials = TRIALS_LONG if context.long else TRIALS_SHORT
-    with context.cluster(sentinels=True) as cluster:
+    with Reference(context.folder / "reference") as reference, context.cluster(sentinels=True) as cluster:
         check_doors(context, cluster)
         programs = followers(context, cluster, cluster.leader())
         try:
@@ -180,6 +238,7 @@ def run(context):
             for number in range(trials):
                 run_trial(context, cluster, programs, kill_leader=number % 2 == 0)
             check_kept(cluster, programs)
+            check_fields(context, cluster, reference)
         finally:
             end_all(program.process for program in programs)
 
