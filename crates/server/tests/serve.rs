@@ -5,7 +5,7 @@ mod support;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use support::{ask, eventually, free_ports, http, run, serve, try_ask};
+use support::{SENTINEL_OFFSET, ask, connect, eventually, free_ports, http, run, serve, try_ask};
 
 #[test]
 fn a_single_node_keeps_what_it_acknowledged_whether_it_ended_in_order_or_was_killed() {
@@ -134,6 +134,24 @@ fn health_readiness_and_metrics_are_served() {
     {
         assert!(metrics.contains(name), "{name} {metrics}");
     }
+}
+
+#[test]
+fn a_sentinel_door_names_the_leader_by_the_name_that_it_is_given() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(1));
+    let door = port + SENTINEL_OFFSET;
+    let listen = format!("127.0.0.1:{door}");
+    let more = ["--sentinel-listen", &listen, "--sentinel-master-name", "mymaster"];
+    let _node = serve(port, folder.path(), &more);
+    let named = |name: &str| {
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
+        question.query::<Option<(String, u16)>>(&mut connect(door)).unwrap()
+    };
+    let address = eventually("the node leads itself", || named("mymaster"));
+    assert_eq!(address, ("127.0.0.1".to_owned(), port));
+    assert_eq!(named("quorate"), None);
+    assert!(try_ask(door, &["GET", "a"]).is_err(), "there are no data behind this door");
 }
 
 #[test]

@@ -32,7 +32,10 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
-/// The first of `count` RESP ports in a row that are free together with the peer and HTTP ports beside them.
+/// What is added to a RESP port for a Sentinel door, by tests that have one.
+pub(crate) const SENTINEL_OFFSET: u16 = 12_000;
+
+/// The first of `count` RESP ports in a row that are free together with the peer, HTTP and Sentinel ports beside them.
 pub(crate) fn free_ports(count: u16) -> u16 {
     // Below the ephemeral ports, and each test process and each call from another place on.
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -41,7 +44,8 @@ pub(crate) fn free_ports(count: u16) -> u16 {
     (0..500)
         .map(|_| 11_000 + (start + NEXT.fetch_add(8, Ordering::Relaxed)) % 9_000)
         .find(|&port| {
-            (port..port + count).all(|port| is_free(port) && is_free(port + 10_000) && is_free(port + 11_000))
+            let offsets = [0, 10_000, 11_000, SENTINEL_OFFSET];
+            (port..port + count).all(|port| offsets.iter().all(|offset| is_free(port + offset)))
         })
         .expect("some ports are free")
 }
