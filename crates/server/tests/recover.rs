@@ -101,13 +101,18 @@ fn an_entry_that_is_not_known_to_be_committed_is_kept_and_named() {
     let mut cluster = Cluster::start_some(&[1, 2, 3], &["--election-timeout", "2s"]);
     ask(cluster.port(1), &["SET", "early", "v"]);
     let leader = cluster.leader(1, None);
+    let settled = eventually("the leader has settled all that there is, and knows its cluster", || {
+        let status = status(cluster.port(leader)).filter(|status| status.cluster_id.is_some())?;
+        (status.log.committed == status.log.last && status.log.durable == status.log.last)
+            .then_some(status.log)
+    });
     for node in (1..=3).filter(|node| *node != leader) {
         cluster.node(node).signal(Signal::STOP);
     }
     let mut client = std::net::TcpStream::connect(("127.0.0.1", cluster.port(leader))).unwrap();
     client.write_all(b"SET late v\r\n").unwrap();
     let log = eventually("the leader has it on its disk", || {
-        status(cluster.port(leader)).map(|status| status.log).filter(|log| log.durable > log.committed)
+        status(cluster.port(leader)).map(|status| status.log).filter(|log| log.durable > settled.last)
     });
     for node in 1..=3 {
         cluster.node(node).signal(Signal::KILL);

@@ -21,11 +21,7 @@ use super::{
     FrontDoor,
     arguments::{footprint, is},
     clients::Client,
-    commands::{
-        self,
-        members::{Members, is_member, member},
-        replication::{Transfer, is_transfer, transfer},
-    },
+    commands,
     dismissal::REMOVED,
     listening::{self, Listener, Verb},
     loading::{LOADING, needs_data},
@@ -40,6 +36,8 @@ use crate::{
     status::NodeStatus,
     subscriptions::{Mailbox, Message, Topic},
 };
+
+mod quorate;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -177,36 +175,6 @@ impl Exchange {
         let reason = String::from_utf8_lossy(reason.strip_prefix(b"ERR ").unwrap_or(reason)).into_owned();
         let text = format!("EXECABORT Transaction discarded because of: {reason}");
         self.say(Reply::error_text(text));
-    }
-
-    /// QUORATE is not in the table: it concerns neither the data nor Redis's clients, and acts inside MULTI as
-    /// outside of it.
-    fn quorate(&mut self, arguments: &[Bytes]) {
-        let status = self.front.shard.status();
-        if is_transfer(arguments) {
-            return match transfer(&status, arguments) {
-                Transfer::Order { term, to, wait } => {
-                    self.front.shard.transfer(term, to);
-                    self.push(Slot::Wait(wait));
-                }
-                Transfer::Done(reply) => self.say(reply),
-                Transfer::Refused(refusal) => self.spoil(refusal),
-            };
-        }
-        if is_member(arguments) {
-            return match member(&status, arguments) {
-                Members::Listed(reply) => self.say(reply),
-                Members::Change(_) if self.queue.is_some() => {
-                    self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
-                }
-                Members::Change(change) => self.ask(Action::Reconfigure(change), Slot::Answer),
-                Members::Refused(refusal) => self.spoil(refusal),
-            };
-        }
-        match commands::replication::quorate(&status, arguments) {
-            refusal @ Reply::Error(_) => self.spoil(refusal),
-            reply => self.say(reply),
-        }
     }
 
     fn execute_known(&mut self, command: Command) {

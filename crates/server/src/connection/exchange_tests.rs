@@ -13,6 +13,9 @@ use crate::{
     subscriptions::{self, Subscriptions, Topic},
 };
 
+#[path = "exchange_states_tests.rs"]
+mod states;
+
 /// An exchange with a shard that the test plays.
 struct Bench {
     exchange: Exchange,
@@ -107,31 +110,6 @@ impl Bench {
     fn says(&mut self, line: &str) -> String {
         self.send(line).got()
     }
-}
-
-#[test]
-fn readonly_concerns_the_reads_of_its_connection_until_it_is_taken_back() {
-    let mut bench = Bench::new();
-    let mut asked = |line: &str| bench.send(line).asked();
-    assert_eq!(asked("GET k"), "0R GET k");
-    assert_eq!(asked("READONLY"), "");
-    assert_eq!(asked("GET k"), "0S GET k");
-    assert_eq!(asked("EVAL_RO x 0"), "0S EVAL_RO x 0");
-    assert_eq!(asked("SET k v"), "0W SET k v");
-    assert_eq!(asked("READWRITE"), "");
-    assert_eq!(asked("GET k"), "0R GET k");
-    bench.send("READONLY").send("RESET");
-    assert_eq!(bench.send("GET k").asked(), "0R GET k");
-}
-
-#[test]
-fn a_node_that_was_removed_refuses_what_needs_the_data_and_answers_for_itself() {
-    let mut bench = Bench::new();
-    bench.exchange.front.removed.store(true, Ordering::Relaxed);
-    assert_eq!(bench.says("SUBSCRIBE c"), format!("-{REMOVED} "));
-    assert_eq!(bench.says("GET k"), format!("-{REMOVED} "));
-    assert_eq!(bench.asked(), "");
-    assert!(bench.says("QUORATE STATUS").contains("node_id"));
 }
 
 #[test]
