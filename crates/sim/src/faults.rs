@@ -72,6 +72,8 @@ faults! {
     ClientReset => "client-reset",
     /// A client stands still, whatever it holds.
     ClientPause => "client-pause",
+    /// An operator changes the members: machines join, vote, and leave.
+    Members => "members",
 }
 
 impl fmt::Display for Fault {

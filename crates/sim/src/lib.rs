@@ -14,7 +14,8 @@
 //! # What is checked
 //!
 //! Inside, after each step of a node (`checks::cluster`): one leader a term, equal entries at equal positions,
-//! leaders that have all that is committed, commitment by a quorum's disks, nothing that goes back, equal machines.
+//! leaders that have all that is committed, commitment by a quorum's disks in the configuration in force, nothing that
+//! goes back, equal machines, and members that change as an operator wished and was told.
 //! Outside, by what clients saw (`checks::history`): linearizability, exactly once, nothing acknowledged lost,
 //! nothing refused applied, one holder a lock, growing tokens, nothing expired early. And at the end, liveness: when
 //! nothing fails any more, everything makes progress within a bound.
@@ -40,6 +41,7 @@ mod workload;
 mod world;
 
 pub use bug::Bug;
+pub use checks::wishes::MemberCounts;
 pub use faults::{Fault, FaultCounts};
 pub use profile::Profile;
 pub use report::{Report, Violation};

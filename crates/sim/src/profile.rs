@@ -14,7 +14,7 @@ use crate::{bug::Bug, faults::Fault, random::Random};
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// How many nodes; `None` lets the seed choose 1, 3 or 5, mostly 3.
+    /// How many nodes the cluster is born with; `None` lets the seed choose 1, 3 or 5, mostly 3.
     pub nodes: Option<u64>,
     /// How many clients; `None` lets the seed choose 2 to 8.
     pub clients: Option<usize>,
@@ -49,7 +49,10 @@ impl Profile {
 /// What a seed has made of a profile.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// The members that the cluster is born with.
     pub(crate) nodes: u64,
+    /// Machines that may join it later.
+    pub(crate) spares: u64,
     pub(crate) clients: usize,
     pub(crate) duration: Duration,
     pub(crate) faults: BTreeSet<Fault>,
@@ -82,33 +85,45 @@ pub(crate) struct Settings {
     pub(crate) snapshot_keep_entries: usize,
     pub(crate) command_timeout: Duration,
     pub(crate) resend_after: Duration,
+    pub(crate) promotion_lag: u64,
 }
 
 /// Room for whatever the clients of a calm world send at once.
 const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
+/// The most machines that may join: enough to replace each of three members.
+const SPARES_MAX: u64 = 4;
 
 impl Plan {
     pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
         let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
         let clients = profile.clients.unwrap_or_else(|| random.index(7) + 2);
-        let faults: BTreeSet<Fault> =
-            profile.faults.iter().copied().filter(|_| random.chance(FAULT_PERMILLE)).collect();
+        let faults = profile.faults.iter().copied().filter(|&fault| fault != Fault::Members);
+        let mut faults: BTreeSet<Fault> = faults.filter(|_| random.chance(FAULT_PERMILLE)).collect();
         let mut permille = |fault, most| if faults.contains(&fault) { random.between(1, most) } else { 0 };
         let loss_permille = permille(Fault::Loss, 100);
         let duplication_permille = permille(Fault::Duplication, 100);
         let reordering_permille = permille(Fault::Reordering, 300);
+        let fault_interval = random.millis(300, 4000);
+        let thinking_permille = *random.pick(&[50, 300, 1000, 1000, 3000]);
+        let settings = Settings::draw(random);
+        // Drawn last: so the seeds that once failed stay what they were before members could change.
+        if profile.faults.contains(&Fault::Members) && random.chance(FAULT_PERMILLE) {
+            faults.insert(Fault::Members);
+        }
+        let spares = if faults.contains(&Fault::Members) { random.below(SPARES_MAX + 1) } else { 0 };
         Self {
             nodes,
+            spares,
             clients,
             duration: profile.duration,
-            fault_interval: random.millis(300, 4000),
+            fault_interval,
             loss_permille,
             duplication_permille,
             reordering_permille,
-            thinking_permille: *random.pick(&[50, 300, 1000, 1000, 3000]),
-            settings: Settings::draw(random).suited(&faults),
+            thinking_permille,
+            settings: settings.suited(&faults),
             faults,
             bug: profile.bug,
         }
@@ -139,6 +154,7 @@ impl Settings {
             snapshot_keep_entries: *random.pick(&[0, 3, 50, 1000]),
             command_timeout: random.millis(1500, 15_000),
             resend_after: *random.pick(&[Duration::from_millis(100), Duration::from_millis(500)]),
+            promotion_lag: *random.pick(&[1, 16, 256]),
         }
     }
 
@@ -149,6 +165,7 @@ impl Settings {
             inflight_bytes_max: self.inflight_bytes,
             uncommitted_bytes_max: self.uncommitted_bytes,
             snapshot_chunk_bytes: self.chunk_bytes,
+            promotion_lag_max: self.promotion_lag,
             ..consensus::Config::for_node(id, seed)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{faults::FaultCounts, time::SimTime};
+use crate::{checks::wishes::MemberCounts, faults::FaultCounts, time::SimTime};
 
 /// A run in which everything held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Report {
     pub committed: u64,
     /// Changes of leader.
     pub elections: u64,
+    /// How the members changed.
+    pub members: MemberCounts,
     /// Snapshots made, and snapshots installed from a leader.
     pub snapshots: (u64, u64),
     /// Power cuts that lost unsynced writes, syncs that failed, and writes refused by a full disk.
@@ -47,6 +49,7 @@ impl Report {
         self.undecided += other.undecided;
         self.committed += other.committed;
         self.elections += other.elections;
+        self.members.merge(other.members);
         self.snapshots.0 += other.snapshots.0;
         self.snapshots.1 += other.snapshots.1;
         self.disks.0 += other.disks.0;
@@ -68,6 +71,12 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "judged     {} operations, {} histories undecided", self.judged, self.undecided)?;
         writeln!(f, "cluster    {} entries, {} elections", self.committed, self.elections)?;
+        let MemberCounts { added, promoted, replaced, demoted, removed, refused, unknown } = self.members;
+        writeln!(
+            f,
+            "members    {added} added, {promoted} promoted ({replaced} in another's place), {demoted} demoted, \
+             {removed} removed, {refused} wishes refused, {unknown} unknown"
+        )?;
         writeln!(f, "snapshots  {made} made, {installed} installed")?;
         let (lossy, failed, full) = self.disks;
         writeln!(

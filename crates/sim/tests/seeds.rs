@@ -1,6 +1,6 @@
 //! A modest number of seeds; CI runs thousands by the binary.
 
-use quorate_sim::{Fault, Profile, Report, run};
+use quorate_sim::{Fault, MemberCounts, Profile, Report, run};
 
 fn run_all(seeds: impl IntoIterator<Item = u64>, profile: &Profile) -> Report {
     let mut total = Report::default();
@@ -22,6 +22,9 @@ fn seeds_under_mixed_faults_hold_every_property() {
         assert!(count > 0, "no {fault} happened");
     }
     assert!(total.snapshots.1 > 0, "no snapshot was installed from a leader");
+    let MemberCounts { added, promoted, replaced, demoted, removed, refused, unknown: _ } = total.members;
+    let changes = [added, promoted, replaced, demoted, removed, refused];
+    assert!(changes.iter().all(|&count| count > 0), "a kind of change did not happen: {:?}", total.members);
 }
 
 #[test]

@@ -3,16 +3,19 @@
 //! The checker mirrors each node's log from the writes that the driver hands out, and what of it is durable from
 //! the writes that its disk has finished. It knows nothing of elections or replication: only what an observer may
 //! demand of any consensus.
+//!
+//! Quorums are counted by the configuration of the node that commits: the newest in its log, as its mirror has it.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_consensus::{NodeId, engine::RoleKind, engine::Status};
+use quorate_consensus::{Membership, NodeId, engine::RoleKind, engine::Status};
 use quorate_log::{LogEntry, SnapshotHeader, Write};
 
-use super::{Failure, check};
+use super::{
+    Failure, check,
+    members::Members,
+    mirror::{Mirror, Slot, members_in, members_of},
+};
 
 /// What is known of the whole cluster.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct Cluster {
     committed: Vec<(Slot, u64)>,
     /// The hash of the machine at an applied index, and who told it first.
     machines: BTreeMap<u64, (u64, usize)>,
+    members: Members,
 }
 
 /// What is known of one node.
@@ -38,82 +42,16 @@ struct View {
     commit: u64,
     applied: u64,
     term: u64,
-}
-
-/// The contents of a log.
-#[derive(Clone, Debug, Default)]
-struct Mirror {
-    /// The entries up to here are in a snapshot, or there are none.
-    before: u64,
-    slots: VecDeque<Slot>,
-}
-
-/// An entry, as far as it matters whether two are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    term: u64,
-    hash: u64,
-}
-
-impl Slot {
-    fn of(entry: &LogEntry) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (entry.index, entry.term, entry.stamp, entry.kind, &entry.payload).hash(&mut hasher);
-        Self { term: entry.term, hash: hasher.finish() }
-    }
-}
-
-impl Mirror {
-    fn last(&self) -> u64 {
-        self.before + self.slots.len() as u64
-    }
-
-    fn get(&self, index: u64) -> Option<Slot> {
-        let at = index.checked_sub(self.before + 1)?;
-        self.slots.get(usize::try_from(at).ok()?).copied()
-    }
-
-    /// Whether the entry is there, or in the snapshot.
-    fn holds(&self, index: u64, slot: Slot) -> bool {
-        index <= self.before || self.get(index) == Some(slot)
-    }
-
-    fn truncate(&mut self, from: u64) {
-        let kept = usize::try_from(from.saturating_sub(self.before + 1)).unwrap_or(usize::MAX);
-        self.slots.truncate(kept);
-    }
-
-    fn write(&mut self, write: &Write) -> Result<(), Failure> {
-        if let Some(from) = write.truncate_from {
-            self.truncate(from);
-        }
-        for entry in &write.entries {
-            check(entry.index == self.last() + 1, "logs have no gaps", || {
-                format!("entry {} is written after entry {}", entry.index, self.last())
-            })?;
-            self.slots.push_back(Slot::of(entry));
-        }
-        Ok(())
-    }
-
-    fn replace(&mut self, header: &SnapshotHeader) {
-        if header.index <= self.before {
-            return;
-        }
-        if self.get(header.index).is_some_and(|slot| slot.term == header.term) {
-            let covered = usize::try_from(header.index - self.before).expect("a length");
-            self.slots.drain(..covered);
-        } else {
-            self.slots.clear();
-        }
-        self.before = header.index;
-    }
+    /// Where the configuration stands that was in force after its last step.
+    in_force: u64,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u64) -> Self {
+    /// A cluster that is born with these members, and may have all of `machines` one day.
+    pub(crate) fn new(birth: Membership, machines: usize) -> Self {
         Self {
-            nodes: (0..nodes).map(|_| View::default()).collect(),
+            nodes: (0..machines).map(|_| View::default()).collect(),
+            members: Members::new(birth),
             leaders: BTreeMap::new(),
             written: BTreeMap::new(),
             committed: Vec::new(),
@@ -131,17 +69,38 @@ impl Cluster {
         self.leaders.len() as u64
     }
 
-    /// A node has started, with what its disk held: all of that is durable.
+    /// What is known of its configurations.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Whether the members agree on who they are, and nothing is to follow: no member has another configuration in its
+    /// log.
+    pub(crate) fn is_settled(&self) -> bool {
+        let (present, index) = (self.members.present(), self.members.present_index());
+        let agrees = |node: usize| {
+            let newest = self.nodes[node].written.members();
+            newest.is_none_or(|(from, members)| *from <= index || members == present)
+        };
+        !present.is_joint() && present.promotions.is_empty() && present.members().map(number_of).all(agrees)
+    }
+
+    /// The configuration that a node goes by: the newest in its log; `None` before its first start.
+    pub(crate) fn members_of(&self, node: usize) -> Option<&Membership> {
+        self.nodes[node].written.members().map(|(_, members)| members)
+    }
+
+    /// A node has started, with what its disk held: all of that is durable. `members` is in force at `snapshot`.
     pub(crate) fn restarted(
         &mut self,
         node: usize,
-        snapshot: u64,
+        (snapshot, members): (u64, Membership),
         entries: &[LogEntry],
     ) -> Result<(), Failure> {
-        let mirror = Mirror { before: snapshot, slots: entries.iter().map(Slot::of).collect() };
+        let mirror = Mirror::new(snapshot, members, entries);
         let view = &mut self.nodes[node];
         // What was durable and committed must have come back.
-        for index in mirror.before + 1..=view.durable.last() {
+        for index in mirror.before() + 1..=view.durable.last() {
             let committed = self.committed.get(position(index)).copied();
             if let (Some(slot), Some((committed, _))) = (view.durable.get(index), committed)
                 && slot == committed
@@ -151,7 +110,8 @@ impl Cluster {
                 })?;
             }
         }
-        *view = View { written: mirror.clone(), durable: mirror, ..View::default() };
+        let in_force = mirror.in_force();
+        *view = View { written: mirror.clone(), durable: mirror, in_force, ..View::default() };
         Ok(())
     }
 
@@ -166,6 +126,9 @@ impl Cluster {
         view.written.write(write)?;
         for entry in &write.entries {
             let hash = Slot::of(entry).hash;
+            if let Some(members) = members_in(entry) {
+                self.members.will_write(entry.index, entry.term, &members);
+            }
             let known = *self.written.entry((entry.index, entry.term)).or_insert(hash);
             check(known == hash, "logs match", || {
                 format!("n{} has another entry {}@{} than somebody else", node + 1, entry.index, entry.term)
@@ -180,8 +143,13 @@ impl Cluster {
     }
 
     /// A snapshot takes the place of a node's log.
-    pub(crate) fn will_replace(&mut self, node: usize, header: &SnapshotHeader) {
+    pub(crate) fn will_replace(&mut self, node: usize, header: &SnapshotHeader) -> Result<(), Failure> {
+        let (members, agreed) = (members_of(header), self.members.at(header.index));
+        check(members == *agreed, "committed configurations are the same everywhere", || {
+            format!("n{} installs snapshot {} with {members}, and not {agreed}", node + 1, header.index)
+        })?;
         self.nodes[node].written.replace(header);
+        Ok(())
     }
 
     /// It has done so, durably.
@@ -191,8 +159,9 @@ impl Cluster {
 
     /// A node has finished a step, after its writes were told.
     pub(crate) fn stepped(&mut self, node: usize, status: &Status, applied: u64) -> Result<(), Failure> {
+        self.check_members(node, status)?;
         let view = &mut self.nodes[node];
-        let (term, commit) = (status.role.term.0, status.commit.0);
+        let (term, commit, commit_before) = (status.role.term.0, status.commit.0, view.commit);
         let went_back = |what, before: u64, now: u64| {
             check(before <= now, "term, commit and applied never go back", || {
                 format!("the {what} of n{} went from {before} to {now}", node + 1)
@@ -213,11 +182,58 @@ impl Cluster {
         })?;
         if status.role.kind == RoleKind::Leader && !self.leaders.contains_key(&term) {
             self.check_leader_complete(node, term)?;
+            self.check_leader_is_member(node, term, commit_before)?;
         }
         if let Some(leader) = status.role.leader {
             let known = *self.leaders.entry(term).or_insert(leader);
             check(known == leader, "one leader a term", || {
                 format!("{known} leads term {term}, and n{} says it is {leader}", node + 1)
+            })?;
+        }
+        let view = &mut self.nodes[node];
+        view.in_force = view.written.in_force();
+        Ok(())
+    }
+
+    /// A node goes by the newest configuration in its log.
+    fn check_members(&self, node: usize, status: &Status) -> Result<(), Failure> {
+        let log = &self.nodes[node].written;
+        // A snapshot is told here when its node begins to put it in the place of its log.
+        let is_installing = status.first_index.0 <= log.before();
+        let Some((index, members)) = log.members().filter(|_| !is_installing) else { return Ok(()) };
+        check(status.membership == *members, "the newest configuration in the log is in force", || {
+            format!(
+                "n{} goes by {}, and entry {index} of its log says {members}",
+                node + 1,
+                status.membership
+            )
+        })
+    }
+
+    /// Who knew that it was removed does not stand. Who only has it in its log may: it can be the only one in reach that
+    /// has it.
+    fn check_leader_is_member(&self, node: usize, term: u64, commit_before: u64) -> Result<(), Failure> {
+        let id = id_of(node);
+        let known = self.nodes[node].written.members_at(commit_before);
+        let was_out = known.is_some_and(|members| members.excludes(id));
+        check(!was_out, "who was removed never leads again", || {
+            format!("{id} leads term {term}, and knew that it was no member")
+        })
+    }
+
+    /// A node says that it was removed.
+    pub(crate) fn removed(&self, node: usize) -> Result<(), Failure> {
+        // Who told it may have died before anybody saw that it was agreed on. That is judged at the end.
+        let is_true = self.members.may_be_removed(id_of(node));
+        check(is_true, REMOVED, || format!("n{} says so, and was always a member", node + 1))
+    }
+
+    /// Judges what these nodes have said, that they were removed, by what was agreed on in the end.
+    pub(crate) fn verify_removed(&self, nodes: impl Iterator<Item = usize>) -> Result<(), Failure> {
+        let present = self.members.present();
+        for id in nodes.map(id_of) {
+            check(present.excludes(id), REMOVED, || {
+                format!("{id} has said so, and the cluster is {present}")
             })?;
         }
         Ok(())
@@ -238,12 +254,34 @@ impl Cluster {
         check(index == self.committed() + 1, "logs have no gaps", || {
             format!("n{} commits entry {index}, the last known is {}", node + 1, self.committed())
         })?;
-        let durable = self.nodes.iter().filter(|view| view.durable.holds(index, slot)).count();
-        check(durable > self.nodes.len() / 2, "what is committed is on a quorum's disks", || {
-            format!("n{} commits entry {index}@{}, which is on {durable} disks", node + 1, slot.term)
+        check(self.is_on_quorum(node, index, slot), "what is committed is on a quorum's disks", || {
+            let holders: Vec<NodeId> = self.holders(index, slot).collect();
+            let members = self.members_of(node).cloned().unwrap_or_default();
+            format!(
+                "n{} commits entry {index}@{}, which is on {holders:?}, by {members}",
+                node + 1,
+                slot.term
+            )
         })?;
+        self.members.commit(index, slot.term)?;
         self.committed.push((slot, self.nodes[node].term));
         Ok(())
+    }
+
+    fn holders(&self, index: u64, slot: Slot) -> impl Iterator<Item = NodeId> {
+        let holds = move |&(_, view): &(usize, &View)| view.durable.holds(index, slot);
+        self.nodes.iter().enumerate().filter(holds).map(|(node, _)| id_of(node))
+    }
+
+    /// Whether an entry that a node commits is on the disks of a quorum, by a configuration that was in force within
+    /// its step. Who follows may know an older one than its leader, which died before anybody saw that it commits.
+    fn is_on_quorum(&self, node: usize, index: u64, slot: Slot) -> bool {
+        let holders: BTreeSet<NodeId> = self.holders(index, slot).collect();
+        let view = &self.nodes[node];
+        let told =
+            self.members.of_term(view.term).filter(|_| self.leaders.get(&view.term) != Some(&id_of(node)));
+        let mut counted = view.written.members_since(view.in_force).chain(told);
+        counted.any(|members| members.has_quorum(|voter| holders.contains(&voter)))
     }
 
     fn check_leader_complete(&self, node: usize, term: u64) -> Result<(), Failure> {
@@ -265,6 +303,18 @@ impl Cluster {
             format!("at {applied} the machine of n{} differs from that of n{}", node + 1, by + 1)
         })
     }
+}
+
+const REMOVED: &str = "only who was removed is told so";
+
+/// Nodes are numbered from 0 on, and their ids from 1.
+fn id_of(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// The number of the machine with this id.
+pub(crate) fn number_of(id: NodeId) -> usize {
+    usize::try_from(id.0 - 1).expect("a few machines")
 }
 
 fn position(index: u64) -> usize {

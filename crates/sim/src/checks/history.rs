@@ -10,6 +10,7 @@ use super::{
     queues::Queues,
     register::{Register, Verdict},
     sequence::Sequence,
+    wishes::Wishes,
 };
 
 /// Everything that clients have seen in one run.
@@ -23,6 +24,7 @@ pub(crate) struct History {
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
     pub(crate) queues: Queues,
+    pub(crate) wishes: Wishes,
     /// What the last client of each node has read.
     pub(crate) audits: BTreeMap<usize, BTreeMap<String, Bytes>>,
     registers: BTreeMap<String, Register>,

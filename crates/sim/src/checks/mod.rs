@@ -1,15 +1,19 @@
 //! What must hold, whatever happens.
 //!
-//! [`cluster`] looks into the nodes after each of their steps. The others judge what clients have seen, without
-//! looking into anything: [`sequence`] (appends, counters, tokens), [`register`] (linearizability), [`holders`]
-//! (mutual exclusion).
+//! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
+//! what it has seen of configurations. The others judge what clients have seen, without looking into anything:
+//! [`sequence`] (appends, counters, tokens), [`register`] (linearizability), [`holders`] (mutual exclusion); only what an
+//! operator was told ([`wishes`]) is compared with what was agreed on.
 
 pub(crate) mod cluster;
 pub(crate) mod history;
 pub(crate) mod holders;
+pub(crate) mod members;
+mod mirror;
 pub(crate) mod queues;
 pub(crate) mod register;
 pub(crate) mod sequence;
+pub(crate) mod wishes;
 
 use crate::time::SimTime;
 

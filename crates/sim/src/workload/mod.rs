@@ -9,6 +9,7 @@ pub(crate) mod auditor;
 mod counters;
 mod leases;
 mod locks;
+pub(crate) mod operator;
 mod queues;
 mod registers;
 

@@ -9,6 +9,7 @@ use super::{Event, World};
 use crate::{
     bug::Bug,
     checks::Failure,
+    faults::Fault,
     random::Random,
     time::SimTime,
     workload::{self, Exchange, Outcome, Step, Workload},
@@ -71,6 +72,11 @@ impl Client {
         }
     }
 
+    /// Whether nothing of it is under way.
+    pub(super) fn is_thinking(&self) -> bool {
+        matches!(self.state, State::Thinking)
+    }
+
     fn is_connected_by(&self, conn: ConnId) -> bool {
         self.connection.is_some_and(|(present, _)| present == conn)
     }
@@ -78,8 +84,9 @@ impl Client {
 
 impl World {
     pub(super) fn client_wake(&mut self, at: SimTime, number: usize) {
+        self.brief_operator(number);
         let client = &mut self.clients[number];
-        if !matches!(client.state, State::Thinking) {
+        if !client.is_thinking() {
             return;
         }
         if client.retired {
@@ -98,10 +105,15 @@ impl World {
         let client = &mut self.clients[number];
         match client.workload.plan(at, &mut client.random, &mut self.history) {
             Step::Rest(duration) => {
-                let rest = duration * self.plan.thinking_permille / 1000;
+                let is_operator = self.operator == Some(number);
+                let permille = if is_operator { 1000 } else { self.plan.thinking_permille };
+                let rest = duration * permille / 1000;
                 self.agenda.add(at + rest, Event::ClientWake { client: number });
             }
             Step::Ask(requests) => {
+                if self.operator == Some(number) {
+                    self.counts.add(Fault::Members);
+                }
                 self.trace
                     .tell(at, || format!("c{number} -> n{} {}", client.node + 1, requests_text(&requests)));
                 let exchange = Exchange { sent: at, answers: Vec::new() };
@@ -217,6 +229,7 @@ impl World {
     }
 
     fn finish_exchange(&mut self, at: SimTime, number: usize) -> Result<(), Failure> {
+        self.brief_operator(number);
         let client = &mut self.clients[number];
         let State::Waiting { exchange, expected } = std::mem::replace(&mut client.state, State::Thinking)
         else {

@@ -2,12 +2,13 @@
 //!
 //! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
 //! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
-//! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `nemesis` (faults), `phases` (faults,
-//! healing, judgement).
+//! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `members` (what follows from who
+//! is one), `nemesis` (faults), `phases` (faults, healing, judgement).
 
 mod clients;
 mod keeper;
 mod log_writer;
+mod members;
 mod nemesis;
 mod network;
 mod node;
@@ -47,7 +48,12 @@ pub(crate) struct World {
     agenda: Agenda<Event>,
     random: Random,
     nodes: Vec<Node>,
-    members: Membership,
+    /// The members that the cluster is born with.
+    founders: Membership,
+    /// The client that changes the members, if there is one.
+    operator: Option<usize>,
+    /// New members up to this id have got a client.
+    ids_welcomed: u64,
     network: Network,
     clients: Vec<Client>,
     next_conn: u64,
@@ -98,7 +104,7 @@ impl Event {
     /// Numbers for the trace's hash: the kind, and whom it concerns.
     fn facts(&self) -> [u64; 2] {
         let (kind, who) = match self {
-            Self::Deliver { from, to, .. } => (1, from * 8 + to),
+            Self::Deliver { from, to, .. } => (1, from * 16 + to),
             Self::Tell { node, .. } => (2, *node),
             Self::Step { node, .. } => (3, *node),
             Self::Wake { node, .. } => (4, *node),
@@ -123,6 +129,7 @@ mod stream {
     pub(super) const WORLD: u64 = 2;
     pub(super) const NETWORK: u64 = 3;
     pub(super) const CLOCKS: u64 = 4;
+    pub(super) const OPERATOR: u64 = 5;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -136,13 +143,15 @@ impl World {
     pub(crate) fn new(seed: u64, profile: &Profile, trace_lines: usize) -> Self {
         let plan = Plan::new(profile, &mut Random::new(seed, stream::PLAN));
         let count = usize::try_from(plan.nodes).expect("a few nodes");
+        let machines = plan.nodes + plan.spares;
         let odds = Odds {
             loss: plan.loss_permille,
             duplication: plan.duplication_permille,
             reordering: plan.reordering_permille,
         };
         let mut clocks = Random::new(seed, stream::CLOCKS);
-        let nodes = (0..plan.nodes).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
+        let nodes: Vec<Node> =
+            (0..machines).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
         let clients = (0..plan.clients)
             .map(|client| {
                 Client::new(client, client % count, Random::new(seed, stream::CLIENTS + client as u64))
@@ -152,23 +161,27 @@ impl World {
         if plan.faults.contains(&Fault::Drift) {
             counts.add(Fault::Drift);
         }
+        let founders = Membership::of_voters((1..=plan.nodes).map(NodeId));
         let mut world = Self {
             agenda: Agenda::new(),
             random: Random::new(seed, stream::WORLD),
+            network: Network::new(nodes.len(), odds, Random::new(seed, stream::NETWORK)),
+            cluster: Cluster::new(founders.clone(), nodes.len()),
             nodes,
-            members: Membership::of_voters((1..=plan.nodes).map(NodeId)),
-            network: Network::new(count, odds, Random::new(seed, stream::NETWORK)),
+            operator: None,
+            ids_welcomed: founders.ids_used,
+            founders,
             clients,
             next_conn: 1,
             phase: Phase::Faults,
             dead: BTreeSet::new(),
-            cluster: Cluster::new(plan.nodes),
             history: History::default(),
             report: Report::default(),
             counts,
             trace: Trace::new(trace_lines),
             plan,
         };
+        world.hire_operator(seed);
         world.begin();
         world
     }

@@ -40,7 +40,7 @@ impl World {
     fn inflict(&mut self, at: SimTime, fault: Fault) -> bool {
         let done = match fault {
             Fault::Partition | Fault::OneWayPartition | Fault::SlowLink | Fault::Reset
-                if self.nodes.len() == 1 =>
+                if self.present_nodes().len() == 1 =>
             {
                 false
             }
@@ -90,7 +90,7 @@ impl World {
                 self.clients[client].paused_until = at + self.random.millis(100, 4000);
                 true
             }
-            Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift => {
+            Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift | Fault::Members => {
                 unreachable!("{fault} has no instant")
             }
         };
@@ -100,14 +100,21 @@ impl World {
         done
     }
 
-    fn some_node(&mut self) -> usize {
-        self.random.index(self.nodes.len())
+    /// The machines that have not left for good.
+    fn present_nodes(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| !self.nodes[node].removed).collect()
+    }
+
+    pub(super) fn some_node(&mut self) -> usize {
+        let present = self.present_nodes();
+        *self.random.pick(&present)
     }
 
     fn some_pair(&mut self) -> (usize, usize) {
-        let one = self.some_node();
-        let other = (one + 1 + self.random.index(self.nodes.len() - 1)) % self.nodes.len();
-        (one, other)
+        let present = self.present_nodes();
+        let one = self.random.index(present.len());
+        let other = (one + 1 + self.random.index(present.len() - 1)) % present.len();
+        (present[one], present[other])
     }
 
     fn partition(&mut self, at: SimTime) -> bool {
@@ -245,9 +252,10 @@ impl World {
     }
 }
 
-/// Whether a fault happens at an instant, and not all the time.
+/// Whether a fault happens at an instant that is chosen here, and not all the time or by a client.
 fn has_instant(fault: Fault) -> bool {
-    !matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift)
+    let lasts = matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift);
+    !lasts && fault != Fault::Members
 }
 
 /// From a second to some months, either way.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate_consensus::{Engine, NodeId, raft::Raft};
+use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
 use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{Limits, Machine};
 use quorate_node::{ConnId, Driver, Input, Now, record};
@@ -26,6 +26,8 @@ pub(super) struct Node {
     pub(super) process: Option<Box<Process>>,
     /// Whether it has ever run: then its folder must not be empty any more.
     pub(super) was_born: bool,
+    /// It was told that it is no member any more, and has ended for good.
+    pub(super) removed: bool,
     pub(super) paused_until: SimTime,
     /// The disk is slow until then.
     pub(super) slow_until: SimTime,
@@ -60,6 +62,8 @@ pub(super) struct Process {
 pub(super) struct Booted {
     pub(super) process: Box<Process>,
     pub(super) snapshot: u64,
+    /// The configuration in force there.
+    pub(super) members: Membership,
     pub(super) entries: Vec<LogEntry>,
     pub(super) cut: Option<String>,
 }
@@ -67,7 +71,8 @@ pub(super) struct Booted {
 /// What the world decides about a start.
 pub(super) struct Birth<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) members: &'a quorate_consensus::Membership,
+    /// Whom the cluster was born with; nobody for a machine that may join it.
+    pub(super) founders: &'a Membership,
     pub(super) seed: u64,
     pub(super) cluster_id: u128,
     pub(super) bug: Option<Bug>,
@@ -82,6 +87,7 @@ impl Node {
             life: 0,
             process: None,
             was_born: false,
+            removed: false,
             paused_until: SimTime::default(),
             slow_until: SimTime::default(),
             hang_next_sync: None,
@@ -99,7 +105,7 @@ impl Node {
     pub(super) fn boot(&mut self, at: SimTime, birth: &Birth<'_>) -> Result<Booted, Error> {
         let options = Options {
             create: !self.was_born,
-            birth: record::encode_membership(birth.members),
+            birth: record::encode_membership(birth.founders),
             segment_bytes: birth.settings.segment_bytes,
             reserve_bytes: birth.settings.reserve_bytes,
             ..Options::new(self.id.0, "raft")
@@ -126,11 +132,11 @@ impl Node {
         let membership = membership.unwrap_or_else(|| restored.birth.clone());
         let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
         let config = birth.settings.for_driver(self.id, incarnation, birth.cluster_id);
-        let driver = Driver::new(config, engine, machine, membership, now);
+        let driver = Driver::new(config, engine, machine, membership.clone(), now);
         let keeper = Keeper::new(log.snapshots());
         let process = Process::new(driver, LogWriter::new(log), keeper, at);
         self.life += 1;
-        Ok(Booted { process: Box::new(process), snapshot, entries, cut })
+        Ok(Booted { process: Box::new(process), snapshot, members: membership, entries, cut })
     }
 }
 

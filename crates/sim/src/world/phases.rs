@@ -1,7 +1,8 @@
 //! The course of a run: faults, then healing, then judgement.
 //!
 //! After the faults everything is healed, and the cluster owes progress: each client of a living node must get an
-//! answer, first with a minority of the nodes down, then with all; then each node must answer a last read, and all nodes must arrive at one state, each within a bound of simulated time.
+//! answer, first with a minority of the voters down, then with all; then changes of members must end, each member must
+//! answer a last read, and all members must arrive at one state, each within a bound of simulated time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +11,7 @@ use super::{
     clients::{Client, State},
 };
 use crate::{
-    checks::{Failure, check},
+    checks::{Failure, check, cluster::number_of},
     random::Random,
     time::SimTime,
     workload::auditor::Auditor,
@@ -28,11 +29,15 @@ pub(super) enum Phase {
     Quiescing {
         since: SimTime,
     },
-    /// On each node a client reads everything.
+    /// Changes of members end, and who was removed learns it.
+    Settling {
+        since: SimTime,
+    },
+    /// On each member a client reads everything.
     Auditing {
         since: SimTime,
     },
-    /// All nodes must arrive at one state.
+    /// All members must arrive at one state.
     Converging {
         since: SimTime,
     },
@@ -92,13 +97,16 @@ impl World {
                     self.trace.tell(at, || "--- everything is healed".to_owned());
                     self.choose_dead();
                     self.heal(at);
+                    self.operator.into_iter().for_each(|operator| self.clients[operator].retired = true);
                     self.phase = Phase::Healing { since: at };
                 }
             }
             Phase::Healing { since } => {
+                self.move_clients(at);
                 let dead = &self.dead;
                 let owed = |client: &Client| {
-                    !dead.contains(&client.node) && client.last_success.is_none_or(|sent| sent < since)
+                    let is_served = client.last_success.is_some_and(|sent| sent >= since);
+                    !is_served && !client.retired && !dead.contains(&client.node)
                 };
                 let unserved = self.clients.iter().position(owed);
                 if unserved.is_some() {
@@ -116,15 +124,23 @@ impl World {
             }
             Phase::Quiescing { since } => {
                 if self.clients.iter().all(|client| matches!(client.state, State::Retired)) {
-                    self.begin_audit(at);
+                    self.phase = Phase::Settling { since: at };
                 } else {
                     let client =
                         self.clients.iter().position(|client| !matches!(client.state, State::Retired));
                     self.check_progress(at, since, || format!("client {client:?} waits for an answer"))?;
                 }
             }
+            Phase::Settling { since } => {
+                if self.has_settled() {
+                    self.begin_audit(at);
+                } else {
+                    let present = self.cluster.members().present();
+                    self.check_progress(at, since, || format!("a change of {present} does not end"))?;
+                }
+            }
             Phase::Auditing { since } => {
-                if self.history.audits.len() == self.nodes.len() {
+                if self.history.audits.len() == self.members().len() {
                     self.phase = Phase::Converging { since: at };
                 } else {
                     let answered: Vec<_> = self.history.audits.keys().collect();
@@ -153,13 +169,21 @@ impl World {
         check(at.since(since) < PROGRESS_MAX, PROPERTY, || format!("{} within {PROGRESS_MAX:?}", detail()))
     }
 
-    /// A majority is enough: in half of the runs some of the others stay down until everybody else was served.
+    /// A majority is enough: in half of the runs some of the others stay down until everybody else was served. Not while
+    /// the members may change, since the majority might become another one.
     fn choose_dead(&mut self) {
-        let minority = (self.nodes.len() - 1) / 2;
+        if !self.cluster.is_settled()
+            || self.operator.is_some_and(|operator| !self.clients[operator].is_thinking())
+        {
+            return;
+        }
+        let voters: Vec<usize> =
+            self.cluster.members().present().voters.iter().copied().map(number_of).collect();
+        let minority = (voters.len() - 1) / 2;
         let may_be = !self.plan.faults.is_empty() && self.random.chance(500);
         let count = if may_be { self.random.index(minority + 1) } else { 0 };
         while self.dead.len() < count {
-            let node = self.random.index(self.nodes.len());
+            let node = *self.random.pick(&voters);
             self.dead.insert(node);
         }
         for node in self.dead.clone() {
@@ -169,7 +193,7 @@ impl World {
 
     fn begin_audit(&mut self, at: SimTime) {
         let keys = self.history.keys();
-        for node in 0..self.nodes.len() {
+        for node in self.members() {
             let auditor = Box::new(Auditor::new(node, keys.clone()));
             let random = Random::new(self.random.number(), 0);
             self.clients.push(Client::with(auditor, node, random));
@@ -178,11 +202,12 @@ impl World {
         self.phase = Phase::Auditing { since: at };
     }
 
-    /// Whether all nodes have applied the same entries. Then their machines must be equal, and nothing may be left
+    /// Whether all members have applied the same entries. Then their machines must be equal, and nothing may be left
     /// under way.
     fn has_converged(&mut self) -> Result<bool, Failure> {
         let mut states = BTreeMap::new();
-        for (number, node) in self.nodes.iter().enumerate() {
+        for number in self.members() {
+            let node = &self.nodes[number];
             let Some(process) = &node.process else { return Ok(false) };
             let machine = process.driver.machine();
             if machine.is_applying() {
@@ -194,7 +219,7 @@ impl World {
                 return Ok(false);
             }
         }
-        let Some(&(applied, hash)) = states.get(&0) else { return Ok(false) };
+        let Some(&(applied, hash)) = states.values().next() else { return Ok(false) };
         if states.values().any(|state| state.0 != applied) {
             return Ok(false);
         }
@@ -206,12 +231,14 @@ impl World {
 
     fn judge(&mut self) -> Result<(), Failure> {
         let audits = &self.history.audits;
-        let first = audits.get(&0).cloned().unwrap_or_default();
+        let first = audits.values().next().cloned().unwrap_or_default();
         for (node, content) in audits {
             check(*content == first, "each node answers the same", || {
-                format!("n{} read {content:?}, n1 {first:?}", node + 1)
+                format!("n{} read {content:?}, the first {first:?}", node + 1)
             })?;
         }
+        self.judge_removals()?;
+        self.report.members = self.history.wishes.verify(self.cluster.members())?;
         let judged = self.history.verify(&first)?;
         self.report.judged = judged.operations as u64;
         self.report.undecided = judged.undecided as u64;

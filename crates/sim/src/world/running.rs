@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_consensus::Engine;
+use quorate_consensus::{Engine, Membership};
 use quorate_log::Error;
 use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage};
 
@@ -88,6 +88,7 @@ impl World {
         let inputs = std::mem::take(&mut process.inbox);
         let mut outputs = process.driver.step(now, inputs);
         let dies = self.cut_short(at, node, &mut outputs);
+        let was_removed = outputs.removed;
         self.hand_out(at, node, outputs)?;
         if dies {
             // What it would have done next is nobody's business: it has written less than it believes.
@@ -95,6 +96,10 @@ impl World {
             self.plan_boot(at, node);
         } else if self.nodes[node].life == life && self.nodes[node].process.is_some() {
             self.examine(at, node)?;
+            self.welcome(at);
+            if was_removed {
+                return self.retire(at, node);
+            }
             self.plan_wake(at, node);
         }
         Ok(())
@@ -124,6 +129,7 @@ impl World {
             publications_missed: _,
             // Its network reaches everybody.
             members: _,
+            // It has its say first.
             removed: _,
             log,
             send,
@@ -139,7 +145,7 @@ impl World {
             self.give_to_log(at, node, task)?;
         }
         for (to, message) in send {
-            let to = usize::try_from(to.0 - 1).expect("a member");
+            let to = usize::try_from(to.0 - 1).expect("a machine");
             self.send(at, node, to, message);
         }
         for (conn, answer) in answers {
@@ -167,7 +173,7 @@ impl World {
                     self.put(at, node, Input::Persisted { op: *op });
                 }
             }
-            LogTask::ReplaceBySnapshot { header, .. } => self.cluster.will_replace(node, header),
+            LogTask::ReplaceBySnapshot { header, .. } => self.cluster.will_replace(node, header)?,
             LogTask::Release { .. } | LogTask::SetClusterId { .. } => {}
         }
         self.trace.tell(at, || format!("n{} log: {}", node + 1, task_text(&task)));
@@ -183,7 +189,7 @@ impl World {
             let arrival = passages.copies.first().map_or("lost".to_owned(), |copy| copy.arrival.to_string());
             format!("n{} -> n{} {} ({arrival})", from + 1, to + 1, message_text(&message))
         });
-        let many = passages.copies.len() > 1;
+        let many = passages.copies.len() > 1 && !arrives_once(&message);
         for (happened, fault) in [
             (passages.lost, Fault::Loss),
             (passages.reordered, Fault::Reordering),
@@ -193,7 +199,8 @@ impl World {
                 self.counts.add(fault);
             }
         }
-        for copy in passages.copies {
+        let copies = if arrives_once(&message) { 1 } else { passages.copies.len() };
+        for copy in passages.copies.into_iter().take(copies) {
             if self.plan.bug == Some(Bug::ForwardTwice)
                 && let PeerMessage::Forward(group) = &message
             {
@@ -239,12 +246,14 @@ impl World {
     }
 
     pub(super) fn boot(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
-        if self.nodes[node].process.is_some() || self.dead.contains(&node) {
+        if self.nodes[node].process.is_some() || self.nodes[node].removed || self.dead.contains(&node) {
             return Ok(());
         }
+        let nobody = Membership::default();
+        let was_born_with = self.founders.contains(self.nodes[node].id);
         let birth = Birth {
             settings: &self.plan.settings,
-            members: &self.members,
+            founders: if was_born_with { &self.founders } else { &nobody },
             seed: self.random.number(),
             cluster_id: u128::from(self.random.number()) + 1,
             bug: self.plan.bug,
@@ -259,7 +268,7 @@ impl World {
                     let (last, cut) = (booted.snapshot + booted.entries.len() as u64, booted.cut);
                     format!("n{} starts at {}..{last} {}", node + 1, booted.snapshot, cut.unwrap_or_default())
                 });
-                self.cluster.restarted(node, booted.snapshot, &booted.entries)?;
+                self.cluster.restarted(node, (booted.snapshot, booted.members), &booted.entries)?;
                 self.nodes[node].process = Some(booted.process);
                 self.plan_step(at, node);
                 Ok(())
@@ -329,6 +338,18 @@ impl World {
         self.trace.tell(at, || format!("n{} -> c{client} {answer:?}", node + 1));
         let latency = self.clients[client].latency;
         self.agenda.add(at + latency, Event::Answer { client, conn, answer: Box::new(answer) });
+    }
+}
+
+/// Whether the receiver relies on what the real transport promises: that a message arrives at most once. All but wishes
+/// of an operator must bear more.
+fn arrives_once(message: &PeerMessage<Message>) -> bool {
+    match message {
+        PeerMessage::Reconfigure { .. } | PeerMessage::Reconfigured { .. } => true,
+        PeerMessage::Engine(_)
+        | PeerMessage::Forward(_)
+        | PeerMessage::Transfer { .. }
+        | PeerMessage::Gossip(_) => false,
     }
 }
 

@@ -1,0 +1,134 @@
+//! What follows from who is a member: for machines that have left, and for clients.
+
+use quorate_consensus::NodeId;
+
+use super::{World, clients::Client, stream};
+use crate::{
+    checks::{Failure, check, cluster::number_of},
+    faults::Fault,
+    random::Random,
+    time::SimTime,
+    workload::operator::Operator,
+};
+
+impl World {
+    /// Lets somebody change the members, if the seed wants it.
+    pub(super) fn hire_operator(&mut self, seed: u64) {
+        if self.plan.faults.contains(&Fault::Members) {
+            let random = Random::new(seed, stream::OPERATOR);
+            self.operator = Some(self.clients.len());
+            self.clients.push(Client::with(Box::<Operator>::default(), 0, random));
+        }
+    }
+
+    /// Whether a client is the operator, which is about to do something: it knows who the members are, and asks any of
+    /// them.
+    pub(super) fn brief_operator(&mut self, client: usize) {
+        if self.operator != Some(client) {
+            return;
+        }
+        let members = self.cluster.members();
+        let view = &mut self.history.wishes.view;
+        view.present.clone_from(members.present());
+        view.machines = self.nodes.len() as u64;
+        view.committed = self.cluster.committed();
+        view.written = members.written();
+        if self.clients[client].is_thinking() {
+            self.clients[client].node = self.some_member();
+        }
+    }
+
+    fn is_member(&self, node: usize) -> bool {
+        !self.nodes[node].removed && self.cluster.members().present().contains(self.nodes[node].id)
+    }
+
+    /// Those that are members by what is agreed on, and have not been told otherwise.
+    pub(super) fn members(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| self.is_member(node)).collect()
+    }
+
+    fn some_member(&mut self) -> usize {
+        let members: Vec<usize> =
+            self.members().into_iter().filter(|node| !self.dead.contains(node)).collect();
+        if members.is_empty() { self.some_node() } else { *self.random.pick(&members) }
+    }
+
+    /// A node has ended since it is no member any more. It never starts again.
+    pub(super) fn retire(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
+        self.kill(at, node, "ends, since it was removed");
+        self.nodes[node].removed = true;
+        self.cluster.removed(node)?;
+        self.move_clients(at);
+        Ok(())
+    }
+
+    /// Has clients of machines that are no members any more use others.
+    pub(super) fn move_clients(&mut self, at: SimTime) {
+        for number in 0..self.clients.len() {
+            let node = self.clients[number].node;
+            if !self.is_member(node) && self.operator != Some(number) {
+                self.move_client(at, number);
+            }
+        }
+    }
+
+    fn move_client(&mut self, at: SimTime, number: usize) {
+        self.reset_client(at, number);
+        let node = self.some_member();
+        self.trace.tell(at, || format!("c{number} goes to n{}", node + 1));
+        self.clients[number].node = node;
+    }
+
+    /// New members get a client each, so that it shows what they answer.
+    pub(super) fn welcome(&mut self, at: SimTime) {
+        let present = self.cluster.members().present();
+        if present.ids_used <= self.ids_welcomed {
+            return;
+        }
+        let newcomers: Vec<NodeId> =
+            present.members().filter(|member| member.0 > self.ids_welcomed).collect();
+        self.ids_welcomed = present.ids_used;
+        for node in newcomers.into_iter().map(number_of) {
+            let number = self.random.index(self.clients.len());
+            if self.operator != Some(number) {
+                self.reset_client(at, number);
+                self.clients[number].node = node;
+            }
+        }
+    }
+
+    /// Whether all changes have ended, and all who were removed and can know it do.
+    pub(super) fn has_settled(&self) -> bool {
+        self.cluster.is_settled() && (0..self.nodes.len()).all(|node| !self.owes_farewell(node))
+    }
+
+    /// Whether a machine was removed, does not know it yet, and knows a member that would tell it. Who knows only such as
+    /// have left, too, asks in vain for ever.
+    fn owes_farewell(&self, node: usize) -> bool {
+        let present = self.cluster.members().present();
+        let knows_member = || {
+            let known = self.cluster.members_of(node);
+            known.is_some_and(|known| known.electorate().any(|voter| present.contains(voter)))
+        };
+        !self.nodes[node].removed && present.excludes(self.nodes[node].id) && knows_member()
+    }
+
+    /// Nobody was told that it was removed but those that were.
+    pub(super) fn judge_removals(&self) -> Result<(), Failure> {
+        let told = (0..self.nodes.len()).filter(|&node| self.nodes[node].removed);
+        self.cluster.verify_removed(told)?;
+        let leader = self.members().into_iter().filter_map(|node| self.leader_by(node)).next();
+        check(
+            leader.is_none_or(|leader| self.cluster.members().present().voters.contains(&leader)),
+            LEADER,
+            || format!("{leader:?} leads"),
+        )
+    }
+
+    fn leader_by(&self, node: usize) -> Option<NodeId> {
+        let process = self.nodes[node].process.as_ref()?;
+        process.driver.status(self.nodes[node].now(self.now())).engine.role.leader
+    }
+}
+
+const LEADER: &str = "a voter leads in the end";
