@@ -19,6 +19,14 @@ pub enum Bug {
     LocalRead,
     /// A restarted node goes on under the session of its first life.
     ReusedSession,
+    /// A restarted node takes the newest configuration in its log for a blank entry (hazard 3).
+    ForgottenMembers,
+    /// Machines that join acknowledge what is not on their disks: the old members alone have it.
+    HollowNewcomer,
+    /// Machines that join are wiped at each restart, and come back under their ids (hazard 22).
+    WipedNewcomer,
+    /// A node says that it was removed, whether it was or not.
+    WrongRemoval,
 }
 
 impl Bug {
@@ -32,6 +40,10 @@ impl Bug {
         Self::ShiftedAnswers,
         Self::LocalRead,
         Self::ReusedSession,
+        Self::ForgottenMembers,
+        Self::HollowNewcomer,
+        Self::WipedNewcomer,
+        Self::WrongRemoval,
     ];
 
     /// The name on the command line.
@@ -46,6 +58,10 @@ impl Bug {
             Self::ShiftedAnswers => "shifted-answers",
             Self::LocalRead => "local-read",
             Self::ReusedSession => "reused-session",
+            Self::ForgottenMembers => "forgotten-members",
+            Self::HollowNewcomer => "hollow-newcomer",
+            Self::WipedNewcomer => "wiped-newcomer",
+            Self::WrongRemoval => "wrong-removal",
         }
     }
 }

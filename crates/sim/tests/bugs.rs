@@ -49,6 +49,26 @@ fn a_stale_read_is_noticed() {
 }
 
 #[test]
+fn a_forgotten_configuration_is_noticed() {
+    is_noticed(Bug::ForgottenMembers);
+}
+
+#[test]
+fn a_new_member_that_acknowledges_too_early_is_noticed() {
+    is_noticed(Bug::HollowNewcomer);
+}
+
+#[test]
+fn a_new_member_that_comes_back_empty_is_noticed() {
+    is_noticed(Bug::WipedNewcomer);
+}
+
+#[test]
+fn a_member_that_is_told_it_was_removed_is_noticed() {
+    is_noticed(Bug::WrongRemoval);
+}
+
+#[test]
 fn a_session_of_an_earlier_life_is_noticed() {
     is_noticed(Bug::ReusedSession);
 }

@@ -40,7 +40,7 @@ impl Slot {
 }
 
 /// The configuration that an entry brings.
-pub(super) fn members_in(entry: &LogEntry) -> Option<Membership> {
+pub(crate) fn members_in(entry: &LogEntry) -> Option<Membership> {
     (entry.kind == KIND_MEMBERSHIP)
         .then(|| record::decode_membership(&entry.payload).expect("a configuration that a node wrote"))
 }

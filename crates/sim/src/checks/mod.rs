@@ -9,7 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod history;
 pub(crate) mod holders;
 pub(crate) mod members;
-mod mirror;
+pub(crate) mod mirror;
 pub(crate) mod queues;
 pub(crate) mod register;
 pub(crate) mod sequence;

@@ -201,7 +201,11 @@ impl World {
                 | Bug::ForgottenVote
                 | Bug::ShiftedAnswers
                 | Bug::LocalRead
-                | Bug::ReusedSession,
+                | Bug::ReusedSession
+                | Bug::ForgottenMembers
+                | Bug::HollowNewcomer
+                | Bug::WipedNewcomer
+                | Bug::WrongRemoval,
             )
             | None => {}
         }

@@ -11,7 +11,10 @@ use super::{
     keeper::{Keeper, meta_of},
     log_writer::LogWriter,
 };
-use crate::{bug::Bug, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime};
+use crate::{
+    bug::Bug, checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random,
+    time::SimTime,
+};
 
 /// What engines say to each other here.
 pub(super) type Message = <Raft as Engine>::Message;
@@ -101,6 +104,12 @@ impl Node {
         self.clock.now(at)
     }
 
+    /// Puts an empty disk in the place of the one it has.
+    pub(super) fn wipe(&mut self, disk: SimDisk) {
+        self.disk = disk;
+        self.was_born = false;
+    }
+
     /// Starts the product on what the disk holds, as the server does.
     pub(super) fn boot(&mut self, at: SimTime, birth: &Birth<'_>) -> Result<Booted, Error> {
         let options = Options {
@@ -128,6 +137,9 @@ impl Node {
         let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
         let membership = recovered.snapshot.as_ref().map(|header| meta_of(header).membership);
         let (entries, cut) = (recovered.entries.clone(), recovered.cut.clone());
+        if birth.bug == Some(Bug::ForgottenMembers) {
+            forget_members(&mut recovered);
+        }
         let restored = record::restored(recovered).expect("a log that this version wrote");
         let membership = membership.unwrap_or_else(|| restored.birth.clone());
         let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
@@ -169,4 +181,10 @@ pub(super) fn latency(random: &mut Random, is_slow: bool) -> Duration {
 
 fn forget_vote(recovered: &mut Recovered) {
     recovered.hard_state.vote = 0;
+}
+
+fn forget_members(recovered: &mut Recovered) {
+    if let Some(entry) = recovered.entries.iter_mut().rfind(|entry| members_in(entry).is_some()) {
+        (entry.kind, entry.payload) = (0, bytes::Bytes::new());
+    }
 }

@@ -7,14 +7,16 @@ use quorate_log::Error;
 use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage};
 
 use super::{
-    Event, World,
+    DISK_BYTES, Event, World,
     node::{Birth, Message, Process},
     notation::{message_text, task_text},
 };
 use crate::{
     bug::Bug,
     checks::{Failure, check},
+    disk::SimDisk,
     faults::Fault,
+    random::Random,
     time::SimTime,
 };
 
@@ -88,7 +90,8 @@ impl World {
         let inputs = std::mem::take(&mut process.inbox);
         let mut outputs = process.driver.step(now, inputs);
         let dies = self.cut_short(at, node, &mut outputs);
-        let was_removed = outputs.removed;
+        let is_wrong = self.plan.bug == Some(Bug::WrongRemoval) && self.random.chance(1);
+        let was_removed = outputs.removed || is_wrong;
         self.hand_out(at, node, outputs)?;
         if dies {
             // What it would have done next is nobody's business: it has written less than it believes.
@@ -169,7 +172,10 @@ impl World {
         match &task {
             LogTask::Write { op, write } => {
                 self.cluster.will_write(node, write)?;
-                if self.plan.bug == Some(Bug::EarlyCompletion) {
+                let joins = !self.founders.contains(self.nodes[node].id);
+                if self.plan.bug == Some(Bug::EarlyCompletion)
+                    || (joins && self.plan.bug == Some(Bug::HollowNewcomer))
+                {
                     self.put(at, node, Input::Persisted { op: *op });
                 }
             }
@@ -251,6 +257,11 @@ impl World {
         }
         let nobody = Membership::default();
         let was_born_with = self.founders.contains(self.nodes[node].id);
+        if self.plan.bug == Some(Bug::WipedNewcomer) && !was_born_with {
+            let name = format!("other-disk-of-{}", self.nodes[node].id);
+            let disk = SimDisk::new(name, DISK_BYTES, Random::new(self.random.number(), 0));
+            self.nodes[node].wipe(disk);
+        }
         let birth = Birth {
             settings: &self.plan.settings,
             founders: if was_born_with { &self.founders } else { &nobody },
