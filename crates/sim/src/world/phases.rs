@@ -101,27 +101,7 @@ impl World {
                     self.phase = Phase::Healing { since: at };
                 }
             }
-            Phase::Healing { since } => {
-                self.move_clients(at);
-                let dead = &self.dead;
-                let owed = |client: &Client| {
-                    let is_served = client.last_success.is_some_and(|sent| sent >= since);
-                    !is_served && !client.retired && !dead.contains(&client.node)
-                };
-                let unserved = self.clients.iter().position(owed);
-                if unserved.is_some() {
-                    self.check_progress(at, since, || format!("client {unserved:?} got no answer"))?;
-                } else if self.dead.is_empty() {
-                    self.clients.iter_mut().for_each(|client| client.retired = true);
-                    self.phase = Phase::Quiescing { since: at };
-                } else {
-                    self.trace.tell(at, || "--- the dead come back".to_owned());
-                    for node in std::mem::take(&mut self.dead) {
-                        self.agenda.add(at, Event::Boot { node });
-                    }
-                    self.phase = Phase::Healing { since: at };
-                }
-            }
+            Phase::Healing { since } => self.advance_healing(at, since)?,
             Phase::Quiescing { since } => {
                 if self.clients.iter().all(|client| matches!(client.state, State::Retired)) {
                     self.phase = Phase::Settling { since: at };
@@ -156,6 +136,30 @@ impl World {
                 }
             }
             Phase::Done => {}
+        }
+        Ok(())
+    }
+
+    /// Each client is owed an answer, as long as its node lives; then the dead come back, and it is owed another one.
+    fn advance_healing(&mut self, at: SimTime, since: SimTime) -> Result<(), Failure> {
+        self.move_clients(at);
+        let dead = &self.dead;
+        let owed = |client: &Client| {
+            let is_served = client.last_success.is_some_and(|sent| sent >= since);
+            !is_served && !client.retired && !dead.contains(&client.node)
+        };
+        let unserved = self.clients.iter().position(owed);
+        if unserved.is_some() {
+            self.check_progress(at, since, || format!("client {unserved:?} got no answer"))?;
+        } else if self.dead.is_empty() {
+            self.clients.iter_mut().for_each(|client| client.retired = true);
+            self.phase = Phase::Quiescing { since: at };
+        } else {
+            self.trace.tell(at, || "--- the dead come back".to_owned());
+            for node in std::mem::take(&mut self.dead) {
+                self.agenda.add(at, Event::Boot { node });
+            }
+            self.phase = Phase::Healing { since: at };
         }
         Ok(())
     }
