@@ -41,7 +41,7 @@ struct Wish {
 }
 
 /// What became of a wish.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Fate {
     /// Nobody knows, or not yet.
     Unknown,
@@ -161,5 +161,48 @@ impl Wish {
             && before.apply(&self.change).as_ref() == Ok(&first.members)
             && newcomers == added
             && end.is_some_and(|end| end.order < self.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(node: u64) -> Change {
+        let purpose = quorate_consensus::Purpose::Learn;
+        Change::of(Step::Add { node: Some(NodeId(node)), address: None, purpose })
+    }
+
+    /// A cluster of one node that another one has joined, and whether this is fit for what an operator was told.
+    fn judge(wishes: &[(Change, Fate)]) -> Result<MemberCounts, Failure> {
+        let birth = Membership::of_voters([NodeId(1)]);
+        let mut members = Members::new(birth.clone());
+        members.will_write(5, 1, &birth.apply(&add(2)).expect("a change that may be made"));
+        members.commit(5, 1).expect("a configuration that follows from the birth's");
+        let mut history = Wishes::default();
+        for (change, fate) in wishes {
+            history.wish(change.clone());
+            history.view.written = members.written();
+            history.learn(fate.clone());
+        }
+        history.verify(&members)
+    }
+
+    #[test]
+    fn change_needs_a_wish_that_was_not_refused() {
+        assert!(judge(&[(add(2), Fate::Unknown)]).is_ok());
+        for wishes in [&[][..], &[(add(2), Fate::Refused)], &[(add(3), Fate::Unknown)]] {
+            assert_eq!(judge(wishes).unwrap_err().property, "members change only by a wish");
+        }
+    }
+
+    #[test]
+    fn granted_wish_needs_its_change() {
+        let granted = |node| (add(node), Fate::Granted(vec![NodeId(node)]));
+        assert_eq!(judge(&[granted(2)]).map(|counts| counts.added), Ok(1));
+        let others = (add(2), Fate::Granted(vec![NodeId(3)]));
+        for wishes in [&[granted(2), granted(3)][..], &[others]] {
+            assert_eq!(judge(wishes).unwrap_err().property, "a change that was granted is in force");
+        }
     }
 }
