@@ -21,7 +21,7 @@ struct Arguments {
     /// Prints everything that happens in the seed.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// The number of nodes; otherwise the seed chooses.
+    /// The number of nodes that the cluster is born with; otherwise the seed chooses.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=7))]
     nodes: Option<u64>,
     /// Begins no seed after so many seconds of wall-clock time.
