@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_consensus::{Change, Membership, NodeId, Purpose, Step as MemberStep};
+use quorate_consensus::{Change, Lease, Membership, NodeId, Purpose, Step as MemberStep};
 use quorate_machine::Reply;
 use quorate_node::{Action, Answer, Request};
 
@@ -15,6 +15,7 @@ use crate::{
         history::History,
         wishes::{Fate, View},
     },
+    clock::DRIFT_PPM_MAX,
     random::Random,
     time::SimTime,
 };
@@ -77,13 +78,14 @@ impl Operator {
     fn choose(&mut self, view: &View, random: &mut Random) -> Option<Change> {
         self.ids = self.ids.max(view.present.ids_used);
         self.ids_before = self.ids;
-        let steps = match random.below(10) {
+        let steps = match random.below(12) {
             0 | 1 => self.add(view, random, &[]),
             2 | 3 => self.replace(view, random),
             4 | 5 => promote_some(&view.present, random),
             6 => demote_some(&view.present, random),
             7 => remove_some(&view.present, random),
             8 => self.several(view, random),
+            9 | 10 => vec![lease(random)],
             _ => return Some(Change(nonsense(&view.present, random))),
         };
         (!steps.is_empty()).then_some(Change(steps))
@@ -132,6 +134,16 @@ fn demote_some(present: &Membership, random: &mut Random) -> Vec<MemberStep> {
     let node = if present.voters.len() > 1 { some_of(&present.voters, random) } else { None };
     node.map(|node| MemberStep::Demote { node }).into_iter().collect()
 }
+
+/// Reads by lease, or not. The clocks of two machines may drift apart by twice what one may.
+fn lease(random: &mut Random) -> MemberStep {
+    let millis = *random.pick(&[0, 20, 150, 400, 1000]);
+    let drift_ppm = 2 * u32::try_from(DRIFT_PPM_MAX).expect("a small number") + LEASE_MARGIN_PPM;
+    MemberStep::Lease((millis > 0).then_some(Lease { millis, drift_ppm }))
+}
+
+/// That one clock runs slower and the other faster makes a little more of it than their sum.
+const LEASE_MARGIN_PPM: u32 = 10;
 
 /// Machines that have left do not come back: seldom one of the last.
 fn remove_some(present: &Membership, random: &mut Random) -> Vec<MemberStep> {
