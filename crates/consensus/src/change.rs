@@ -11,7 +11,10 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{Address, Lease, Membership, NodeId, Term, membership::MEMBERS_MAX};
+use crate::{
+    Address, Lease, Membership, NodeId, Term,
+    membership::{ID_MAX, MEMBERS_MAX},
+};
 
 /// Steps that take effect together, or not at all. No node is named by two of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -130,6 +133,11 @@ pub enum Refusal {
         node: NodeId,
         /// The lowest id that may be used.
         lowest: u64,
+    },
+    /// Ids end at [`ID_MAX`](crate::membership::ID_MAX).
+    IdLimit {
+        /// Who it is about.
+        node: NodeId,
     },
     /// Another member is reached there.
     AddressTaken {
@@ -302,6 +310,9 @@ impl Membership {
         if before.contains(node) {
             return Err(Refusal::AlreadyMember { node });
         }
+        if node.0 > ID_MAX {
+            return Err(Refusal::IdLimit { node });
+        }
         if node.0 <= self.ids_used {
             return Err(Refusal::IdUsed { node, lowest: self.ids_used.saturating_add(1) });
         }
@@ -420,6 +431,7 @@ impl fmt::Display for Refusal {
             Self::IdUsed { node, lowest } => {
                 write!(f, "the id of {node} may have been used before; allowed: {lowest} and above")
             }
+            Self::IdLimit { node } => write!(f, "the id of {node} is too great; allowed: up to {ID_MAX}"),
             Self::AddressTaken { address, node } => write!(f, "{address} is where {node} is reached"),
             Self::AddressLength { bytes } => {
                 write!(f, "the address has {bytes} bytes; allowed: 1 to {}", Address::BYTES_MAX)

@@ -18,6 +18,9 @@ use crate::{Address, NodeId};
 /// all of them but two at once. Beyond it a change is refused.
 pub const MEMBERS_MAX: usize = 16;
 
+/// The greatest id of a member: a ballot of Multi-Paxos has 16 bits for it.
+pub const ID_MAX: u64 = 65_535;
+
 /// The members of a cluster, as data in the log and in snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {

@@ -364,6 +364,7 @@ scripts![
     learner,
     lease_pause,
     lease_read,
+    lease_rounds,
     lease_transfer,
     lease_votes,
     long_pause,

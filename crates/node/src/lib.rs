@@ -23,4 +23,4 @@ pub use driver::snapshots::{header, restore};
 pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};
 pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask, View};
-pub use peer::{Gossip, PeerMessage, Verdict};
+pub use peer::{Echo, Gossip, PeerMessage, Verdict};

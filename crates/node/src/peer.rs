@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quorate_consensus::{Change, Index, NodeId, Term};
+use quorate_consensus::{BootTime, Change, Index, NodeId, Term};
 use quorate_machine::Group;
 
 /// A message between two nodes.
@@ -39,6 +39,16 @@ pub enum PeerMessage<M> {
     },
     /// From each node to each other, a few times a second.
     Gossip(Gossip),
+}
+
+/// By the receiver's own clock, so that neither the way of a message nor a pause of the receiver is left out: `commit` was
+/// all there was so long before the receiver sent a gossip that the leader had when it sent this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Echo {
+    /// [`Gossip::sent`] of that gossip.
+    pub sent: BootTime,
+    /// For how many milliseconds nobody had confirmed the leader when that gossip arrived; rounded up.
+    pub unconfirmed_ms: u32,
 }
 
 /// What comes of a wish for other members where it was sent.
@@ -80,7 +90,8 @@ pub struct Gossip {
     pub followers: u32,
     /// The last entry that the sender knows to be committed.
     pub commit: Index,
-    /// If the sender leads: for so many milliseconds nobody has confirmed it, so that more than `commit` may have been
-    /// committed since then by another leader. None elsewhere, and before a quorum has confirmed it.
-    pub unconfirmed_ms: Option<u32>,
+    /// When it was sent, by the sender's boot-time clock.
+    pub sent: BootTime,
+    /// If the sender leads and was confirmed: how fresh that makes the receiver once it has applied `commit`.
+    pub echo: Option<Echo>,
 }

@@ -24,7 +24,7 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, State, connect_info::Connected},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
     serve::{IncomingStream, Listener},
@@ -116,7 +116,19 @@ async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-async fn snapshot(State(sources): State<Sources>, ConnectInfo(pace): ConnectInfo<Pace>) -> Response {
+/// What a request for all data must carry: a web page that somebody reads on this machine can send none of that kind.
+pub(crate) const SNAPSHOT_HEADER: (&str, &str) = ("x-quorate", "snapshot");
+
+async fn snapshot(
+    State(sources): State<Sources>,
+    ConnectInfo(pace): ConnectInfo<Pace>,
+    headers: HeaderMap,
+) -> Response {
+    let (name, value) = SNAPSHOT_HEADER;
+    if headers.get(name).is_none_or(|given| given != value) {
+        let text = format!("a backup is given to who sends the header {name}: {value}\n");
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
     pace.carry_backup();
     match sources.backups.take().await {
         Ok(body) => {

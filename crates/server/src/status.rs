@@ -46,7 +46,7 @@ pub struct NodeStatus {
     pub peers: Vec<Peer>,
     /// For how many milliseconds a leader may answer reads by lease, by that configuration; none if never.
     pub lease_ms: Option<u32>,
-    /// All members, by the newest configuration that this node has.
+    /// All members, by the newest configuration that this node knows to be agreed on.
     pub members: Vec<Member>,
     /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.
     pub connected_slaves: u64,

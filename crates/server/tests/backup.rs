@@ -309,7 +309,7 @@ fn a_client_that_takes_nothing_keeps_others_out_only_while_it_is_there() {
         ask(port, &["SET", &format!("k:{number}"), &"v".repeat(1 << 20)]);
     }
     let mut stalled = std::net::TcpStream::connect(("127.0.0.1", port + 11_000)).unwrap();
-    stalled.write_all(b"GET /snapshot HTTP/1.0\r\n\r\n").unwrap();
+    stalled.write_all(b"GET /snapshot HTTP/1.0\r\nx-quorate: snapshot\r\n\r\n").unwrap();
     stalled.read_exact(&mut [0; 100]).unwrap();
     let (code, error) = save(port, "b", folder.path());
     assert!(code == 1 && error.contains("another backup is being taken"), "{error}");

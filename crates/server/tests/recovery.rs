@@ -17,7 +17,7 @@ use rustix::{
     fs::{CWD, FileType, Mode, OFlags, mknodat, open},
     process::Signal,
 };
-use support::{Cluster, LONG, ask, eventually, free_ports, greet, http, serve, status};
+use support::{Cluster, LONG, ask, eventually, free_ports, greet, http, run, serve, status};
 
 const LOADING: &str = "-LOADING Quorate is recovering its data; the command was not applied\r\n";
 
@@ -93,8 +93,12 @@ fn a_recovering_node_answers_loading_and_serves_the_same_connections_afterwards(
     assert!(http(held.port + 11_000, "/healthz").unwrap().contains(" 200 "));
     let ready = http(held.port + 11_000, "/readyz").unwrap();
     assert!(ready.contains(" 503 ") && ready.contains("loading its data"), "{ready}");
-    let backup = http(held.port + 11_000, "/snapshot").unwrap();
-    assert!(backup.contains(" 503 ") && backup.contains("recovers its data"), "{backup}");
+    // From a web page it would come without the header that a command sends.
+    let page = http(held.port + 11_000, "/snapshot").unwrap();
+    assert!(page.contains(" 403 ") && page.contains("x-quorate: snapshot"), "{page}");
+    let address = format!("127.0.0.1:{}", held.port);
+    let (code, _, error) = run(&["snapshot", "save", "b", "--addr", &address], held.folder.path());
+    assert!(code == 1 && error.contains("recovers its data"), "{error}");
 
     held.release(&held.content);
     eventually("PING is answered", || (call(&mut early, "PING") == "+PONG\r\n").then_some(()));

@@ -95,6 +95,12 @@ impl Raft {
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
 
+    /// Whether this node knows of any cluster. One that has joined votes for nobody before a leader has sent it entries:
+    /// nobody made it a voter before that.
+    fn is_in_a_cluster(&self) -> bool {
+        !self.log.membership().is_empty()
+    }
+
     /// Whether this node would lead without being ordered to.
     fn is_willing(&self) -> bool {
         self.config.priority != Priority::NEVER || self.log.membership().is_sole_voter(self.config.id)
@@ -159,7 +165,8 @@ impl Raft {
     }
 
     pub(super) fn answer_pre_vote(&mut self, now: BootTime, from: NodeId, term: Term, last: Position) {
-        if term <= self.term || self.hears_leader(now) || self.is_bound(now) || !self.is_up_to_date(last) {
+        let may_vote = !self.hears_leader(now) && !self.is_bound(now) && self.is_in_a_cluster();
+        if term <= self.term || !may_vote || !self.is_up_to_date(last) {
             self.send(from, Body::PreVoteAnswer { granted: false });
             return;
         }
@@ -174,12 +181,12 @@ impl Raft {
     }
 
     pub(super) fn answer_vote(&mut self, now: BootTime, from: NodeId, last: Position, transfer: bool) {
-        let is_bound = self.is_bound(now) && !transfer;
+        let may_vote = self.is_in_a_cluster() && (transfer || !self.is_bound(now));
         let free = match self.vote {
             Some(candidate) => candidate == from,
             None => self.role_view().leader.is_none(),
         };
-        if is_bound || !free || !self.is_up_to_date(last) {
+        if !may_vote || !free || !self.is_up_to_date(last) {
             self.send(from, Body::VoteAnswer { granted: false });
             return;
         }

@@ -127,9 +127,9 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return };
         let begins_round = self.may_confirm(leader);
         let Role::Leader(leader) = &mut self.role else { return };
-        if begins_round {
-            leader.reads.begin_round(now, self.commit);
-            leader.lease.began_round(leader.reads.newest_round(), now);
+        // A heartbeat that begins none repeats the number of an older round, and proves no more than that one.
+        if begins_round && let Some(number) = leader.reads.begin_round(now, self.commit) {
+            leader.lease.began_round(number, now);
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
@@ -185,7 +185,9 @@ impl Raft {
         }
         peer.heard = now;
         peer.accepted(matched, self.log.first_index(), now);
-        peer.bind(self.log.membership_index(), leader.reads.newest_round());
+        // Only with an entry of this term the peer has nothing left of another leader's, which could be in force there.
+        let agreed_from = self.log.membership_index().max(leader.first);
+        peer.bind(agreed_from, leader.reads.newest_round());
         self.commit_by_counting();
         self.hand_over_if_ready();
     }

@@ -34,6 +34,8 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) fn began_round(&mut self, number: u64, now: BootTime) {
+        let last = self.rounds.back().map_or(0, |&(last, _)| last);
+        assert!(number > last, "round {number} began after {last}");
         if self.rounds.len() == ROUNDS_MAX {
             self.rounds.pop_front();
         }
@@ -53,10 +55,10 @@ impl Held {
 }
 
 impl Peer {
-    /// It has so much of the log. From the next round on it counts as bound, if that includes the configuration in force,
-    /// which stands at `configuration`.
-    pub(super) fn bind(&mut self, configuration: Index, newest_round: u64) {
-        if self.matched >= configuration && self.bound_from.is_none() {
+    /// It has so much of the log. From the next round on it counts as bound, if the configuration in force here is so
+    /// there, too, which it is with the log equal up to `agreed_from`.
+    pub(super) fn bind(&mut self, agreed_from: Index, newest_round: u64) {
+        if self.matched >= agreed_from && self.bound_from.is_none() {
             self.bound_from = Some(newest_round + 1);
         }
     }

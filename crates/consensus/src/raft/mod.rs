@@ -413,7 +413,9 @@ impl Raft {
     /// Until when nobody else can have led, as far as a leader knows.
     fn confirmed_at(&self, now: BootTime) -> Option<BootTime> {
         match &self.role {
-            Role::Leader(_) if self.log.membership().is_sole_voter(self.config.id) => Some(now),
+            Role::Leader(leader) if self.log.membership().is_sole_voter(self.config.id) => {
+                (self.commit >= leader.first).then_some(now)
+            }
             Role::Leader(leader) => leader.reads.confirmed_at(),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         }

@@ -71,13 +71,15 @@ impl Reads {
         !self.waiting.is_empty() && self.open.len() < ROUNDS_OPEN_MAX
     }
 
-    /// Begins a round for all that wait, if one may be begun.
-    pub(super) fn begin_round(&mut self, now: BootTime, index: Index) {
-        if self.open.len() < ROUNDS_OPEN_MAX {
-            self.newest += 1;
-            let askers = std::mem::take(&mut self.waiting);
-            self.open.push_back(Round { number: self.newest, began: now, index, askers });
+    /// Begins a round for all that wait, if one may be begun; its number.
+    pub(super) fn begin_round(&mut self, now: BootTime, index: Index) -> Option<u64> {
+        if self.open.len() >= ROUNDS_OPEN_MAX {
+            return None;
         }
+        self.newest += 1;
+        let askers = std::mem::take(&mut self.waiting);
+        self.open.push_back(Round { number: self.newest, began: now, index, askers });
+        Some(self.newest)
     }
 
     /// All readers without an answer.

@@ -97,6 +97,14 @@ impl Changes {
         Some(Stage::Committed { added: added(before, change) })
     }
 
+    /// What a member told of its place counts no more, once the configuration says otherwise: until it tells it anew.
+    fn moved_by_order(&mut self, before: &Membership, after: &Membership) {
+        self.located.retain(|node, told| {
+            let (was, is) = (before.addresses.get(node), after.addresses.get(node));
+            after.contains(*node) && (was == is || is == Some(told))
+        });
+    }
+
     fn find(&self, fits: impl Fn(&Wish) -> bool) -> Vec<u64> {
         self.wishes.iter().filter(|(_, wish)| fits(wish)).map(|(&ticket, _)| ticket).collect()
     }
@@ -163,6 +171,7 @@ impl<E: Engine> Driver<E> {
     /// An entry is applied. `before` is the configuration that it has replaced, if it brought one.
     pub(super) fn changes_applied(&mut self, entry: &Entry, before: Option<Membership>) {
         if let Some(before) = before {
+            self.changes.moved_by_order(&before, &self.membership);
             self.changes.applied.truncate(APPLIED_MAX - 1);
             self.changes.applied.push_front((entry.index, entry.term, before));
         }
@@ -226,9 +235,19 @@ impl<E: Engine> Driver<E> {
         if self.changes.wishes.is_empty() {
             return;
         }
+        let has_leader = self.role.leader.is_some();
         for ticket in self.changes.find(|wish| wish.expires <= now.boot) {
             let waits = matches!(self.changes.wishes[&ticket].stage, Stage::Waits { .. });
-            self.grant(ticket, error(if waits { NO_LEADER } else { UNKNOWN }));
+            self.grant(
+                ticket,
+                error(if !waits {
+                    UNKNOWN
+                } else if has_leader {
+                    BUSY
+                } else {
+                    NO_LEADER
+                }),
+            );
         }
         self.ask_leader(now);
     }
@@ -260,7 +279,7 @@ impl<E: Engine> Driver<E> {
             ProposalOutcome::Appended { index, term } => Verdict::Appended { index, term },
             ProposalOutcome::NotLeader
             | ProposalOutcome::Overloaded
-            | ProposalOutcome::Refused(Refusal::TermUncommitted { .. }) => Verdict::Later,
+            | ProposalOutcome::Refused(Refusal::TermUncommitted { .. } | Refusal::UnderWay) => Verdict::Later,
             ProposalOutcome::Refused(refusal) => Verdict::Refused(refusal.to_string()),
         };
         if node == self.config.node {
@@ -272,7 +291,9 @@ impl<E: Engine> Driver<E> {
 
     /// A member says where it is reached.
     pub(super) fn located(&mut self, peer: NodeId, address: Address) {
-        self.changes.located.insert(peer, address);
+        if !self.membership.excludes(peer) {
+            self.changes.located.insert(peer, address);
+        }
     }
 
     /// Puts down where members are reached now, if this node leads and that is not in the configuration yet.
@@ -288,7 +309,10 @@ impl<E: Engine> Driver<E> {
         // The own address counts in the place of one that was told of this node.
         let moved: BTreeMap<NodeId, Address> = moved.map(|(node, address)| (node, address.clone())).collect();
         let taken: BTreeSet<&Address> = self.membership.addresses.values().collect();
-        let steps = moved.into_iter().filter(|(_, address)| !taken.contains(address));
+        // Of two that tell the same place, one is there.
+        let mut told = BTreeSet::new();
+        let steps =
+            moved.into_iter().filter(|(_, address)| !taken.contains(address) && told.insert(address.clone()));
         let change = Change(steps.map(|(node, address)| Step::Move { node, address }).collect());
         if !change.0.is_empty() {
             self.propose_change(now, None, change);
@@ -314,5 +338,7 @@ fn added(before: &Membership, change: &Change) -> Vec<NodeId> {
 }
 
 const OVERTAKEN: &str =
-    "ERR the members stay as they are: another leader took over before the change was agreed on";
+    "TRYAGAIN the members stay as they are: another leader took over before the change was agreed on";
+const BUSY: &str =
+    "TRYAGAIN the members stay as they are: another change was under way for all of the command's time-out";
 const UNKNOWN: &str = "ERR it is not known whether the members have changed: the leader was lost meanwhile. QUORATE MEMBER LIST tells";

@@ -1,15 +1,15 @@
 //! How old this node's data may be, for reads that ask nobody.
 //!
 //! A leader knows an instant up to which nobody else can have led ([`quorate_consensus::engine::Status::confirmed_at`]):
-//! its commit index was all there was then. It tells both a few times a second, as an index and as an age. A node that
-//! has applied that index is as fresh as that instant. What an age does not count is the way of the message that told
-//! it.
+//! its commit index was all there was then. It tells the index a few times a second, and by the receiver's own clock how
+//! long ago that was: it answers with when the receiver sent its last gossip, which was before the leader had it. A node
+//! that has applied the index is as fresh as that instant, whatever a message took on its way.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
-use quorate_consensus::{BootTime, Engine, Index, engine::RoleKind};
+use quorate_consensus::{BootTime, Engine, Index, NodeId, engine::RoleKind};
 
-use crate::{driver::Driver, input::Now};
+use crate::{driver::Driver, input::Now, peer::Echo};
 
 /// What is known of the age of this node's data.
 #[derive(Debug, Default)]
@@ -49,9 +49,12 @@ impl Freshness {
 }
 
 impl<E: Engine> Driver<E> {
-    /// How long ago a quorum has last confirmed that this node leads; none if it does not, or none has yet.
-    pub(super) fn confirmed_ago(&self, now: Now) -> Option<Duration> {
-        self.engine.status(now.boot).confirmed_at.map(|at| now.boot.since(at))
+    /// What a leader that was confirmed at `confirmed_at` lets a member know about its age.
+    pub(super) fn echo_for(&self, member: NodeId, confirmed_at: Option<BootTime>) -> Option<Echo> {
+        let (heard, at) = self.gossip.get(&member)?;
+        let unconfirmed = at.since(confirmed_at?);
+        let unconfirmed_ms = u32::try_from(unconfirmed.as_micros().div_ceil(1000)).unwrap_or(u32::MAX);
+        Some(Echo { sent: heard.sent, unconfirmed_ms })
     }
 
     /// Notes what this node knows itself, as leader.

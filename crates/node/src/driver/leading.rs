@@ -16,7 +16,7 @@ use crate::{
     input::Now,
     intake::{self, Intake},
     output::Level,
-    peer::{Gossip, PeerMessage},
+    peer::{Echo, Gossip, PeerMessage},
 };
 
 /// Whether this node leads, and what it has then.
@@ -191,9 +191,9 @@ impl<E: Engine> Driver<E> {
         {
             leader.calendar.heard(from, gossip.wall_ms, cluster_time, now.boot);
         }
-        if let Some(ms) = gossip.unconfirmed_ms.filter(|_| self.role.leader == Some(from)) {
-            let ago = Duration::from_millis(ms.into());
-            self.freshness.told(gossip.commit, now.boot.before(ago));
+        if let Some(Echo { sent, unconfirmed_ms }) = gossip.echo.filter(|_| self.role.leader == Some(from)) {
+            let ago = Duration::from_millis(unconfirmed_ms.into());
+            self.freshness.told(gossip.commit, sent.min(now.boot).before(ago));
         }
         self.gossip.insert(from, (gossip, now.boot));
     }
@@ -213,13 +213,16 @@ impl<E: Engine> Driver<E> {
             wall_ms: now.wall_ms,
             followers: self.live_followers(now),
             commit: self.engine.status(now.boot).commit,
-            // Rounded up: data must not seem fresher than they are.
-            unconfirmed_ms: self
-                .confirmed_ago(now)
-                .map(|ago| u32::try_from(ago.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)),
+            sent: now.boot,
+            echo: None,
         };
+        let confirmed_at = self.engine.status(now.boot).confirmed_at;
+        let echo = |member: NodeId| self.echo_for(member, confirmed_at);
         let others = self.membership.members().filter(|&member| member != self.config.node);
-        self.out.send.extend(others.map(|member| (member, PeerMessage::Gossip(gossip))));
+        let messages: Vec<_> = others
+            .map(|member| (member, PeerMessage::Gossip(Gossip { echo: echo(member), ..gossip })))
+            .collect();
+        self.out.send.extend(messages);
     }
 
     /// How much room the disk has for the log has changed.

@@ -1,6 +1,6 @@
 //! What a driver tells those who watch it.
 
-use quorate_consensus::{BootTime, Engine, NodeId, engine};
+use quorate_consensus::{BootTime, Engine, Membership, NodeId, engine};
 use quorate_log::Room;
 use quorate_machine::Stats;
 
@@ -11,6 +11,8 @@ use crate::{driver::Driver, input::Now, peer::Gossip};
 pub struct Status {
     /// The engine's view: role, term, leader, positions, peers.
     pub engine: engine::Status,
+    /// The configuration at the last applied entry: what is agreed on, unlike the newest in the log.
+    pub membership: Membership,
     /// The machine's figures.
     pub machine: Stats,
     /// The cluster's id, once it was born.
@@ -41,6 +43,7 @@ impl<E: Engine> Driver<E> {
         let own = engine.confirmed_at.filter(|_| engine.commit <= applied);
         Status {
             engine,
+            membership: self.membership.clone(),
             machine: self.machine.stats(),
             cluster_id: self.machine.cluster_id(),
             stamp_ms: self.machine.stamp(),

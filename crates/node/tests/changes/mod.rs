@@ -110,7 +110,7 @@ fn change_that_another_leader_overtakes_is_told_as_not_made() {
     cluster.pass(Duration::from_secs(1));
     let answers = cluster.answers(leader);
     assert!(
-        is_error(&answers[0].1, "ERR the members stay as they are: another leader took over"),
+        is_error(&answers[0].1, "TRYAGAIN the members stay as they are: another leader took over"),
         "{answers:?}"
     );
     assert_eq!(voters(&mut cluster, leader), [1, 2, 3]);

@@ -31,6 +31,9 @@ pub(crate) struct Cluster {
     pub(crate) cut_off: BTreeSet<u64>,
     /// Nodes that send and do not receive.
     pub(crate) deaf: BTreeSet<u64>,
+    /// Nodes that stand still; what is sent to them waits.
+    pub(crate) frozen: BTreeSet<u64>,
+    waiting: VecDeque<(NodeId, NodeId, PeerMessage<Message>)>,
     /// Nodes whose writes do not become durable.
     pub(crate) stalled: BTreeSet<u64>,
 }
@@ -78,6 +81,8 @@ impl Cluster {
             steps: 0,
             cut_off: BTreeSet::new(),
             deaf: BTreeSet::new(),
+            frozen: BTreeSet::new(),
+            waiting: VecDeque::new(),
             stalled: BTreeSet::new(),
         }
     }
@@ -142,11 +147,13 @@ impl Cluster {
     pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now.boot.after(duration);
         while self.now.boot < end {
-            let deadlines = self.nodes.values().map(|node| node.driver.deadline(self.now));
+            let awake = self.nodes.iter().filter(|(id, _)| !self.frozen.contains(id));
+            let deadlines = awake.map(|(_, node)| node.driver.deadline(self.now));
             let next = deadlines.chain([end]).min().expect("an end").max(self.now.boot);
             self.now.wall_ms += i64::try_from(next.since(self.now.boot).as_millis()).expect("a short time");
             self.now.boot = next.min(end);
-            let due: Vec<u64> = self.nodes.keys().copied().collect();
+            let frozen = &self.frozen;
+            let due: Vec<u64> = self.nodes.keys().copied().filter(|id| !frozen.contains(id)).collect();
             for id in due {
                 let mut steps = 0;
                 while self.nodes[&id].driver.deadline(self.now) <= self.now.boot {
@@ -163,6 +170,15 @@ impl Cluster {
     pub(crate) fn sleep(&mut self, duration: Duration) {
         self.now.boot = self.now.boot.after(duration);
         self.now.wall_ms += i64::try_from(duration.as_millis()).expect("a short time");
+    }
+
+    /// A node goes on, and reads the oldest messages that wait for it, at one instant.
+    pub(crate) fn thaw(&mut self, id: u64, count: usize) {
+        self.frozen.remove(&id);
+        let waiting = std::mem::take(&mut self.waiting);
+        for (from, _, message) in waiting.into_iter().filter(|(_, to, _)| to.0 == id).take(count) {
+            self.step(id, Input::Peer { from, message });
+        }
     }
 
     /// Makes what a stalled node has written durable after all.
@@ -205,6 +221,10 @@ impl Cluster {
     fn deliver(&mut self) {
         for _ in 0..DELIVERIES_MAX {
             if let Some((from, to, message)) = self.network.pop_front() {
+                if self.frozen.contains(&to.0) {
+                    self.waiting.push_back((from, to, message));
+                    continue;
+                }
                 let is_heard = !self.deaf.contains(&to.0) && !self.cut_off.contains(&to.0);
                 if is_heard && !self.cut_off.contains(&from.0) && self.nodes.contains_key(&to.0) {
                     self.step(to.0, Input::Peer { from, message });

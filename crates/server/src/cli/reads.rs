@@ -71,6 +71,10 @@ fn ask(mut connection: redis::Connection, wish: Option<&Wish>) -> Exit {
             println!("{text}");
             Exit::Success
         }
+        Err(error) if error.is_io_error() => {
+            eprintln!("quorate reads: {error}. What came of it is unknown: ask again by `quorate reads`");
+            Exit::Failure
+        }
         Err(error) => {
             eprintln!("quorate reads: {}", words(&error));
             Exit::Failure

@@ -34,7 +34,7 @@ use crate::{
     handle::{Action, Answer, Reply, Request, Watched},
     resp::{Frame, Protocol, ProtocolError},
     status::NodeStatus,
-    subscriptions::{Mailbox, Message, Topic},
+    subscriptions::{Listening, Mailbox, Message, Topic},
 };
 
 mod quorate;
@@ -242,6 +242,12 @@ impl Exchange {
             Err(refusal) => refusal,
         };
         self.say(reply);
+    }
+
+    /// Whether this node serves the connection as well without a leader: it reads what is there, and hears of nothing.
+    pub(super) fn needs_no_leader(&self) -> bool {
+        let is_member = !self.front.removed.load(Ordering::Relaxed);
+        self.reads_stale && is_member && self.listener.listening() == Listening::default()
     }
 
     fn is_recovering(&mut self) -> bool {

@@ -40,3 +40,17 @@ fn members_are_changed_by_the_shard_and_neither_within_a_transaction_nor_while_d
     assert!(bench.says("QUORATE MEMBER REMOVE 3").starts_with("-ERR Command not allowed inside"));
     assert_eq!(bench.says("QUORATE MEMBER LIST"), "*0 ");
 }
+
+#[test]
+fn who_reads_stale_data_and_hears_nothing_needs_no_leader() {
+    let mut bench = Bench::new();
+    assert!(!bench.exchange.needs_no_leader());
+    bench.send("READONLY");
+    assert!(bench.exchange.needs_no_leader());
+    bench.exchange.front.removed.store(true, Ordering::Relaxed);
+    assert!(!bench.exchange.needs_no_leader());
+    bench.exchange.front.removed.store(false, Ordering::Relaxed);
+    bench.send("SUBSCRIBE c");
+    bench.answer(Reply::ok());
+    assert!(!bench.exchange.needs_no_leader());
+}

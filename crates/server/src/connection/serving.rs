@@ -423,6 +423,8 @@ impl Connection {
             }
             Event::Message(None) => Err(End::Cut(MISSES_MESSAGES)),
             Event::Summoned(Summons::Kill) => Err(End::Killed),
+            // Who reads the node's own data as they are needs no leader for it.
+            Event::Summoned(Summons::Dismissal) if self.exchange.needs_no_leader() => Ok(()),
             Event::Summoned(Summons::Dismissal) => {
                 self.leave();
                 Ok(())

@@ -6,11 +6,11 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{
-    self as consensus, Address, Change, ClusterTime, Index, NodeId, Priority, Term,
+    self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Priority, Term,
     raft::message::{self as raft, ReadPoint},
 };
 use quorate_machine::{Batch, MACHINE_VERSION};
-use quorate_node::PeerMessage;
+use quorate_node::{Echo, PeerMessage};
 
 use super::wire::{self, Body, Content, Frame};
 
@@ -47,7 +47,10 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
             commit: gossip.commit.0,
-            unconfirmed_ms: gossip.unconfirmed_ms,
+            sent_us: gossip.sent.micros,
+            echo: gossip
+                .echo
+                .map(|Echo { sent, unconfirmed_ms }| wire::Echo { sent_us: sent.micros, unconfirmed_ms }),
         }),
     };
     Frame { shard: SHARD, content: Some(content) }
@@ -84,7 +87,11 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
             commit: Index(gossip.commit),
-            unconfirmed_ms: gossip.unconfirmed_ms,
+            sent: BootTime { micros: gossip.sent_us },
+            echo: gossip.echo.map(|wire::Echo { sent_us, unconfirmed_ms }| Echo {
+                sent: BootTime { micros: sent_us },
+                unconfirmed_ms,
+            }),
         })),
     }
 }

@@ -4,10 +4,10 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message as _;
 use quorate_consensus::{
-    Address, Change, Entry, Lease, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step,
+    Address, BootTime, Change, Entry, Lease, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step,
 };
 use quorate_machine::{Group, Operation, SessionId};
-use quorate_node::{Gossip, Verdict};
+use quorate_node::{Echo, Gossip, Verdict};
 
 use super::*;
 
@@ -17,7 +17,8 @@ const GOSSIP: Gossip = Gossip {
     wall_ms: 0,
     followers: 0,
     commit: Index(0),
-    unconfirmed_ms: None,
+    sent: BootTime { micros: 0 },
+    echo: None,
 };
 
 fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
@@ -54,8 +55,9 @@ fn golden_bytes_of_messages() {
 
     let told = Gossip { applied: Index(1), room: true, wall_ms: -1, followers: 2, ..GOSSIP };
     assert_eq!(encode(PeerMessage::Gossip(told)), b"\x22\x08\x08\x01\x10\x01\x18\x01\x20\x02");
-    let fresh = Gossip { commit: Index(3), unconfirmed_ms: Some(0), ..GOSSIP };
-    assert_eq!(encode(PeerMessage::Gossip(fresh)), b"\x22\x04\x28\x03\x30\x00");
+    let echo = Some(Echo { sent: BootTime { micros: 5 }, unconfirmed_ms: 6 });
+    let fresh = Gossip { commit: Index(3), sent: BootTime { micros: 4 }, echo, ..GOSSIP };
+    assert_eq!(encode(PeerMessage::Gossip(fresh)), b"\x22\x0a\x28\x03\x30\x04\x3a\x04\x08\x05\x10\x06");
     assert_eq!(
         encode(PeerMessage::Transfer { term: Term(3), to: Some(NodeId(7)) }),
         b"\x2a\x04\x08\x07\x10\x03"

@@ -26,7 +26,7 @@ use super::{
 use crate::config::{Address, HostPort, Value as _};
 
 /// The largest frame of the handshake.
-pub(crate) const HELLO_BYTES_MAX: usize = 1 << 10;
+pub(crate) const HELLO_BYTES_MAX: usize = 2 << 10;
 
 /// How long a handshake may take in all.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -259,6 +259,7 @@ mod tests {
         local.resp_address = Address::new(&"h".repeat(253), 65_535);
         local.http_address = Address::new(&"h".repeat(253), 65_535);
         local.sentinel_address = Some(Address::new(&"h".repeat(253), 65_535));
+        local.peer_address = Address::new(&"h".repeat(253), 65_535);
         assert!(prost::Message::encoded_len(&local.hello(u64::MAX)) <= HELLO_BYTES_MAX);
     }
 }

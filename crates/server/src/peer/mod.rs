@@ -102,6 +102,8 @@ struct Places {
 
 /// The bytes that wait in an urgent lane at most: thousands of messages.
 const URGENT_BYTES_MAX: usize = 1 << 20;
+/// The most guests: as many as there may be members. One too many is heard, and not answered.
+const GUESTS_MAX: usize = quorate_consensus::MEMBERS_MAX;
 /// How long a guest may be silent: long enough for the pause after which a refused one dials again.
 const GUEST_SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -158,7 +160,9 @@ impl<E: Events> Transport<E> {
 
     /// A node of this cluster says where it is. If it says nothing, it has to be known to be answered.
     pub(crate) fn introduced(&mut self, node: NodeId, address: Option<Address>) {
-        if address.is_none() && !self.peers.contains_key(&node) {
+        let guests = self.peers.values().filter(|peer| peer.guest_since.is_some()).count();
+        let is_welcome = address.is_some() && guests < GUESTS_MAX;
+        if !is_welcome && !self.peers.contains_key(&node) {
             return;
         }
         let peer = self.peer(node);

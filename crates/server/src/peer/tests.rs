@@ -98,7 +98,8 @@ fn gossip(number: u64) -> PeerMessage<Message> {
         wall_ms: 0,
         followers: 0,
         commit: Index(number),
-        unconfirmed_ms: None,
+        sent: quorate_consensus::BootTime::default(),
+        echo: None,
     })
 }
 

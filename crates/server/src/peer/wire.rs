@@ -199,8 +199,19 @@ pub(crate) struct Gossip {
     pub(crate) followers: u32,
     #[prost(uint64, tag = "5")]
     pub(crate) commit: u64,
-    #[prost(uint32, optional, tag = "6")]
-    pub(crate) unconfirmed_ms: Option<u32>,
+    #[prost(uint64, tag = "6")]
+    pub(crate) sent_us: u64,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) echo: Option<Echo>,
+}
+
+/// `quorate_node::Echo`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Echo {
+    #[prost(uint64, tag = "1")]
+    pub(crate) sent_us: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) unconfirmed_ms: u32,
 }
 
 /// `quorate_consensus::raft::Message`.

@@ -31,6 +31,7 @@ pub(crate) struct Operator {
 
 /// What a driver says first when it refuses a change, and when it does not know.
 const REFUSED: &[u8] = b"ERR the members stay as they are: ";
+const TRY_AGAIN: &[u8] = b"TRYAGAIN the members stay as they are: ";
 const UNKNOWN: &[u8] = b"ERR it is not known whether the members have changed";
 
 impl Workload for Operator {
@@ -65,7 +66,7 @@ fn fate_of(answer: &Answer) -> Result<Fate, Failure> {
     };
     let Answer::Reply(reply) = answer else { return Err(strange()) };
     match reply {
-        Reply::Error(text) if text.starts_with(REFUSED) => Ok(Fate::Refused),
+        Reply::Error(text) if text.starts_with(REFUSED) || text.starts_with(TRY_AGAIN) => Ok(Fate::Refused),
         Reply::Error(text) if text.starts_with(UNKNOWN) => Ok(Fate::Unknown),
         Reply::Status(_) => Ok(Fate::Granted(Vec::new())),
         Reply::Array(ids) => Ok(Fate::Granted(ids.iter().map(id).collect::<Result<_, _>>()?)),

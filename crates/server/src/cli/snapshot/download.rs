@@ -11,6 +11,7 @@ use std::{
 use crate::{
     cli::{address::ANSWER_TIMEOUT, status::ask},
     config::{Address, HostPort, Value as _},
+    http::SNAPSHOT_HEADER,
 };
 
 /// How long a node may be silent: it asks a quorum first, and gives up before this.
@@ -46,7 +47,8 @@ fn get(http: &Address) -> std::io::Result<BufReader<TcpStream>> {
         match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
-                write!(stream, "GET /snapshot HTTP/1.0\r\nhost: {http}\r\n\r\n")?;
+                let (name, value) = SNAPSHOT_HEADER;
+                write!(stream, "GET /snapshot HTTP/1.0\r\nhost: {http}\r\n{name}: {value}\r\n\r\n")?;
                 return Ok(BufReader::with_capacity(64 << 10, stream));
             }
             Err(error) => last = error,

@@ -72,8 +72,7 @@ fn restore(args: &Args) -> Result<(), Problem> {
             let members = Membership::of_voters([NodeId(args.node_id)]);
             first.write(begin(&args.data_dir)?, args.node_id, &members)?;
         }
-        Some(nodes) => restore_layout(&args.data_dir, nodes, &first)
-            .inspect_err(|_| up::forget(&args.data_dir, nodes))?,
+        Some(nodes) => restore_layout(&args.data_dir, nodes, &first)?,
     }
     println!(
         "restored {} as the new cluster {:032x}; fencing tokens are greater than {}",
@@ -117,14 +116,27 @@ fn begin(folder: &Path) -> Result<Founding<OsDisk>, Problem> {
     Ok(Founding::begin(disk)?)
 }
 
-/// Makes the folders of a cluster of `up`. They are all marked as unfinished before there is anything in one of them, so
-/// that `up` never forms a cluster of those that are not restored yet.
+/// Makes the folders of a cluster of `up`, or takes back what it has begun itself: somebody else may have come in between.
 fn restore_layout(folder: &Path, nodes: u64, first: &FirstState) -> Result<(), Problem> {
+    let mut ours = Vec::new();
+    let made = make_layout(folder, nodes, first, &mut ours);
+    if made.is_err() && !ours.is_empty() {
+        up::forget(folder, &ours);
+    }
+    made
+}
+
+/// All folders are marked as unfinished, and known to hold a cluster, before there is anything in one of them: so `up` never
+/// forms a cluster of those that are not restored yet. `ours` are those that were begun here.
+fn make_layout(folder: &Path, nodes: u64, first: &FirstState, ours: &mut Vec<u64>) -> Result<(), Problem> {
     let mut begun = Vec::new();
     for id in 1..=nodes {
         begun.push((id, begin(&up::node_folder(folder, id))?));
+        if ours.is_empty() {
+            up::remember_formed(folder, nodes).map_err(failed(folder))?;
+        }
+        ours.push(id);
     }
-    up::remember_formed(folder, nodes).map_err(failed(folder))?;
     let members = Membership::of_voters((1..=nodes).map(NodeId));
     for (id, node) in begun {
         first.write(node, id, &members)?;

@@ -91,9 +91,9 @@ pub(super) fn remember_formed(folder: &Path, nodes: u64) -> io::Result<()> {
 
 /// Takes back what was begun to be made in a folder that was empty: what [`remember_formed`] has written, and the folders
 /// of the nodes. What resists stays.
-pub(super) fn forget(folder: &Path, nodes: u64) {
+pub(super) fn forget(folder: &Path, nodes: &[u64]) {
     let _ = Record::remove(folder);
-    for node in 1..=nodes {
+    for &node in nodes {
         let _ = std::fs::remove_dir_all(node_folder(folder, node));
     }
 }

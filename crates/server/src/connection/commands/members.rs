@@ -88,6 +88,10 @@ fn step(words: &[Bytes]) -> Parsed<'_, Step> {
         [word, off, rest @ ..] if is(word, "LEASE") && is(off, "OFF") => Ok((Step::Lease(None), rest)),
         [word, millis, drift, rest @ ..] if is(word, "LEASE") => {
             let lease = Lease { millis: small(millis)?, drift_ppm: small(drift)? };
+            if !lease.is_sound() {
+                let refusal = quorate_consensus::Refusal::LeaseLimits(lease);
+                return Err(Reply::error_text(format!("ERR {refusal}")));
+            }
             Ok((Step::Lease(Some(lease)), rest))
         }
         _ => Err(Reply::error(USAGE)),
@@ -224,6 +228,7 @@ mod tests {
         for place in ["c", "c:0", "0.0.0.0:1", "c:x"] {
             assert!(told(&format!("ADD {place}")).contains("is no address of a peer"), "{place}");
         }
+        assert!(told("LEASE 0 1000").starts_with("ERR a lease of 0ms/1000ppm; allowed: 1 to 60000 ms"));
         assert!(told(&["REMOVE 1"; STEPS_MAX + 1].join(" ")).starts_with("ERR too many steps"));
     }
 

@@ -46,6 +46,9 @@ pub(super) fn from_step(step: wire::Step) -> Result<Step, Malformed> {
             Step::Move { node: NodeId(node), address: Address(address.into()) }
         }
         StepKind::Remove(node) => Step::Remove { node: NodeId(node) },
+        StepKind::Lease(wire::Lease { millis: 0, drift_ppm: 1.. }) => {
+            return Err(Malformed("a lease of no length"));
+        }
         StepKind::Lease(lease) => Step::Lease(from_lease(lease)),
     })
 }
