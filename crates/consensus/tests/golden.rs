@@ -365,6 +365,7 @@ scripts![
     lease_pause,
     lease_read,
     lease_rounds,
+    lease_stale_tail,
     lease_transfer,
     lease_votes,
     long_pause,

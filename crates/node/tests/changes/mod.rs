@@ -158,3 +158,45 @@ fn what_a_removed_node_forwards_is_ignored() {
     cluster.pass(Duration::from_millis(100));
     assert_eq!(cluster.answers(leader), [integer(3, 0)]);
 }
+
+/// A node that asked to join took it for its admission, at a leader that was cut off, while the others gave the id away.
+#[test]
+fn what_is_only_appended_is_not_told_as_agreed_on() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    cluster.cut_off.insert(leader);
+    cluster.ask(leader, 1, vec![change(vec![add(Purpose::Vote)])]);
+    let now = cluster.now;
+    let status = cluster.node(leader).driver.status(now);
+    assert!(status.engine.membership.contains(NodeId(4)) && !status.membership.contains(NodeId(4)));
+}
+
+/// The machine of a member died, and an operator says where its data are now; what it told itself is history.
+#[test]
+fn place_that_an_operator_has_ordered_is_not_taken_back() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    let (told, ordered) = (Address("h:1".into()), Address("h:2".into()));
+    cluster.input(leader, Input::Located { peer: NodeId(follower), address: told });
+    cluster.pass(Duration::from_secs(1));
+    let node = NodeId(follower);
+    cluster.ask(leader, 1, vec![change(vec![Step::Move { node, address: ordered.clone() }])]);
+    cluster.pass(Duration::from_secs(2));
+    assert_eq!(cluster.answers(leader), [done(1)]);
+    let now = cluster.now;
+    let known = cluster.node(leader).driver.status(now).membership.addresses;
+    assert_eq!(known, [(node, ordered)].into());
+}
+
+#[test]
+fn change_waits_while_another_is_under_way() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![change(vec![Step::Demote { node: NodeId(follower) }])]);
+    cluster.ask(follower, 2, vec![change(vec![add(Purpose::Learn)])]);
+    cluster.ask(leader, 3, vec![change(vec![add(Purpose::Learn)])]);
+    cluster.pass(Duration::from_secs(2));
+    let (first, second) = (cluster.answers(leader), cluster.answers(follower));
+    assert_eq!(first[0], done(1));
+    let in_some_order = [(integer(3, 4), integer(2, 5)), (integer(3, 5), integer(2, 4))];
+    assert!(in_some_order.contains(&(first[1].clone(), second[0].clone())), "{first:?} {second:?}");
+}
