@@ -98,7 +98,7 @@ fn a_recovering_node_answers_loading_and_serves_the_same_connections_afterwards(
     assert!(page.contains(" 403 ") && page.contains("x-quorate: snapshot"), "{page}");
     let address = format!("127.0.0.1:{}", held.port);
     let (code, _, error) = run(&["snapshot", "save", "b", "--addr", &address], held.folder.path());
-    assert!(code == 1 && error.contains("recovers its data"), "{error}");
+    assert!(code == 1 && error.contains("is recovering its data"), "{error}");
 
     held.release(&held.content);
     eventually("PING is answered", || (call(&mut early, "PING") == "+PONG\r\n").then_some(()));

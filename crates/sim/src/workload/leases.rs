@@ -18,6 +18,9 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Leases {
+    client: usize,
+    /// How many keys it has given up.
+    keys: u64,
     key: String,
     next: u64,
     /// The value that is known to be there until then.
@@ -48,10 +51,22 @@ enum Asked {
     Look,
 }
 
+fn key(client: usize, number: u64) -> String {
+    format!("lease:{client}.{number}")
+}
+
 impl Leases {
     pub(crate) fn new(client: usize) -> Self {
-        let key = format!("lease:{client}");
-        Self { key, next: 0, known: None, token: 0, asked: Asked::Nothing, resting: true }
+        Self {
+            client,
+            keys: 0,
+            key: key(client, 0),
+            next: 0,
+            known: None,
+            token: 0,
+            asked: Asked::Nothing,
+            resting: true,
+        }
     }
 
     fn set(&mut self, random: &mut Random) -> Step {
@@ -72,6 +87,14 @@ impl Leases {
         Step::Ask(requests)
     }
 
+    /// What became of the last SET is not known, and it may take effect at any later time: the client may have moved to
+    /// another node, whose commands are in no order with those of the one before. Nothing can be said of its key any more.
+    fn begin_anew(&mut self) {
+        self.keys += 1;
+        self.key = key(self.client, self.keys);
+        self.token = 0;
+    }
+
     fn learn_set(&mut self, value: String, ttl: Duration, exchange: &Exchange) -> Result<(), Failure> {
         let before = self.known.take();
         match exchange.outcome(0) {
@@ -79,7 +102,10 @@ impl Leases {
                 self.known = before;
                 return Ok(());
             }
-            Outcome::Unknown => return Ok(()),
+            Outcome::Unknown => {
+                self.begin_anew();
+                return Ok(());
+            }
             Outcome::Done(answer, _) if *answer == Answer::Reply(Reply::ok()) => {}
             Outcome::Done(answer, _) => return Err(unexpected("SET", answer)),
         }
