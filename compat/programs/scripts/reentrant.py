@@ -50,15 +50,27 @@ class Reentrant(Listening):
     def acquire(self):
         """Enters, and enters again, as a function does that calls another one."""
         self.listen()
-        return self.enter() and all(self.enter() for _ in range(ENTRIES - 1))
+        if not self.enter():
+            return False
+        first = self.token
+        for _ in range(ENTRIES - 1):
+            if not self.enter():
+                return False
+            if self.token != first:
+                # On a machine that stood still it has expired in between, and was taken anew with a single entry.
+                self.exit()
+                return False
+        return True
+
+    def exit(self):
+        return self.script(EXIT, self.keys[:1], self.me, f"{self.name}:released")
 
     def extend(self):
         return self.script(EXTEND, self.keys[:1], self.me, self.ttl_ms) == 1
 
     def release(self):
         wanted = list(range(ENTRIES))[::-1]
-        left = [self.script(EXIT, self.keys[:1], self.me, f"{self.name}:released") for _ in wanted]
-        return left == wanted
+        return [self.exit() for _ in wanted] == wanted
 
 
 if __name__ == "__main__":
