@@ -134,7 +134,7 @@ pub enum Refusal {
         /// The lowest id that may be used.
         lowest: u64,
     },
-    /// Ids end at [`ID_MAX`](crate::membership::ID_MAX).
+    /// Ids end at [`ID_MAX`](crate::ID_MAX).
     IdLimit {
         /// Who it is about.
         node: NodeId,

@@ -114,7 +114,7 @@ impl Raft {
     pub(super) fn start_pre_vote(&mut self, now: BootTime) {
         let ends_at = self.random_election_time(now);
         self.leave_role(now);
-        if let Some(until) = self.bound_until().filter(|&until| now < until) {
+        if let Some(until) = self.bound_until(now) {
             // Not all at the same moment.
             let polite = until.after(self.jitter.up_to(self.config.heartbeat_interval));
             self.role = Role::Follower(Follower::waiting(polite));

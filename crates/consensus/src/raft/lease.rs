@@ -72,14 +72,14 @@ impl Peer {
 impl Raft {
     /// Whether this node must not help to elect anybody, since the present leader may rely on it.
     pub(super) fn is_bound(&self, now: BootTime) -> bool {
-        self.bound_until().is_some_and(|until| now < until)
+        self.bound_until(now).is_some()
     }
 
-    /// Until when this node is bound, if there is a lease and anybody else who votes.
-    pub(super) fn bound_until(&self) -> Option<BootTime> {
+    /// Until when this node is bound, if it is: there is a lease, and anybody else who votes.
+    pub(super) fn bound_until(&self, now: BootTime) -> Option<BootTime> {
         let membership = self.log.membership();
         let lease = membership.lease.filter(|_| !membership.is_sole_voter(self.config.id))?;
-        Some(self.leader_heard.after(lease.of_voter()))
+        Some(self.leader_heard.after(lease.of_voter())).filter(|&until| now < until)
     }
 
     /// Whether this node leads, and nobody else can have been elected by `now`.

@@ -237,17 +237,12 @@ impl<E: Engine> Driver<E> {
         }
         let has_leader = self.role.leader.is_some();
         for ticket in self.changes.find(|wish| wish.expires <= now.boot) {
-            let waits = matches!(self.changes.wishes[&ticket].stage, Stage::Waits { .. });
-            self.grant(
-                ticket,
-                error(if !waits {
-                    UNKNOWN
-                } else if has_leader {
-                    BUSY
-                } else {
-                    NO_LEADER
-                }),
-            );
+            let text = match self.changes.wishes[&ticket].stage {
+                Stage::Waits { .. } if has_leader => BUSY,
+                Stage::Waits { .. } => NO_LEADER,
+                Stage::Asked { .. } | Stage::Appended { .. } | Stage::Committed { .. } => UNKNOWN,
+            };
+            self.grant(ticket, error(text));
         }
         self.ask_leader(now);
     }

@@ -207,17 +207,17 @@ impl<E: Engine> Driver<E> {
         self.keep_addresses(now);
         self.refresh(now);
         self.hand_over_again(now);
+        let engine = self.engine.status(now.boot);
         let gossip = Gossip {
             applied: self.applied(),
             room: self.room == Room::Enough,
             wall_ms: now.wall_ms,
             followers: self.live_followers(now),
-            commit: self.engine.status(now.boot).commit,
+            commit: engine.commit,
             sent: now.boot,
             echo: None,
         };
-        let confirmed_at = self.engine.status(now.boot).confirmed_at;
-        let echo = |member: NodeId| self.echo_for(member, confirmed_at);
+        let echo = |member: NodeId| self.echo_for(member, engine.confirmed_at);
         let others = self.membership.members().filter(|&member| member != self.config.node);
         let messages: Vec<_> = others
             .map(|member| (member, PeerMessage::Gossip(Gossip { echo: echo(member), ..gossip })))

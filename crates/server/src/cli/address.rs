@@ -60,9 +60,14 @@ pub(super) fn status(connection: &mut redis::Connection) -> redis::RedisResult<N
     })
 }
 
-/// An error in the words of whoever refused.
-pub(super) fn words(error: &redis::RedisError) -> String {
-    error.detail().map_or_else(|| error.to_string(), str::to_owned)
+/// Tells why a change of the cluster was not made, in the words of whoever refused; or that its outcome is unknown, and
+/// which command tells.
+pub(super) fn tell_failure(command: &str, error: &redis::RedisError, tells: &str) {
+    if error.is_io_error() {
+        eprintln!("{command}: {error}. What came of it is unknown: see `{tells}`");
+    } else {
+        eprintln!("{command}: {}", error.detail().map_or_else(|| error.to_string(), str::to_owned));
+    }
 }
 
 /// A client of the server at `address`, not connected yet.

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 
 use super::{
     Exit,
-    address::{Servers, status, words},
+    address::{Servers, status, tell_failure},
 };
 use crate::{
     config::{Address, HostPort, Value as _},
@@ -123,12 +123,8 @@ fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
             println!("{text}");
             Exit::Success
         }
-        Err(error) if error.is_io_error() => {
-            eprintln!("quorate member: {error}. What came of it is unknown: see `quorate member list`");
-            Exit::Failure
-        }
         Err(error) => {
-            eprintln!("quorate member: {}", words(&error));
+            tell_failure("quorate member", &error, "quorate member list");
             Exit::Failure
         }
     }

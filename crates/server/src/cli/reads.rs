@@ -6,7 +6,7 @@ use quorate_consensus::Lease;
 
 use super::{
     Exit,
-    address::{Servers, status, words},
+    address::{Servers, status, tell_failure},
 };
 use crate::data_folder::DRIFT_PPM;
 
@@ -71,12 +71,8 @@ fn ask(mut connection: redis::Connection, wish: Option<&Wish>) -> Exit {
             println!("{text}");
             Exit::Success
         }
-        Err(error) if error.is_io_error() => {
-            eprintln!("quorate reads: {error}. What came of it is unknown: ask again by `quorate reads`");
-            Exit::Failure
-        }
         Err(error) => {
-            eprintln!("quorate reads: {}", words(&error));
+            tell_failure("quorate reads", &error, "quorate reads");
             Exit::Failure
         }
     }

@@ -110,7 +110,7 @@ pub(crate) const SLOW_COMMANDS_MAX: u64 = 10_000;
 
 settings! {
     /// The number of this node: unique in its cluster, and never given to another disk; auto (or 0) is that of its data folder, or what the cluster gives when it joins one, or 1.
-    node_id "node-id": u64 = AUTO, Whole { min: 0, max: 65_535 };
+    node_id "node-id": u64 = AUTO, Whole { min: 0, max: quorate_consensus::ID_MAX };
     /// Where clients connect (RESP, as Redis speaks it).
     listen "listen": Address = "127.0.0.1:7379", HostPort;
     /// Where clients are told to connect; auto is the host and port that it listens on.

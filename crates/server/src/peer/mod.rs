@@ -172,6 +172,9 @@ impl<E: Events> Transport<E> {
 
     /// Ends the connections to guests that have fallen silent.
     pub(crate) fn tidy(&mut self) {
+        if self.peers.values().all(|peer| peer.guest_since.is_none()) {
+            return;
+        }
         let contacts = self.dialler.directory.contacts();
         let is_silent = |node: &NodeId, since: Instant| {
             let silence = contacts.get(&node.0).and_then(directory::Contact::silence);

@@ -1,7 +1,7 @@
 //! QUORATE MEMBER: who belongs to the cluster, and who is to.
 
 use bytes::Bytes;
-use quorate_consensus::{Change, Lease, NodeId, Purpose, Step};
+use quorate_consensus::{Change, ID_MAX, Lease, NodeId, Purpose, Step};
 
 use crate::{
     config::{Address, HostPort, LOOPBACK, Value as _},
@@ -125,15 +125,12 @@ fn add(address: quorate_consensus::Address, mut words: &[Bytes]) -> Parsed<'_, S
 }
 
 fn node(argument: &[u8]) -> Result<NodeId, Reply> {
-    let id = integer(argument).and_then(|id| u64::try_from(id).ok()).filter(|id| (1..=IDS_MAX).contains(id));
+    let id = integer(argument).and_then(|id| u64::try_from(id).ok()).filter(|id| (1..=ID_MAX).contains(id));
     let id = id.ok_or_else(|| {
-        Reply::error_text(format!("ERR {:?} is no node id; allowed are 1 to {IDS_MAX}", quoted(argument)))
+        Reply::error_text(format!("ERR {:?} is no node id; allowed are 1 to {ID_MAX}", quoted(argument)))
     })?;
     Ok(NodeId(id))
 }
-
-/// The greatest id that the setting `node-id` takes.
-const IDS_MAX: u64 = 65_535;
 
 fn address(argument: &[u8]) -> Result<quorate_consensus::Address, Reply> {
     let text = std::str::from_utf8(argument).unwrap_or_default();
