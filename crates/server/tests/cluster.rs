@@ -85,6 +85,10 @@ fn an_operator_chooses_the_leader_and_clients_see_no_error() {
             let (code, text, error) = transfer(asked, &["--to", &to.to_string()]);
             assert!(code == 0 && text.starts_with(&format!("node {to} leads")), "{text}{error}");
         }
+        // Who wishes for any other leader means any other than the one that the node asked knows of.
+        eventually("the node that is asked knows who leads", || {
+            (status(cluster.port(first))?.leader?.node_id == leader).then_some(())
+        });
         let (code, text, error) = transfer(first, &[]);
         assert!(code == 0 && !text.starts_with(&format!("node {leader} leads")), "{text}{error}");
         writer.join()
