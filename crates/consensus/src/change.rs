@@ -67,6 +67,8 @@ pub enum Purpose {
     Vote,
     /// A voter, as soon as it has caught up, in the place of this one, which is removed then.
     Replace(NodeId),
+    /// A voter without data, as soon as it has answered.
+    Witness,
 }
 
 /// Why a change is not made. Nothing of it was, and nothing will be.
@@ -168,6 +170,18 @@ pub enum Refusal {
         /// The voter.
         place: NodeId,
     },
+    /// A witness votes beside two full voters, no more and no less.
+    WitnessPlace {
+        /// The voters with data that there would be in the end.
+        full: BTreeSet<NodeId>,
+        /// The witnesses that there would be.
+        witnesses: BTreeSet<NodeId>,
+    },
+    /// A witness has nothing that it could do without a vote.
+    IsWitness {
+        /// Who it is about.
+        node: NodeId,
+    },
     /// Two steps name this node.
     NamedTwice {
         /// Who it is about.
@@ -198,7 +212,7 @@ impl Step {
     fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         let (node, place) = match *self {
             Self::Add { node, purpose: Purpose::Replace(place), .. } => (node, Some(place)),
-            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote, .. } => (node, None),
+            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote | Purpose::Witness, .. } => (node, None),
             Self::Promote { node }
             | Self::Demote { node }
             | Self::Move { node, .. }
@@ -230,6 +244,7 @@ impl fmt::Display for Step {
                     Purpose::Learn => Ok(()),
                     Purpose::Vote => write!(f, " to vote"),
                     Purpose::Replace(place) => write!(f, " for {place}"),
+                    Purpose::Witness => write!(f, " as witness"),
                 }
             }
             Self::Promote { node } => write!(f, "promote {node}"),
@@ -266,7 +281,8 @@ impl Membership {
         if next.voters != self.voters {
             next.outgoing = self.voters.clone();
         }
-        next.forget_addresses();
+        next.forget_the_departed();
+        next.check_witnesses()?;
         Ok(next)
     }
 
@@ -321,6 +337,10 @@ impl Membership {
         let place = match purpose {
             Purpose::Learn => return Ok(()),
             Purpose::Vote => None,
+            Purpose::Witness => {
+                self.witnesses.insert(node);
+                None
+            }
             Purpose::Replace(place) if !before.contains(place) => {
                 return Err(Refusal::Unknown { node: place });
             }
@@ -355,6 +375,9 @@ impl Membership {
         if !before.contains(node) {
             return Err(Refusal::Unknown { node });
         }
+        if self.is_witness(node) {
+            return Err(Refusal::IsWitness { node });
+        }
         if !self.voters.remove(&node) {
             return Err(Refusal::NotVoter { node });
         }
@@ -377,6 +400,23 @@ impl Membership {
         }
     }
 
+    /// Refuses witnesses for which there is no place, or will be none once all who wait for it vote.
+    fn check_witnesses(&self) -> Result<(), Refusal> {
+        if self.witnesses.is_empty() {
+            return Ok(());
+        }
+        let mut in_the_end = self.voters.clone();
+        in_the_end.extend(self.promotions.keys());
+        self.promotions.values().flatten().for_each(|place| _ = in_the_end.remove(place));
+        for voters in [&self.voters, &in_the_end] {
+            if !self.has_place_for_witnesses(voters) {
+                let (witnesses, full) = voters.iter().partition(|&&voter| self.is_witness(voter));
+                return Err(Refusal::WitnessPlace { full, witnesses });
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a configuration whose voters could not go on when the change is done, as far as `is_reachable`
     /// knows.
     ///
@@ -384,6 +424,10 @@ impl Membership {
     /// [`Refusal::QuorumUnreachable`], with the arithmetic.
     pub fn check_reachable(&self, is_reachable: impl Fn(NodeId) -> bool) -> Result<(), Refusal> {
         let settled = self.settled();
+        let unheld = settled.holders().find(|&holder| !is_reachable(holder));
+        if let Some(node) = unheld.filter(|_| settled.has_witness()) {
+            return Err(Refusal::Unheard { node });
+        }
         if settled.has_quorum(&is_reachable) {
             return Ok(());
         }
@@ -445,6 +489,13 @@ impl fmt::Display for Refusal {
             Self::AlreadyVoter { node } => write!(f, "{node} votes already"),
             Self::NotVoter { node } => write!(f, "{node} does not vote"),
             Self::PlaceTaken { place } => write!(f, "another learner is to take the place of {place}"),
+            Self::WitnessPlace { full, witnesses } => write!(
+                f,
+                "a witness votes beside exactly two voters with data; witnesses would be: {}, the others: {}",
+                list(witnesses),
+                list(full)
+            ),
+            Self::IsWitness { node } => write!(f, "{node} is a witness, and can only vote or be removed"),
             Self::NamedTwice { node } => write!(f, "two steps of the change name {node}"),
             Self::Empty => write!(f, "the change has no steps"),
         }

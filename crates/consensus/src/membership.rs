@@ -4,6 +4,14 @@
 //! decision needs a majority of the new voters and a majority of the old ones, so that no two decisions are ever
 //! made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
 //!
+//! # Witnesses
+//!
+//! Two nodes with data and a *witness* survive the loss of any one of the three. A witness votes, and counts in deciding
+//! which configuration is in force, but has no data: an entry is committed when **every** full voter has it that is not
+//! *set aside*. A full voter that has fallen silent is first set aside by an entry that leader and witness agree on; from
+//! then on one disk holds the data, and nobody without that entry can be elected. The voter counts again once it has
+//! caught up.
+//!
 //! All arithmetic of quorums is here: nobody else counts voters.
 
 use std::{
@@ -42,6 +50,10 @@ pub struct Membership {
     pub addresses: BTreeMap<NodeId, Address>,
     /// For how long a leader may answer reads without asking; none if never.
     pub lease: Option<Lease>,
+    /// The members, of any kind, that keep no data. One votes beside exactly two voters that do.
+    pub witnesses: BTreeSet<NodeId>,
+    /// The voters without whose disk entries are committed, since they were silent. Only beside a witness.
+    pub set_aside: BTreeSet<NodeId>,
 }
 
 /// The time for which voters elect nobody else after they have heard a leader.
@@ -115,7 +127,17 @@ impl Membership {
     /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
     /// cluster.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Self { voters, outgoing, learners, promotions, ids_used, addresses, lease } = self;
+        let Self {
+            voters,
+            outgoing,
+            learners,
+            promotions,
+            ids_used,
+            addresses,
+            lease,
+            witnesses,
+            set_aside,
+        } = self;
         let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
         let ids = || self.members().map(|member| member.0);
         if *self == Self::default() {
@@ -142,6 +164,14 @@ impl Membership {
             Err("a configuration with an empty or an overlong address")
         } else if !lease.is_none_or(Lease::is_sound) {
             Err("a configuration with a lease beyond its limits")
+        } else if !witnesses.iter().all(|&node| self.contains(node)) {
+            Err("a configuration with a witness that is no member")
+        } else if !self.halves().all(|half| self.has_place_for_witnesses(half)) {
+            Err("a configuration with a witness beside other than two full voters")
+        } else if !set_aside.iter().all(|&node| self.is_voter(node) && !witnesses.contains(&node)) {
+            Err("a configuration that sets aside who is no full voter")
+        } else if !set_aside.is_empty() && (!self.has_witness() || self.holders().next().is_none()) {
+            Err("a configuration that sets aside who cannot be spared")
         } else {
             Ok(())
         }
@@ -203,15 +233,56 @@ impl Membership {
     #[must_use]
     pub fn settled(&self) -> Self {
         let mut settled = Self { outgoing: BTreeSet::new(), ..self.clone() };
-        settled.forget_addresses();
+        settled.forget_the_departed();
         settled
     }
 
-    /// Forgets where those are who are no members any more.
-    pub(crate) fn forget_addresses(&mut self) {
+    /// Forgets where those are, and what they were, who are no members any more.
+    pub(crate) fn forget_the_departed(&mut self) {
         let mut addresses = std::mem::take(&mut self.addresses);
         addresses.retain(|&node, _| self.contains(node));
         self.addresses = addresses;
+        let mut witnesses = std::mem::take(&mut self.witnesses);
+        witnesses.retain(|&node| self.contains(node));
+        self.witnesses = witnesses;
+        let mut set_aside = std::mem::take(&mut self.set_aside);
+        set_aside.retain(|&node| self.has_witness() && self.is_voter(node));
+        self.set_aside = set_aside;
+    }
+
+    /// Whether `node` keeps no data.
+    #[must_use]
+    pub fn is_witness(&self, node: NodeId) -> bool {
+        self.witnesses.contains(&node)
+    }
+
+    /// Whether a witness votes.
+    #[must_use]
+    pub fn has_witness(&self) -> bool {
+        self.electorate().any(|voter| self.is_witness(voter))
+    }
+
+    /// Whether so many witnesses may vote among these as do.
+    pub(crate) fn has_place_for_witnesses(&self, voters: &BTreeSet<NodeId>) -> bool {
+        let witnesses = voters.intersection(&self.witnesses).count();
+        witnesses == 0 || (witnesses, voters.len()) == (1, 3)
+    }
+
+    /// The voters with data that are not set aside: without a witness among them, all voters.
+    pub fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.electorate().filter(|voter| !self.witnesses.contains(voter) && !self.set_aside.contains(voter))
+    }
+
+    /// Whether `node` may lead: it has data, and none is committed without it.
+    #[must_use]
+    pub fn may_lead(&self, node: NodeId) -> bool {
+        !self.is_witness(node) && !self.set_aside.contains(&node)
+    }
+
+    /// The configuration that sets these voters aside, and no others.
+    #[must_use]
+    pub(crate) fn setting_aside(&self, set_aside: BTreeSet<NodeId>) -> Self {
+        Self { set_aside, ..self.clone() }
     }
 
     /// The groups of which each decision needs a majority.
@@ -233,6 +304,16 @@ impl Membership {
             values.into_iter().nth(majority(half) - 1).unwrap_or_default()
         };
         self.halves().map(reached).min().unwrap_or_default()
+    }
+
+    /// The last entry that enough disks hold for the data's sake, by `value_of` each: those of all holders beside a
+    /// witness, otherwise of a quorum.
+    pub fn held_by_enough<T: Ord + Default>(&self, value_of: impl Fn(NodeId) -> T) -> T {
+        if self.has_witness() {
+            self.holders().map(value_of).min().unwrap_or_default()
+        } else {
+            self.reached_by_quorum(value_of)
+        }
     }
 
     /// The least number of voters that is a majority, once no change is under way.
@@ -263,6 +344,12 @@ impl fmt::Display for Membership {
         }
         if let Some(lease) = self.lease {
             write!(f, " lease={lease}")?;
+        }
+        if !self.witnesses.is_empty() {
+            write!(f, " witnesses={}", list(&self.witnesses))?;
+        }
+        if !self.set_aside.is_empty() {
+            write!(f, " aside={}", list(&self.set_aside))?;
         }
         for (node, place) in &self.promotions {
             match place {

@@ -19,6 +19,7 @@ fn model_of(membership: &Membership) -> Model {
     let learners = membership.learners.iter().map(|&learner| {
         let purpose = match membership.promotions.get(&learner) {
             None => Purpose::Learn,
+            Some(None) if membership.is_witness(learner) => Purpose::Witness,
             Some(None) => Purpose::Vote,
             Some(&Some(place)) => Purpose::Replace(place),
         };

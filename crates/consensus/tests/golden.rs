@@ -5,6 +5,7 @@
 //! | command | effect |
 //! |---|---|
 //! | `cluster voters=3 learners=0 [setting=value ..]` | a new cluster |
+//! | `cluster witness=yes` | one of two voters with data and a witness |
 //! | `campaign N`, `elect N` | N stands for election; or wins it, with everything settled |
 //! | `propose N text ..` | proposals in one batch |
 //! | `read N ..`, `transfer N to` | a read at each N; a hand-over |
@@ -16,7 +17,7 @@
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
 //! | `partition N ..`, `cut N N`, `heal` | links |
-//! | `reconfigure N [add=4] [vote=4] [replace=4/2] [promote=4] [demote=4] [remove=4]` | a change of all these steps |
+//! | `reconfigure N [add=4] [vote=4] [replace=4/2] [witness=4] [promote=4] [demote=4] [remove=4]` | a change of all these steps |
 //! | `join N` | a machine that is no member yet |
 //! | `priority N value` | from its next start on |
 //! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
@@ -95,6 +96,7 @@ fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
     Ok(match (name, place) {
         ("add", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Learn },
         ("vote", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Vote },
+        ("witness", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Witness },
         ("replace", Some(place)) => {
             Step::Add { node: Some(node), address: None, purpose: Purpose::Replace(NodeId(place.parse()?)) }
         }
@@ -114,13 +116,17 @@ impl Script {
         let uncommitted = arguments.size("uncommitted_bytes", defaults.uncommitted_bytes_max)?;
         let chunk = arguments.size("chunk_bytes", defaults.snapshot_chunk_bytes)?;
         let lag = arguments.count("promotion_lag", defaults.promotion_lag_max)?;
-        self.cluster = Cluster::with(voters, learners, |config| {
+        let adjust = |config: &mut quorate_consensus::Config| {
             config.inflight_messages_max = inflight;
             config.message_bytes_max = message;
             config.uncommitted_bytes_max = uncommitted;
             config.snapshot_chunk_bytes = chunk;
             config.promotion_lag_max = lag;
-        });
+        };
+        self.cluster = match arguments.named("witness") {
+            Some(_) => Cluster::with_witness(adjust),
+            None => Cluster::with(voters, learners, adjust),
+        };
         Ok(())
     }
 
@@ -402,5 +408,10 @@ scripts![
     transfer,
     transfer_aborted,
     vote_durability,
-    vote_in_known_term
+    vote_in_known_term,
+    witness_aside,
+    witness_join,
+    witness_loss,
+    witness_replace,
+    witness_stuck
 ];

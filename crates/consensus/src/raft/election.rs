@@ -8,7 +8,8 @@
 //!   does so, too: a node that was cut off does not depose a leader that works (check quorum, section 6.2).
 //! * Votes are counted by the newest configuration in the candidate's log, committed or not (hazard 3); they are
 //!   given to whoever asks, whatever the voter's own configuration says (hazard 4; dissertation, section 4.1).
-//! * Of two voters the one of lower priority waits longer before it stands.
+//! * Of two voters the one of lower priority waits longer before it stands. Neither a witness nor a voter that is set
+//!   aside ever stands: it may lack what is committed.
 //! * A leader that such a node cannot follow, since its term is higher, hears of that term in the answer to its
 //!   own messages; so the two cannot block each other (hazard 14).
 
@@ -90,6 +91,7 @@ impl Raft {
     /// itself then.
     fn may_campaign(&self, now: BootTime) -> bool {
         (self.log.membership().is_voter(self.config.id) || !self.is_voted_out())
+            && self.log.membership().may_lead(self.config.id)
             && !self.removed
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
@@ -263,14 +265,16 @@ impl Raft {
         let last = self.log.last();
         assert!(last.term < self.term, "log ends in term {}, elected for {}", last.term, self.term);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let peers = self.log.membership().members().filter(|&member| member != self.config.id);
-        let leader = Leader::new(peers, last.index.next(), base, now, &self.config);
+        let leader = Leader::new(self.log.membership(), last.index.next(), base, now, &self.config);
         self.incoming = Incoming::Idle;
         self.role = Role::Leader(leader);
-        // Who joins later was not told what the cluster was born with: the log begins with it.
+        // Who joins later was not told what the cluster was born with: the log begins with it. And of the terms before, a
+        // witness knows their configurations alone.
         let is_first = last == Position::default();
-        let birth = is_first.then(|| Payload::Membership(self.log.membership().clone()));
-        self.append_own(now, birth.unwrap_or(Payload::Blank));
+        let membership = self.log.membership();
+        let restates = is_first || membership.has_witness();
+        let payload = if restates { Payload::Membership(membership.clone()) } else { Payload::Blank };
+        self.append_own(now, payload);
     }
 
     /// Enters a greater term, with the vote that goes with it.

@@ -2,6 +2,7 @@
 //!
 //! * Its own acknowledgement is its own disk's: it counts itself for what is durable, no more (hazard 5).
 //! * It commits by counting only entries of its own term (section 5.4.2, figure 8; hazard 1).
+//! * Beside a witness it commits what all other holders of data have ([`super::witness`]).
 //! * Without a quorum heard within an election time-out it steps down (hazard 14).
 
 use std::{collections::BTreeMap, time::Duration};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use super::{
     Raft, Role,
+    durability::Durability,
     lease::Held,
     message::{Body, Position},
     progress::Peer,
@@ -48,15 +50,15 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(
-        peers: impl Iterator<Item = NodeId>,
+        membership: &Membership,
         first: Index,
         base: ClusterTime,
         now: BootTime,
         config: &Config,
     ) -> Self {
-        Self {
+        let mut leader = Self {
             first,
-            peers: peers.map(|peer| (peer, Peer::new(first, now))).collect(),
+            peers: BTreeMap::new(),
             clock: ClusterClock::start(base, now),
             reads: Reads::default(),
             lease: Held::default(),
@@ -64,6 +66,16 @@ impl Leader {
             uncommitted_bytes: 0,
             farewell: None,
             heartbeat_at: now.after(config.heartbeat_interval),
+        };
+        leader.serve_members(membership, first, now, config);
+        leader
+    }
+
+    /// Serves all members from now on; `next` is the guess for those that were not served before.
+    pub(super) fn serve_members(&mut self, membership: &Membership, next: Index, now: BootTime, config: &Config) {
+        for member in membership.members().filter(|&member| member != config.id) {
+            let peer = self.peers.entry(member).or_insert_with(|| Peer::new(next, now));
+            peer.is_witness |= membership.is_witness(member);
         }
     }
 
@@ -91,6 +103,15 @@ impl Leader {
         let voters = membership.voters.iter().filter_map(|voter| self.peers.get(voter));
         let told = voters.filter(|peer| is_active(peer, now, timeout)).filter_map(|peer| peer.priority);
         told.max().unwrap_or_default()
+    }
+
+    /// How far the log is on the disk of `node`, as far as is known.
+    pub(super) fn held_by(&self, node: NodeId, config: &Config, durability: &Durability) -> Index {
+        if node == config.id {
+            durability.durable()
+        } else {
+            self.peers.get(&node).map_or(Index(0), |peer| peer.matched)
+        }
     }
 
     /// What was in flight to the peer is lost.
@@ -213,14 +234,13 @@ impl Raft {
     /// Commits what a quorum has on its disks, if it ends in an entry of this term.
     pub(super) fn commit_by_counting(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let durable = self.durability.durable();
-        let reached = self.log.membership().reached_by_quorum(|voter| {
-            if voter == self.config.id {
-                durable
-            } else {
-                leader.peers.get(&voter).map_or(Index(0), |peer| peer.matched)
-            }
-        });
+        let membership = self.log.membership();
+        let held_by = |voter| leader.held_by(voter, &self.config, &self.durability);
+        let reached = if membership.has_witness() {
+            self.log.reached_beside_witness(held_by)
+        } else {
+            membership.reached_by_quorum(held_by)
+        };
         if reached <= self.commit || self.log.term_at(reached) != Some(self.term) {
             return;
         }

@@ -76,6 +76,25 @@ impl LogView {
         self.memberships.last().expect("the base's configuration always stays").0
     }
 
+    /// The configuration that was in force before the present one, unless that is compacted away.
+    pub(super) fn membership_before(&self) -> Option<&Membership> {
+        let (_, before) = self.memberships.iter().rev().nth(1)?;
+        Some(before)
+    }
+
+    /// The configuration in force, as the snapshot of no bytes that a witness is told: at the entry that it came with,
+    /// or at a later one, if that is compacted away.
+    pub(super) fn membership_alone(&self) -> SnapshotMeta {
+        let membership = self.membership().clone();
+        match self.get(self.membership_index()) {
+            Some(&Entry { index, term, stamp, .. }) => SnapshotMeta { index, term, stamp, membership, bytes: 0 },
+            None => {
+                let Position { index, term } = self.base;
+                SnapshotMeta { index, term, stamp: self.base_stamp, membership, bytes: 0 }
+            }
+        }
+    }
+
     /// The configuration in force, once whenever it has changed, and at first.
     pub(super) fn take_news(&mut self) -> Option<Membership> {
         std::mem::take(&mut self.has_news).then(|| self.membership().clone())

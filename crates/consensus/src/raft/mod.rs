@@ -7,7 +7,8 @@
 //! has on its disks. Followers check that their log agrees at the place before the new entries, and repair it if
 //! it does not ([`follower`]). Reads are confirmed by a round of heartbeats ([`reads`]), or
 //! by a lease, if the configuration has one ([`lease`]). Who lags behind the
-//! compacted log gets a snapshot ([`snapshots`]). Members come and go by joint consensus ([`reconfiguration`]).
+//! compacted log gets a snapshot ([`snapshots`]). Members come and go by joint consensus ([`reconfiguration`]). Beside two
+//! voters with data there may be one without ([`witness`]).
 //!
 //! Each input is taken at once; time-outs, and what can be batched (appends, rounds of reads, the one write) wait
 //! for [`Engine::drain`].
@@ -26,7 +27,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Witnesses, lease reads (each peer's last contact is known). A leader does not hand back to a voter of greater
+//! A leader does not hand back to a voter of greater
 //! priority: it does not know why that one gave leadership away (a full disk, say); its driver does, and may ask
 //! for it.
 //!
@@ -48,13 +49,14 @@ mod reconfiguration;
 mod replication;
 mod snapshots;
 mod transfer;
+mod witness;
 
 use self::{
     durability::Durability, election::Canvass, follower::Follower, jitter::Jitter, leader::Leader,
     log_view::LogView, message::Message, outbox::Outbox, snapshots::Incoming,
 };
 use crate::{
-    BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Restored,
+    BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority, Restored,
     SnapshotMeta, Term,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
@@ -194,6 +196,7 @@ impl Engine for Raft {
         match &self.role {
             Role::Leader(_) => {
                 self.advance_membership(now);
+                self.keep_holders(now);
                 self.open_read_round(now);
                 self.replicate(now);
             }
@@ -268,7 +271,9 @@ impl Raft {
                 self.follow(now, from, Some(stamp));
                 self.defer_to(preferred);
                 self.learn_commit(commit);
-                self.send(from, Body::HeartbeatAnswer { round, priority: self.config.priority });
+                let never = self.log.membership().is_witness(self.config.id);
+                let priority = if never { Priority::NEVER } else { self.config.priority };
+                self.send(from, Body::HeartbeatAnswer { round, priority });
             }
             Body::Commit { commit, stamp } => {
                 self.follow(now, from, Some(stamp));

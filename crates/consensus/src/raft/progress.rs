@@ -31,6 +31,10 @@ pub(super) struct Peer {
     pub(super) heard: BootTime,
     /// How willing it is to lead, once it has told.
     pub(super) priority: Option<Priority>,
+    /// Whether it keeps no data, or kept none before it left.
+    pub(super) is_witness: bool,
+    /// While it lacks entries: how far it was, and since when it has been there. Watched beside a witness alone.
+    pub(super) stuck: Option<(Index, BootTime)>,
     pub(super) progress: Progress,
 }
 
@@ -83,6 +87,8 @@ impl Peer {
             bound_from: None,
             heard: now,
             priority: None,
+            is_witness: false,
+            stuck: None,
             progress: Progress::Probe { sent: None },
         }
     }

@@ -73,9 +73,12 @@ impl Raft {
 
     /// Whether somebody would lead after a change.
     fn check_leader(&self, leader: &Leader, next: &Membership) -> Result<(), Refusal> {
-        let would_lead = |voter: &NodeId| match leader.peers.get(voter) {
-            Some(peer) => peer.may_lead(),
-            None => self.config.priority != Priority::NEVER,
+        let would_lead = |voter: &NodeId| {
+            next.may_lead(*voter)
+                && match leader.peers.get(voter) {
+                    Some(peer) => peer.may_lead(),
+                    None => self.config.priority != Priority::NEVER,
+                }
         };
         // Who alone decides leads, whatever its priority.
         let is_alone = next.needed() == 1;
@@ -83,10 +86,14 @@ impl Raft {
     }
 
     /// Whether a node has so much of the log that its vote would help to commit.
-    fn check_caught_up(&self, now: BootTime, leader: &Leader, node: NodeId) -> Result<(), Refusal> {
+    pub(super) fn check_caught_up(&self, now: BootTime, leader: &Leader, node: NodeId) -> Result<(), Refusal> {
         // Who was just added counts as heard: only an acknowledgement shows that it is there.
         let is_there = |peer: &&Peer| self.is_heard(now, peer) && peer.matched > Index(0);
         let peer = leader.peers.get(&node).filter(is_there).ok_or(Refusal::Unheard { node })?;
+        if self.log.membership().is_witness(node) {
+            let knows = peer.matched >= self.log.membership_index();
+            return if knows { Ok(()) } else { Err(Refusal::Unheard { node }) };
+        }
         match &peer.progress {
             Progress::Snapshot(_) => return Err(Refusal::AwaitsSnapshot { node }),
             Progress::Probe { .. } | Progress::Replicate { .. } => {}
@@ -96,20 +103,17 @@ impl Raft {
         if entries > allowed { Err(Refusal::Lags { node, entries, allowed }) } else { Ok(()) }
     }
 
-    fn is_heard(&self, now: BootTime, peer: &Peer) -> bool {
+    pub(super) fn is_heard(&self, now: BootTime, peer: &Peer) -> bool {
         is_active(peer, now, self.config.election_timeout)
     }
 
     /// Appends a configuration, and serves whom it adds.
-    fn append_membership(&mut self, now: BootTime, next: Membership) -> Index {
+    pub(super) fn append_membership(&mut self, now: BootTime, next: Membership) -> Index {
         let fault = next.check().err();
         assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
-        let members: Vec<NodeId> = next.members().filter(|&member| member != self.config.id).collect();
         let index = self.append_own(now, Payload::Membership(next));
         if let Role::Leader(leader) = &mut self.role {
-            for member in members {
-                leader.peers.entry(member).or_insert_with(|| Peer::new(index, now));
-            }
+            leader.serve_members(self.log.membership(), index, now, &self.config);
             leader.farewell = None;
             Self::restart_lease(leader);
         }

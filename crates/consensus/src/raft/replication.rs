@@ -25,6 +25,7 @@ pub(super) struct Courier<'a> {
 impl Raft {
     /// Sends every peer what it lacks.
     pub(super) fn replicate(&mut self, now: BootTime) {
+        let news = self.news_for_witnesses(now);
         let Role::Leader(leader) = &mut self.role else { return };
         let mut courier = Courier {
             config: &self.config,
@@ -36,7 +37,10 @@ impl Raft {
             now,
         };
         for (&id, peer) in &mut leader.peers {
-            courier.serve(id, peer);
+            match peer.is_witness {
+                true => courier.inform(id, peer, news.as_ref()),
+                false => courier.serve(id, peer),
+            }
         }
     }
 }
@@ -65,7 +69,7 @@ impl Courier<'_> {
     }
 
     /// Whether what was sent then should have been answered by now.
-    fn is_due(&self, sent: Option<BootTime>) -> bool {
+    pub(super) fn is_due(&self, sent: Option<BootTime>) -> bool {
         sent.is_none_or(|sent| self.now.since(sent) >= self.config.heartbeat_interval)
     }
 

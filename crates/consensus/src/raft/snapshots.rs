@@ -7,6 +7,7 @@
 //! * A transfer is tagged with sender, term and snapshot. Chunks of another transfer are never mixed in, not even
 //!   of a snapshot of the same position: its bytes may differ from node to node (hazard 16).
 //! * The follower installs only once all its earlier writes are done, and appends and commits nothing meanwhile.
+//! * A witness is told each configuration as a snapshot of no bytes ([`super::witness`]).
 //! * The snapshot counts as acknowledged when it is installed, by an ordinary acknowledgement of its last entry.
 
 use bytes::Bytes;
@@ -130,6 +131,12 @@ impl Raft {
         }
         if self.has_all_of(&meta) {
             self.accept_snapshot(from, meta.index);
+            return;
+        }
+        // Nothing at all would be a poor state for anybody but a witness, be it on its way out.
+        let is_witness =
+            [&meta.membership, self.log.membership()].iter().any(|known| known.is_witness(self.config.id));
+        if (meta.bytes == 0) != is_witness {
             return;
         }
         let last = last_of(&meta);

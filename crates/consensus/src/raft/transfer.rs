@@ -19,9 +19,11 @@ pub(super) struct Handover {
 impl Raft {
     /// Begins to hand over to `to`, or changes the successor.
     pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
-        let is_voter = to != self.config.id && self.log.membership().voters.contains(&to);
+        let membership = self.log.membership();
+        let can_lead =
+            to != self.config.id && membership.voters.contains(&to) && membership.may_lead(to);
         if let Role::Leader(leader) = &mut self.role
-            && is_voter
+            && can_lead
             && leader.peers.get(&to).is_some_and(Peer::may_lead)
         {
             // Asking again must not keep a leader from leading that nobody succeeds.
@@ -74,8 +76,10 @@ impl Raft {
         let timeout = self.config.election_timeout;
         let is_fit =
             |peer: &Peer| is_active(peer, now, timeout) && peer.may_lead() && peer.matched >= self.commit;
-        let voters = self.log.membership().voters.iter().rev();
+        let membership = self.log.membership();
+        let voters = membership.voters.iter().filter(|&&voter| membership.may_lead(voter));
         voters
+            .rev()
             .filter_map(|&voter| Some((voter, leader.peers.get(&voter).filter(|peer| is_fit(peer))?)))
             .max_by_key(|(_, peer)| (peer.priority.unwrap_or_default(), peer.matched))
             .map(|(voter, _)| voter)
