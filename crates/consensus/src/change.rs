@@ -12,7 +12,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
-    Address, Lease, Membership, NodeId, Term,
+    Address, Lease, Membership, NodeId, Term, Uncounted,
     membership::{ID_MAX, MEMBERS_MAX},
 };
 
@@ -212,7 +212,9 @@ impl Step {
     fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         let (node, place) = match *self {
             Self::Add { node, purpose: Purpose::Replace(place), .. } => (node, Some(place)),
-            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote | Purpose::Witness, .. } => (node, None),
+            Self::Add { node, purpose: Purpose::Learn | Purpose::Vote | Purpose::Witness, .. } => {
+                (node, None)
+            }
             Self::Promote { node }
             | Self::Demote { node }
             | Self::Move { node, .. }
@@ -338,7 +340,7 @@ impl Membership {
             Purpose::Learn => return Ok(()),
             Purpose::Vote => None,
             Purpose::Witness => {
-                self.witnesses.insert(node);
+                self.uncounted.insert(node, Uncounted::Witness);
                 None
             }
             Purpose::Replace(place) if !before.contains(place) => {
@@ -402,7 +404,7 @@ impl Membership {
 
     /// Refuses witnesses for which there is no place, or will be none once all who wait for it vote.
     fn check_witnesses(&self) -> Result<(), Refusal> {
-        if self.witnesses.is_empty() {
+        if self.witnesses().next().is_none() {
             return Ok(());
         }
         let mut in_the_end = self.voters.clone();

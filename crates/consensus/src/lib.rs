@@ -20,5 +20,5 @@ pub use cluster_clock::{ClusterClock, HeardStamp};
 pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
 pub use entry::{Entry, HardState, Payload, SnapshotMeta};
 pub use identifiers::{Address, Index, NodeId, PersistId, Priority, ProposalId, ReadId, Term};
-pub use membership::{ID_MAX, Lease, MEMBERS_MAX, Membership};
+pub use membership::{ID_MAX, Lease, MEMBERS_MAX, Membership, Uncounted};
 pub use time::{BootTime, ClusterTime};

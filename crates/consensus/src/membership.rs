@@ -50,10 +50,17 @@ pub struct Membership {
     pub addresses: BTreeMap<NodeId, Address>,
     /// For how long a leader may answer reads without asking; none if never.
     pub lease: Option<Lease>,
-    /// The members, of any kind, that keep no data. One votes beside exactly two voters that do.
-    pub witnesses: BTreeSet<NodeId>,
-    /// The voters without whose disk entries are committed, since they were silent. Only beside a witness.
-    pub set_aside: BTreeSet<NodeId>,
+    /// The members whose disks are not counted on for data, and why.
+    pub uncounted: BTreeMap<NodeId, Uncounted>,
+}
+
+/// Why a member's disk is not counted on for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Uncounted {
+    /// It keeps none. One such member votes beside exactly two voters that do.
+    Witness,
+    /// It was silent. Only a voter beside a witness is set aside, and not both.
+    SetAside,
 }
 
 /// The time for which voters elect nobody else after they have heard a leader.
@@ -127,17 +134,7 @@ impl Membership {
     /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
     /// cluster.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Self {
-            voters,
-            outgoing,
-            learners,
-            promotions,
-            ids_used,
-            addresses,
-            lease,
-            witnesses,
-            set_aside,
-        } = self;
+        let Self { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted } = self;
         let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
         let ids = || self.members().map(|member| member.0);
         if *self == Self::default() {
@@ -164,13 +161,15 @@ impl Membership {
             Err("a configuration with an empty or an overlong address")
         } else if !lease.is_none_or(Lease::is_sound) {
             Err("a configuration with a lease beyond its limits")
-        } else if !witnesses.iter().all(|&node| self.contains(node)) {
+        } else if !uncounted.keys().all(|&node| self.contains(node)) {
             Err("a configuration with a witness that is no member")
         } else if !self.halves().all(|half| self.has_place_for_witnesses(half)) {
             Err("a configuration with a witness beside other than two full voters")
-        } else if !set_aside.iter().all(|&node| self.is_voter(node) && !witnesses.contains(&node)) {
-            Err("a configuration that sets aside who is no full voter")
-        } else if !set_aside.is_empty() && (!self.has_witness() || self.holders().next().is_none()) {
+        } else if !self.set_aside().all(|node| self.is_voter(node)) {
+            Err("a configuration that sets aside who is no voter")
+        } else if self.set_aside().next().is_some()
+            && (!self.has_witness() || self.holders().next().is_none())
+        {
             Err("a configuration that sets aside who cannot be spared")
         } else {
             Ok(())
@@ -242,18 +241,35 @@ impl Membership {
         let mut addresses = std::mem::take(&mut self.addresses);
         addresses.retain(|&node, _| self.contains(node));
         self.addresses = addresses;
-        let mut witnesses = std::mem::take(&mut self.witnesses);
-        witnesses.retain(|&node| self.contains(node));
-        self.witnesses = witnesses;
-        let mut set_aside = std::mem::take(&mut self.set_aside);
-        set_aside.retain(|&node| self.has_witness() && self.is_voter(node));
-        self.set_aside = set_aside;
+        let has_witness = self.has_witness();
+        let mut uncounted = std::mem::take(&mut self.uncounted);
+        uncounted.retain(|&node, why| match why {
+            Uncounted::Witness => self.contains(node),
+            Uncounted::SetAside => has_witness && self.is_voter(node),
+        });
+        self.uncounted = uncounted;
     }
 
     /// Whether `node` keeps no data.
     #[must_use]
     pub fn is_witness(&self, node: NodeId) -> bool {
-        self.witnesses.contains(&node)
+        self.uncounted.get(&node) == Some(&Uncounted::Witness)
+    }
+
+    /// Whether entries are committed without the disk of this voter.
+    #[must_use]
+    pub fn is_set_aside(&self, node: NodeId) -> bool {
+        self.uncounted.get(&node) == Some(&Uncounted::SetAside)
+    }
+
+    /// The members that keep no data.
+    pub fn witnesses(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.uncounted.keys().copied().filter(|&node| self.is_witness(node))
+    }
+
+    /// The voters without whose disks entries are committed.
+    pub fn set_aside(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.uncounted.keys().copied().filter(|&node| self.is_set_aside(node))
     }
 
     /// Whether a witness votes.
@@ -264,25 +280,28 @@ impl Membership {
 
     /// Whether so many witnesses may vote among these as do.
     pub(crate) fn has_place_for_witnesses(&self, voters: &BTreeSet<NodeId>) -> bool {
-        let witnesses = voters.intersection(&self.witnesses).count();
+        let witnesses = voters.iter().filter(|&&voter| self.is_witness(voter)).count();
         witnesses == 0 || (witnesses, voters.len()) == (1, 3)
     }
 
     /// The voters with data that are not set aside: without a witness among them, all voters.
     pub fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.electorate().filter(|voter| !self.witnesses.contains(voter) && !self.set_aside.contains(voter))
+        self.electorate().filter(|voter| !self.uncounted.contains_key(voter))
     }
 
     /// Whether `node` may lead: it has data, and none is committed without it.
     #[must_use]
     pub fn may_lead(&self, node: NodeId) -> bool {
-        !self.is_witness(node) && !self.set_aside.contains(&node)
+        !self.uncounted.contains_key(&node)
     }
 
     /// The configuration that sets these voters aside, and no others.
     #[must_use]
-    pub(crate) fn setting_aside(&self, set_aside: BTreeSet<NodeId>) -> Self {
-        Self { set_aside, ..self.clone() }
+    pub fn setting_aside(&self, set_aside: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut next = self.clone();
+        next.uncounted.retain(|_, why| *why == Uncounted::Witness);
+        next.uncounted.extend(set_aside.into_iter().map(|node| (node, Uncounted::SetAside)));
+        next
     }
 
     /// The groups of which each decision needs a majority.
@@ -345,11 +364,13 @@ impl fmt::Display for Membership {
         if let Some(lease) = self.lease {
             write!(f, " lease={lease}")?;
         }
-        if !self.witnesses.is_empty() {
-            write!(f, " witnesses={}", list(&self.witnesses))?;
-        }
-        if !self.set_aside.is_empty() {
-            write!(f, " aside={}", list(&self.set_aside))?;
+        for (word, nodes) in
+            [("witnesses", self.witnesses().collect()), ("aside", self.set_aside().collect())]
+        {
+            let nodes: BTreeSet<NodeId> = nodes;
+            if !nodes.is_empty() {
+                write!(f, " {word}={}", list(&nodes))?;
+            }
         }
         for (node, place) in &self.promotions {
             match place {

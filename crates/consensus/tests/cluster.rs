@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use quorate_consensus::{
     BootTime, Change, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership,
-    NodeId, Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term,
+    NodeId, Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term, Uncounted,
     engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
     raft::{Raft, message::Message},
 };
@@ -147,7 +147,7 @@ impl Cluster {
     /// Two nodes with data, and a third without.
     pub(crate) fn with_witness(adjust: impl Fn(&mut Config)) -> Self {
         let voters = Membership::of_voters((1..=3).map(NodeId));
-        Self::born(Membership { witnesses: [NodeId(3)].into(), ..voters }, adjust)
+        Self::born(Membership { uncounted: [(NodeId(3), Uncounted::Witness)].into(), ..voters }, adjust)
     }
 
     fn born(birth: Membership, adjust: impl Fn(&mut Config)) -> Self {

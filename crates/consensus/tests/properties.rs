@@ -276,8 +276,10 @@ fn lose_a_disk(cluster: &mut Cluster, lost: u64) {
     let outcome = &cluster.proposal_outcomes[&proposal];
     assert!(matches!(outcome, ProposalOutcome::Appended { .. }), "refused: {outcome:?}");
     assert!(cluster.history.len() > committed, "nothing is committed without the disk that is lost");
-    let aside = cluster.membership(heir.0).set_aside;
-    assert!(aside.contains(&NodeId(lost)), "one disk holds the data, and nobody says so");
+    assert!(
+        cluster.membership(heir.0).is_set_aside(NodeId(lost)),
+        "one disk holds the data, and nobody says so"
+    );
     cluster.check_logs();
 }
 

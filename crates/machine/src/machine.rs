@@ -95,6 +95,13 @@ impl Machine {
         Self::from_state(State::new(limits))
     }
 
+    /// The machine of a witness, which keeps no data: it stands behind entry `applied`, and nothing follows.
+    #[must_use]
+    pub fn without_data(applied: u64, stamp_ms: u64) -> Self {
+        let state = State { applied, stamp: Stamp(stamp_ms), ..State::new(Limits::default()) };
+        Self::from_state(state)
+    }
+
     pub(crate) fn from_state(state: State) -> Self {
         Self { state, under_way: None, work: 0, reads: 0 }
     }

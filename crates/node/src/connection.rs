@@ -80,6 +80,8 @@ pub(crate) enum Refusal {
     TooMuchWaits,
     /// It is larger than an entry of the log may be.
     TooLarge,
+    /// This node keeps no data.
+    Witness,
 }
 
 /// A request on the way of the read index.
@@ -162,6 +164,12 @@ impl Connection {
             Action::StaleRead(args) => Next::Stale { db: request.db, args },
             _ => Next::Read(read_request(request)),
         }
+    }
+
+    /// Takes the next request away, to be refused, if nothing is in flight that is to be answered before. Whether there was
+    /// one.
+    pub(crate) fn refuse(&mut self) -> bool {
+        self.is_quiet() && self.requests.pop_front().is_some()
     }
 
     /// Counts one answer. Whether the client is still to get it.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use quorate_consensus::{
     Address, Entry, HardState, Index, Lease, Membership, NodeId, Payload, Restored, SnapshotMeta, Term,
+    Uncounted,
 };
 use quorate_log::{Identity, LogEntry, Recovered};
 
@@ -20,10 +21,12 @@ pub(crate) const KIND_MEMBERSHIP: u8 = 2;
 /// The bytes of a configuration, as `docs/log-format.md` draws them.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Bytes {
-    let Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease } = membership;
+    let Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted: _ } =
+        membership;
+    let (witnesses, set_aside) = (&membership.witnesses().collect(), &membership.set_aside().collect());
     let mut bytes = BytesMut::new();
     bytes.put_u8(MEMBERSHIP_FORMAT);
-    for nodes in [voters, outgoing, learners] {
+    for nodes in [voters, outgoing, learners, witnesses, set_aside] {
         bytes.put_u32_le(count(nodes.len()));
         nodes.iter().for_each(|node| bytes.put_u64_le(node.0));
     }
@@ -44,7 +47,7 @@ pub fn encode_membership(membership: &Membership) -> Bytes {
     bytes.freeze()
 }
 
-const MEMBERSHIP_FORMAT: u8 = 3;
+const MEMBERSHIP_FORMAT: u8 = 4;
 
 fn count(members: usize) -> u32 {
     u32::try_from(members).expect("a cluster has few members, with short addresses")
@@ -63,6 +66,7 @@ pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
         voters: decode_nodes(&mut rest)?,
         outgoing: decode_nodes(&mut rest)?,
         learners: decode_nodes(&mut rest)?,
+        uncounted: decode_uncounted(&mut rest)?,
         promotions: decode_promotions(&mut rest)?,
         ids_used: decode_number(&mut rest)?,
         addresses: decode_addresses(&mut rest)?,
@@ -86,6 +90,12 @@ fn decode_number(bytes: &mut Bytes) -> Result<u64, Error> {
 
 fn decode_nodes(bytes: &mut Bytes) -> Result<BTreeSet<NodeId>, Error> {
     (0..decode_count(bytes)?).map(|_| decode_number(bytes).map(NodeId)).collect()
+}
+
+fn decode_uncounted(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Uncounted>, Error> {
+    let witnesses = decode_nodes(bytes)?.into_iter().map(|node| (node, Uncounted::Witness));
+    let set_aside = decode_nodes(bytes)?.into_iter().map(|node| (node, Uncounted::SetAside));
+    Ok(witnesses.chain(set_aside).collect())
 }
 
 fn decode_promotions(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Option<NodeId>>, Error> {
@@ -174,26 +184,32 @@ mod tests {
     #[test]
     fn configuration_has_these_bytes() {
         let membership = Membership {
-            voters: [NodeId(1), NodeId(3)].into(),
+            voters: [NodeId(1), NodeId(3), NodeId(5)].into(),
             outgoing: [NodeId(1), NodeId(2)].into(),
             learners: [NodeId(4), NodeId(258)].into(),
             promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(258), None)].into(),
             ids_used: 259,
             addresses: [(NodeId(3), Address("h:1".into()))].into(),
             lease: Some(Lease { millis: 258, drift_ppm: 1 }),
+            uncounted: [(NodeId(5), Uncounted::Witness), (NodeId(1), Uncounted::SetAside)].into(),
         };
         let bytes = encode_membership(&membership);
         let number = |number: u16| [&number.to_le_bytes()[..], &[0; 6]].concat();
         let expected = [
-            &[3, 2, 0, 0, 0][..],
+            &[4, 3, 0, 0, 0][..],
             &number(1),
             &number(3),
+            &number(5),
             &[2, 0, 0, 0],
             &number(1),
             &number(2),
             &[2, 0, 0, 0],
             &number(4),
             &number(258),
+            &[1, 0, 0, 0],
+            &number(5),
+            &[1, 0, 0, 0],
+            &number(1),
             &[2, 0, 0, 0],
             &number(4),
             &number(3),

@@ -203,10 +203,13 @@ fn known(config: &Config, status: &NodeStatus) -> Result<Option<u64>, Obstacle> 
     }
     match member.kind {
         MemberKind::Learner => Ok(Some(id)),
-        MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving => Err(Obstacle::Final(format!(
-            "{here} is the address of node {id}, which votes: give that node its data folder back, or replace it \
+        MemberKind::Witness if member.promotes => Ok(Some(id)),
+        MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving | MemberKind::Witness => {
+            Err(Obstacle::Final(format!(
+                "{here} is the address of node {id}, which votes: give that node its data folder back, or replace it \
              by `--join-as replace:{id}` at another address, or remove it first by `quorate member remove {id}`"
-        ))),
+            )))
+        }
     }
 }
 
@@ -220,6 +223,7 @@ fn add(config: &Config, connection: &mut Connection) -> Result<u64, Obstacle> {
     match config.join_as {
         JoinAs::Voter => command.arg("VOTE"),
         JoinAs::Learner => &mut command,
+        JoinAs::Witness => command.arg("WITNESS"),
         JoinAs::Replacement(place) => command.arg("REPLACE").arg(place),
     };
     Ok(command.query(connection)?)

@@ -12,7 +12,7 @@ use quorate_node::{self as node, Driver, record};
 
 use crate::{
     clock,
-    config::{Address, Config, ReadMode, Value as _},
+    config::{Address, Config, JoinAs, ReadMode, Value as _},
     peer::acquaintances::Acquaintances,
     service::Error,
     snapshots::chain,
@@ -118,11 +118,17 @@ fn options(config: &Config, admitted: Option<u128>) -> Options {
         create: (alone && config.join.0.is_empty()) || config.bootstrap || admitted.is_some(),
         cluster_id: admitted,
         birth: record::encode_membership(&birth),
-        segment_bytes: config.segment_bytes.0 as u64,
+        segment_bytes: match config.join_as {
+            JoinAs::Witness => WITNESS_SEGMENT_BYTES,
+            JoinAs::Voter | JoinAs::Learner | JoinAs::Replacement(_) => config.segment_bytes.0 as u64,
+        },
         reserve_bytes: RESERVE_BYTES,
         ..Options::new(config.node_id, ENGINE)
     }
 }
+
+/// The log of a witness has no entries, only votes and terms.
+const WITNESS_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// The lease that a new cluster begins with.
 fn lease(config: &Config) -> Option<Lease> {

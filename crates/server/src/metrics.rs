@@ -148,6 +148,7 @@ impl Text {
             ("follower", Role::Follower),
             ("candidate", Role::Candidate),
             ("learner", Role::Learner),
+            ("witness", Role::Witness),
         ];
         for (name, role) in roles {
             self.sample("quorate_role", &format!("{{role=\"{name}\"}}"), u64::from(status.role == role));

@@ -153,6 +153,9 @@ impl Reporter {
         if !status.room {
             faults.push("the disk is full: writes are refused".to_owned());
         }
+        faults.extend(status.membership.set_aside().map(|node| {
+            format!("node {} is set aside until it has caught up: one disk alone holds the data", node.0)
+        }));
         let databases = status.machine.databases.iter().zip(0..).filter(|(database, _)| database.keys > 0);
         let databases = databases.map(|(database, number)| Database {
             number,
@@ -205,8 +208,14 @@ impl Reporter {
     }
 
     fn follower(&self, status: &Status) -> Role {
-        let this = NodeId(self.constants.node_id);
-        if status.engine.membership.learners.contains(&this) { Role::Learner } else { Role::Follower }
+        let (this, membership) = (NodeId(self.constants.node_id), &status.engine.membership);
+        if membership.is_witness(this) {
+            Role::Witness
+        } else if membership.learners.contains(&this) {
+            Role::Learner
+        } else {
+            Role::Follower
+        }
     }
 
     fn leader(&self, node_id: u64, contact: Option<&Contact>) -> Leader {
@@ -223,15 +232,17 @@ impl Reporter {
 
 /// The members of a configuration, by their ids.
 fn members(membership: &Membership) -> Vec<Member> {
-    let kind = |node: NodeId| match (membership.voters.contains(&node), membership.outgoing.contains(&node)) {
+    let part = |node: NodeId| match (membership.voters.contains(&node), membership.outgoing.contains(&node)) {
         (true, false) if membership.is_joint() => MemberKind::Joining,
         (true, true | false) => MemberKind::Voter,
         (false, true) => MemberKind::Leaving,
         (false, false) => MemberKind::Learner,
     };
+    let kind = |node: NodeId| if membership.is_witness(node) { MemberKind::Witness } else { part(node) };
     let member = |node: NodeId| Member {
         node_id: node.0,
         kind: kind(node),
+        set_aside: membership.is_set_aside(node),
         promotes: membership.promotions.contains_key(&node),
         replaces: membership.promotions.get(&node).copied().flatten().map(|place| place.0),
         address: membership.addresses.get(&node).map(ToString::to_string).unwrap_or_default(),

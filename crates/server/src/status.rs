@@ -72,6 +72,19 @@ pub struct NodeStatus {
     pub faults: Vec<String>,
 }
 
+impl NodeStatus {
+    /// Whether a member has data, so that clients have something to ask it; as far as this node knows.
+    #[must_use]
+    pub fn has_data(&self, node_id: u64) -> bool {
+        !self.members.iter().any(|member| member.node_id == node_id && member.kind == MemberKind::Witness)
+    }
+
+    /// The other members whose RESP listener is known and that have data.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(|peer| peer.port != 0 && self.has_data(peer.node_id))
+    }
+}
+
 /// What a node is in a term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,6 +98,8 @@ pub enum Role {
     Candidate,
     /// Receives entries without a vote.
     Learner,
+    /// Votes, and keeps no data: it serves no clients.
+    Witness,
 }
 
 /// Who leads.
@@ -153,6 +168,8 @@ pub struct Member {
     pub replaces: Option<u64>,
     /// Where other nodes connect to it, as host:port; empty if that is not known.
     pub address: String,
+    /// Whether entries are committed without its disk, since it was silent.
+    pub set_aside: bool,
 }
 
 /// What a member is.
@@ -168,6 +185,8 @@ pub enum MemberKind {
     Joining,
     /// It votes until the change that is under way is done.
     Leaving,
+    /// It votes, or is to, and keeps no data.
+    Witness,
 }
 
 /// How full a database is.

@@ -305,3 +305,71 @@ fn a_node_of_priority_0_never_leads_and_a_preferred_one_does() {
     });
     assert_eq!(ask(second, &["SET", "a", "1"]).as_deref(), Some("OK"));
 }
+
+/// What the node at `port` says of a witness and of one that is set aside.
+fn witness_and_aside(port: u16) -> Option<(Vec<u64>, Vec<u64>)> {
+    let members = members(port)?;
+    let those = |fits: &dyn Fn(&Member) -> bool| {
+        members.iter().filter(|member| fits(member)).map(|member| member.node_id).collect()
+    };
+    let votes = |member: &Member| member.kind == MemberKind::Witness && !member.promotes;
+    Some((those(&votes), those(&|member| member.set_aside)))
+}
+
+/// Two disks hold the data. Whichever is lost, clients of the other see no error, nothing is lost, and the operator is told
+/// that one disk alone holds it until another has caught up.
+#[test]
+fn two_nodes_and_a_witness_survive_the_loss_of_either_disk() {
+    let mut nodes = Nodes::new(4);
+    let first = nodes.start(&[]);
+    let second = nodes.join(first, &[]);
+    await_voters(second, &[1, 2]);
+    let witness = nodes.join(second, &["--join-as", "witness"]);
+    let whole = Some((vec![3], vec![]));
+    eventually("the witness votes", || (witness_and_aside(second) == whole).then_some(()));
+
+    let mut counted = 0;
+    for (place, lost) in [(0_u16, 1_u64), (1, 2)] {
+        let (here, heir) = (nodes.port(place), nodes.port(1 - place));
+        let (code, _, error) = run(
+            &["leader", "transfer", "--to", &lost.to_string(), "--addr", &format!("127.0.0.1:{here}")],
+            nodes.folder(),
+        );
+        assert_eq!(code, 0, "{error}");
+        let load = Load::start(heir);
+        let after = |enough: u64| {
+            eventually("it counts", || (load.counted.load(Ordering::Acquire) > enough).then_some(()));
+        };
+        after(20);
+        nodes.started[usize::from(place)].signal(Signal::KILL);
+        nodes.started[usize::from(place)].end();
+        let before = load.counted.load(Ordering::Acquire);
+        after(before + 20);
+        assert_eq!(witness_and_aside(heir), Some((vec![3], vec![lost])));
+        let faults = status(heir).unwrap().faults;
+        assert_eq!(
+            faults,
+            [format!("node {lost} is set aside until it has caught up: one disk alone holds the data")]
+        );
+        counted += load.end();
+
+        nodes.started[usize::from(place)] = nodes.run(place, &[]);
+        eventually("both disks hold the data again", || (witness_and_aside(heir) == whole).then_some(()));
+        assert_eq!(ask(here, &["GET", "count"]), Some(counted.to_string()));
+    }
+
+    // One does not come back: another machine takes its place.
+    nodes.started[0].signal(Signal::KILL);
+    nodes.started[0].end();
+    let fourth = nodes.join(second, &["--join-as", "replace:1"]);
+    eventually("the new node has the place", || {
+        let ids: Vec<u64> = members(fourth)?.iter().map(|member| member.node_id).collect();
+        (ids == [2, 3, 4] && witness_and_aside(fourth) == whole).then_some(())
+    });
+    assert_eq!(ask(fourth, &["GET", "count"]), Some(counted.to_string()));
+
+    let error = redis::cmd("GET").arg("count").query::<u64>(&mut connect(witness)).unwrap_err();
+    assert!(error.to_string().contains("this node is a witness and keeps no data: ask another"), "{error}");
+    let log = status(witness).unwrap().log;
+    assert_eq!(log.first, log.last + 1, "its log holds entries");
+}

@@ -72,7 +72,13 @@ impl Leader {
     }
 
     /// Serves all members from now on; `next` is the guess for those that were not served before.
-    pub(super) fn serve_members(&mut self, membership: &Membership, next: Index, now: BootTime, config: &Config) {
+    pub(super) fn serve_members(
+        &mut self,
+        membership: &Membership,
+        next: Index,
+        now: BootTime,
+        config: &Config,
+    ) {
         for member in membership.members().filter(|&member| member != config.id) {
             let peer = self.peers.entry(member).or_insert_with(|| Peer::new(next, now));
             peer.is_witness |= membership.is_witness(member);

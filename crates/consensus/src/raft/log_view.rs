@@ -87,7 +87,9 @@ impl LogView {
     pub(super) fn membership_alone(&self) -> SnapshotMeta {
         let membership = self.membership().clone();
         match self.get(self.membership_index()) {
-            Some(&Entry { index, term, stamp, .. }) => SnapshotMeta { index, term, stamp, membership, bytes: 0 },
+            Some(&Entry { index, term, stamp, .. }) => {
+                SnapshotMeta { index, term, stamp, membership, bytes: 0 }
+            }
             None => {
                 let Position { index, term } = self.base;
                 SnapshotMeta { index, term, stamp: self.base_stamp, membership, bytes: 0 }

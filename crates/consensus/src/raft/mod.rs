@@ -56,8 +56,8 @@ use self::{
     log_view::LogView, message::Message, outbox::Outbox, snapshots::Incoming,
 };
 use crate::{
-    BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority, Restored,
-    SnapshotMeta, Term,
+    BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
+    Restored, SnapshotMeta, Term,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
 };

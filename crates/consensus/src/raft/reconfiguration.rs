@@ -86,7 +86,12 @@ impl Raft {
     }
 
     /// Whether a node has so much of the log that its vote would help to commit.
-    pub(super) fn check_caught_up(&self, now: BootTime, leader: &Leader, node: NodeId) -> Result<(), Refusal> {
+    pub(super) fn check_caught_up(
+        &self,
+        now: BootTime,
+        leader: &Leader,
+        node: NodeId,
+    ) -> Result<(), Refusal> {
         // Who was just added counts as heard: only an acknowledgement shows that it is there.
         let is_there = |peer: &&Peer| self.is_heard(now, peer) && peer.matched > Index(0);
         let peer = leader.peers.get(&node).filter(is_there).ok_or(Refusal::Unheard { node })?;

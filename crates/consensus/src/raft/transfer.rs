@@ -20,8 +20,7 @@ impl Raft {
     /// Begins to hand over to `to`, or changes the successor.
     pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
         let membership = self.log.membership();
-        let can_lead =
-            to != self.config.id && membership.voters.contains(&to) && membership.may_lead(to);
+        let can_lead = to != self.config.id && membership.voters.contains(&to) && membership.may_lead(to);
         if let Role::Leader(leader) = &mut self.role
             && can_lead
             && leader.peers.get(&to).is_some_and(Peer::may_lead)

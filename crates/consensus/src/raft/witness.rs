@@ -89,7 +89,7 @@ impl Raft {
         let is_full = |voter: &NodeId| *voter != self.config.id && !membership.is_witness(*voter);
         let set_aside =
             membership.electorate().filter(is_full).filter(|&voter| self.is_to_be_aside(now, leader, voter));
-        let next = membership.setting_aside(set_aside.collect());
+        let next = membership.setting_aside(set_aside);
         if next != *membership {
             self.append_membership(now, next);
         }
@@ -97,7 +97,7 @@ impl Raft {
 
     fn is_to_be_aside(&self, now: BootTime, leader: &Leader, voter: NodeId) -> bool {
         let Some(peer) = leader.peers.get(&voter) else { return true };
-        if self.log.membership().set_aside.contains(&voter) {
+        if self.log.membership().is_set_aside(voter) {
             // What it has acknowledged since then shows that its disk works, too.
             !self.knows_membership(leader, voter) || self.check_caught_up(now, leader, voter).is_err()
         } else {

@@ -24,7 +24,7 @@ use crate::{
         clients::{NO_LEADER, error},
     },
     input::{ConnId, Now},
-    output::Answer,
+    output::{Answer, Level},
     peer::{PeerMessage, Verdict},
 };
 
@@ -171,6 +171,7 @@ impl<E: Engine> Driver<E> {
     /// An entry is applied. `before` is the configuration that it has replaced, if it brought one.
     pub(super) fn changes_applied(&mut self, entry: &Entry, before: Option<Membership>) {
         if let Some(before) = before {
+            self.tell_set_aside(&before);
             self.changes.moved_by_order(&before, &self.membership);
             self.changes.applied.truncate(APPLIED_MAX - 1);
             self.changes.applied.push_front((entry.index, entry.term, before));
@@ -190,6 +191,22 @@ impl<E: Engine> Driver<E> {
             }
         }
         self.grant_done();
+    }
+
+    /// Tells the operator how many disks hold the data, if that has changed.
+    fn tell_set_aside(&mut self, before: &Membership) {
+        let of = |membership: &Membership| membership.set_aside().collect::<BTreeSet<_>>();
+        let (was, is) = (of(before), of(&self.membership));
+        let silent = is.difference(&was).map(|node| {
+            let text = format!("{node} has fallen silent and is set aside: one disk alone holds the data");
+            (Level::Warn, text)
+        });
+        let back = was.difference(&is).map(|node| {
+            (Level::Info, format!("{node} is set aside no more: what is committed is on its disk, too"))
+        });
+        for (level, text) in silent.chain(back).collect::<Vec<_>>() {
+            self.notice(level, text);
+        }
     }
 
     /// Answers the wishes that have come true.

@@ -62,8 +62,13 @@ impl<E: Engine> Driver<E> {
             let bytes = weight_of(action);
             if bytes > entry_bytes_max { Err(Refusal::TooLarge) } else { crowded.map_or(Ok(bytes), Err) }
         };
+        let is_witness = self.is_witness();
         let Some(connection) = self.connections.get_mut(&conn) else { return false };
-        match connection.next(weigh) {
+        let next = match is_witness && connection.refuse() {
+            true => Next::Refused(Refusal::Witness),
+            false => connection.next(weigh),
+        };
+        match next {
             Next::Read(request) => self.reads.add(conn, request),
             Next::Stale { db, args } => self.stale_reads.push_back((conn, db, args)),
             Next::Log(operation, bytes) => self.origin.submit(now.boot, conn, operation, bytes),
@@ -78,6 +83,11 @@ impl<E: Engine> Driver<E> {
             Next::Wait => return false,
         }
         true
+    }
+
+    /// Whether this node keeps no data, and so has nothing for clients.
+    pub(super) fn is_witness(&self) -> bool {
+        self.membership.is_witness(self.config.node)
     }
 
     /// Which disks are too full for a command to be taken for the log, if they are.
@@ -104,6 +114,10 @@ impl<E: Engine> Driver<E> {
 
     /// Sends what clients have submitted to whoever leads.
     pub(super) fn forward(&mut self, now: Now) {
+        // It would not see what becomes of them.
+        if self.is_witness() {
+            return;
+        }
         let Some((leader, groups)) = self.origin.forward(now.boot) else { return };
         for group in groups {
             if leader == self.config.node {
@@ -250,6 +264,9 @@ fn text(refusal: Refusal) -> &'static str {
         }
         Refusal::TooMuchWaits => {
             "CLUSTERDOWN too many commands of this node wait to be logged. The command was not applied"
+        }
+        Refusal::Witness => {
+            "CLUSTERDOWN this node is a witness and keeps no data: ask another. The command was not applied"
         }
         Refusal::TooLarge => "ERR the command is larger than an entry of the log may be. It was not applied",
     }

@@ -57,9 +57,11 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// How many peers answer this node as their leader; 0 when it does not lead.
+    /// How many peers with data answer this node as their leader; 0 when it does not lead.
     pub(super) fn live_followers(&self, now: Now) -> u32 {
-        let live = self.engine.status(now.boot).peers.iter().filter(|peer| peer.active).count();
+        let status = self.engine.status(now.boot);
+        let live = status.peers.iter().filter(|peer| peer.active && !status.membership.is_witness(peer.id));
+        let live = live.count();
         u32::try_from(live).unwrap_or(u32::MAX)
     }
 

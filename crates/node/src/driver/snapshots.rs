@@ -179,7 +179,11 @@ impl<E: Engine> Driver<E> {
 /// # Errors
 /// [`Error::Unreadable`], [`Error::NoMachine`], [`Error::Mislabelled`]: a node must not make this snapshot its own.
 pub fn restore<D: Disk>(reader: SnapshotReader<D>) -> Result<Machine, Error> {
-    let index = reader.header().index;
+    let SnapshotHeader { index, stamp, bytes, .. } = *reader.header();
+    // A witness is told a configuration alone: the engine lets nobody else have this.
+    if bytes == 0 {
+        return Ok(Machine::without_data(index, stamp));
+    }
     let mut unreadable = None;
     let blocks = reader.map_while(|block| block.map_err(|error| unreadable = Some(error)).ok());
     let machine = Machine::restore(blocks);

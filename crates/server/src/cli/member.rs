@@ -19,6 +19,8 @@ Examples:
   quorate serve --join 10.0.0.1:7379        on a new machine: joins, catches up, and votes
   quorate serve --join 10.0.0.1:7379 --join-as replace:2
                                             the same in the place of node 2
+  quorate serve --join 10.0.0.1:7379 --join-as witness
+                                            votes beside two others, and keeps no data
   quorate member remove 3                   node 3 leaves for good
   quorate member add 10.0.0.4:17379         announces a node that is started with --join later
   quorate member promote 4                  node 4 has caught up, and is to vote
@@ -57,6 +59,9 @@ enum Order {
         /// Have it vote as soon as it has caught up
         #[arg(long)]
         promote: bool,
+        /// Have it vote beside two others, and keep no data
+        #[arg(long, conflicts_with = "promote")]
+        witness: bool,
     },
     /// Has nodes vote that have caught up
     Promote {
@@ -164,6 +169,11 @@ fn part(status: &NodeStatus, member: &Member) -> String {
 }
 
 fn state(status: &NodeStatus, member: &Member) -> String {
+    let aside = if member.set_aside { ", set aside until it has caught up" } else { "" };
+    connection(status, member) + aside
+}
+
+fn connection(status: &NodeStatus, member: &Member) -> String {
     let Some(peer) = status.peers.iter().find(|peer| peer.node_id == member.node_id) else {
         return if member.node_id == status.node_id { "answers".to_owned() } else { "unknown".to_owned() };
     };
@@ -179,6 +189,10 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
     command.arg("MEMBER").arg(spell(order));
     let reply: redis::Value = command.query(connection)?;
     Ok(match (reply, order) {
+        (redis::Value::Int(id), Order::Add { witness: true, .. }) => format!(
+            "node {id} is a member, and votes without data once it answers\n\
+             start it:  quorate serve --node-id {id} --join ANY-NODE"
+        ),
         (redis::Value::Int(id), Order::Add { promote: false, .. }) => format!(
             "node {id} is a member, and does not vote yet\nstart it:      quorate serve --node-id {id} --join ANY-NODE\n\
              have it vote:  quorate member promote {id}"
@@ -204,8 +218,9 @@ fn spell(order: &Order) -> Vec<String> {
     };
     match order {
         Order::List { .. } => vec!["LIST".to_owned()],
-        Order::Add { address, id, promote } => {
-            add(address, id, promote.then(|| "VOTE".to_owned()).as_slice())
+        Order::Add { address, id, promote, witness } => {
+            let purpose = promote.then_some("VOTE").or(witness.then_some("WITNESS"));
+            add(address, id, purpose.map(str::to_owned).as_slice())
         }
         Order::Promote { ids } => each("PROMOTE", ids),
         Order::Demote { ids } => each("DEMOTE", ids),

@@ -207,6 +207,7 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
+        Role::Witness => "witness",
     };
     let health = match (status.loading, status.faults.is_empty(), &status.leader) {
         (true, _, _) => "loading",
@@ -223,7 +224,12 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         status.log.durable.to_string(),
         status.log.committed.to_string(),
         status.log.applied.to_string(),
-        committed.saturating_sub(status.log.applied).to_string(),
+        match status.role {
+            Role::Witness => "-".to_owned(),
+            Role::Leader | Role::Follower | Role::Candidate | Role::Learner => {
+                committed.saturating_sub(status.log.applied).to_string()
+            }
+        },
         health.to_owned(),
         status.version.clone(),
         humantime::format_duration(Duration::from_secs(status.uptime_s)).to_string(),

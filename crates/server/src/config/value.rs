@@ -364,6 +364,8 @@ pub enum JoinAs {
     Learner,
     /// It votes, as soon as it has caught up, in the place of this node, which is removed then.
     Replacement(u64),
+    /// It votes beside two others, and keeps no data.
+    Witness,
 }
 
 /// Allowed parts of a node that joins.
@@ -372,7 +374,7 @@ pub struct Parts;
 
 impl fmt::Display for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("voter, learner, or replace:ID with the id of a voter")
+        f.write_str("voter, learner, witness, or replace:ID with the id of a voter")
     }
 }
 
@@ -383,6 +385,7 @@ impl Value for JoinAs {
         match text {
             "voter" => Some(Self::Voter),
             "learner" => Some(Self::Learner),
+            "witness" => Some(Self::Witness),
             _ => {
                 let id = text.strip_prefix("replace:")?.parse().ok()?;
                 (id > 0).then_some(Self::Replacement(id))
@@ -394,6 +397,7 @@ impl Value for JoinAs {
         match self {
             Self::Voter => "voter".to_owned(),
             Self::Learner => "learner".to_owned(),
+            Self::Witness => "witness".to_owned(),
             Self::Replacement(id) => format!("replace:{id}"),
         }
     }

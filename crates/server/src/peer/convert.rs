@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{
-    self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Priority, Term,
+    self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Priority, Term, Uncounted,
     raft::message::{self as raft, ReadPoint},
 };
 use quorate_machine::{Batch, MACHINE_VERSION};
@@ -263,6 +263,10 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
         node: node.0,
         address: address.0.as_ref().to_owned(),
     };
+    let uncounted = |(node, why): (&NodeId, &Uncounted)| wire::Uncounted {
+        node: node.0,
+        set_aside: *why == Uncounted::SetAside,
+    };
     wire::Membership {
         voters: numbers(&membership.voters),
         learners: numbers(&membership.learners),
@@ -271,6 +275,7 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
         ids_used: membership.ids_used,
         addresses: membership.addresses.iter().map(located).collect(),
         lease: membership.lease.map(changes::lease),
+        uncounted: membership.uncounted.iter().map(uncounted).collect(),
     }
 }
 
@@ -279,6 +284,9 @@ pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<conse
     let nodes = |numbers: Vec<u64>| numbers.into_iter().map(NodeId).collect();
     let promotion = |wire::Promotion { node, place }| (NodeId(node), (place != 0).then_some(NodeId(place)));
     let located = |wire::Located { node, address }| (NodeId(node), Address(address.into()));
+    let uncounted = |wire::Uncounted { node, set_aside }| {
+        (NodeId(node), if set_aside { Uncounted::SetAside } else { Uncounted::Witness })
+    };
     let membership = consensus::Membership {
         voters: nodes(membership.voters),
         outgoing: nodes(membership.outgoing),
@@ -287,6 +295,7 @@ pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<conse
         ids_used: membership.ids_used,
         addresses: membership.addresses.into_iter().map(located).collect(),
         lease: membership.lease.and_then(changes::from_lease),
+        uncounted: membership.uncounted.into_iter().map(uncounted).collect(),
     };
     membership.check().map_err(Malformed)?;
     Ok(membership)

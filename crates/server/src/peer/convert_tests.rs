@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use quorate_consensus::{
     Address, BootTime, Change, Entry, Lease, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step,
+    Uncounted,
 };
 use quorate_machine::{Group, Operation, SessionId};
 use quorate_node::{Echo, Gossip, Verdict};
@@ -88,17 +89,18 @@ fn golden_bytes_of_a_wish_and_its_answer() {
 #[test]
 fn golden_bytes_of_a_configuration() {
     let membership = Membership {
-        voters: [1, 3].map(NodeId).into(),
+        voters: [1, 3, 6].map(NodeId).into(),
         outgoing: [1, 2].map(NodeId).into(),
         learners: [4, 5].map(NodeId).into(),
         promotions: [(NodeId(4), Some(NodeId(3))), (NodeId(5), None)].into(),
         ids_used: 6,
         addresses: [(NodeId(5), Address("h:1".into()))].into(),
         lease: Some(Lease { millis: 200, drift_ppm: 9 }),
+        uncounted: [(NodeId(6), Uncounted::Witness), (NodeId(1), Uncounted::SetAside)].into(),
     };
     assert_eq!(
         membership_to_wire(&membership).encode_to_vec(),
-        b"\x0a\x02\x01\x03\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1\x3a\x05\x08\xc8\x01\x10\x09"
+        b"\x0a\x03\x01\x03\x06\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1\x3a\x05\x08\xc8\x01\x10\x09\x42\x04\x08\x01\x10\x01\x42\x02\x08\x06"
     );
 }
 
@@ -159,7 +161,7 @@ fn what_no_node_sends_is_refused() {
         shard: 0,
         content: Some(Content::Reconfigure(wire::Reconfigure { ticket: 1, steps })),
     });
-    let add = wire::Add { node: 0, address: String::new(), votes: false, place: 1 };
+    let add = wire::Add { node: 0, address: String::new(), votes: false, place: 1, witness: false };
     let steps = vec![wire::Step { kind: Some(wire::StepKind::Add(add)) }];
     malformed(Frame {
         shard: 0,
@@ -190,7 +192,16 @@ fn membership_strategy() -> impl Strategy<Value = Membership> {
             let addresses = voters.iter().take(2).map(address).collect();
             let learners = learners.into_keys().collect();
             let lease = (ids_used % 2 == 0).then_some(Lease { millis: 1, drift_ppm: 2 });
-            Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease }
+            Membership {
+                voters,
+                outgoing,
+                learners,
+                promotions,
+                ids_used,
+                addresses,
+                lease,
+                ..Membership::default()
+            }
         },
     )
 }
@@ -275,7 +286,12 @@ fn body_strategy() -> impl Strategy<Value = raft::Body> {
 fn step_strategy() -> impl Strategy<Value = Step> {
     let node = || (1_u64..).prop_map(NodeId);
     let address = || "[a-z]{1,9}:[0-9]{1,5}".prop_map(|text| Address(text.into()));
-    let purpose = prop_oneof![Just(Purpose::Learn), Just(Purpose::Vote), node().prop_map(Purpose::Replace),];
+    let purpose = prop_oneof![
+        Just(Purpose::Learn),
+        Just(Purpose::Vote),
+        Just(Purpose::Witness),
+        node().prop_map(Purpose::Replace),
+    ];
     prop_oneof![
         (proptest::option::of(node()), proptest::option::of(address()), purpose)
             .prop_map(|(node, address, purpose)| Step::Add { node, address, purpose }),

@@ -17,7 +17,7 @@ use crate::peer::acquaintances::Acquaintances;
 /// What a transport told, in order.
 #[derive(Debug, PartialEq)]
 enum Told {
-    Message(u64, PeerMessage<Message>),
+    Message(u64, Box<PeerMessage<Message>>),
     Introduced(u64, Option<Address>),
     Unreachable(u64),
 }
@@ -27,7 +27,7 @@ struct Ear(mpsc::UnboundedSender<Told>);
 
 impl Events for Ear {
     fn message(&self, from: u64, message: PeerMessage<Message>, _: OwnedSemaphorePermit) {
-        let _ = self.0.send(Told::Message(from, message));
+        let _ = self.0.send(Told::Message(from, Box::new(message)));
     }
 
     fn introduced(&self, peer: u64, address: Option<Address>) {
@@ -164,7 +164,7 @@ async fn messages_arrive_in_order_and_a_lost_connection_is_told_and_made_again()
     }
     for number in 0..100 {
         let told = second.next(|told| matches!(told, Told::Message(..))).await;
-        assert_eq!(told, Told::Message(1, gossip(number)));
+        assert_eq!(told, Told::Message(1, Box::new(gossip(number))));
     }
 
     second.shutdown.send_replace(true);
@@ -174,7 +174,10 @@ async fn messages_arrive_in_order_and_a_lost_connection_is_told_and_made_again()
     let mut second = start(local(2, 20, known), &peers, again);
     first.connected(2).await;
     first.transport.send(NodeId(2), gossip(7));
-    assert_eq!(second.next(|told| matches!(told, Told::Message(..))).await, Told::Message(1, gossip(7)));
+    assert_eq!(
+        second.next(|told| matches!(told, Told::Message(..))).await,
+        Told::Message(1, Box::new(gossip(7)))
+    );
 }
 
 /// A full lane was once reported like a lost connection: followers under load took their leader for dead, asked for
@@ -194,7 +197,7 @@ async fn a_peer_that_is_too_slow_loses_messages_and_is_not_called_unreachable() 
     }
     assert_eq!(first.transport.directory().contacts()[&2].dropped, 2);
     first.transport.send(NodeId(2), gossip(1));
-    second.next(|told| *told == Told::Message(1, gossip(1))).await;
+    second.next(|told| *told == Told::Message(1, Box::new(gossip(1)))).await;
     assert!(first.told.try_recv().is_err());
     assert_eq!(first.transport.directory().contacts()[&2].connections, 2);
 }
@@ -247,7 +250,7 @@ async fn a_node_of_the_cluster_that_nobody_has_told_of_is_answered() {
     first.transport.introduced(NodeId(2), address);
     first.connected(2).await;
     first.transport.send(NodeId(2), gossip(3));
-    second.next(|told| *told == Told::Message(1, gossip(3))).await;
+    second.next(|told| *told == Told::Message(1, Box::new(gossip(3)))).await;
 }
 
 #[tokio::test]
@@ -275,11 +278,11 @@ async fn who_is_no_member_any_more_is_still_answered_while_it_speaks() {
     first.connected(2).await;
     second.connected(1).await;
     second.transport.send(NodeId(1), gossip(1));
-    first.next(|told| *told == Told::Message(2, gossip(1))).await;
+    first.next(|told| *told == Told::Message(2, Box::new(gossip(1)))).await;
     first.leave_long_ago(2);
     first.transport.tidy();
     first.transport.send(NodeId(2), gossip(2));
-    second.next(|told| *told == Told::Message(1, gossip(2))).await;
+    second.next(|told| *told == Told::Message(1, Box::new(gossip(2)))).await;
 }
 
 #[tokio::test]

@@ -153,6 +153,9 @@ pub(crate) struct Add {
     /// The voter whose place it takes; 0 if it takes none.
     #[prost(uint64, tag = "4")]
     pub(crate) place: u64,
+    /// Whether it is to keep no data.
+    #[prost(bool, tag = "5")]
+    pub(crate) witness: bool,
 }
 
 /// `quorate_node::PeerMessage::Reconfigured`.
@@ -345,6 +348,17 @@ pub(crate) struct Membership {
     pub(crate) addresses: Vec<Located>,
     #[prost(message, optional, tag = "7")]
     pub(crate) lease: Option<Lease>,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) uncounted: Vec<Uncounted>,
+}
+
+/// A member whose disk is not counted on: a witness, unless it is set aside.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Uncounted {
+    #[prost(uint64, tag = "1")]
+    pub(crate) node: u64,
+    #[prost(bool, tag = "2")]
+    pub(crate) set_aside: bool,
 }
 
 /// For how long a leader may answer reads without asking.

@@ -111,7 +111,7 @@ fn hello_options(mut options: &[Bytes]) -> Result<Option<String>, Reply> {
 fn describe(exchange: &Exchange) -> Reply {
     let role = match exchange.front.shard.status().role {
         Role::Leader => "master",
-        Role::Follower | Role::Candidate | Role::Learner => "replica",
+        Role::Follower | Role::Candidate | Role::Learner | Role::Witness => "replica",
     };
     let id = i64::try_from(exchange.client.id.0).unwrap_or(i64::MAX);
     let mut described = vec![

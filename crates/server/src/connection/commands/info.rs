@@ -142,7 +142,7 @@ fn replication(section: &mut Section<'_>) {
     let status = section.status;
     match status.role {
         Role::Leader => section.field("role", "master"),
-        Role::Follower | Role::Candidate | Role::Learner => {
+        Role::Follower | Role::Candidate | Role::Learner | Role::Witness => {
             section.field("role", "slave");
             let leader = status.leader.clone().unwrap_or_default();
             section.field("master_host", leader.host);
@@ -157,8 +157,7 @@ fn replication(section: &mut Section<'_>) {
     }
     section.field("connected_slaves", status.connected_slaves);
     if status.role == Role::Leader {
-        for (number, peer) in status.peers.iter().filter(|peer| peer.connected && peer.port != 0).enumerate()
-        {
+        for (number, peer) in status.servers().filter(|peer| peer.connected).enumerate() {
             let lag_s = peer.heard_ms_ago.unwrap_or(0) / 1000;
             let line = format!(
                 "ip={},port={},state=online,offset={},lag={lag_s}",

@@ -71,7 +71,7 @@ fn change(mut words: &[Bytes]) -> Result<Change, Reply> {
 }
 
 const USAGE: &str = "ERR what is to change? Allowed is LIST, or one or more of: ADD <host:port> [ID <id>] \
-                     [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>, MOVE <id> <host:port>, REMOVE <id>, \
+                     [VOTE | REPLACE <id> | WITNESS], PROMOTE <id>, DEMOTE <id>, MOVE <id> <host:port>, REMOVE <id>, \
                      LEASE <ms> <drift-ppm>, LEASE OFF";
 
 type Parsed<'a, T> = Result<(T, &'a [Bytes]), Reply>;
@@ -113,6 +113,10 @@ fn add(address: quorate_consensus::Address, mut words: &[Bytes]) -> Parsed<'_, S
             }
             [word, rest @ ..] if purpose == Purpose::Learn && is(word, "VOTE") => {
                 purpose = Purpose::Vote;
+                words = rest;
+            }
+            [word, rest @ ..] if purpose == Purpose::Learn && is(word, "WITNESS") => {
+                purpose = Purpose::Witness;
                 words = rest;
             }
             [word, place, rest @ ..] if purpose == Purpose::Learn && is(word, "REPLACE") => {
@@ -173,6 +177,7 @@ impl MemberKind {
         match self {
             Self::Voter => "voter",
             Self::Learner => "learner",
+            Self::Witness => "witness",
             Self::Joining => "joining",
             Self::Leaving => "leaving",
         }

@@ -15,14 +15,14 @@ use crate::{
         wait::{Until, Wait},
     },
     handle::Reply,
-    status::{NodeStatus, Role},
+    status::{Member, MemberKind, NodeStatus, Role},
 };
 
 /// ROLE: master on the leader only, with its followers; elsewhere slave, with its leader.
 pub(super) fn role(status: &NodeStatus) -> Reply {
     match status.role {
         Role::Leader => {
-            let followers = status.peers.iter().filter(|peer| peer.connected && peer.port != 0).map(|peer| {
+            let followers = status.servers().filter(|peer| peer.connected).map(|peer| {
                 let fields = [peer.host.clone(), peer.port.to_string(), peer.matched.to_string()];
                 Reply::Array(fields.map(text).to_vec())
             });
@@ -32,7 +32,7 @@ pub(super) fn role(status: &NodeStatus) -> Reply {
                 Reply::Array(followers.collect()),
             ])
         }
-        Role::Follower | Role::Candidate | Role::Learner => {
+        Role::Follower | Role::Candidate | Role::Learner | Role::Witness => {
             let (host, port, state) = match &status.leader {
                 Some(leader) if leader.connected => (leader.host.clone(), leader.port, "connected"),
                 Some(leader) => (leader.host.clone(), leader.port, "connect"),
@@ -101,7 +101,7 @@ pub(in crate::connection) fn quorate(status: &NodeStatus, arguments: &[Bytes]) -
                 "    Return the members of the cluster.",
                 "MEMBER <step> [<step> ...]",
                 "    Change the members, all at once, and return OK, or the ids of those that were added. Steps are:",
-                "    ADD <host:port> [ID <id>] [VOTE | REPLACE <id>], PROMOTE <id>, DEMOTE <id>,",
+                "    ADD <host:port> [ID <id>] [VOTE | REPLACE <id> | WITNESS], PROMOTE <id>, DEMOTE <id>,",
                 "    MOVE <id> <host:port>, REMOVE <id>, LEASE <ms> <drift-ppm>, LEASE OFF",
                 "TRANSFER [<node-id>]",
                 "    Let another node lead, or the one named, and return its id once it does.",
@@ -174,6 +174,10 @@ pub(in crate::connection) fn transfer(status: &NodeStatus, arguments: &[Bytes]) 
 /// The id of a node that can lead, by its decimal form.
 fn successor(status: &NodeStatus, argument: &[u8]) -> Result<u64, Reply> {
     let id = integer(argument).and_then(|id| u64::try_from(id).ok());
+    let member = status.members.iter().find(|member| Some(member.node_id) == id);
+    if let Some(reason) = member.and_then(unfitness) {
+        return Err(Reply::error_text(format!("ERR {reason}")));
+    }
     if let Some(peer) = status.peers.iter().find(|peer| Some(peer.node_id) == id) {
         return match peer.connected {
             true => Ok(peer.node_id),
@@ -190,6 +194,16 @@ fn successor(status: &NodeStatus, argument: &[u8]) -> Result<u64, Reply> {
     ids.sort_unstable();
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     Err(Reply::error_text(format!("ERR no such node; the nodes are {}", ids.join(", "))))
+}
+
+/// Why a member never leads, or not now.
+fn unfitness(member: &Member) -> Option<String> {
+    let id = member.node_id;
+    match (member.kind, member.set_aside) {
+        (MemberKind::Witness, _) => Some(format!("node {id} is a witness, and never leads")),
+        (_, true) => Some(format!("node {id} is set aside, and does not lead before it has caught up")),
+        (_, false) => None,
+    }
 }
 
 #[cfg(test)]

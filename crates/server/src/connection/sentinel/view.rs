@@ -170,8 +170,8 @@ impl<'a> View<'a> {
             offset: self.status.log.applied,
             peer: None,
         };
-        let peers = self.status.peers.iter().filter(|peer| peer.port != 0).map(Node::of);
-        let mut nodes: Vec<_> = peers.chain([own]).collect();
+        let own = Some(own).filter(|own| self.status.has_data(own.id));
+        let mut nodes: Vec<_> = self.status.servers().map(Node::of).chain(own).collect();
         nodes.sort_by_key(|node| node.id);
         let master = self.master.as_ref().map(|master| master.node_id);
         nodes.into_iter().filter(move |node| Some(node.id) != master)

@@ -9,13 +9,14 @@ use crate::peer::wire::{self, StepKind};
 pub(super) fn step(step: Step) -> wire::Step {
     let kind = match step {
         Step::Add { node, address, purpose } => {
-            let (votes, place) = match purpose {
-                Purpose::Learn => (false, 0),
-                Purpose::Vote => (true, 0),
-                Purpose::Replace(place) => (true, place.0),
+            let (votes, place, witness) = match purpose {
+                Purpose::Learn => (false, 0, false),
+                Purpose::Vote => (true, 0, false),
+                Purpose::Replace(place) => (true, place.0, false),
+                Purpose::Witness => (true, 0, true),
             };
             let address = address.map_or_else(String::new, |address| address.0.as_ref().to_owned());
-            StepKind::Add(wire::Add { node: node.map_or(0, |node| node.0), address, votes, place })
+            StepKind::Add(wire::Add { node: node.map_or(0, |node| node.0), address, votes, place, witness })
         }
         Step::Promote { node } => StepKind::Promote(node.0),
         Step::Demote { node } => StepKind::Demote(node.0),
@@ -30,12 +31,16 @@ pub(super) fn step(step: Step) -> wire::Step {
 
 pub(super) fn from_step(step: wire::Step) -> Result<Step, Malformed> {
     Ok(match step.kind.ok_or(Malformed("a change with a step that does nothing"))? {
-        StepKind::Add(wire::Add { node, address, votes, place }) => {
-            let purpose = match (votes, place) {
-                (false, 0) => Purpose::Learn,
-                (true, 0) => Purpose::Vote,
-                (true, place) => Purpose::Replace(NodeId(place)),
-                (false, _) => return Err(Malformed("a learner that takes the place of a voter")),
+        StepKind::Add(wire::Add { node, address, votes, place, witness }) => {
+            let purpose = match (votes, place, witness) {
+                (false, 0, false) => Purpose::Learn,
+                (true, 0, false) => Purpose::Vote,
+                (true, place, false) => Purpose::Replace(NodeId(place)),
+                (true, 0, true) => Purpose::Witness,
+                (false, _, false) => return Err(Malformed("a learner that takes the place of a voter")),
+                (_, _, true) => {
+                    return Err(Malformed("a witness without a vote, or in the place of a voter"));
+                }
             };
             let address = (!address.is_empty()).then(|| Address(address.into()));
             Step::Add { node: (node != 0).then_some(NodeId(node)), address, purpose }
