@@ -28,6 +28,8 @@ pub struct Machine {
     pub(crate) work: u64,
     /// Counts reads, for those that want to be random. Not part of the state: a read leaves no trace.
     reads: u64,
+    /// Whether it is a witness's.
+    is_without_data: bool,
 }
 
 /// What became of one operation.
@@ -99,11 +101,17 @@ impl Machine {
     #[must_use]
     pub fn without_data(applied: u64, stamp_ms: u64) -> Self {
         let state = State { applied, stamp: Stamp(stamp_ms), ..State::new(Limits::default()) };
-        Self::from_state(state)
+        Self { is_without_data: true, ..Self::from_state(state) }
+    }
+
+    /// Whether it is the machine of a witness, which has nothing to tell.
+    #[must_use]
+    pub fn is_without_data(&self) -> bool {
+        self.is_without_data
     }
 
     pub(crate) fn from_state(state: State) -> Self {
-        Self { state, under_way: None, work: 0, reads: 0 }
+        Self { state, under_way: None, work: 0, reads: 0, is_without_data: false }
     }
 
     /// Answers a command that changes nothing: of [`crate::Class::Read`], of [`crate::Class::Pure`], or a read-only

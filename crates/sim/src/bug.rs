@@ -27,6 +27,8 @@ pub enum Bug {
     WipedNewcomer,
     /// A node says that it was removed, whether it was or not.
     WrongRemoval,
+    /// A restarted witness has forgotten which configuration it has agreed to: it votes for who was set aside.
+    ForgetfulWitness,
 }
 
 impl Bug {
@@ -44,6 +46,7 @@ impl Bug {
         Self::HollowNewcomer,
         Self::WipedNewcomer,
         Self::WrongRemoval,
+        Self::ForgetfulWitness,
     ];
 
     /// The name on the command line.
@@ -62,6 +65,7 @@ impl Bug {
             Self::HollowNewcomer => "hollow-newcomer",
             Self::WipedNewcomer => "wiped-newcomer",
             Self::WrongRemoval => "wrong-removal",
+            Self::ForgetfulWitness => "forgetful-witness",
         }
     }
 }

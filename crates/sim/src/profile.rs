@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: u64,
     /// Machines that may join it later.
     pub(crate) spares: u64,
+    /// Whether the third of three members keeps no data.
+    pub(crate) has_witness: bool,
     pub(crate) clients: usize,
     pub(crate) duration: Duration,
     pub(crate) faults: BTreeSet<Fault>,
@@ -92,6 +94,10 @@ pub(crate) struct Settings {
 const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
+/// Of a thousand clusters of three, how many are two nodes and a witness.
+const WITNESS_PERMILLE: u64 = 200;
+/// How many members those have.
+const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
 const SPARES_MAX: u64 = 4;
 
@@ -113,9 +119,12 @@ impl Plan {
             faults.insert(Fault::Members);
         }
         let spares = if faults.contains(&Fault::Members) { random.below(SPARES_MAX + 1) } else { 0 };
+        let is_witnessed = random.chance(WITNESS_PERMILLE) || profile.bug == Some(Bug::ForgetfulWitness);
+        let has_witness = nodes == WITNESSED_NODES && is_witnessed;
         Self {
             nodes,
             spares,
+            has_witness,
             clients,
             duration: profile.duration,
             fault_interval,

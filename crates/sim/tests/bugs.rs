@@ -69,6 +69,11 @@ fn a_member_that_is_told_it_was_removed_is_noticed() {
 }
 
 #[test]
+fn a_witness_that_forgets_whom_it_set_aside_is_noticed() {
+    is_noticed(Bug::ForgetfulWitness);
+}
+
+#[test]
 fn a_session_of_an_earlier_life_is_noticed() {
     is_noticed(Bug::ReusedSession);
 }

@@ -85,9 +85,9 @@ impl<E: Engine> Driver<E> {
         true
     }
 
-    /// Whether this node keeps no data, and so has nothing for clients.
+    /// Whether this node keeps no data, and so has nothing for clients; also one that was removed.
     pub(super) fn is_witness(&self) -> bool {
-        self.membership.is_witness(self.config.node)
+        self.machine.is_without_data() || self.membership.is_witness(self.config.node)
     }
 
     /// Which disks are too full for a command to be taken for the log, if they are.
@@ -153,7 +153,11 @@ impl<E: Engine> Driver<E> {
             && let Some((conn, db, args)) = self.stale_reads.pop_front()
         {
             let work = self.machine.work();
-            let reply = self.machine.read(self.machine.stamp(), db, &args);
+            let reply = if self.is_witness() {
+                error(WITNESS)
+            } else {
+                self.machine.read(self.machine.stamp(), db, &args)
+            };
             self.spend(work);
             self.answer(conn, Answer::Reply(reply));
         }
@@ -166,6 +170,8 @@ impl<E: Engine> Driver<E> {
         {
             let work = self.machine.work();
             let answer = match request {
+                // It may have begun before this node knew that it is one.
+                _ if self.is_witness() => Answer::Reply(error(WITNESS)),
                 ReadRequest::Command { db, args } => {
                     Answer::Reply(self.machine.read(stamp.millis, db, &args))
                 }
@@ -250,6 +256,9 @@ pub(super) fn error(text: &'static str) -> Reply {
 pub(super) const NO_LEADER: &str =
     "CLUSTERDOWN no leader answered in time: is a majority of the nodes up? The command was not applied";
 
+pub(super) const WITNESS: &str =
+    "CLUSTERDOWN this node is a witness and keeps no data: ask another. The command was not applied";
+
 /// What a client is told of a refusal.
 fn text(refusal: Refusal) -> &'static str {
     match refusal {
@@ -265,9 +274,7 @@ fn text(refusal: Refusal) -> &'static str {
         Refusal::TooMuchWaits => {
             "CLUSTERDOWN too many commands of this node wait to be logged. The command was not applied"
         }
-        Refusal::Witness => {
-            "CLUSTERDOWN this node is a witness and keeps no data: ask another. The command was not applied"
-        }
+        Refusal::Witness => WITNESS,
         Refusal::TooLarge => "ERR the command is larger than an entry of the log may be. It was not applied",
     }
 }

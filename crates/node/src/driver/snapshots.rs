@@ -10,7 +10,10 @@ use quorate_machine::Machine;
 
 use crate::{
     config::Config,
-    driver::Driver,
+    driver::{
+        Driver,
+        clients::{WITNESS, error},
+    },
     error::Error,
     input::{ConnId, Now, SnapshotDone},
     output::{Answer, Level, LogTask, SnapshotTask, View},
@@ -94,6 +97,10 @@ impl<E: Engine> Driver<E> {
             return;
         }
         for viewer in std::mem::take(&mut self.snapshots.viewers) {
+            if self.is_witness() {
+                self.answer(viewer, Answer::Reply(error(WITNESS)));
+                continue;
+            }
             let view = View {
                 meta: self.meta(),
                 cluster_id: self.machine.cluster_id(),

@@ -77,7 +77,9 @@ fn a_node_that_joins_forms_no_cluster_and_can_be_reached() {
     assert!(text.starts_with("setting advertise: \"127.0.0.1:7000\""), "{text}");
     let given = [("join", "a:1,b:2"), ("join-as", "replace:3")];
     assert_eq!(resolve(&given).unwrap().join_as, JoinAs::Replacement(3));
-    assert!(resolve(&[("join-as", "leader")]).unwrap_err().contains("voter, learner, witness, or replace:ID"));
+    assert!(
+        resolve(&[("join-as", "leader")]).unwrap_err().contains("voter, learner, witness, or replace:ID")
+    );
 }
 
 #[test]

@@ -145,7 +145,9 @@ impl Cluster {
     /// A snapshot takes the place of a node's log.
     pub(crate) fn will_replace(&mut self, node: usize, header: &SnapshotHeader) -> Result<(), Failure> {
         let (members, agreed) = (members_of(header), self.members.at(header.index));
-        check(members == *agreed, "committed configurations are the same everywhere", || {
+        // What a witness is told, is decided, though nobody may have committed it yet.
+        let is_decided = header.bytes == 0 && self.members.was_written(header.index, header.term, &members);
+        check(members == *agreed || is_decided, "committed configurations are the same everywhere", || {
             format!("n{} installs snapshot {} with {members}, and not {agreed}", node + 1, header.index)
         })?;
         self.nodes[node].written.replace(header);
@@ -280,8 +282,11 @@ impl Cluster {
         let view = &self.nodes[node];
         let told =
             self.members.of_term(view.term).filter(|_| self.leaders.get(&view.term) != Some(&id_of(node)));
-        let mut counted = view.written.members_since(view.in_force).chain(told);
-        counted.any(|members| members.has_quorum(|voter| holders.contains(&voter)))
+        // Beside a witness the configuration before the present one may count still.
+        let agreed = Some(self.members.at(index - 1));
+        let agreed = agreed.filter(|_| self.members_of(node).is_some_and(Membership::has_witness));
+        let mut counted = view.written.members_since(view.in_force).chain(told).chain(agreed);
+        counted.any(|members| is_enough(members, &holders))
     }
 
     fn check_leader_complete(&self, node: usize, term: u64) -> Result<(), Failure> {
@@ -302,6 +307,14 @@ impl Cluster {
         check(known == hash, "equal machines at equal indexes", || {
             format!("at {applied} the machine of n{} differs from that of n{}", node + 1, by + 1)
         })
+    }
+}
+
+/// Whether the disks of these are enough: of all holders beside a witness, otherwise of a quorum.
+fn is_enough(members: &Membership, disks: &BTreeSet<NodeId>) -> bool {
+    match members.has_witness() {
+        true => members.holders().all(|holder| disks.contains(&holder)),
+        false => members.has_quorum(|voter| disks.contains(&voter)),
     }
 }
 

@@ -72,6 +72,13 @@ impl Members {
         self.written.iter().filter(move |written| written.term == term).map(|written| &written.members)
     }
 
+    /// Whether somebody has written this configuration there.
+    pub(super) fn was_written(&self, index: u64, term: u64, members: &Membership) -> bool {
+        self.written
+            .iter()
+            .any(|written| (written.index, written.term) == (index, term) && written.members == *members)
+    }
+
     /// Whether somebody has written that this node is out.
     pub(super) fn may_be_removed(&self, node: NodeId) -> bool {
         self.written.iter().any(|written| written.members.excludes(node))
@@ -91,7 +98,10 @@ impl Members {
         let (before, members) = (self.present(), self.written[order].members.clone());
         let told = || format!("entry {index} leads from {before} to {members}");
         check(before.ids_used <= members.ids_used, "ids are never used twice", told)?;
+        // A leader beside a witness restates the configuration, and sets voters aside.
+        let is_restated = members.setting_aside(before.set_aside()) == *before;
         let follows = match (before.is_joint(), members.is_joint()) {
+            _ if is_restated => true,
             (true, _) => members == before.settled(),
             (false, true) => members.outgoing == before.voters,
             (false, false) => members.voters == before.voters,

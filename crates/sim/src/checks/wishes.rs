@@ -142,6 +142,7 @@ impl Wishes {
         let promised = before.promotions.keys().filter(|node| members.voters.contains(node));
         let promotion = Change(promised.map(|&node| Step::Promote { node }).collect());
         *members == before.settled()
+            || members.setting_aside(before.set_aside()) == *before
             || before.apply(&promotion).as_ref() == Ok(members)
             || self.wishes.iter().any(|wish| {
                 !matches!(wish.fate, Fate::Refused)

@@ -103,7 +103,7 @@ impl Operator {
         let is_named = skipped > 0 || random.chance(700);
         let purpose = match places.first() {
             Some(&place) => Purpose::Replace(place),
-            None => *random.pick(&[Purpose::Learn, Purpose::Vote]),
+            None => *random.pick(&[Purpose::Learn, Purpose::Vote, Purpose::Witness]),
         };
         vec![MemberStep::Add { node: is_named.then_some(NodeId(id)), address: None, purpose }]
     }

@@ -34,7 +34,7 @@ impl World {
         view.committed = self.cluster.committed();
         view.written = members.written();
         if self.clients[client].is_thinking() {
-            self.clients[client].node = self.some_member();
+            self.clients[client].node = self.some_server();
         }
     }
 
@@ -43,14 +43,24 @@ impl World {
     }
 
     /// Those that are members by what is agreed on, and have not been told otherwise.
-    pub(super) fn members(&self) -> Vec<usize> {
+    fn members(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&node| self.is_member(node)).collect()
     }
 
-    fn some_member(&mut self) -> usize {
-        let members: Vec<usize> =
-            self.members().into_iter().filter(|node| !self.dead.contains(node)).collect();
-        if members.is_empty() { self.some_node() } else { *self.random.pick(&members) }
+    /// Whether clients have something to ask it: it is a member, and no witness.
+    fn serves(&self, node: usize) -> bool {
+        self.is_member(node) && !self.cluster.members().present().is_witness(self.nodes[node].id)
+    }
+
+    /// Those members that have the data.
+    pub(super) fn servers(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| self.serves(node)).collect()
+    }
+
+    fn some_server(&mut self) -> usize {
+        let servers: Vec<usize> =
+            self.servers().into_iter().filter(|node| !self.dead.contains(node)).collect();
+        if servers.is_empty() { self.some_node() } else { *self.random.pick(&servers) }
     }
 
     /// A node has ended since it is no member any more. It never starts again.
@@ -62,11 +72,11 @@ impl World {
         Ok(())
     }
 
-    /// Has clients of machines that are no members any more use others.
+    /// Has clients of machines that are no members any more, or have no data, use others.
     pub(super) fn move_clients(&mut self, at: SimTime) {
         for number in 0..self.clients.len() {
             let node = self.clients[number].node;
-            if !self.is_member(node) && self.operator != Some(number) {
+            if !self.serves(node) && self.operator != Some(number) {
                 self.move_client(at, number);
             }
         }
@@ -74,7 +84,7 @@ impl World {
 
     fn move_client(&mut self, at: SimTime, number: usize) {
         self.reset_client(at, number);
-        let node = self.some_member();
+        let node = self.some_server();
         self.trace.tell(at, || format!("c{number} goes to n{}", node + 1));
         self.clients[number].node = node;
     }

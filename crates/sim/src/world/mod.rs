@@ -19,7 +19,7 @@ mod threads;
 
 use std::collections::BTreeSet;
 
-use quorate_consensus::{Membership, NodeId};
+use quorate_consensus::{Membership, NodeId, Uncounted};
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
 
 use self::{
@@ -152,16 +152,21 @@ impl World {
         let mut clocks = Random::new(seed, stream::CLOCKS);
         let nodes: Vec<Node> =
             (0..machines).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
+        let servers = count - usize::from(plan.has_witness);
         let clients = (0..plan.clients)
             .map(|client| {
-                Client::new(client, client % count, Random::new(seed, stream::CLIENTS + client as u64))
+                Client::new(client, client % servers, Random::new(seed, stream::CLIENTS + client as u64))
             })
             .collect();
         let mut counts = FaultCounts::default();
         if plan.faults.contains(&Fault::Drift) {
             counts.add(Fault::Drift);
         }
-        let founders = Membership::of_voters((1..=plan.nodes).map(NodeId));
+        let witness = plan.has_witness.then_some((NodeId(plan.nodes), Uncounted::Witness));
+        let founders = Membership {
+            uncounted: witness.into_iter().collect(),
+            ..Membership::of_voters((1..=plan.nodes).map(NodeId))
+        };
         let mut world = Self {
             agenda: Agenda::new(),
             random: Random::new(seed, stream::WORLD),
@@ -205,7 +210,8 @@ impl World {
                 | Bug::ForgottenMembers
                 | Bug::HollowNewcomer
                 | Bug::WipedNewcomer
-                | Bug::WrongRemoval,
+                | Bug::WrongRemoval
+                | Bug::ForgetfulWitness,
             )
             | None => {}
         }

@@ -124,8 +124,12 @@ impl Node {
         if birth.bug == Some(Bug::ForgottenVote) {
             forget_vote(&mut recovered);
         }
+        if birth.bug == Some(Bug::ForgetfulWitness) {
+            recovered.snapshot.take_if(|header| header.bytes == 0);
+        }
         let machine = match &recovered.snapshot {
             None => Machine::new(Limits::default()),
+            Some(header) if header.bytes == 0 => Machine::without_data(header.index, header.stamp),
             Some(header) => {
                 let chunks = log.snapshots().reader(header.index)?.collect::<Result<Vec<_>, _>>()?;
                 Machine::restore(chunks).expect("a verified snapshot is one of a machine")

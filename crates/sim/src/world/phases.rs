@@ -6,6 +6,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use quorate_consensus::NodeId;
+
 use super::{
     Event, World,
     clients::{Client, State},
@@ -120,7 +122,7 @@ impl World {
                 }
             }
             Phase::Auditing { since } => {
-                if self.history.audits.len() == self.members().len() {
+                if self.history.audits.len() == self.servers().len() {
                     self.phase = Phase::Converging { since: at };
                 } else {
                     let answered: Vec<_> = self.history.audits.keys().collect();
@@ -181,9 +183,13 @@ impl World {
         {
             return;
         }
+        let present = self.cluster.members().present();
+        let minority = (present.voters.len() - 1) / 2;
+        // Beside a witness, a node without which nothing is committed yet may be the only one that can go on: it is only
+        // killed for a while, and comes back.
+        let is_spared = |voter: &NodeId| present.has_witness() && present.may_lead(*voter);
         let voters: Vec<usize> =
-            self.cluster.members().present().voters.iter().copied().map(number_of).collect();
-        let minority = (voters.len() - 1) / 2;
+            present.voters.iter().copied().filter(|voter| !is_spared(voter)).map(number_of).collect();
         let may_be = !self.plan.faults.is_empty() && self.random.chance(500);
         let count = if may_be { self.random.index(minority + 1) } else { 0 };
         while self.dead.len() < count {
@@ -197,7 +203,7 @@ impl World {
 
     fn begin_audit(&mut self, at: SimTime) {
         let keys = self.history.keys();
-        for node in self.members() {
+        for node in self.servers() {
             let auditor = Box::new(Auditor::new(node, keys.clone()));
             let random = Random::new(self.random.number(), 0);
             self.clients.push(Client::with(auditor, node, random));
@@ -210,7 +216,7 @@ impl World {
     /// under way.
     fn has_converged(&mut self) -> Result<bool, Failure> {
         let mut states = BTreeMap::new();
-        for number in self.members() {
+        for number in self.servers() {
             let node = &self.nodes[number];
             let Some(process) = &node.process else { return Ok(false) };
             let machine = process.driver.machine();
