@@ -100,7 +100,7 @@ fn an_operator_chooses_the_leader_and_clients_see_no_error() {
     cluster.node(leader).await_line("is to hand leadership over, by order");
 }
 
-/// A node that has lost its disk has forgotten its promises: under its old id it could undo what the cluster has
+/// Hazard 22: a node that has lost its disk has forgotten its promises: under its old id it could undo what the cluster has
 /// acknowledged (tigerbeetle#2767).
 #[test]
 fn a_wiped_node_does_not_come_back_under_its_old_id() {

@@ -95,7 +95,7 @@ fn a_port_in_use_is_told_with_its_setting() {
     assert!(text.contains("(setting listen)") && text.contains("in use"), "{text}");
 }
 
-/// A log pipe that nobody reads once stopped a whole service (etcd#22214).
+/// Hazard 25: a log pipe that nobody reads once stopped a whole service (etcd#22214).
 #[test]
 fn a_blocked_standard_error_does_not_stop_the_service() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(1));
