@@ -410,8 +410,11 @@ scripts![
     vote_durability,
     vote_in_known_term,
     witness_aside,
+    witness_busy_successor,
     witness_join,
+    witness_leaver,
     witness_loss,
     witness_replace,
+    witness_storing,
     witness_stuck
 ];

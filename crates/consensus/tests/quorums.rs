@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_consensus::{Index, Membership, NodeId};
+use quorate_consensus::{Index, Membership, NodeId, Uncounted};
 
 const VOTERS_MAX: u64 = 7;
 
@@ -44,6 +44,32 @@ fn reached_position_equals_a_count_by_hand() {
             assert_eq!(membership.reached_by_quorum(value_of), expected.unwrap_or_default());
         }
     }
+}
+
+/// hazard 9: beside a witness, what enough disks hold is the least that any holder has, for each way to set voters aside
+/// and to spread them over three positions.
+#[test]
+fn what_enough_disks_hold_beside_a_witness_equals_a_count_by_hand() {
+    let voters = Membership::of_voters((1..=3).map(NodeId));
+    let beside_witness = Membership { uncounted: [(NodeId(3), Uncounted::Witness)].into(), ..voters };
+    for aside in [&[][..], &[NodeId(1)], &[NodeId(2)]] {
+        let membership = beside_witness.setting_aside(aside.iter().copied());
+        assert_eq!(membership.check(), Ok(()));
+        for spread in 0..27_u64 {
+            let value_of =
+                |node: NodeId| Index(spread / [1, 3, 9][usize::try_from(node.0 - 1).expect("small")] % 3);
+            let holders = [NodeId(1), NodeId(2)].into_iter().filter(|node| !aside.contains(node));
+            assert_eq!(Some(membership.held_by_enough(value_of)), holders.map(value_of).min());
+        }
+    }
+    assert!(
+        beside_witness.setting_aside([NodeId(1), NodeId(2)]).check().is_err(),
+        "nobody would hold the data"
+    );
+    assert!(
+        beside_witness.setting_aside([NodeId(4)]).check().is_err(),
+        "who is no voter cannot be set aside"
+    );
 }
 
 fn membership(voters: &BTreeSet<NodeId>, outgoing: &BTreeSet<NodeId>) -> Membership {

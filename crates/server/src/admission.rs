@@ -21,7 +21,7 @@ use crate::{
     data_folder::{self, ENGINE},
     ending::Orders,
     service::Error,
-    status::{MemberKind, NodeStatus},
+    status::{MemberKind, NodeStatus, Role},
 };
 
 /// How long a node may take to accept a connection.
@@ -160,6 +160,10 @@ fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> 
         let text = format!("it runs the engine {}, and this node runs {ENGINE}", status.engine);
         return Err(Obstacle::Final(text));
     }
+    if status.role == Role::Witness {
+        let text = "it is a witness, and does not pass on what clients ask: name another node";
+        return Err(Obstacle::Passing(text.to_owned()));
+    }
     let cluster_id = status.cluster_id.as_deref().and_then(|id| u128::from_str_radix(id, 16).ok());
     let cluster_id =
         cluster_id.ok_or_else(|| Obstacle::Passing("its cluster is not formed yet".to_owned()))?;
@@ -201,15 +205,22 @@ fn known(config: &Config, status: &NodeStatus) -> Result<Option<u64>, Obstacle> 
             member.address
         )));
     }
+    let is_witness = member.kind == MemberKind::Witness;
     match member.kind {
+        MemberKind::Learner | MemberKind::Witness if is_witness != (config.join_as == JoinAs::Witness) => {
+            let part = if is_witness { "as a witness: join with" } else { "with data: join without" };
+            Err(Obstacle::Final(format!("node {id} was added {part} --join-as witness")))
+        }
         MemberKind::Learner => Ok(Some(id)),
         MemberKind::Witness if member.promotes => Ok(Some(id)),
-        MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving | MemberKind::Witness => {
-            Err(Obstacle::Final(format!(
-                "{here} is the address of node {id}, which votes: give that node its data folder back, or replace it \
+        MemberKind::Witness => Err(Obstacle::Final(format!(
+            "{here} is the address of node {id}, a witness that votes: give that node its data folder back, or remove \
+             it first by `quorate member remove {id}`"
+        ))),
+        MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving => Err(Obstacle::Final(format!(
+            "{here} is the address of node {id}, which votes: give that node its data folder back, or replace it \
              by `--join-as replace:{id}` at another address, or remove it first by `quorate member remove {id}`"
-            )))
-        }
+        ))),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Constants {
     pub(crate) election_timeout: Duration,
     /// What was known to be committed when the process started: loading lasts until it is applied.
     pub(crate) committed_at_start: u64,
+    /// The cluster that the folder belonged to when the process started.
+    pub(crate) cluster_id: Option<u128>,
 }
 
 /// Publishes the status.
@@ -153,8 +155,13 @@ impl Reporter {
         if !status.room {
             faults.push("the disk is full: writes are refused".to_owned());
         }
+        let holders: Vec<String> = status.membership.holders().map(|node| node.0.to_string()).collect();
         faults.extend(status.membership.set_aside().map(|node| {
-            format!("node {} is set aside until it has caught up: one disk alone holds the data", node.0)
+            format!(
+                "node {} is set aside until it has caught up: node {} alone holds the data",
+                node.0,
+                holders.join(" and ")
+            )
         }));
         let databases = status.machine.databases.iter().zip(0..).filter(|(database, _)| database.keys > 0);
         let databases = databases.map(|(database, number)| Database {
@@ -162,6 +169,8 @@ impl Reporter {
             keys: database.keys as u64,
             expires: database.expires as u64,
         });
+        // A witness has it from its folder alone.
+        let known = self.constants.cluster_id.filter(|_| status.membership.is_witness(self.this()));
         let is_member =
             |(node_id, _): &(&u64, &Contact)| status.engine.membership.contains(NodeId(**node_id));
         let peer = |(&node_id, contact): (&u64, &Contact)| {
@@ -169,7 +178,7 @@ impl Reporter {
             peer(node_id, contact, known)
         };
         let new = NodeStatus {
-            cluster_id: status.cluster_id.map(|id| format!("{id:032x}")),
+            cluster_id: status.cluster_id.or(known).map(|id| format!("{id:032x}")),
             role: match role.kind {
                 RoleKind::Leader => Role::Leader,
                 RoleKind::PreCandidate | RoleKind::Candidate => Role::Candidate,
@@ -207,8 +216,12 @@ impl Reporter {
         self.status.send_replace(Arc::new(new));
     }
 
+    fn this(&self) -> NodeId {
+        NodeId(self.constants.node_id)
+    }
+
     fn follower(&self, status: &Status) -> Role {
-        let (this, membership) = (NodeId(self.constants.node_id), &status.engine.membership);
+        let (this, membership) = (self.this(), &status.engine.membership);
         if membership.is_witness(this) {
             Role::Witness
         } else if membership.learners.contains(&this) {
@@ -297,6 +310,7 @@ mod tests {
             http: Address::new("h", 2),
             election_timeout: Duration::from_millis(300),
             committed_at_start: 0,
+            cluster_id: None,
         };
         let status = watch::Sender::new(Arc::new(constants.loading()));
         Reporter::new(constants, status, Arc::default(), 5, 0)

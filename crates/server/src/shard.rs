@@ -259,8 +259,9 @@ impl Shard {
         }
         let status = self.driver.status(now);
         let leads = status.engine.role.kind == RoleKind::Leader;
-        let voters = &status.engine.membership.voters;
-        let has_successor = status.engine.peers.iter().any(|peer| peer.active && voters.contains(&peer.id));
+        let membership = &status.engine.membership;
+        let may_lead = |peer| membership.voters.contains(&peer) && membership.may_lead(peer);
+        let has_successor = status.engine.peers.iter().any(|peer| peer.active && may_lead(peer.id));
         // Without a leader nothing can be taken for who waits, and none can be told.
         let nobody_waits = status.commands_waiting == 0 || status.engine.role.leader.is_none();
         status.commands_in_flight == 0 && nobody_waits && !(leads && has_successor)

@@ -349,7 +349,10 @@ fn two_nodes_and_a_witness_survive_the_loss_of_either_disk() {
         let faults = status(heir).unwrap().faults;
         assert_eq!(
             faults,
-            [format!("node {lost} is set aside until it has caught up: one disk alone holds the data")]
+            [format!(
+                "node {lost} is set aside until it has caught up: node {} alone holds the data",
+                3 - lost
+            )]
         );
         counted += load.end();
 

@@ -54,9 +54,13 @@ impl Canvass {
     }
 
     fn verdict(&self, membership: &Membership) -> Verdict {
-        if membership.has_quorum(|voter| self.granted.contains(&voter)) {
+        // Beside a witness only those who hold the data know what is committed: one of them must say yes.
+        let has = |agrees: &dyn Fn(NodeId) -> bool| {
+            membership.has_quorum(agrees) && membership.holders().any(agrees)
+        };
+        if has(&|voter| self.granted.contains(&voter)) {
             Verdict::Won
-        } else if membership.has_quorum(|voter| !self.refused.contains(&voter)) {
+        } else if has(&|voter| !self.refused.contains(&voter)) {
             Verdict::Open
         } else {
             Verdict::Lost
@@ -80,10 +84,13 @@ impl Raft {
         }
     }
 
-    /// Whether the log that ends at `last` has all that this one has (section 5.4.1).
+    /// Whether the log that ends at `last` has all that this one has (section 5.4.1), what a witness is about to write
+    /// included.
     fn is_up_to_date(&self, last: Position) -> bool {
-        let own = self.log.last();
-        (last.term, last.index) >= (own.term, own.index)
+        let position = |at: Position| (at.term, at.index);
+        let own =
+            position(self.log.last()).max(self.incoming.configuration().map(position).unwrap_or_default());
+        position(last) >= own
     }
 
     /// Whether this node may stand for election at all. One that its newest configuration leaves out may, as long

@@ -195,8 +195,8 @@ impl Engine for Raft {
         self.run_timers(now);
         match &self.role {
             Role::Leader(_) => {
-                self.advance_membership(now);
                 self.keep_holders(now);
+                self.advance_membership(now);
                 self.open_read_round(now);
                 self.replicate(now);
             }

@@ -135,7 +135,10 @@ impl Raft {
         }
         if membership.is_joint() {
             let settled = membership.settled();
-            self.append_membership(now, settled);
+            // Both who hold the data in the end may be set aside just now.
+            if settled.check().is_ok() {
+                self.append_membership(now, settled);
+            }
         } else if membership.is_voter(self.config.id) {
             self.promote_caught_up(now);
             self.end_farewells(now);

@@ -42,6 +42,16 @@ pub(super) enum Incoming {
 }
 
 impl Incoming {
+    /// The position of a configuration that comes without data, on its way into the log of a witness.
+    pub(super) fn configuration(&self) -> Option<Position> {
+        match self {
+            Self::Receiving { meta, .. } | Self::Complete { meta } | Self::Installing { meta } => {
+                (meta.bytes == 0).then(|| last_of(meta))
+            }
+            Self::Idle => None,
+        }
+    }
+
     /// Whether the log must be left alone.
     pub(super) fn is_installing(&self) -> bool {
         match self {
@@ -130,7 +140,10 @@ impl Raft {
             return;
         }
         if self.has_all_of(&meta) {
-            self.accept_snapshot(from, meta.index);
+            // A witness does not know what lies between its configurations.
+            if meta.bytes > 0 || self.log.holds(last_of(&meta)) {
+                self.accept_snapshot(from, meta.index);
+            }
             return;
         }
         // Nothing at all would be a poor state for anybody but a witness, be it on its way out.

@@ -14,8 +14,10 @@
 //! * A witness is told a configuration only when its word is all that is missing: what it knows, is decided. It never has
 //!   to take anything back.
 //! * An entry is committed when all holders of the configuration in force have it, once that one is decided; one from
-//!   before, when all holders of the configuration before have it. A leader that is elected later knows the configuration
-//!   and is no voter that it sets aside, so it is one of those holders, and has the entry.
+//!   before, when all holders of the configuration before have it. A leader that is elected later knows the configuration, and a
+//!   holder has voted for it, be it itself: so it has the entry.
+//! * A witness refuses its vote to logs that lack a configuration from when that has reached it, though it may not be on its
+//!   disk yet: as soon as it is, the leader may count it, whoever leads by then.
 //! * The set-aside voter stands again once it has the configuration that counts it as a holder, and by log matching has all
 //!   that was committed without it.
 
@@ -42,8 +44,8 @@ impl LogView {
 }
 
 impl Raft {
-    /// What a witness is to know, if it may know it yet. The other holders come first, while they are there: one that counts
-    /// again has all of the data only when it has the configuration that says so.
+    /// What a witness is to know, if it may know it yet. The other holders come first, as long as they make progress: one that
+    /// counts again has all of the data only when it has the configuration that says so. Safety does not need that.
     pub(super) fn news_for_witnesses(&self, now: BootTime) -> Option<SnapshotMeta> {
         let Role::Leader(leader) = &self.role else { return None };
         if !leader.peers.values().any(|peer| peer.is_witness) {
@@ -52,8 +54,9 @@ impl Raft {
         let membership = self.log.membership();
         let counts_all = |voter| membership.is_witness(voter) || self.knows_membership(leader, voter);
         let is_awaited = |holder| {
-            let peer = leader.peers.get(&holder);
-            peer.is_some_and(|peer| self.is_heard(now, peer)) && !self.knows_membership(leader, holder)
+            let is_busy =
+                |peer: &Peer| self.is_heard(now, peer) && !peer.is_stuck(now, self.config.persist_stall_max);
+            leader.peers.get(&holder).is_some_and(is_busy) && !self.knows_membership(leader, holder)
         };
         let is_committed = self.log.membership_index() <= self.commit;
         let is_last_word =
@@ -74,7 +77,7 @@ impl Raft {
     pub(super) fn keep_holders(&mut self, now: BootTime) {
         let membership = self.log.membership();
         let Role::Leader(leader) = &mut self.role else { return };
-        if !membership.has_witness() || leader.handover.is_some() {
+        if !membership.has_witness() {
             return;
         }
         let last = self.log.last_index();
@@ -82,15 +85,15 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return };
         // Only a decided configuration may be followed by another (hazard 2).
         let is_decided = membership.has_quorum(|voter| self.knows_membership(leader, voter));
-        let holds = membership.holders().any(|holder| holder == self.config.id);
-        if !is_decided || !holds || self.log.membership_index() < leader.first {
+        if !is_decided || leader.handover.is_some() || self.log.membership_index() < leader.first {
             return;
         }
         let is_full = |voter: &NodeId| *voter != self.config.id && !membership.is_witness(*voter);
         let set_aside =
             membership.electorate().filter(is_full).filter(|&voter| self.is_to_be_aside(now, leader, voter));
         let next = membership.setting_aside(set_aside);
-        if next != *membership {
+        // A leader that is on its way out holds nothing itself.
+        if next != *membership && next.check().is_ok() {
             self.append_membership(now, next);
         }
     }

@@ -194,14 +194,21 @@ impl<E: Engine> Driver<E> {
     }
 
     /// Tells the operator how many disks hold the data, if that has changed.
-    fn tell_set_aside(&mut self, before: &Membership) {
+    pub(super) fn tell_set_aside(&mut self, before: &Membership) {
         let of = |membership: &Membership| membership.set_aside().collect::<BTreeSet<_>>();
         let (was, is) = (of(before), of(&self.membership));
+        let holders: BTreeSet<NodeId> = self.membership.holders().collect();
         let silent = is.difference(&was).map(|node| {
-            let text = format!("{node} has fallen silent and is set aside: one disk alone holds the data");
+            let holders: Vec<String> = holders.iter().map(ToString::to_string).collect();
+            let text = format!(
+                "{node} is silent, or its disk hangs, and is set aside: what is written from now on is on the disk of {} \
+                 alone",
+                holders.join(" and ")
+            );
             (Level::Warn, text)
         });
-        let back = was.difference(&is).map(|node| {
+        // Who has left is not back.
+        let back = was.difference(&is).filter(|node| holders.contains(node)).map(|node| {
             (Level::Info, format!("{node} is set aside no more: what is committed is on its disk, too"))
         });
         for (level, text) in silent.chain(back).collect::<Vec<_>>() {

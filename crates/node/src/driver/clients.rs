@@ -1,6 +1,9 @@
 //! What clients ask, in which order it runs, and what they are told.
 
-use quorate_consensus::{Engine, NodeId, engine::ReadOutcome};
+use quorate_consensus::{
+    Engine, NodeId,
+    engine::{ReadOutcome, RoleView},
+};
 use quorate_log::Room;
 use quorate_machine::{Operation, Reply, weight};
 
@@ -96,7 +99,9 @@ impl<E: Engine> Driver<E> {
             Some(Refusal::NoRoom)
         } else if self.role.leader.is_some_and(|leader| !self.has_room(leader)) {
             Some(Refusal::NoRoomAtLeader)
-        } else if !self.membership.has_quorum(|voter| self.has_room(voter)) {
+        } else if !self.membership.has_witness() && !self.membership.has_quorum(|voter| self.has_room(voter))
+        {
+            // Beside a witness, a voter whose disk is full is set aside.
             Some(Refusal::NoRoomAtQuorum)
         } else {
             None
@@ -112,12 +117,14 @@ impl<E: Engine> Driver<E> {
         }
     }
 
+    /// Has what clients submit go to whoever leads. A witness has nobody follow: it would not see what becomes of it.
+    pub(super) fn follow(&mut self, role: RoleView) {
+        let leader = role.leader.filter(|_| !self.is_witness());
+        self.origin.follow(leader.map(|leader| (role.term, leader)));
+    }
+
     /// Sends what clients have submitted to whoever leads.
     pub(super) fn forward(&mut self, now: Now) {
-        // It would not see what becomes of them.
-        if self.is_witness() {
-            return;
-        }
         let Some((leader, groups)) = self.origin.forward(now.boot) else { return };
         for group in groups {
             if leader == self.config.node {

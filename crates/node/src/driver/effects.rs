@@ -95,7 +95,7 @@ impl<E: Engine> Driver<E> {
             self.leadership = Leadership::Following;
             self.tell_role(was, role);
         }
-        self.origin.follow(role.leader.map(|leader| (role.term, leader)));
+        self.follow(role);
         self.changes_lost_leader(role.term);
         self.transfer_if_wanted(now);
         if role.leader.is_some()

@@ -317,6 +317,7 @@ impl<E: Engine> Driver<E> {
             peer.active
                 && peer.priority != Some(Priority::NEVER)
                 && voters.contains(&peer.id)
+                && status.membership.may_lead(peer.id)
                 && self.has_room(peer.id)
                 && told_since(peer.id)
                 && to.is_none_or(|to| peer.id == to)

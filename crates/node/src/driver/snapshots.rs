@@ -163,7 +163,9 @@ impl<E: Engine> Driver<E> {
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
         self.backlog_bytes = self.unapplied.iter().map(Entry::weight).sum();
-        self.membership = meta.membership.clone();
+        let before = std::mem::replace(&mut self.membership, meta.membership.clone());
+        self.tell_set_aside(&before);
+        self.follow(self.role);
         self.snapshots = Snapshots {
             last_term: meta.term,
             making: self.snapshots.making,

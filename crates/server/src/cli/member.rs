@@ -191,7 +191,7 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
     Ok(match (reply, order) {
         (redis::Value::Int(id), Order::Add { witness: true, .. }) => format!(
             "node {id} is a member, and votes without data once it answers\n\
-             start it:  quorate serve --node-id {id} --join ANY-NODE"
+             start it:  quorate serve --node-id {id} --join ANY-NODE --join-as witness"
         ),
         (redis::Value::Int(id), Order::Add { promote: false, .. }) => format!(
             "node {id} is a member, and does not vote yet\nstart it:      quorate serve --node-id {id} --join ANY-NODE\n\

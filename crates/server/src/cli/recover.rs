@@ -129,6 +129,13 @@ impl Survivor {
             None => Machine::new(Limits::default()),
         };
         let identity = recovered.identity.clone();
+        if machine.is_without_data() {
+            return Err(Problem::Refused(format!(
+                "{}: node {} is a witness and keeps no data: recover a node that has them",
+                folder.display(),
+                identity.node_id
+            )));
+        }
         let Some(cluster_id) = machine.cluster_id().or(identity.cluster_id) else {
             return Err(Problem::Refused(format!(
                 "{}: node {} never heard of its cluster: there is nothing to recover",

@@ -191,17 +191,12 @@ fn membership_strategy() -> impl Strategy<Value = Membership> {
             let address = |&node: &NodeId| (node, Address(format!("h:{}", node.0).into()));
             let addresses = voters.iter().take(2).map(address).collect();
             let learners = learners.into_keys().collect();
+            let has_place = voters.len() == 3 && outgoing.len() != 3 && ids_used % 3 == 0;
+            let witness = voters.last().copied().filter(|_| has_place);
+            let uncounted = witness.map(|node| (node, Uncounted::Witness)).into_iter();
+            let uncounted = uncounted.chain(witness.map(|_| (NodeId(1), Uncounted::SetAside))).collect();
             let lease = (ids_used % 2 == 0).then_some(Lease { millis: 1, drift_ppm: 2 });
-            Membership {
-                voters,
-                outgoing,
-                learners,
-                promotions,
-                ids_used,
-                addresses,
-                lease,
-                ..Membership::default()
-            }
+            Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted }
         },
     )
 }
