@@ -3,7 +3,7 @@
 use crate::{BATCH, KEY_BYTES, RELEASE, VALUE_BYTES, command, key, value};
 use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
-use quorate_machine::{Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Reply, SessionId};
+use quorate_machine::{Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Reply, SessionId};
 
 const SESSION: SessionId = SessionId { node: 1, incarnation: 1 };
 /// The keys that are written over and over.
@@ -50,7 +50,7 @@ fn lock_cycle(bencher: Bencher<'_, '_>) {
 fn encode_and_decode(bencher: Bencher<'_, '_>) {
     let value = value();
     let commands: Vec<_> = (0..BATCH).map(|number| command(&["SET", &key(number), &value])).collect();
-    let batch = Batch { version: MACHINE_VERSION, groups: vec![group(1, &commands)] };
+    let batch = Batch { version: ClusterVersion::NEWEST, groups: vec![group(1, &commands)] };
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| Batch::decode(&divan::black_box(&batch).encode()));
 }
 
@@ -97,7 +97,7 @@ impl Replica {
     }
 
     fn apply_group(&mut self, group: Group) -> Option<Outcome> {
-        let payload = Batch { version: MACHINE_VERSION, groups: vec![group] }.encode();
+        let payload = Batch { version: ClusterVersion::NEWEST, groups: vec![group] }.encode();
         let index = self.machine.applied() + 1;
         self.stamp_ms += 1;
         let mut applied =

@@ -16,6 +16,7 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 
+use crate::cluster_version::ClusterVersion;
 use crate::commands::blocking;
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
@@ -108,13 +109,27 @@ impl Machine {
         if stamp < before {
             return Err(Error::TimeRegressed { before: before.0, after: stamp_ms });
         }
-        let batch = payload.map(Batch::decode).transpose()?;
+        let batch = payload.map(|payload| Batch::decode_up_to(payload, self.known)).transpose()?;
         self.state.stamp = stamp;
+        if let Some(batch) = &batch {
+            self.rise_to(batch.version, index);
+        }
         let expired = self.state.keyspace.advance(stamp);
         let freed = self.reclaim();
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
         Ok(())
+    }
+
+    /// An entry of a greater version than the active one makes it the active one.
+    fn rise_to(&mut self, version: ClusterVersion, index: u64) {
+        if version <= self.state.active {
+            return;
+        }
+        self.state.active = version;
+        if version == ClusterVersion::REHEARSED {
+            self.state.rehearsed_at = index;
+        }
     }
 
     /// Frees expired keys, and tells that they have expired.

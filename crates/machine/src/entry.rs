@@ -5,7 +5,7 @@
 //! there, and never panics. Arguments share the payload's memory; the keyspace copies what it keeps.
 //!
 //! ```text
-//! batch      := version:u16le  groups:list
+//! batch      := version:u16le  [operations]  groups:list     The number of all operations, from version 2 on.
 //! group      := node  incarnation  stream  acked  first_sequence  operations:list
 //! operation  := 0                                       Nothing
 //!             | 1 db user arguments:list                Command
@@ -24,19 +24,17 @@
 
 use bytes::Bytes;
 
+use crate::cluster_version::ClusterVersion;
 use crate::error::Error;
 use crate::identifiers::{SessionId, Version};
 use crate::wire::{Decoder, Encoder};
 
-/// The version of the machine's behaviour and formats, of entries as of snapshots. An entry or snapshot of a
-/// greater one is refused. It grows when a command, the Luau VM or a format changes what a replica computes.
-pub const MACHINE_VERSION: u16 = 1;
-
 /// What one log entry carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The machine version that the leader asks replicas to apply it with, at most [`MACHINE_VERSION`].
-    pub version: u16,
+    /// The version in which it is written. One above the active version makes it the active one, before the first
+    /// operation; one below it was proposed before the rise, and is applied as all that comes after the rise.
+    pub version: ClusterVersion,
     /// Applied in order.
     pub groups: Vec<Group>,
 }
@@ -142,26 +140,38 @@ impl Batch {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut to = Encoder::default();
-        to.fixed(&self.version.to_le_bytes());
+        to.fixed(&self.version.0.to_le_bytes());
+        if self.version >= ClusterVersion::REHEARSED {
+            to.count(operations_in(&self.groups));
+        }
         to.count(self.groups.len());
         self.groups.iter().for_each(|group| group.encode(&mut to));
         Bytes::from(to.0)
     }
 
-    /// Reads a payload.
+    /// Reads a payload of any version that this build knows.
     ///
     /// # Errors
     /// [`Error::Newer`] for a greater version, [`Error::Malformed`] for all that [`Batch::encode`] cannot write.
     pub fn decode(payload: &Bytes) -> Result<Self, Error> {
+        Self::decode_up_to(payload, ClusterVersion::NEWEST)
+    }
+
+    /// Reads a payload as a build does that knows versions up to `known`.
+    pub(crate) fn decode_up_to(payload: &Bytes, known: ClusterVersion) -> Result<Self, Error> {
         let mut from = Decoder::new(payload.clone(), "entry");
-        let version = u16::from_le_bytes(from.array()?);
-        if version > MACHINE_VERSION {
-            return Err(Error::Newer { found: version, known: MACHINE_VERSION });
+        let version = ClusterVersion(u16::from_le_bytes(from.array()?));
+        if version > known {
+            return Err(Error::Newer { found: version, known });
         }
-        if version == 0 {
+        if version < ClusterVersion::OLDEST {
             return Err(from.malformed());
         }
+        let counted = if version >= ClusterVersion::REHEARSED { Some(from.varint()?) } else { None };
         let groups = from.list(Group::decode)?;
+        if counted.is_some_and(|counted| counted != operations_in(&groups) as u64) {
+            return Err(from.malformed());
+        }
         from.finish()?;
         Ok(Self { version, groups })
     }
@@ -294,6 +304,10 @@ impl Watched {
     }
 }
 
+fn operations_in(groups: &[Group]) -> usize {
+    groups.iter().map(|group| group.operations.len()).sum()
+}
+
 fn encode_args(args: &[Bytes], to: &mut Encoder) {
     to.count(args.len());
     args.iter().for_each(|argument| to.bytes(argument));
@@ -306,6 +320,10 @@ mod tests {
 
     /// Every operation once, in the first version of the format.
     fn sample() -> Batch {
+        sample_of(ClusterVersion::FIRST)
+    }
+
+    fn sample_of(version: ClusterVersion) -> Batch {
         let args =
             |words: &[&'static str]| words.iter().map(|word| Bytes::from_static(word.as_bytes())).collect();
         let watched = Watched { db: 1, key: Bytes::from_static(b"w"), seen: Seen::Present(Version(300)) };
@@ -321,10 +339,7 @@ mod tests {
             Operation::Unblock { sequence: 299, with_error: true },
         ];
         let session = SessionId { node: 3, incarnation: 200 };
-        Batch {
-            version: 1,
-            groups: vec![Group { session, stream: 0, acked: 5, first_sequence: 0, operations }],
-        }
+        Batch { version, groups: vec![Group { session, stream: 0, acked: 5, first_sequence: 0, operations }] }
     }
 
     #[test]
@@ -380,9 +395,25 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_told_from_garbage() {
-        let newer = Batch { version: MACHINE_VERSION + 1, groups: vec![] }.encode();
+        let newer = Batch { version: ClusterVersion(ClusterVersion::NEWEST.0 + 1), groups: vec![] }.encode();
         assert!(matches!(Batch::decode(&newer), Err(Error::Newer { .. })));
         assert!(matches!(Batch::decode(&Bytes::from_static(&[0, 0, 0])), Err(Error::Malformed(_))));
+    }
+
+    /// A build that knows the next version reads both, and one that does not reads no more than its own: both forms are
+    /// in one log while a cluster rises.
+    #[test]
+    fn each_version_is_read_by_those_that_know_it() {
+        let (old, new) = (ClusterVersion::FIRST, ClusterVersion::REHEARSED);
+        let (by_old, by_new) = (sample_of(old), sample_of(new));
+        assert_eq!(Batch::decode_up_to(&by_old.encode(), new), Ok(by_old.clone()));
+        assert_eq!(Batch::decode_up_to(&by_new.encode(), new), Ok(by_new.clone()));
+        assert_eq!(Batch::decode_up_to(&by_old.encode(), old), Ok(by_old));
+        let refused = Error::Newer { found: new, known: old };
+        assert_eq!(Batch::decode_up_to(&by_new.encode(), old), Err(refused));
+        let mut miscounted = by_new.encode().to_vec();
+        miscounted[2] += 1;
+        assert!(Batch::decode_up_to(&Bytes::from(miscounted), new).is_err());
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! What keeps a machine from going on. A command's own error is never one of these: that is a reply.
 
+use crate::cluster_version::ClusterVersion;
+
 /// Why an entry cannot be applied or a snapshot not be restored. The state is as before the call; the node
 /// must stop, since another replica may have gone on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Written by a newer release: upgrade this node.
-    #[error("format version {found} is newer than {known}, the newest that this release reads")]
+    #[error(
+        "cluster version {found} is newer than {known}, the newest that this program knows: run a newer program"
+    )]
     Newer {
         /// The version in the bytes.
-        found: u16,
-        /// [`crate::MACHINE_VERSION`].
-        known: u16,
+        found: ClusterVersion,
+        /// The newest that is known here.
+        known: ClusterVersion,
     },
     /// The bytes are not what the format allows: restore this node from its peers.
     #[error("malformed {0}")]

@@ -19,6 +19,7 @@
 //! * **bounded**: every limit is a replicated setting, and reaching it is an error reply, the same everywhere.
 
 mod applying;
+mod cluster_version;
 pub mod command;
 mod commands;
 mod context;
@@ -50,8 +51,9 @@ pub mod weight;
 mod wire;
 mod work;
 
+pub use cluster_version::ClusterVersion;
 pub use command::{Class, KeySpec, Spec, all, check, lookup, unknown_command};
-pub use entry::{Batch, Group, MACHINE_VERSION, Operation, Seen, Watched};
+pub use entry::{Batch, Group, Operation, Seen, Watched};
 pub use error::Error;
 pub use flags::Flags;
 pub use identifiers::{FencingToken, SessionId, Stamp, Version};

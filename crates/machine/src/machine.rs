@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use crate::applying::Entry;
+use crate::cluster_version::ClusterVersion;
 use crate::command::{self, Spec};
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Seen, Watched};
@@ -24,6 +25,8 @@ pub struct Machine {
     pub(crate) state: State,
     /// The entry that was begun and is not finished. Not part of the state: a snapshot is taken between entries.
     pub(crate) under_way: Option<Entry>,
+    /// The newest version that it knows. Not part of the state: nodes differ in it.
+    pub(crate) known: ClusterVersion,
     /// What [`Machine::work`] shows. No reply may depend on it.
     pub(crate) work: u64,
     /// Counts reads, for those that want to be random. Not part of the state: a read leaves no trace.
@@ -111,7 +114,14 @@ impl Machine {
     }
 
     pub(crate) fn from_state(state: State) -> Self {
-        Self { state, under_way: None, work: 0, reads: 0, is_without_data: false }
+        let known = ClusterVersion::NEWEST;
+        Self { state, under_way: None, known, work: 0, reads: 0, is_without_data: false }
+    }
+
+    /// The same as another build runs it, which knows versions up to `known`: so the simulator has nodes of two builds.
+    #[must_use]
+    pub fn of_build(self, known: ClusterVersion) -> Self {
+        Self { known, ..self }
     }
 
     /// Answers a command that changes nothing: of [`crate::Class::Read`], of [`crate::Class::Pure`], or a read-only
@@ -177,6 +187,12 @@ impl Machine {
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.state.applied
+    }
+
+    /// The active version: that in which entries are to be written. It never falls.
+    #[must_use]
+    pub fn version(&self) -> ClusterVersion {
+        self.state.active
     }
 
     /// The stamp of the last begun entry, in milliseconds of cluster time.

@@ -64,6 +64,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cluster_version::ClusterVersion;
     use crate::entry::{Batch, Group, Operation};
     use crate::identifiers::SessionId;
     use crate::machine::Outcome;
@@ -80,7 +81,7 @@ mod tests {
         operations: Vec<Operation>,
     ) -> Vec<Outcome> {
         let group = Group { session: SESSION, stream: 0, acked: 0, first_sequence, operations };
-        let payload = Batch { version: 1, groups: vec![group] }.encode();
+        let payload = Batch { version: ClusterVersion::FIRST, groups: vec![group] }.encode();
         let applied = machine.apply(machine.applied() + 1, stamp_ms, Some(&payload)).unwrap();
         applied.into_iter().map(|applied| applied.outcome).collect()
     }

@@ -7,16 +7,19 @@
 //! ```text
 //! stream  := magic:8 bytes  frame*
 //! frame   := length:u32le  crc32c(payload):u32le  payload
-//! payload := 0 machine_version:varint state                       header, the first frame
+//! payload := 0 version:varint state                               header, the first frame
 //!          | 1 db page*                                           in order
 //!          | 2 slots:varint                                       end, the last frame
-//! state   := applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
+//! state   := [rehearsed_at] applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
 //!            fence version limits sessions scripts waiting
 //!            flushed*                                              for each database
 //! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
 //!                                                                 first in the next frame, with the same head
 //! slot    := key value deadline:option token version
 //! ```
+//!
+//! The version is the state's active one: a snapshot is in the form that all members know. From version 2 on
+//! `rehearsed_at` is there, and before it is not.
 //!
 //! Equal states have equal streams, which is what makes [`Machine::hash`] and the simulator's comparison work.
 
@@ -27,8 +30,8 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use siphasher::sip::SipHasher13;
 
+use crate::cluster_version::ClusterVersion;
 use crate::database::{Database, PAGES, Page, Slot, page_of};
-use crate::entry::MACHINE_VERSION;
 use crate::error::Error;
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::keyspace::DATABASES;
@@ -59,6 +62,7 @@ const FRAME_HEAD_BYTES: usize = 8;
 /// A copy-on-write view of a machine; draws its chunks lazily. Cheap to make, and can go to another thread.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    active: ClusterVersion,
     applied: u64,
     stamp: Stamp,
     /// All but the keys, until it was drawn.
@@ -84,6 +88,8 @@ struct Part {
 /// Everything that is not a key. Its replies and scripts share their memory with the machine's.
 #[derive(Clone, Debug)]
 struct Header {
+    active: ClusterVersion,
+    rehearsed_at: u64,
     applied: u64,
     stamp: Stamp,
     cluster_id: Option<u128>,
@@ -103,6 +109,12 @@ impl Snapshot {
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// The active version, in which it is written.
+    #[must_use]
+    pub fn version(&self) -> ClusterVersion {
+        self.active
     }
 
     /// That entry's stamp.
@@ -186,6 +198,7 @@ impl Machine {
             written.map(move |(number, page)| Part { db, number, page: Arc::clone(page), drawn: None })
         });
         Snapshot {
+            active: state.active,
             applied: state.applied,
             stamp: state.stamp,
             header: Some(Header::of(state)),
@@ -201,12 +214,23 @@ impl Machine {
     /// # Errors
     /// [`Error::Newer`], [`Error::Checksum`] or [`Error::Malformed`]: there is no machine in these bytes.
     pub fn restore(chunks: impl IntoIterator<Item = Bytes>) -> Result<Self, Error> {
+        Self::restore_up_to(chunks, ClusterVersion::NEWEST)
+    }
+
+    /// The same by a build that knows versions up to `known`.
+    ///
+    /// # Errors
+    /// Those of [`Machine::restore`].
+    pub fn restore_up_to(
+        chunks: impl IntoIterator<Item = Bytes>,
+        known: ClusterVersion,
+    ) -> Result<Self, Error> {
         let mut frames = Frames { chunks: chunks.into_iter(), buffer: BytesMut::new() };
         if frames.take(MAGIC.len())? != MAGIC[..] {
             return Err(Error::Malformed("snapshot's first bytes"));
         }
         let mut frame = frames.next_frame()?;
-        let mut state = Header::decode(&mut frame)?.into_state();
+        let mut state = Header::decode(&mut frame, known)?.into_state();
         frame.finish()?;
         let (mut slots, mut place) = (0, Place::default());
         loop {
@@ -217,7 +241,7 @@ impl Machine {
                     frame.finish()?;
                     frames.finish()?;
                     state.keyspace.advance(state.stamp);
-                    return Ok(Self::from_state(state));
+                    return Ok(Self::from_state(state).of_build(known));
                 }
                 _ => return Err(frame.malformed()),
             }
@@ -240,6 +264,8 @@ impl Machine {
 impl Header {
     fn of(state: &State) -> Self {
         Self {
+            active: state.active,
+            rehearsed_at: state.rehearsed_at,
             applied: state.applied,
             stamp: state.stamp,
             cluster_id: state.cluster_id,
@@ -257,6 +283,8 @@ impl Header {
     /// The state without its keys.
     fn into_state(self) -> State {
         let mut state = State::new(self.settings);
+        state.active = self.active;
+        state.rehearsed_at = self.rehearsed_at;
         state.applied = self.applied;
         state.stamp = self.stamp;
         state.cluster_id = self.cluster_id;
@@ -275,7 +303,10 @@ impl Header {
     fn encode(&self) -> Vec<u8> {
         let mut to = Encoder::default();
         to.u8(HEADER);
-        to.varint(u64::from(MACHINE_VERSION));
+        to.varint(u64::from(self.active.0));
+        if self.active >= ClusterVersion::REHEARSED {
+            to.varint(self.rehearsed_at);
+        }
         to.varint(self.applied);
         to.varint(self.stamp.0);
         to.fixed(&self.cluster_id.unwrap_or(0).to_le_bytes());
@@ -290,17 +321,21 @@ impl Header {
         to.0
     }
 
-    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+    fn decode(from: &mut Decoder, known: ClusterVersion) -> Result<Self, Error> {
         if from.u8()? != HEADER {
             return Err(from.malformed());
         }
-        let version = from.varint()?;
-        if version > u64::from(MACHINE_VERSION) {
-            let found = u16::try_from(version).unwrap_or(u16::MAX);
-            return Err(Error::Newer { found, known: MACHINE_VERSION });
+        let active = ClusterVersion(u16::try_from(from.varint()?).unwrap_or(u16::MAX));
+        if active > known {
+            return Err(Error::Newer { found: active, known });
+        }
+        if active < ClusterVersion::OLDEST {
+            return Err(from.malformed());
         }
         // The fields of a literal are read in the order in which they are written here.
         Ok(Self {
+            active,
+            rehearsed_at: if active >= ClusterVersion::REHEARSED { from.varint()? } else { 0 },
             applied: from.varint()?,
             stamp: Stamp(from.varint()?),
             cluster_id: Some(u128::from_le_bytes(from.array()?)).filter(|id| *id != 0),
@@ -479,7 +514,7 @@ mod tests {
         let limits =
             Limits { script_steps_max: 10_000_000, script_memory_bytes_max: 64 << 20, ..Limits::default() };
         let mut machine = Machine::new(limits);
-        let payload = Batch { version: 1, groups }.encode();
+        let payload = Batch { version: ClusterVersion::FIRST, groups }.encode();
         machine.apply(1, 1000, Some(&payload)).expect("a well-formed entry");
         let limits = machine.state.settings.clone();
         machine.state.scripts.load(b"return 1", &limits);
@@ -571,12 +606,13 @@ mod tests {
 
     #[test]
     fn a_newer_snapshot_is_told_from_a_damaged_one() {
-        let payload = [HEADER, 2];
+        let newer = ClusterVersion(ClusterVersion::NEWEST.0 + 1);
+        let payload = [HEADER, u8::try_from(newer.0).unwrap()];
         let mut stream = MAGIC.to_vec();
         stream.extend_from_slice(&2u32.to_le_bytes());
         stream.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
         stream.extend_from_slice(&payload);
-        let newer = Error::Newer { found: 2, known: MACHINE_VERSION };
+        let newer = Error::Newer { found: newer, known: ClusterVersion::NEWEST };
         assert_eq!(Machine::restore([Bytes::from(stream)]).err(), Some(newer));
     }
 

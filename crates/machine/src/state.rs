@@ -1,5 +1,6 @@
 //! Everything that is replicated: what a snapshot holds and [`crate::Machine::hash`] covers.
 
+use crate::cluster_version::ClusterVersion;
 use crate::identifiers::Stamp;
 use crate::keyspace::Keyspace;
 use crate::publication::Publications;
@@ -13,6 +14,10 @@ pub(crate) struct State {
     pub(crate) applied: u64,
     /// The stamp of the last entry begun.
     pub(crate) stamp: Stamp,
+    /// The active version: the greatest of all entries begun.
+    pub(crate) active: ClusterVersion,
+    /// The entry by which it became [`ClusterVersion::REHEARSED`]; 0 before that.
+    pub(crate) rehearsed_at: u64,
     /// `None` until the first leader has said what cluster this is.
     pub(crate) cluster_id: Option<u128>,
     /// What the calendar shows beyond cluster time, in milliseconds.
@@ -30,6 +35,8 @@ impl State {
         Self {
             applied: 0,
             stamp: Stamp(0),
+            active: ClusterVersion::FIRST,
+            rehearsed_at: 0,
             cluster_id: None,
             calendar_offset_ms: 0,
             settings,

@@ -59,7 +59,8 @@ fn weigh(argument: &Bytes) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        entry::{Batch, MACHINE_VERSION, Seen},
+        cluster_version::ClusterVersion,
+        entry::{Batch, Seen},
         identifiers::{SessionId, Version},
     };
 
@@ -88,8 +89,10 @@ mod tests {
                 first_sequence: u64::MAX,
                 operations: vec![operation],
             };
-            let encoded = Batch { version: MACHINE_VERSION, groups: vec![group] }.encode().len();
-            assert!(encoded <= weight, "{encoded} > {weight}");
+            for version in [ClusterVersion::FIRST, ClusterVersion::REHEARSED] {
+                let encoded = Batch { version, groups: vec![group.clone()] }.encode().len();
+                assert!(encoded <= weight, "{encoded} > {weight}");
+            }
         }
     }
 }

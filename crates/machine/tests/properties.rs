@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use quorate_machine::settings::setting;
 use quorate_machine::{
-    Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Publication, Refusal, Reply,
+    Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Publication, Refusal, Reply,
     SessionId, Spec, all,
 };
 use support::{Driver, SESSION, args};
@@ -108,7 +108,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for step in steps {
-        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let payload = Batch { version: ClusterVersion::NEWEST, groups: step.groups.clone() }.encode();
         let (index, stamp) = (machine.applied() + 1, machine.stamp() + step.ms);
         let applied = machine.apply(index, stamp, Some(&payload)).expect("the entry is well-formed");
         outcomes.extend(applied.into_iter().map(|applied| applied.outcome));
@@ -120,7 +120,7 @@ fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
 fn told(machine: &mut Machine, steps: &[Step]) -> Vec<Publication> {
     let mut told = Vec::new();
     for step in steps {
-        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let payload = Batch { version: ClusterVersion::NEWEST, groups: step.groups.clone() }.encode();
         let (index, stamp) = (machine.applied() + 1, machine.stamp() + step.ms);
         machine.begin(index, stamp, Some(&payload)).expect("the entry is well-formed");
         told.extend(machine.take_publications());
@@ -142,7 +142,7 @@ fn apply_with_reads(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
     };
     let mut outcomes = Vec::new();
     for step in steps {
-        let payload = Batch { version: MACHINE_VERSION, groups: step.groups.clone() }.encode();
+        let payload = Batch { version: ClusterVersion::NEWEST, groups: step.groups.clone() }.encode();
         let (before, stamp) = (machine.applied(), machine.stamp() + step.ms);
         machine.begin(before + 1, stamp, Some(&payload)).expect("the entry is well-formed");
         look(machine);
@@ -568,7 +568,7 @@ fn a_birth_leaves_tokens_to_give_out() {
     let birth = Operation::Birth { cluster_id: 1, fence_base: u64::MAX, calendar_ms: i64::MAX };
     let set = Operation::Command { db: 0, user: 0, args: args(&["SET", "k", "v"]) };
     let groups = vec![group(0, birth), group(0, Operation::OpenSession), group(1, set)];
-    let payload = Batch { version: MACHINE_VERSION, groups }.encode();
+    let payload = Batch { version: ClusterVersion::NEWEST, groups }.encode();
     let applied = machine.apply(1, 1000, Some(&payload)).expect("the entry is well-formed");
     assert_eq!(applied[2].outcome, Outcome::Reply(Reply::ok()));
 }

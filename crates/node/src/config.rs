@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_consensus::{Address, NodeId};
+use quorate_machine::ClusterVersion;
 
 /// Settings of a driver. Sizes are bytes.
 #[derive(Clone, Debug)]
@@ -14,6 +15,9 @@ pub struct Config {
     /// How often this node has been started. Names its session, so that commands of an earlier life are never
     /// taken for ours.
     pub incarnation: u64,
+    /// The newest cluster version to which this node lets the cluster rise: at most what its build knows, and less if
+    /// an operator holds it.
+    pub version: ClusterVersion,
     /// A random number that becomes the cluster's id if this node is its first leader.
     pub cluster_id_proposal: u128,
     /// After this long without an outcome a command that was never sent is refused, and the connection of one
@@ -55,6 +59,7 @@ impl Config {
             node,
             address: None,
             incarnation,
+            version: ClusterVersion::NEWEST,
             cluster_id_proposal,
             command_timeout: Duration::from_secs(15),
             resend_after: Duration::from_millis(500),

@@ -11,13 +11,17 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use quorate_consensus::Term;
-use quorate_machine::{Batch, Group, MACHINE_VERSION, Machine, Operation, SessionId, weight};
+use quorate_machine::{Batch, ClusterVersion, Group, Machine, Operation, SessionId, weight};
 
 /// What a leader has taken in and not yet logged.
 #[derive(Debug)]
 pub(crate) struct Intake {
     term: Term,
     gate: Gate,
+    /// The version in which batches are written: the active one, or the one to which it is about to rise.
+    version: ClusterVersion,
+    /// No batch of that version was written yet, which makes it the active one.
+    rises: bool,
     /// Taken and not yet part of a batch.
     taken: Vec<Group>,
     taken_bytes: usize,
@@ -48,6 +52,8 @@ impl Intake {
         Self {
             term,
             gate: Gate::Closed { held: Vec::new(), held_bytes: 0 },
+            version: ClusterVersion::FIRST,
+            rises: false,
             taken: Vec::new(),
             taken_bytes: 0,
             batches: VecDeque::new(),
@@ -68,6 +74,7 @@ impl Intake {
 
     /// The first entry of this term is applied: what was held is taken, after `birth` if there is one.
     pub(crate) fn open(&mut self, machine: &Machine, birth: Option<Operation>) {
+        self.version = machine.version();
         if let Some(birth) = birth {
             self.add_own(birth);
         }
@@ -117,6 +124,18 @@ impl Intake {
         });
     }
 
+    /// The version in which batches are written.
+    pub(crate) fn version(&self) -> ClusterVersion {
+        self.version
+    }
+
+    /// Has the cluster rise to `version`: by the next batch, which is written also if there is nothing to put into it.
+    pub(crate) fn rise_to(&mut self, version: ClusterVersion) {
+        assert!(version > self.version, "cluster version fell {} -> {version}", self.version);
+        self.version = version;
+        self.rises = true;
+    }
+
     /// The next batch for the engine, which stays here until [`Self::accepted`].
     pub(crate) fn next_batch(&mut self) -> Option<Bytes> {
         if self.batches.is_empty() {
@@ -131,6 +150,11 @@ impl Intake {
         self.batches_bytes -= batch.len();
     }
 
+    /// Whether there is something to propose, or to take once this term's first entry is applied.
+    pub(crate) fn has_work(&self) -> bool {
+        self.rises || self.bytes() > 0
+    }
+
     /// The bytes that wait here.
     pub(crate) fn bytes(&self) -> usize {
         let held = match &self.gate {
@@ -141,10 +165,11 @@ impl Intake {
     }
 
     fn close_batch(&mut self) {
-        if self.taken.is_empty() {
+        if self.taken.is_empty() && !self.rises {
             return;
         }
-        let batch = Batch { version: MACHINE_VERSION, groups: std::mem::take(&mut self.taken) }.encode();
+        self.rises = false;
+        let batch = Batch { version: self.version, groups: std::mem::take(&mut self.taken) }.encode();
         self.taken_bytes = 0;
         self.batches_bytes += batch.len();
         self.batches.push_back(batch);

@@ -19,7 +19,7 @@ pub mod record;
 pub use config::Config;
 pub use driver::Driver;
 pub use driver::reporting::Status;
-pub use driver::snapshots::{header, restore};
+pub use driver::snapshots::{header, restore, restore_up_to};
 pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};
 pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask, View};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use quorate_consensus::{BootTime, Change, Index, NodeId, Term};
-use quorate_machine::Group;
+use quorate_machine::{ClusterVersion, Group};
 
 /// A message between two nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Gossip {
     pub followers: u32,
     /// The last entry that the sender knows to be committed.
     pub commit: Index,
+    /// The newest cluster version to which the sender lets the cluster rise.
+    pub version: ClusterVersion,
     /// When it was sent, by the sender's boot-time clock.
     pub sent: BootTime,
     /// If the sender leads and was confirmed: how fresh that makes the receiver once it has applied `commit`.

@@ -80,7 +80,7 @@ impl Backups {
             cluster_id,
             node_id: self.node_id,
             made_ms: u64::try_from(clock::wall_ms()).unwrap_or(0),
-            machine_version: u32::from(quorate_machine::MACHINE_VERSION),
+            machine_version: u32::from(view.snapshot.version().0),
             program: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let header = quorate_node::header(&view.meta);

@@ -204,6 +204,7 @@ fn driver_config(config: &Config, incarnation: u64) -> Result<node::Config, getr
         node::Config::for_node(NodeId(config.node_id), incarnation, u128::from_le_bytes(cluster_id));
     Ok(node::Config {
         address: Some(told(&config.peer_advertise)),
+        version: config.version_max(),
         command_timeout: config.command_timeout,
         origin_bytes_max: config.uncommitted_bytes_max.0,
         intake_bytes_max: config.uncommitted_bytes_max.0,

@@ -71,7 +71,6 @@ impl Constants {
             run_id: self.run_id.clone(),
             engine: self.engine.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            machine_version: u32::from(quorate_machine::MACHINE_VERSION),
             http: self.http.to_string(),
             loading: true,
             ..NodeStatus::default()
@@ -186,6 +185,8 @@ impl Reporter {
             },
             term: role.term.0,
             leader: role.leader.map(|leader| self.leader(leader.0, contacts.get(&leader.0))),
+            cluster_version: status.version.0.into(),
+            cluster_version_max: status.version_max.0.into(),
             loading: status.engine.applied.0 < self.constants.committed_at_start,
             removed: status.engine.removed,
             log: Positions {
@@ -275,6 +276,8 @@ fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {
         port,
         sentinel_host,
         sentinel_port,
+        version: contact.program.clone(),
+        cluster_version_max: contact.version_max,
         connected: contact.connections > 0,
         matched: known.map_or(0, |peer| peer.matched.0),
         heard_ms_ago: contact.silence().map(millis),

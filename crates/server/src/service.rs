@@ -38,7 +38,7 @@ use crate::{
     inlet::{Event, Inlet},
     log_writer::LogWriter,
     metrics::Metrics,
-    peer::{Transport, handshake::Local},
+    peer::{Transport, handshake::Local, versions::Versions},
     recovery::{Lobby, recover},
     reporter::{Constants, Reporter},
     resp::FrameLimits,
@@ -305,9 +305,11 @@ impl Parts<'_> {
         if let Some(id) = data.cluster_id {
             cluster_id.get_or_init(|| id);
         }
+        let versions = Arc::new(Versions::new(self.config.version_max()));
+        versions.rises_to(data.driver.machine().version());
         let transport = {
             let _context = runtime.enter();
-            let local = self.local(&data, &cluster_id);
+            let local = self.local(&data, &cluster_id, Arc::clone(&versions));
             let queue_bytes = self.config.peer_queue_bytes_max.0;
             let inlet = self.inlet.clone();
             let (stopping, ended) = (switches.stopping.subscribe(), switches.ended.subscribe());
@@ -327,6 +329,7 @@ impl Parts<'_> {
             snapshots: snapshot_tasks,
             transport,
             cluster_id,
+            versions,
             reporter,
             metrics: Arc::clone(&self.metrics),
             shutdown_timeout: self.config.shutdown_timeout,
@@ -347,7 +350,7 @@ impl Parts<'_> {
     }
 
     /// How this node presents itself to others.
-    fn local(&self, data: &DataFolder, cluster_id: &Arc<OnceLock<u128>>) -> Local {
+    fn local(&self, data: &DataFolder, cluster_id: &Arc<OnceLock<u128>>, versions: Arc<Versions>) -> Local {
         Local {
             node_id: self.config.node_id,
             founders: data.founders.clone(),
@@ -355,7 +358,7 @@ impl Parts<'_> {
             disk_id: data.disk_id,
             incarnation: data.incarnation,
             engine: data_folder::ENGINE,
-            machine_version: u32::from(quorate_machine::MACHINE_VERSION),
+            versions,
             frame_bytes_max: self.config.frame_bytes_max(),
             resp_address: self.config.advertise.clone(),
             http_address: self.config.http_listen.clone(),

@@ -24,7 +24,7 @@ use crate::{
     handle::{Answer, ConnId, ShardHandle, ShardInput},
     inlet::{Event, Inlet},
     metrics::Metrics,
-    peer::Transport,
+    peer::{Transport, versions::Versions},
     recovery::Clients,
     reporter::Reporter,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Shard {
     pub(crate) transport: Transport<Inlet>,
     /// Shared with the handshakes: set when the cluster's id is learnt.
     pub(crate) cluster_id: Arc<OnceLock<u128>>,
+    /// Shared with the handshakes: told when the cluster's version rises.
+    pub(crate) versions: Arc<Versions>,
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown_timeout: Duration,
@@ -89,6 +91,7 @@ impl Shard {
             let now = clock::now();
             self.metrics.inputs.add(inputs.len() as u64);
             let outputs = self.driver.step(now, inputs.drain(..));
+            self.versions.rises_to(self.driver.machine().version());
             self.hand_out(outputs)?;
             self.report(now);
             self.metrics.step.record(begin.elapsed());

@@ -22,8 +22,10 @@ pub struct NodeStatus {
     pub engine: String,
     /// The version of the program.
     pub version: String,
-    /// The version of the state machine that the cluster runs.
-    pub machine_version: u32,
+    /// The active version of the cluster: of its formats and its behaviour, as far as this node has applied the log.
+    pub cluster_version: u32,
+    /// The newest to which this node lets the cluster rise.
+    pub cluster_version_max: u32,
     /// Host and port of its HTTP listener; empty while it recovers its data. A host without a meaning elsewhere, such as
     /// 0.0.0.0, is that of its RESP listener.
     pub http: String,
@@ -147,6 +149,12 @@ pub struct Peer {
     /// The port of its Sentinel door; 0 while unknown, or without one.
     #[serde(default)]
     pub sentinel_port: u16,
+    /// The version of its program; empty while unknown.
+    #[serde(default)]
+    pub version: String,
+    /// The newest version to which it lets the cluster rise; 0 while unknown.
+    #[serde(default)]
+    pub cluster_version_max: u32,
     /// Whether the transport has a connection to it.
     pub connected: bool,
     /// How far it has acknowledged the log; known to the leader only, 0 elsewhere.

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use quorate_machine::{
-    Applied, Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Publication, Reply,
-    SessionId,
+    Applied, Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Publication, Reply, SessionId,
 };
 
 /// Whose commands the tests send.
@@ -39,7 +38,7 @@ impl Driver {
     }
 
     pub(crate) fn apply(&mut self, groups: Vec<Group>) -> Vec<Applied> {
-        let payload = Batch { version: MACHINE_VERSION, groups }.encode();
+        let payload = Batch { version: ClusterVersion::NEWEST, groups }.encode();
         self.apply_payload(Some(&payload))
     }
 

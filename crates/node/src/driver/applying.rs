@@ -58,11 +58,13 @@ impl<E: Engine> Driver<E> {
             Payload::Command(batch) => Some(batch),
             Payload::Membership(_) | Payload::Blank => None,
         };
+        let version = self.machine.version();
         let begun = self.machine.begin(entry.index.0, entry.stamp.millis, payload);
         self.out.publications.extend(self.machine.take_publications());
         if let Err(error) = &begun {
             self.die(format!("entry {due} could not be applied: {error}"));
         }
+        self.tell_version(version, due);
         begun.is_ok()
     }
 

@@ -28,7 +28,7 @@ pub(super) enum Leadership {
 
 #[derive(Debug)]
 pub(super) struct Leader {
-    intake: Intake,
+    pub(super) intake: Intake,
     calendar: Calendar,
     /// The greatest stamp that this leader has logged, in milliseconds of cluster time.
     stamped_ms: u64,
@@ -75,7 +75,7 @@ const CROWDED_PAUSE: Duration = Duration::from_secs(1);
 /// How long a wish for a leader by name is remembered: for an election, and no longer than its client waits.
 const WANTED_FOR: Duration = Duration::from_secs(2);
 /// A node that was silent for so many intervals of gossip is out of contact.
-const SILENT_INTERVALS: u32 = 4;
+pub(super) const SILENT_INTERVALS: u32 = 4;
 
 impl Leadership {
     pub(super) fn begin(term: Term, config: &Config, now: BootTime) -> Self {
@@ -180,7 +180,7 @@ impl<E: Engine> Driver<E> {
         let stamp = leader
             .next_stamp_ms(&self.machine)
             .map(|due_ms| now.boot.after(Duration::from_millis(due_ms.saturating_sub(cluster_time.millis))));
-        let batch = (leader.intake.bytes() > 0).then_some(now.boot);
+        let batch = leader.intake.has_work().then_some(now.boot);
         let proposal = stamp.into_iter().chain(batch).min().map(|due| due.max(leader.paused_until));
         proposal.into_iter().chain([leader.calendar.deadline()]).min()
     }
@@ -206,6 +206,7 @@ impl<E: Engine> Driver<E> {
         self.next_gossip = now.boot.after(self.config.gossip_interval);
         self.keep_addresses(now);
         self.refresh(now);
+        self.rise_if_all_can(now);
         self.hand_over_again(now);
         let engine = self.engine.status(now.boot);
         let gossip = Gossip {
@@ -214,6 +215,7 @@ impl<E: Engine> Driver<E> {
             wall_ms: now.wall_ms,
             followers: self.live_followers(now),
             commit: engine.commit,
+            version: self.told_version(),
             sent: now.boot,
             echo: None,
         };

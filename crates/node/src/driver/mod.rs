@@ -12,7 +12,8 @@
 //! * A step does a bounded amount of applying, so that the engine's deadlines are met under any backlog.
 //!
 //! The parts: `clients` (requests, order, answers), `effects` (what the engine wants), `applying`, `leading`
-//! (what only a leader does), `changes` (of members), `freshness` (of reads that ask nobody), `snapshots`, `reporting`.
+//! (what only a leader does), `rising` (of the cluster's version), `changes` (of members), `freshness` (of reads that ask
+//! nobody), `snapshots`, `reporting`.
 
 mod applying;
 mod changes;
@@ -21,6 +22,7 @@ mod effects;
 mod freshness;
 mod leading;
 pub(crate) mod reporting;
+mod rising;
 pub(crate) mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -30,7 +32,7 @@ use quorate_consensus::{
     BootTime, Engine, Entry, Index, Membership, NodeId, PersistId, ProposalId, engine::RoleView,
 };
 use quorate_log::Room;
-use quorate_machine::Machine;
+use quorate_machine::{ClusterVersion, Machine};
 
 use crate::{
     config::Config,
@@ -136,6 +138,7 @@ impl<E: Engine> Driver<E> {
             leaving: false,
             dead: false,
         };
+        driver.tell_version(ClusterVersion::FIRST, driver.applied());
         // The disk may not know it yet, if a snapshot brought it and the node ended.
         driver.record_cluster_id();
         driver
@@ -205,6 +208,7 @@ impl<E: Engine> Driver<E> {
             Input::GivesUp { conn } => self.gives_up(conn),
             Input::Peer { from, message } => self.take_peer_message(now, from, message),
             Input::Unreachable { peer } => {
+                self.may_come_back_older(peer);
                 self.origin.lost_contact(now.boot, peer);
                 self.engine.step(now.boot, EngineInput::Unreachable { peer });
             }

@@ -2,7 +2,7 @@
 
 use quorate_consensus::{BootTime, Engine, Membership, NodeId, engine};
 use quorate_log::Room;
-use quorate_machine::Stats;
+use quorate_machine::{ClusterVersion, Stats};
 
 use crate::{driver::Driver, input::Now, peer::Gossip};
 
@@ -17,6 +17,10 @@ pub struct Status {
     pub machine: Stats,
     /// The cluster's id, once it was born.
     pub cluster_id: Option<u128>,
+    /// The active cluster version.
+    pub version: ClusterVersion,
+    /// The newest to which this node lets the cluster rise.
+    pub version_max: ClusterVersion,
     /// The stamp of the last applied entry, in milliseconds of cluster time.
     pub stamp_ms: u64,
     /// The commands of this node's clients that are not applied yet.
@@ -46,6 +50,8 @@ impl<E: Engine> Driver<E> {
             membership: self.membership.clone(),
             machine: self.machine.stats(),
             cluster_id: self.machine.cluster_id(),
+            version: self.machine.version(),
+            version_max: self.told_version(),
             stamp_ms: self.machine.stamp(),
             commands_in_flight: self.origin.len(),
             commands_waiting: self.origin.parked(),

@@ -6,7 +6,7 @@ use quorate_consensus::{
     Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
 };
 use quorate_log::{Disk, SnapshotHeader, SnapshotReader};
-use quorate_machine::Machine;
+use quorate_machine::{ClusterVersion, Machine};
 
 use crate::{
     config::Config,
@@ -159,6 +159,7 @@ impl<E: Engine> Driver<E> {
             // The log has brought this node here while the snapshot was on its way.
             return self.engine.step(now.boot, EngineInput::SnapshotRejected { meta });
         }
+        let version = self.machine.version();
         self.machine = machine;
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
@@ -177,6 +178,7 @@ impl<E: Engine> Driver<E> {
         self.record_cluster_id();
         self.reconcile_with_machine(now);
         self.changes_jumped(meta.index);
+        self.tell_version(version, meta.index);
         self.notice(Level::Info, format!("installed a snapshot at {} from the leader", meta.index));
         let header = header(&meta);
         self.out.log.push(LogTask::ReplaceBySnapshot { meta, header });
@@ -188,6 +190,14 @@ impl<E: Engine> Driver<E> {
 /// # Errors
 /// [`Error::Unreadable`], [`Error::NoMachine`], [`Error::Mislabelled`]: a node must not make this snapshot its own.
 pub fn restore<D: Disk>(reader: SnapshotReader<D>) -> Result<Machine, Error> {
+    restore_up_to(reader, ClusterVersion::NEWEST)
+}
+
+/// The same by a build that knows cluster versions up to `known`.
+///
+/// # Errors
+/// Those of [`restore`].
+pub fn restore_up_to<D: Disk>(reader: SnapshotReader<D>, known: ClusterVersion) -> Result<Machine, Error> {
     let SnapshotHeader { index, stamp, bytes, .. } = *reader.header();
     // A witness is told a configuration alone: the engine lets nobody else have this.
     if bytes == 0 {
@@ -195,7 +205,7 @@ pub fn restore<D: Disk>(reader: SnapshotReader<D>) -> Result<Machine, Error> {
     }
     let mut unreadable = None;
     let blocks = reader.map_while(|block| block.map_err(|error| unreadable = Some(error)).ok());
-    let machine = Machine::restore(blocks);
+    let machine = Machine::restore_up_to(blocks, known);
     if let Some(source) = unreadable {
         return Err(Error::Unreadable { index, source });
     }

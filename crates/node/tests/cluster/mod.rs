@@ -12,7 +12,7 @@ use quorate_consensus::{
     BootTime, Config as EngineConfig, Engine, Membership, NodeId, PersistId, Restored, SnapshotMeta,
     engine::RoleKind, raft::Raft,
 };
-use quorate_machine::{Limits, Machine, Publication, Reply};
+use quorate_machine::{ClusterVersion, Limits, Machine, Publication, Reply};
 use quorate_node::{
     Action, Answer, Config, ConnId, Driver, Input, LogTask, Now, Outputs, PeerMessage, Request, SnapshotDone,
     SnapshotTask,
@@ -268,7 +268,7 @@ impl Node {
         let membership = Membership::of_voters((1..=size).map(NodeId));
         let restored = Restored { birth: membership.clone(), ..Restored::default() };
         let engine = Raft::new(EngineConfig::for_node(NodeId(id), id), restored, now.boot);
-        let machine = Machine::new(Limits::default());
+        let machine = Machine::new(Limits::default()).of_build(config.version);
         let driver = Driver::new(config, engine, machine, membership, now);
         Self {
             driver,
@@ -308,7 +308,8 @@ impl Node {
             }
             SnapshotTask::Finish { meta } => {
                 let bytes = self.coming.split().freeze();
-                let machine = Machine::restore([bytes.clone()]).expect("a snapshot can be restored");
+                let machine = Machine::restore_up_to([bytes.clone()], ClusterVersion::REHEARSED)
+                    .expect("a snapshot can be restored");
                 self.kept = Some((meta.clone(), bytes));
                 SnapshotDone::Received { meta, machine: Box::new(machine) }
             }

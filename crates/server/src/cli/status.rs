@@ -174,6 +174,7 @@ impl Report {
             "lag",
             "health",
             "version",
+            "cluster",
             "up",
         ]);
         let committed = self.nodes.iter().filter_map(Answer::status).map(|status| status.log.committed).max();
@@ -191,6 +192,7 @@ impl Report {
                     "-",
                     "-",
                     "no answer",
+                    "-",
                     "-",
                     "-",
                 ]),
@@ -232,6 +234,7 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         },
         health.to_owned(),
         status.version.clone(),
+        format!("{} ({})", status.cluster_version, status.cluster_version_max),
         humantime::format_duration(Duration::from_secs(status.uptime_s)).to_string(),
     ]
 }

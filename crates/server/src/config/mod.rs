@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 
 pub use derived::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET, SENTINEL_PORT_OFFSET};
 pub use given::{Given, Origin, Refusal};
+use quorate_machine::ClusterVersion;
 use sizes::rounded;
 pub use table::{AUTO, Config, SETTINGS, Setting};
 pub use value::{
@@ -46,6 +47,15 @@ impl Config {
         let listen = self.sentinel_listen.as_ref()?;
         let host = if listen.is_unspecified() { &self.advertise.host } else { &listen.host };
         Some(Address::new(host, listen.port))
+    }
+
+    /// The newest cluster version to which this node lets the cluster rise.
+    #[must_use]
+    pub fn version_max(&self) -> ClusterVersion {
+        match u16::try_from(self.hold_version).unwrap_or(u16::MAX) {
+            0 => ClusterVersion::NEWEST,
+            held => ClusterVersion(held).min(ClusterVersion::NEWEST),
+        }
     }
 
     /// Each setting that does not go with another, and why.

@@ -65,7 +65,7 @@ pub(super) fn rounded(bytes: usize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes as Text;
-    use quorate_machine::{Batch, Group, MACHINE_VERSION, Operation, SessionId};
+    use quorate_machine::{Batch, ClusterVersion, Group, Operation, SessionId};
 
     use super::{super::Given, *};
 
@@ -75,7 +75,7 @@ mod tests {
         let session = SessionId { node: u64::MAX, incarnation: u64::MAX };
         let operations = vec![Operation::Command { db: u32::MAX, user: u32::MAX, args }];
         let group = Group { session, stream: 0, acked: u64::MAX, first_sequence: 1 << 60, operations };
-        Batch { version: MACHINE_VERSION, groups: vec![group] }.encode().len()
+        Batch { version: ClusterVersion::NEWEST, groups: vec![group] }.encode().len()
     }
 
     #[test]

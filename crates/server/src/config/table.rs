@@ -133,6 +133,8 @@ settings! {
     join "join": Endpoints = "", HostPorts;
     /// What a node that joins is to be.
     join_as "join-as": JoinAs = "voter", Parts;
+    /// Let the cluster's version rise to this at most, so that its nodes can be given their old programs back; 0 for as far as all of them know. One node that says so is enough; without effect on what has risen.
+    hold_version "hold-version": u64 = "0", Whole { min: 0, max: u16::MAX as u64 };
     /// The folder that holds all data of this node; auto is quorate-data/single without peers, else quorate-data/node-ID.
     data_dir "data-dir": PathBuf = AUTO, Folder;
 

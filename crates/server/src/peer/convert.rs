@@ -9,7 +9,7 @@ use quorate_consensus::{
     self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Priority, Term, Uncounted,
     raft::message::{self as raft, ReadPoint},
 };
-use quorate_machine::{Batch, MACHINE_VERSION};
+use quorate_machine::{Batch, ClusterVersion};
 use quorate_node::{Echo, PeerMessage};
 
 use super::wire::{self, Body, Content, Frame};
@@ -24,12 +24,12 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 /// The only shard until there are more.
 const SHARD: u32 = 0;
 
-/// The frame that says `message`.
-pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
+/// The frame that says `message` to a node with which cluster version `spoken` is spoken.
+pub(crate) fn to_frame(message: PeerMessage<raft::Message>, spoken: ClusterVersion) -> Frame {
     let content = match message {
         PeerMessage::Engine(message) => Content::Raft(raft_to_wire(message)),
         PeerMessage::Forward(group) => {
-            Content::Forward(Batch { version: MACHINE_VERSION, groups: vec![group] }.encode())
+            Content::Forward(Batch { version: spoken, groups: vec![group] }.encode())
         }
         PeerMessage::Transfer { term, to } => {
             Content::Transfer(wire::Transfer { to: to.map_or(0, |node| node.0), term: term.0 })
@@ -47,6 +47,7 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>) -> Frame {
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
             commit: gossip.commit.0,
+            version: gossip.version.0.into(),
             sent_us: gossip.sent.micros,
             echo: gossip
                 .echo
@@ -87,6 +88,7 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
             commit: Index(gossip.commit),
+            version: ClusterVersion(u16::try_from(gossip.version).unwrap_or(u16::MAX)),
             sent: BootTime { micros: gossip.sent_us },
             echo: gossip.echo.map(|wire::Echo { sent_us, unconfirmed_ms }| Echo {
                 sent: BootTime { micros: sent_us },

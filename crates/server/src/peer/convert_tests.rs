@@ -18,12 +18,13 @@ const GOSSIP: Gossip = Gossip {
     wall_ms: 0,
     followers: 0,
     commit: Index(0),
+    version: ClusterVersion(0),
     sent: BootTime { micros: 0 },
     echo: None,
 };
 
 fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
-    to_frame(message).encode_to_vec()
+    to_frame(message, ClusterVersion::FIRST).encode_to_vec()
 }
 
 fn engine(term: u64, body: raft::Body) -> PeerMessage<raft::Message> {
@@ -107,32 +108,48 @@ fn golden_bytes_of_a_configuration() {
 #[test]
 fn golden_bytes_of_a_handshake() {
     let hello = wire::Hello {
-        version: 3,
+        version: 5,
         from: 2,
         to: 3,
         cluster_id: Bytes::from_static(&[7; 16]),
         disk_id: Bytes::from_static(&[8; 16]),
         incarnation: 4,
         engine: "raft".to_owned(),
-        machine_version: 1,
         frame_bytes_max: 128,
         resp_address: "h:1".to_owned(),
         http_address: "h:2".to_owned(),
         program: "0".to_owned(),
         peer_address: "h:3".to_owned(),
         sentinel_address: String::new(),
+        oldest_version: 0,
+        active_version: 0,
     };
-    let mut expected = b"\x08\x03\x10\x02\x18\x03\x22\x10".to_vec();
+    let mut expected = b"\x08\x05\x10\x02\x18\x03\x22\x10".to_vec();
     expected.extend_from_slice(&[7; 16]);
     expected.extend_from_slice(b"\x2a\x10");
     expected.extend_from_slice(&[8; 16]);
-    expected.extend_from_slice(
-        b"\x30\x04\x3a\x04raft\x40\x01\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010\x6a\x03h:3",
-    );
+    expected.extend_from_slice(b"\x30\x04\x3a\x04raft\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010\x6a\x03h:3");
     assert_eq!(hello.encode_to_vec(), expected);
-    let hello = wire::Hello { sentinel_address: "h:4".to_owned(), ..hello };
-    expected.extend_from_slice(b"\x72\x03h:4");
+    let hello =
+        wire::Hello { sentinel_address: "h:4".to_owned(), oldest_version: 3, active_version: 4, ..hello };
+    expected.extend_from_slice(b"\x72\x03h:4\x78\x03\x80\x01\x04");
     assert_eq!(hello.encode_to_vec(), expected);
+}
+
+#[test]
+fn commands_are_forwarded_in_the_version_that_is_spoken() {
+    let group = || Group {
+        session: SessionId { node: 1, incarnation: 1 },
+        stream: 0,
+        acked: 0,
+        first_sequence: 1,
+        operations: vec![Operation::Nothing],
+    };
+    for spoken in [ClusterVersion::FIRST, ClusterVersion::REHEARSED] {
+        let frame = to_frame(PeerMessage::Forward(group()), spoken);
+        let Some(Content::Forward(batch)) = frame.content else { panic!("no commands are forwarded") };
+        assert_eq!(batch, Batch { version: spoken, groups: vec![group()] }.encode());
+    }
 }
 
 #[test]
@@ -170,7 +187,7 @@ fn what_no_node_sends_is_refused() {
     let answer = wire::Reconfigured { ticket: 1, verdict: None };
     malformed(Frame { shard: 0, content: Some(Content::Reconfigured(answer)) });
     malformed(Frame { shard: 0, content: Some(Content::Forward(Bytes::from_static(b"x"))) });
-    let nobody = Batch { version: MACHINE_VERSION, groups: vec![] }.encode();
+    let nobody = Batch { version: ClusterVersion::NEWEST, groups: vec![] }.encode();
     malformed(Frame { shard: 0, content: Some(Content::Forward(nobody)) });
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct Contact {
     pub(crate) resp_address: Option<Address>,
     /// Where its Sentinel door is, if it has one and has said so.
     pub(crate) sentinel_address: Option<Address>,
+    /// The version of its program, once it has said so.
+    pub(crate) program: String,
+    /// The newest cluster version that it says it knows; 0 before.
+    pub(crate) version_max: u32,
     /// How many of our connections to it are established; one for each lane.
     pub(crate) connections: u32,
     /// How often it has come into the directory.
@@ -68,11 +72,13 @@ impl Directory {
         self.lock().get_mut(&peer).map(change).is_some()
     }
 
-    /// A peer has said where its doors are.
+    /// A peer has said where its doors are, and which program it is.
     pub(crate) fn introduced(&self, remote: Remote) {
         self.update(remote.node_id, |contact| {
             contact.resp_address = remote.resp_address;
             contact.sentinel_address = remote.sentinel_address;
+            contact.program = remote.program;
+            contact.version_max = remote.version_max;
         });
     }
 

@@ -3,7 +3,7 @@
 //! Both sides say who they are, and each judges the other by the same rules ([`Local::judge`]); either may refuse,
 //! with a reason that an operator can act on. The rules keep a stranger's or a forgetful node's messages away
 //! from the engine:
-//! * the same version, engine, and (once born) cluster;
+//! * a cluster version in common ([`super::versions`]), the same engine, and (once born) cluster;
 //! * the sender is the node that it is taken for, and of the same cluster, or one of those that are to form it;
 //! * **a node that lost its disk does not come back under its old id**: each data folder has a random number
 //!   from its making on; a node remembers durably which number each member has shown, and refuses another.
@@ -18,11 +18,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use quorate_machine::ClusterVersion;
 
-use super::{
-    acquaintances::Acquaintances,
-    wire::{Hello, VERSION},
-};
+use super::{acquaintances::Acquaintances, versions::Versions, wire::Hello};
 use crate::config::{Address, HostPort, Value as _};
 
 /// The largest frame of the handshake.
@@ -46,8 +44,8 @@ pub(crate) struct Local {
     pub(crate) incarnation: u64,
     /// The name of its engine.
     pub(crate) engine: &'static str,
-    /// The version of its machine.
-    pub(crate) machine_version: u32,
+    /// The cluster versions that it knows.
+    pub(crate) versions: Arc<Versions>,
     /// The largest frame that it sends and takes.
     pub(crate) frame_bytes_max: usize,
     /// Where its clients connect.
@@ -67,6 +65,12 @@ pub(crate) struct Local {
 pub(crate) struct Remote {
     /// Its id.
     pub(crate) node_id: u64,
+    /// The version in which the two talk.
+    pub(crate) spoken: ClusterVersion,
+    /// The newest that it says it knows.
+    pub(crate) version_max: u32,
+    /// The version of its program.
+    pub(crate) program: String,
     /// Where its clients connect, if it said so.
     pub(crate) resp_address: Option<Address>,
     /// Where other nodes connect, if it said so.
@@ -84,14 +88,15 @@ impl Local {
     /// What this node says to node `to`.
     pub(crate) fn hello(&self, to: u64) -> Hello {
         Hello {
-            version: VERSION,
+            version: self.versions.told().0.into(),
+            oldest_version: ClusterVersion::OLDEST.0.into(),
+            active_version: self.versions.active().0.into(),
             from: self.node_id,
             to,
             cluster_id: self.cluster_id.get().map_or_else(Bytes::new, |&id| sixteen(id)),
             disk_id: sixteen(self.disk_id),
             incarnation: self.incarnation,
             engine: self.engine.to_owned(),
-            machine_version: self.machine_version,
             frame_bytes_max: self.frame_bytes_max as u64,
             resp_address: self.resp_address.to_string(),
             http_address: self.http_address.to_string(),
@@ -103,7 +108,8 @@ impl Local {
 
     /// Decides about the sender of `hello`, and remembers it if it passes.
     pub(crate) fn judge(&self, hello: &Hello) -> Result<Remote, Refusal> {
-        self.judge_version(hello)?;
+        let spoken = self.versions.agree(self.node_id, hello)?;
+        self.judge_settings(hello)?;
         self.judge_identity(hello)?;
         let disk_id =
             number(&hello.disk_id).ok_or_else(|| Refusal("it shows no id of its disk".to_owned()))?;
@@ -111,19 +117,20 @@ impl Local {
         let resp_address = Address::read(&hello.resp_address, &HostPort);
         let peer_address = Address::read(&hello.peer_address, &HostPort);
         let sentinel_address = Address::read(&hello.sentinel_address, &HostPort);
-        Ok(Remote { node_id: hello.from, resp_address, peer_address, sentinel_address })
+        let (version_max, program) = (hello.version, hello.program.clone());
+        Ok(Remote {
+            node_id: hello.from,
+            spoken,
+            version_max,
+            program,
+            resp_address,
+            peer_address,
+            sentinel_address,
+        })
     }
 
-    fn judge_version(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn judge_settings(&self, hello: &Hello) -> Result<(), Refusal> {
         let refuse = |text: String| Err(Refusal(text));
-        if hello.version != VERSION {
-            let (theirs, program) = (hello.version, &hello.program);
-            return refuse(format!(
-                "node {} (version {program}) speaks version {theirs} of the messages, node {} speaks {VERSION}: run \
-                 the same program on both",
-                hello.from, self.node_id
-            ));
-        }
         if hello.engine != self.engine {
             return refuse(format!(
                 "node {} runs the engine {}, node {} runs {}",
@@ -192,7 +199,7 @@ mod tests {
             disk_id,
             incarnation: 1,
             engine: "raft",
-            machine_version: 1,
+            versions: Arc::new(Versions::new(ClusterVersion::NEWEST)),
             frame_bytes_max: 1 << 20,
             resp_address: Address::new("127.0.0.1", 7379),
             http_address: Address::new("127.0.0.1", 18_379),
@@ -229,8 +236,8 @@ mod tests {
         assert!(one.judge(&born(9, 90, 7).hello(1)).is_ok(), "it may have joined later");
         assert!(refused(&one, &born(1, 11, 7).hello(1)).contains("two nodes are called 1"));
         let mut other = born(2, 20, 7).hello(1);
-        other.version = 99;
-        assert!(refused(&one, &other).contains("version 99 of the messages"));
+        (other.version, other.oldest_version) = (99, 98);
+        assert!(refused(&one, &other).contains("cluster versions 98 to 99"));
         let mut other = born(2, 20, 7).hello(1);
         other.engine = "paxos".to_owned();
         assert!(refused(&one, &other).contains("engine paxos"));

@@ -25,6 +25,7 @@ pub(crate) mod handshake;
 mod incoming;
 mod lane;
 mod outgoing;
+pub(crate) mod versions;
 pub(crate) mod wire;
 
 use std::{

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, io, sync::OnceLock, time::Duration};
 
 use quorate_consensus::{ClusterTime, Index, Membership, SnapshotMeta, Term, raft::message::Body};
+use quorate_machine::ClusterVersion;
 use quorate_node::Gossip;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::peer::acquaintances::Acquaintances;
+use crate::peer::{acquaintances::Acquaintances, versions::Versions};
 
 /// What a transport told, in order.
 #[derive(Debug, PartialEq)]
@@ -53,7 +54,7 @@ fn local(node_id: u64, disk_id: u128, acquaintances: Arc<Acquaintances>) -> Loca
         disk_id,
         incarnation: 1,
         engine: "raft",
-        machine_version: 1,
+        versions: Arc::new(Versions::new(ClusterVersion::NEWEST)),
         frame_bytes_max: 1 << 20,
         resp_address: Address::new("127.0.0.1", 7379),
         sentinel_address: None,
@@ -98,6 +99,7 @@ fn gossip(number: u64) -> PeerMessage<Message> {
         wall_ms: 0,
         followers: 0,
         commit: Index(number),
+        version: ClusterVersion::FIRST,
         sent: quorate_consensus::BootTime::default(),
         echo: None,
     })

@@ -1,12 +1,10 @@
 //! The messages between nodes as protobuf: the bytes of `docs/messages.md`.
 //!
 //! Field numbers are for ever: a field that goes out of use leaves its number unused, and a new one takes the
-//! next. What a peer must understand to be safe needs a new [`VERSION`], which the handshake compares.
+//! next. What a peer must understand to be safe needs a new cluster version, and is written from that one on only: of
+//! two nodes that talk, the lower of what they know ([`super::versions`]).
 
 use bytes::Bytes;
-
-/// The version of all that is said between nodes. Nodes of different versions refuse each other.
-pub(crate) const VERSION: u32 = 3;
 
 /// What each connection begins with, before the first frame: so that a client of another protocol that has
 /// got the wrong port is refused at its first bytes.
@@ -15,7 +13,7 @@ pub(crate) const PREAMBLE: [u8; 8] = *b"QUORATE1";
 /// What a node says about itself when a connection begins: the dialling node first, then the other.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Hello {
-    /// [`VERSION`] of the sender.
+    /// The newest cluster version that the sender speaks.
     #[prost(uint32, tag = "1")]
     pub(crate) version: u32,
     /// The sender.
@@ -36,9 +34,6 @@ pub(crate) struct Hello {
     /// The name of its consensus engine.
     #[prost(string, tag = "7")]
     pub(crate) engine: String,
-    /// The version of its state machine and of the payload of entries.
-    #[prost(uint32, tag = "8")]
-    pub(crate) machine_version: u32,
     /// The largest frame that it sends, in bytes.
     #[prost(uint64, tag = "9")]
     pub(crate) frame_bytes_max: u64,
@@ -57,6 +52,12 @@ pub(crate) struct Hello {
     /// Where its Sentinel door is, as host:port; empty without one, and from nodes that know of none.
     #[prost(string, tag = "14")]
     pub(crate) sentinel_address: String,
+    /// The oldest cluster version that it speaks.
+    #[prost(uint32, tag = "15")]
+    pub(crate) oldest_version: u32,
+    /// The cluster version that is active, as far as it has applied the log.
+    #[prost(uint32, tag = "16")]
+    pub(crate) active_version: u32,
 }
 
 /// The answer to a [`Hello`].
@@ -206,6 +207,8 @@ pub(crate) struct Gossip {
     pub(crate) sent_us: u64,
     #[prost(message, optional, tag = "7")]
     pub(crate) echo: Option<Echo>,
+    #[prost(uint32, tag = "8")]
+    pub(crate) version: u32,
 }
 
 /// `quorate_node::Echo`.

@@ -13,7 +13,7 @@ use quorate::{
     status::NodeStatus,
     subscriptions::Subscriptions,
 };
-use quorate_machine::{Batch, Group, Limits, MACHINE_VERSION, Machine, Operation, Outcome, Reply, SessionId};
+use quorate_machine::{Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Reply, SessionId};
 use tokio::sync::{mpsc::UnboundedSender, watch};
 
 /// A read of this key is answered by closing the connection, as the driver does with a command whose outcome
@@ -122,7 +122,7 @@ impl Worker {
     fn apply(&mut self, first_sequence: u64, operation: Operation) -> Reply {
         let acked = first_sequence.saturating_sub(1);
         let group = Group { session: SESSION, stream: 0, acked, first_sequence, operations: vec![operation] };
-        let payload: Bytes = Batch { version: MACHINE_VERSION, groups: vec![group] }.encode();
+        let payload: Bytes = Batch { version: ClusterVersion::NEWEST, groups: vec![group] }.encode();
         let index = self.machine.applied() + 1;
         let mut applied = self.machine.apply(index, 0, Some(&payload)).unwrap();
         match applied.remove(0).outcome {

@@ -136,7 +136,7 @@ impl fmt::Display for Report {
         writeln!(f, "cluster          {}", self.cluster_id)?;
         writeln!(f, "made             {} by node {}, version {}", self.made, self.node_id, self.program)?;
         writeln!(f, "entry            {} of term {}", self.index, self.term)?;
-        writeln!(f, "format           {}, of a machine of version {}", self.format, self.machine_version)?;
+        writeln!(f, "format           {}, of cluster version {}", self.format, self.machine_version)?;
         write!(f, "members          voters {}", members(&self.voters))?;
         if !self.learners.is_empty() {
             write!(f, "; learners {}", members(&self.learners))?;

@@ -89,6 +89,8 @@ fn server(section: &mut Section<'_>) {
     let status = section.status;
     section.field("redis_version", REDIS_VERSION);
     section.field("quorate_version", &status.version);
+    section.field("quorate_cluster_version", status.cluster_version);
+    section.field("quorate_cluster_version_max", status.cluster_version_max);
     section.field("redis_mode", section.front.mode());
     section.field("os", std::env::consts::OS);
     section.field("arch_bits", usize::BITS);
