@@ -262,7 +262,9 @@ fn lose_a_disk(cluster: &mut Cluster, lost: u64) {
     cluster.cut.clear();
     cluster.settle();
     let (witness, heir) = (cluster.membership(3), NodeId(3 - lost));
-    if !witness.may_lead(heir) || cluster.last_position(heir.0) < cluster.last_position(3) {
+    // It may know by now what the witness has not been told.
+    let may_lead = witness.may_lead(heir) && cluster.membership(heir.0).may_lead(heir);
+    if !may_lead || cluster.last_position(heir.0) < cluster.last_position(3) {
         return;
     }
     if cluster.is_up(NodeId(lost)) {

@@ -29,6 +29,8 @@ pub enum Bug {
     WrongRemoval,
     /// A restarted witness has forgotten which configuration it has agreed to: it votes for who was set aside.
     ForgetfulWitness,
+    /// Nodes tell that they know a newer version than they do, so that the cluster rises before all can.
+    EarlyRise,
 }
 
 impl Bug {
@@ -47,6 +49,7 @@ impl Bug {
         Self::WipedNewcomer,
         Self::WrongRemoval,
         Self::ForgetfulWitness,
+        Self::EarlyRise,
     ];
 
     /// The name on the command line.
@@ -66,6 +69,7 @@ impl Bug {
             Self::WipedNewcomer => "wiped-newcomer",
             Self::WrongRemoval => "wrong-removal",
             Self::ForgetfulWitness => "forgetful-witness",
+            Self::EarlyRise => "early-rise",
         }
     }
 }

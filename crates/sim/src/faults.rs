@@ -74,6 +74,8 @@ faults! {
     ClientPause => "client-pause",
     /// An operator changes the members: machines join, vote, and leave.
     Members => "members",
+    /// A node gets a newer build at a restart: until all have it, two builds run side by side.
+    Upgrade => "upgrade",
 }
 
 impl fmt::Display for Fault {

@@ -7,6 +7,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use quorate_consensus::{self as consensus, NodeId};
+use quorate_machine::ClusterVersion;
 use quorate_node as node;
 
 use crate::{bug::Bug, faults::Fault, random::Random};
@@ -105,7 +106,8 @@ impl Plan {
     pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
         let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
         let clients = profile.clients.unwrap_or_else(|| random.index(7) + 2);
-        let faults = profile.faults.iter().copied().filter(|&fault| fault != Fault::Members);
+        let faults =
+            profile.faults.iter().copied().filter(|&fault| !matches!(fault, Fault::Members | Fault::Upgrade));
         let mut faults: BTreeSet<Fault> = faults.filter(|_| random.chance(FAULT_PERMILLE)).collect();
         let mut permille = |fault, most| if faults.contains(&fault) { random.between(1, most) } else { 0 };
         let loss_permille = permille(Fault::Loss, 100);
@@ -121,6 +123,9 @@ impl Plan {
         let spares = if faults.contains(&Fault::Members) { random.below(SPARES_MAX + 1) } else { 0 };
         let is_witnessed = random.chance(WITNESS_PERMILLE) || profile.bug == Some(Bug::ForgetfulWitness);
         let has_witness = nodes == WITNESSED_NODES && is_witnessed;
+        if profile.faults.contains(&Fault::Upgrade) && random.chance(FAULT_PERMILLE) {
+            faults.insert(Fault::Upgrade);
+        }
         Self {
             nodes,
             spares,
@@ -179,8 +184,15 @@ impl Settings {
         }
     }
 
-    pub(crate) fn for_driver(&self, id: NodeId, incarnation: u64, cluster_id: u128) -> node::Config {
+    pub(crate) fn for_driver(
+        &self,
+        id: NodeId,
+        build: ClusterVersion,
+        incarnation: u64,
+        cluster_id: u128,
+    ) -> node::Config {
         node::Config {
+            version: build,
             command_timeout: self.command_timeout,
             resend_after: self.resend_after,
             origin_bytes_max: self.origin_bytes,

@@ -77,3 +77,8 @@ fn a_witness_that_forgets_whom_it_set_aside_is_noticed() {
 fn a_session_of_an_earlier_life_is_noticed() {
     is_noticed(Bug::ReusedSession);
 }
+
+#[test]
+fn a_version_that_rises_before_all_know_it_is_noticed() {
+    is_noticed(Bug::EarlyRise);
+}

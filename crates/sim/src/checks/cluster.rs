@@ -15,6 +15,7 @@ use super::{
     Failure, check,
     members::Members,
     mirror::{Mirror, Slot, members_in, members_of},
+    versions::Versions,
 };
 
 /// What is known of the whole cluster.
@@ -30,6 +31,8 @@ pub(crate) struct Cluster {
     /// The hash of the machine at an applied index, and who told it first.
     machines: BTreeMap<u64, (u64, usize)>,
     members: Members,
+    /// What is known of its versions.
+    pub(crate) versions: Versions,
 }
 
 /// What is known of one node.
@@ -52,6 +55,7 @@ impl Cluster {
         Self {
             nodes: (0..machines).map(|_| View::default()).collect(),
             members: Members::new(birth),
+            versions: Versions::default(),
             leaders: BTreeMap::new(),
             written: BTreeMap::new(),
             committed: Vec::new(),

@@ -1,7 +1,7 @@
 //! What must hold, whatever happens.
 //!
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
-//! what it has seen of configurations. The others judge what clients have seen, without looking into anything:
+//! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
 //! [`sequence`] (appends, counters, tokens), [`register`] (linearizability), [`holders`] (mutual exclusion); only what an
 //! operator was told ([`wishes`]) is compared with what was agreed on.
 
@@ -13,6 +13,7 @@ pub(crate) mod mirror;
 pub(crate) mod queues;
 pub(crate) mod register;
 pub(crate) mod sequence;
+pub(crate) mod versions;
 pub(crate) mod wishes;
 
 use crate::time::SimTime;

@@ -170,7 +170,8 @@ impl World {
         requests: &[Request],
     ) {
         let process = self.nodes[node].process.as_ref().expect("it is alive");
-        let copy = Machine::restore(process.driver.machine().snapshot()).expect("a machine's own snapshot");
+        let copy = Machine::restore_up_to(process.driver.machine().snapshot(), self.nodes[node].build)
+            .expect("a machine's own snapshot");
         let (mut copy, latency) = (copy, self.clients[client].latency);
         for request in requests {
             let Action::Read(args) = &request.action else { unreachable!("only reads are answered so") };

@@ -7,8 +7,8 @@ use std::{
 
 use quorate_consensus::{ClusterTime, Index, NodeId, SnapshotMeta, Term};
 use quorate_log::{Error, SnapshotHeader, SnapshotStore, SnapshotWriter};
-use quorate_machine::Machine;
-use quorate_node::{SnapshotDone, SnapshotTask, header, record, restore};
+use quorate_machine::{ClusterVersion, Machine};
+use quorate_node::{SnapshotDone, SnapshotTask, header, record, restore_up_to};
 
 use crate::{disk::SimDisk, time::SimTime};
 
@@ -18,6 +18,8 @@ pub(super) struct Keeper {
     /// Whether a task is under way.
     pub(super) busy: bool,
     store: SnapshotStore<SimDisk>,
+    /// The newest cluster version that this node knows.
+    build: ClusterVersion,
     incoming: Option<(SnapshotMeta, SnapshotWriter<SimDisk>)>,
     /// The snapshot that was last read for each peer, and when.
     lent: BTreeMap<NodeId, (u64, SimTime)>,
@@ -27,8 +29,9 @@ pub(super) struct Keeper {
 const LENT: Duration = Duration::from_secs(10);
 
 impl Keeper {
-    pub(super) fn new(store: SnapshotStore<SimDisk>) -> Self {
-        Self { queue: VecDeque::new(), busy: false, store, incoming: None, lent: BTreeMap::new() }
+    pub(super) fn new(store: SnapshotStore<SimDisk>, build: ClusterVersion) -> Self {
+        let (queue, lent) = (VecDeque::new(), BTreeMap::new());
+        Self { queue, busy: false, store, build, incoming: None, lent }
     }
 
     /// Does the next task, all at once. What the driver is told when it is over.
@@ -120,7 +123,7 @@ impl Keeper {
         }
         let sealed = writer.seal().map_err(|error| error.to_string())?;
         let reader = sealed.reader().map_err(|error| error.to_string())?;
-        let machine = restore(reader).map_err(|error| error.to_string())?;
+        let machine = restore_up_to(reader, self.build).map_err(|error| error.to_string())?;
         let published = sealed.publish().map_err(|error| error.to_string())?;
         self.remove_older(now, published.index).map_err(|error| error.to_string())?;
         Ok(machine)

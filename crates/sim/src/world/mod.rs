@@ -20,6 +20,7 @@ mod threads;
 use std::collections::BTreeSet;
 
 use quorate_consensus::{Membership, NodeId, Uncounted};
+use quorate_machine::ClusterVersion;
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
 
 use self::{
@@ -211,11 +212,15 @@ impl World {
                 | Bug::HollowNewcomer
                 | Bug::WipedNewcomer
                 | Bug::WrongRemoval
-                | Bug::ForgetfulWitness,
+                | Bug::ForgetfulWitness
+                | Bug::EarlyRise,
             )
             | None => {}
         }
-        Node::new(id, clock, disk)
+        // Who joins has the newest build: an older one would not be let in once the version has risen.
+        let is_new = plan.faults.contains(&Fault::Upgrade) && number >= plan.nodes;
+        let build = if is_new { ClusterVersion::REHEARSED } else { ClusterVersion::FIRST };
+        Node::new(id, build, clock, disk)
     }
 
     fn begin(&mut self) {

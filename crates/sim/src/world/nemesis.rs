@@ -90,7 +90,12 @@ impl World {
                 self.clients[client].paused_until = at + self.random.millis(100, 4000);
                 true
             }
-            Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift | Fault::Members => {
+            Fault::Loss
+            | Fault::Duplication
+            | Fault::Reordering
+            | Fault::Drift
+            | Fault::Members
+            | Fault::Upgrade => {
                 unreachable!("{fault} has no instant")
             }
         };
@@ -255,7 +260,7 @@ impl World {
 /// Whether a fault happens at an instant that is chosen here, and not all the time or by a client.
 fn has_instant(fault: Fault) -> bool {
     let lasts = matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift);
-    !lasts && fault != Fault::Members
+    !lasts && !matches!(fault, Fault::Members | Fault::Upgrade)
 }
 
 /// From a second to some months, either way.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
 use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
-use quorate_machine::{Limits, Machine};
+use quorate_machine::{ClusterVersion, Limits, Machine};
 use quorate_node::{ConnId, Driver, Input, Now, record};
 
 use super::{
@@ -24,6 +24,8 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) clock: Clock,
     pub(super) disk: SimDisk,
+    /// The program that it runs: the newest cluster version that it knows.
+    pub(super) build: ClusterVersion,
     /// Counts the starts, so that what was meant for an earlier process reaches no later one.
     pub(super) life: u64,
     pub(super) process: Option<Box<Process>>,
@@ -82,11 +84,12 @@ pub(super) struct Birth<'a> {
 }
 
 impl Node {
-    pub(super) fn new(id: NodeId, clock: Clock, disk: SimDisk) -> Self {
+    pub(super) fn new(id: NodeId, build: ClusterVersion, clock: Clock, disk: SimDisk) -> Self {
         Self {
             id,
             clock,
             disk,
+            build,
             life: 0,
             process: None,
             was_born: false,
@@ -128,11 +131,13 @@ impl Node {
             recovered.snapshot.take_if(|header| header.bytes == 0);
         }
         let machine = match &recovered.snapshot {
-            None => Machine::new(Limits::default()),
-            Some(header) if header.bytes == 0 => Machine::without_data(header.index, header.stamp),
+            Some(header) if header.bytes == 0 => {
+                Machine::without_data(header.index, header.stamp).of_build(self.build)
+            }
+            None => Machine::new(Limits::default()).of_build(self.build),
             Some(header) => {
                 let chunks = log.snapshots().reader(header.index)?.collect::<Result<Vec<_>, _>>()?;
-                Machine::restore(chunks).expect("a verified snapshot is one of a machine")
+                Machine::restore_up_to(chunks, self.build).expect("a verified snapshot is one of a machine")
             }
         };
         let now = self.now(at);
@@ -147,9 +152,9 @@ impl Node {
         let restored = record::restored(recovered).expect("a log that this version wrote");
         let membership = membership.unwrap_or_else(|| restored.birth.clone());
         let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
-        let config = birth.settings.for_driver(self.id, incarnation, birth.cluster_id);
+        let config = birth.settings.for_driver(self.id, self.build, incarnation, birth.cluster_id);
         let driver = Driver::new(config, engine, machine, membership.clone(), now);
-        let keeper = Keeper::new(log.snapshots());
+        let keeper = Keeper::new(log.snapshots(), self.build);
         let process = Process::new(driver, LogWriter::new(log), keeper, at);
         self.life += 1;
         Ok(Booted { process: Box::new(process), snapshot, members: membership, entries, cut })

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_consensus::{Engine, Membership};
 use quorate_log::Error;
+use quorate_machine::ClusterVersion;
 use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage};
 
 use super::{
@@ -26,6 +27,8 @@ const HASHED_INDEXES: u64 = 8;
 /// inputs are far fewer.
 const STEPS_PER_PERIOD_MAX: u64 = 3000;
 const COUNTED: Duration = Duration::from_millis(100);
+/// Of a thousand starts of an older build in a world of two, how many are upgrades.
+const UPGRADED_PERMILLE: u64 = 300;
 
 impl World {
     /// Puts an input before a process, which takes it soon, together with what else arrives until then.
@@ -217,7 +220,12 @@ impl World {
                 let later = copy.arrival + Duration::from_micros(1);
                 self.agenda.add(later, Event::Deliver { from, to, connection, message });
             }
-            let message = Box::new(message.clone());
+            let mut message = Box::new(message.clone());
+            if self.plan.bug == Some(Bug::EarlyRise)
+                && let PeerMessage::Gossip(gossip) = &mut *message
+            {
+                gossip.version = ClusterVersion::REHEARSED;
+            }
             let connection = copy.connection;
             self.agenda.add(copy.arrival, Event::Deliver { from, to, connection, message });
         }
@@ -235,6 +243,9 @@ impl World {
         self.trace.fold(applied ^ (status.last_index.0 << 32));
         self.cluster.stepped(node, &status, applied)?;
         let machine = process.driver.machine();
+        self.cluster.versions.stepped(node, applied, machine)?;
+        let builds = self.members().into_iter().map(|member| (member, self.nodes[member].build));
+        self.cluster.versions.check_known(machine.version(), builds)?;
         if applied > 0 && applied.is_multiple_of(HASHED_INDEXES) && !machine.is_applying() {
             let hash = machine.hash();
             self.cluster.machine(node, applied, hash)?;
@@ -264,6 +275,7 @@ impl World {
             let disk = SimDisk::new(name, DISK_BYTES, Random::new(self.random.number(), 0));
             self.nodes[node].wipe(disk);
         }
+        self.upgrade(at, node);
         let birth = Birth {
             settings: &self.plan.settings,
             founders: if was_born_with { &self.founders } else { &nobody },
@@ -295,6 +307,16 @@ impl World {
             Err(error) => {
                 Err(Failure::new("a node recovers from any crash", format!("n{}: {error}", node + 1)))
             }
+        }
+    }
+
+    /// Gives a machine the newer build before it starts, now and then.
+    fn upgrade(&mut self, at: SimTime, node: usize) {
+        let is_old = self.nodes[node].build < ClusterVersion::REHEARSED;
+        if is_old && self.plan.faults.contains(&Fault::Upgrade) && self.random.chance(UPGRADED_PERMILLE) {
+            self.nodes[node].build = ClusterVersion::REHEARSED;
+            self.counts.add(Fault::Upgrade);
+            self.trace.tell(at, || format!("n{} gets the newer build", node + 1));
         }
     }
 
