@@ -13,6 +13,7 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use quorate_log::{Identity, OsDisk};
+use quorate_machine::ClusterVersion;
 use redis::{Connection, RedisResult};
 use tokio::sync::oneshot;
 
@@ -164,6 +165,7 @@ fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> 
         let text = "it is a witness, and does not pass on what clients ask: name another node";
         return Err(Obstacle::Passing(text.to_owned()));
     }
+    require_known(status.cluster_version)?;
     let cluster_id = status.cluster_id.as_deref().and_then(|id| u128::from_str_radix(id, 16).ok());
     let cluster_id =
         cluster_id.ok_or_else(|| Obstacle::Passing("its cluster is not formed yet".to_owned()))?;
@@ -171,6 +173,17 @@ fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> 
         return Ok((node_id, cluster_id));
     }
     Ok((add(config, &mut connection)?, cluster_id))
+}
+
+/// A program that does not know what is active would be a member that no other talks to.
+fn require_known(active: u32) -> Result<(), Obstacle> {
+    let newest = ClusterVersion::NEWEST.0;
+    if active <= newest.into() {
+        return Ok(());
+    }
+    Err(Obstacle::Final(format!(
+        "the cluster's version is {active}, and this program knows versions up to {newest}: run a newer program"
+    )))
 }
 
 fn connect(address: &Address) -> RedisResult<Connection> {
@@ -238,4 +251,41 @@ fn add(config: &Config, connection: &mut Connection) -> Result<u64, Obstacle> {
         JoinAs::Replacement(place) => command.arg("REPLACE").arg(place),
     };
     Ok(command.query(connection)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacle(error: &str) -> Obstacle {
+        let reply = redis::parse_redis_value(format!("-{error}\r\n").as_bytes()).unwrap();
+        Obstacle::from(reply.extract_error().unwrap_err())
+    }
+
+    /// The node that was asked leads no more, or soon will not: the change may be in a log that is cut, or may be made
+    /// after all. The next look at the members tells.
+    #[test]
+    fn what_a_deposed_leader_says_is_not_the_last_word() {
+        for error in [
+            "TRYAGAIN the members stay as they are: another leader took over before the change was agreed on",
+            "ERR it is not known whether the members have changed: the leader was lost meanwhile",
+            "CLUSTERDOWN no leader answered in time",
+        ] {
+            assert!(matches!(obstacle(error), Obstacle::Passing(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_ends_the_attempt() {
+        let refused = obstacle("ERR the members stay as they are: n9 is no member");
+        assert!(matches!(&refused, Obstacle::Final(text) if text.contains("n9 is no member")));
+    }
+
+    #[test]
+    fn program_that_is_too_old_for_the_cluster_does_not_ask_to_join() {
+        let newest = u32::from(ClusterVersion::NEWEST.0);
+        assert!(require_known(0).is_ok() && require_known(newest).is_ok());
+        let Err(Obstacle::Final(text)) = require_known(newest + 1) else { panic!("it may ask") };
+        assert!(text.contains("run a newer program"), "{text}");
+    }
 }
