@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Those that are members by what is agreed on, and have not been told otherwise.
-    fn members(&self) -> Vec<usize> {
+    pub(super) fn members(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&node| self.is_member(node)).collect()
     }
 
