@@ -37,6 +37,7 @@ CHECKS = [
     "paused_nodes",
     "killed_all",
     "recovery",
+    "upgrade",
     "backup",
     "disk_full",
     "deploy",
@@ -95,6 +96,7 @@ def load(name):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True)
+    parser.add_argument("--next-binary", required=True)
     parser.add_argument("--examples", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--output", required=True)

@@ -44,6 +44,7 @@ pub(crate) fn execute_suite(options: &Options) -> Result<()> {
     suite.current_dir(root().join("compat")).env("PYTHONDONTWRITEBYTECODE", "1");
     suite.args(["-u", "run.py"]);
     suite.arg("--binary").arg(options.binary.clone().unwrap_or_else(|| built("quorate")));
+    suite.arg("--next-binary").arg(built(verify::NEXT));
     suite.arg("--examples").arg(built("examples"));
     suite.arg("--cache").arg(cache());
     suite.arg("--output").arg(target().join("compat"));

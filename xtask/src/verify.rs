@@ -38,11 +38,17 @@ pub(crate) fn run() -> Result<()> {
 /// The compat suite's Rust clients.
 const EXAMPLES: [&str; 4] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred"];
 
+/// The server as a build of the next cluster version has it.
+pub(crate) const NEXT: &str = "quorate-next";
+
 /// Builds the server and the compat suite's Rust clients, with the features of the tests' build.
 pub(crate) fn build() -> Result<()> {
     let mut build = cargo("build");
     build.args(["--workspace", "--locked", "--quiet", "--bins"]);
-    execute(build.args(EXAMPLES.iter().flat_map(|example| ["--example", example])))
+    execute(build.args(EXAMPLES.iter().flat_map(|example| ["--example", example])))?;
+    // Some crates of the workspace are built a second time for it, and nothing else.
+    let next = ["--workspace", "--locked", "--quiet", "--features", "quorate/next-version", "--bin", NEXT];
+    execute(cargo("build").args(next))
 }
 
 pub(crate) fn fix() -> Result<()> {
