@@ -10,6 +10,8 @@
 //! | `segment-N` | records, one after the other; the last file is zeros, ready to be written |
 //! | `spare-K` | a segment that is being zeroed, or was released and will be used again |
 //! | `snapshots/N.snapshot` | the machine's state after entry N |
+//! | `under-repair` | what was damaged, while the node lacks some of what it once held |
+//! | `damaged-K.*` | files that were set aside, as they were |
 //!
 //! `docs/log-format.md` draws the bytes.
 //!
@@ -40,6 +42,9 @@
 //! its I/O goes through [`Disk`], in an order that depends on the calls alone, so that a simulator can stand
 //! in for the disk.
 //!
+//! A node with corruption need not be lost to its cluster: [`Log::set_damage_aside`] makes a folder of what is intact,
+//! which opens as one that is under repair until the others have given back what is missing.
+//!
 //! The distinction by durable marks follows Alagappan et al., *Protocol-Aware Recovery for Consensus-Based
 //! Storage* (FAST '18), section 3.3.
 
@@ -55,6 +60,7 @@ mod options;
 mod os;
 mod record;
 mod recovery;
+mod repair;
 mod reserve;
 mod seal;
 mod segment;
@@ -71,4 +77,5 @@ pub use identity::Identity;
 pub use log::{Log, Recovered};
 pub use options::{Options, Room};
 pub use os::{OsDisk, OsFile, OsLock};
+pub use repair::SetAside;
 pub use snapshot::{SealedSnapshot, SnapshotHeader, SnapshotReader, SnapshotStore, SnapshotWriter};

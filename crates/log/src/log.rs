@@ -10,6 +10,7 @@ use crate::{
     founding, identity,
     record::Record,
     recovery::{self, Recovery},
+    repair,
     reserve::{self, Reserve},
     segment::{self, Header},
     slots::{self, Slots},
@@ -33,6 +34,9 @@ pub struct Recovered {
     pub cut: Option<String>,
     /// What was damaged and could be made good without losing anything, in words, to be logged.
     pub repaired: Vec<String>,
+    /// Set while the folder lacks what it once held, since that was damaged: why, in words. The node must neither vote
+    /// nor serve what it has before it got all of that back from others, and says so by [`Log::end_repair`].
+    pub under_repair: Option<String>,
 }
 
 /// The durable log of a node, owned by its one writer.
@@ -113,7 +117,15 @@ impl<D: Disk> Log<D> {
         let snapshot =
             SnapshotStore::new(disk.clone()).recover(contents.first_index(), &names, &mut repaired)?;
 
-        let hard_state = later_of(contents.hard_state(), promised, &disk)?;
+        let under_repair = repair::reason(&disk, &names)?;
+        let hard_state = HardState {
+            // The slots' is of a time when the log was whole.
+            commit: match under_repair {
+                Some(_) => contents.hard_state().commit,
+                None => contents.hard_state().commit.max(promised.commit),
+            },
+            ..later_of(contents.hard_state(), promised, &disk)?
+        };
         // Before the first record is written: no two runs write under the same incarnation.
         identity.incarnation += 1;
         identity.store(&disk)?;
@@ -144,6 +156,7 @@ impl<D: Disk> Log<D> {
             entries,
             cut,
             repaired,
+            under_repair,
         };
         Ok((log, recovered))
     }
@@ -366,6 +379,16 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// The folder has got back all that it lacked: from the next open on it is as good as any. Durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Dead`]: final.
+    pub fn end_repair(&mut self) -> Result<(), Error> {
+        self.sync()?;
+        let result = repair::end(&self.disk);
+        self.finish(result)
+    }
+
     /// A handle for the folder's snapshots, which may be used on another thread.
     #[must_use]
     pub fn snapshots(&self) -> SnapshotStore<D> {
@@ -435,7 +458,7 @@ fn admit_or_create<D: Disk>(disk: &D, options: &Options) -> Result<Identity, Err
 }
 
 /// Refuses a folder that somebody has begun to restore.
-fn check_finished(disk: &impl Disk, names: &[String]) -> Result<(), Error> {
+pub(crate) fn check_finished(disk: &impl Disk, names: &[String]) -> Result<(), Error> {
     if !names.iter().any(|name| name == founding::UNFINISHED) {
         return Ok(());
     }
@@ -490,22 +513,20 @@ pub(crate) fn fill<D: Disk>(disk: &D, first: &Header) -> Result<(), Error> {
     disk.sync_directory().about(disk, "", "sync")
 }
 
-/// The later of what the log says and what the slots say; the commit index may come from either.
+/// The later of what the log says and what the slots say.
 fn later_of(log: HardState, slot: HardState, disk: &impl Disk) -> Result<HardState, Error> {
-    let commit = log.commit.max(slot.commit);
-    let later = if log.may_become(&slot) {
-        slot
+    if log.may_become(&slot) {
+        Ok(slot)
     } else if slot.may_become(&log) {
-        log
+        Ok(log)
     } else {
-        return Err(Error::Corrupt {
+        Err(Error::Corrupt {
             file: disk.path(slots::NAMES[0]),
             offset: 0,
             detail: format!(
                 "it and the log say that node {} and node {} got the vote of one term",
                 slot.vote, log.vote
             ),
-        });
-    };
-    Ok(HardState { commit, ..later })
+        })
+    }
 }

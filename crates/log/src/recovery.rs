@@ -109,6 +109,18 @@ impl Scan {
         header.first_position == self.position && header.chain == self.chain
     }
 
+    /// The first of the segments `later`, if the chain goes on in it, with its header and those behind it.
+    fn next_segment<'a>(
+        &self,
+        disk: &impl Disk,
+        later: &'a [u64],
+    ) -> Result<Option<(Image, Header, &'a [u64])>, Error> {
+        let Some((&number, others)) = later.split_first() else { return Ok(None) };
+        let next = Image::load(disk, number)?;
+        let header = next.header.clone().filter(|header| self.goes_on_in(header));
+        Ok(header.map(|header| (next, header, others)))
+    }
+
     fn enter(&mut self, header: &Header) {
         self.mark = self.mark.max(header.durable);
         self.contents.begin_segment(header);
@@ -209,10 +221,8 @@ pub(crate) fn recover<D: Disk>(disk: &D, names: &[String], owner: u32) -> Result
     let mut later = &numbers[1..];
     loop {
         scan.follow(&current, &disk.path(&segment::name(current.number)))?;
-        let Some((&number, others)) = later.split_first() else { break };
-        let next = Image::load(disk, number)?;
-        let Some(header) = next.header.as_ref().filter(|header| scan.goes_on_in(header)) else { break };
-        scan.enter(header);
+        let Some((next, header, others)) = scan.next_segment(disk, later)? else { break };
+        scan.enter(&header);
         current = next;
         later = others;
     }
@@ -248,10 +258,39 @@ pub(crate) fn recover<D: Disk>(disk: &D, names: &[String], owner: u32) -> Result
     })
 }
 
-/// The numbers of the segments, ascending and without a gap.
-fn segment_numbers(disk: &impl Disk, names: &[String]) -> Result<Vec<u64>, Error> {
+/// What of a damaged log is intact from its beginning on: the contents and the entries that are alive at the last
+/// record before the first bad one; `None` if the log has no beginning. Nothing is changed.
+///
+/// # Errors
+/// [`Error::Newer`], and what the disk says.
+pub(crate) fn intact_beginning(
+    disk: &impl Disk,
+    names: &[String],
+    owner: u32,
+) -> Result<Option<(Contents, Vec<LogEntry>)>, Error> {
+    let numbers = sorted_numbers(names);
+    let Some((&first, mut later)) = numbers.split_first() else { return Ok(None) };
+    let mut current = Image::load(disk, first)?;
+    let Ok(header) = oldest_header(disk, &current, owner) else { return Ok(None) };
+    let mut scan = Scan::new(&header);
+    while scan.follow(&current, "").is_ok() {
+        let Some((next, header, others)) = scan.next_segment(disk, later)? else { break };
+        scan.enter(&header);
+        current = next;
+        later = others;
+    }
+    Ok(Some((scan.contents, scan.entries)))
+}
+
+fn sorted_numbers(names: &[String]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     numbers.sort_unstable();
+    numbers
+}
+
+/// The numbers of the segments, ascending and without a gap.
+fn segment_numbers(disk: &impl Disk, names: &[String]) -> Result<Vec<u64>, Error> {
+    let numbers = sorted_numbers(names);
     let missing = match numbers.first() {
         None => Some(1),
         Some(_) => numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]).map(|pair| pair[0] + 1),

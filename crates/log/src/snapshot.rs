@@ -46,6 +46,11 @@ pub struct SnapshotStore<D> {
     disk: D,
 }
 
+/// The file of the complete snapshot of entry `index`.
+pub(crate) fn file_name(index: u64) -> String {
+    name(index, COMPLETE)
+}
+
 fn name(index: u64, suffix: &str) -> String {
     format!("{FOLDER}{index:020}{suffix}")
 }
@@ -130,6 +135,22 @@ impl<D: Disk> SnapshotStore<D> {
         Ok(names.iter().filter_map(|name| parse_name(name, COMPLETE)).collect())
     }
 
+    /// The newest snapshot that is intact, all of it verified, and the damaged ones that are newer, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Newer`], [`Error::Io`].
+    pub(crate) fn newest_intact(&self) -> Result<(Option<SnapshotHeader>, Vec<(u64, Error)>), Error> {
+        let mut damage = Vec::new();
+        for index in self.indexes()?.into_iter().rev() {
+            match self.open(index).and_then(SnapshotReader::verify) {
+                Ok(header) => return Ok((Some(header), damage)),
+                Err(error @ Error::Corrupt { .. }) => damage.push((index, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((None, damage))
+    }
+
     /// Finds the newest intact snapshot, for a log that begins at `first_index`. Damaged ones that the log can do
     /// without are set aside, which `repaired` tells; unfinished ones are removed.
     ///
@@ -145,18 +166,7 @@ impl<D: Disk> SnapshotStore<D> {
         for name in names.iter().filter(|name| name.starts_with(FOLDER) && name.ends_with(PARTIAL)) {
             self.disk.remove(name).about(&self.disk, name, "remove")?;
         }
-        let mut damage: Vec<(u64, Error)> = Vec::new();
-        let mut intact = None;
-        for index in self.indexes()?.into_iter().rev() {
-            match self.open(index).and_then(SnapshotReader::verify) {
-                Ok(header) => {
-                    intact = Some(header);
-                    break;
-                }
-                Err(error @ Error::Corrupt { .. }) => damage.push((index, error)),
-                Err(error) => return Err(error),
-            }
-        }
+        let (intact, damage) = self.newest_intact()?;
         let included = intact.as_ref().map_or(0, |header| header.index);
         if first_index > included + 1 {
             let missing = Error::Corrupt {

@@ -11,6 +11,7 @@ mod model;
 mod power_cuts;
 mod promises;
 mod real_disk;
+mod repairs;
 mod segments;
 mod snapshots;
 

@@ -1,0 +1,233 @@
+//! A folder with a damaged log or snapshot, made one that opens and says what it lacks.
+//!
+//! Damage to what was durable once ([`Error::Corrupt`]) makes a node forget what it has acknowledged. If it went on
+//! with what is left as if that were all, it could help to elect a leader that lacks what was committed. But it may
+//! come back as a node *under repair*, which knows what it does not know, if what it must never contradict is there:
+//! its term and its vote. So [`Log::set_damage_aside`]
+//!
+//! 1. refuses unless both slots are readable: the newer one then holds the last promise;
+//! 2. marks the folder as under repair, durably, before anything else is changed;
+//! 3. moves all segments, and the snapshots that are damaged, to other names, as they are: nothing is ever cut or
+//!    overwritten, so that a person can still look at it, and it is theirs to delete;
+//! 4. begins a new log behind the newest intact snapshot, with the entries that are intact from there on.
+//!
+//! Each step leaves a folder that is under repair and opens with less, or that says [`Error::Corrupt`] once more:
+//! who is interrupted does all of it again. The mark goes only when the caller has got everything back
+//! ([`Log::end_repair`]).
+//!
+//! The intact beginning of a log is what the log once was. Entries in it may have been truncated and replaced by what
+//! is now unreadable, so it may hold what never came to be; but what it knew to be committed is so. The slots knew
+//! more, of a log that is gone: their commit index counts for nothing while the folder is under repair.
+
+use crate::{
+    Disk, DiskFile, Error, HardState, Identity, Log, LogEntry, Options, SnapshotHeader, SnapshotStore, Write,
+    disk::read_all,
+    error::About,
+    log, recovery, reserve,
+    seal::{self, Kind, Unsealed},
+    segment::{self, Header},
+    slots::{self, Slots},
+    snapshot,
+};
+
+/// The file that marks a folder as under repair. That it is there counts; its content is for people.
+const MARK: &str = "under-repair";
+
+const KIND: Kind = Kind { magic: b"quor-rep", version: 1 };
+
+/// The most bytes of the reason that are kept.
+const REASON_BYTES_MAX: usize = 4096;
+
+/// What became of a damaged folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The last entry of the newest intact snapshot; 0 if there is none.
+    pub snapshot: u64,
+    /// The last entry of all that is left; 0 if nothing is.
+    pub last_index: u64,
+    /// The new names of the files that were set aside.
+    pub files: Vec<String>,
+}
+
+/// What of a folder is intact, and fits together.
+struct Intact {
+    snapshot: Option<SnapshotHeader>,
+    /// The entries behind the snapshot, contiguous.
+    entries: Vec<LogEntry>,
+    commit: u64,
+    /// The files that must go, in the order in which they do.
+    others: Vec<String>,
+    /// The number of the next segment.
+    next_segment: u64,
+}
+
+impl<D: Disk> Log<D> {
+    /// Makes a folder in which `damage` was found, an [`Error::Corrupt`] of [`Log::open`], one that opens, with what of
+    /// it is intact, and that is under repair. Damaged files are moved aside, as they are. Durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if what the node has promised cannot be proved: then nothing was changed, and the folder is
+    /// of no use any more. [`Error::Locked`], [`Error::Refused`], [`Error::Newer`] as for [`Log::open`].
+    /// [`Error::Io`], [`Error::NoRoom`]: it can be tried again.
+    pub fn set_damage_aside(disk: &D, options: &Options, damage: &Error) -> Result<SetAside, Error> {
+        options.check()?;
+        let lock = log::lock(disk)?;
+        let names = disk.list().about(disk, "", "list")?;
+        log::check_finished(disk, &names)?;
+        let identity = Identity::load(disk)?;
+        identity.admit(options, disk)?;
+        let owner = identity.fingerprint();
+        let promised = provable_promises(disk, owner)?;
+        let intact = find_intact(disk, &names, owner, promised)?;
+
+        store_mark(disk, damage)?;
+        let files = move_aside(disk, &names, &intact.others)?;
+        begin_log(disk, options, &intact, owner, promised)?;
+        drop(lock);
+        let (snapshot, last_index) = (intact.base(), intact.last_index());
+        let (mut log, _) = Self::open(disk.clone(), options.clone())?;
+        log.write(&Write {
+            hard_state: Some(HardState { commit: intact.commit, ..promised }),
+            truncate_from: None,
+            entries: intact.entries,
+        })?;
+        log.mark()?;
+        Ok(SetAside { snapshot, last_index, files })
+    }
+}
+
+impl Intact {
+    fn base(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |header| header.index)
+    }
+
+    fn last_index(&self) -> u64 {
+        self.entries.last().map_or(self.base(), |entry| entry.index)
+    }
+}
+
+/// Term and vote, if no later ones can have been lost.
+fn provable_promises(disk: &impl Disk, owner: u32) -> Result<HardState, Error> {
+    let (_, promised, damaged) = Slots::open(disk, owner)?;
+    match damaged {
+        None => Ok(promised),
+        Some(name) => Err(Error::Corrupt {
+            file: disk.path(name),
+            offset: 0,
+            detail:
+                "it is unreadable, and so is a part of the log or of a snapshot: the newest term and vote, \
+                     which may have stood there, cannot be proved"
+                    .to_owned(),
+        }),
+    }
+}
+
+fn find_intact(disk: &impl Disk, names: &[String], owner: u32, promised: HardState) -> Result<Intact, Error> {
+    let (snapshot, damage) = SnapshotStore::new(disk.clone()).newest_intact()?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
+    numbers.sort_unstable();
+    // The newest first: what is left of a log that is being moved is its beginning.
+    let segments = numbers.iter().rev().map(|&number| segment::name(number));
+    let others = segments.chain(damage.iter().map(|&(index, _)| snapshot::file_name(index))).collect();
+    let next_segment = numbers.last().map_or(1, |last| last + 1);
+    let base = snapshot.as_ref().map_or(0, |header| header.index);
+    let mut intact = Intact { snapshot, entries: Vec::new(), commit: base, others, next_segment };
+    let Some((contents, mut entries)) = recovery::intact_beginning(disk, names, owner)? else {
+        return Ok(intact);
+    };
+    if !contents.hard_state().may_become(&promised) {
+        return Err(Error::Corrupt {
+            file: disk.path(slots::NAMES[0]),
+            offset: 0,
+            detail: "the log, which is damaged, knows a later term than the slots: neither is to be trusted"
+                .to_owned(),
+        });
+    }
+    let term = intact.snapshot.as_ref().map(|header| header.term);
+    if contents.first_index() == base + 1 || (base > 0 && contents.term_of(base) == term) {
+        entries.retain(|entry| entry.index > base);
+        intact.commit = contents.hard_state().commit.min(contents.last_index()).max(base);
+        intact.entries = entries;
+    }
+    Ok(intact)
+}
+
+fn store_mark(disk: &impl Disk, damage: &Error) -> Result<(), Error> {
+    let mut reason = match damage {
+        Error::Corrupt { file, offset, detail } => format!("{file} is damaged at byte {offset}: {detail}"),
+        other => other.to_string(),
+    };
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    let mut file = disk.create(MARK).about(disk, MARK, "create")?;
+    file.write_at(0, &seal::seal(KIND, reason.as_bytes())).about(disk, MARK, "write")?;
+    file.sync_data().about(disk, MARK, "sync")?;
+    disk.sync_directory().about(disk, "", "sync")
+}
+
+/// Why the folder `names` is under repair, if it is.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn reason(disk: &impl Disk, names: &[String]) -> Result<Option<String>, Error> {
+    if !names.iter().any(|name| name == MARK) {
+        return Ok(None);
+    }
+    let file = disk.open(MARK).about(disk, MARK, "open")?;
+    let bytes = read_all(&file).about(disk, MARK, "read")?;
+    let text = match seal::unseal(KIND, &bytes) {
+        Unsealed::Body(body, _) => String::from_utf8_lossy(body).into_owned(),
+        Unsealed::Newer(_) | Unsealed::Damaged => format!("{} is there", disk.path(MARK)),
+    };
+    Ok(Some(text))
+}
+
+/// Takes the mark away, durably; does nothing without one.
+pub(crate) fn end(disk: &impl Disk) -> Result<(), Error> {
+    match disk.remove(MARK) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        result => result.about(disk, MARK, "remove")?,
+    }
+    disk.sync_directory().about(disk, "", "sync")
+}
+
+/// Gives each of `files` a name that says that it was damaged; durable on return. Answers the new names.
+fn move_aside(disk: &impl Disk, names: &[String], files: &[String]) -> Result<Vec<String>, Error> {
+    let used = names.iter().filter_map(|name| parse_aside(name)).max().unwrap_or(0);
+    let mut moved = Vec::with_capacity(files.len());
+    for name in files {
+        let plain = name.rsplit('/').next().unwrap_or(name);
+        let aside = format!("{ASIDE}{}.{plain}", used + 1);
+        disk.rename(name, &aside).about(disk, name, "rename")?;
+        moved.push(disk.path(&aside));
+    }
+    disk.sync_directory().about(disk, "", "sync")?;
+    Ok(moved)
+}
+
+const ASIDE: &str = "damaged-";
+
+/// The number of the occasion on which a file was set aside.
+fn parse_aside(name: &str) -> Option<u64> {
+    name.strip_prefix(ASIDE)?.split('.').next()?.parse().ok()
+}
+
+/// Makes the first segment of the new log, without entries; durable on return.
+fn begin_log(
+    disk: &impl Disk,
+    options: &Options,
+    intact: &Intact,
+    owner: u32,
+    promised: HardState,
+) -> Result<(), Error> {
+    let first = Header {
+        number: intact.next_segment,
+        last_index: intact.base(),
+        hard_state: HardState { commit: intact.base(), ..promised },
+        ..Header::first(options.segment_bytes, owner)
+    };
+    let name = segment::name(first.number);
+    let mut file = reserve::create_zeroed(disk, &name, first.bytes)?;
+    file.write_at(0, &first.encode()).about(disk, &name, "write")?;
+    file.sync_data().about(disk, &name, "sync")?;
+    disk.sync_directory().about(disk, "", "sync")
+}
