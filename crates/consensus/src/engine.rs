@@ -128,6 +128,10 @@ pub struct Restored {
     pub birth: Membership,
     /// All entries after the snapshot, contiguous.
     pub entries: Vec<Entry>,
+    /// Whether the disk once held more, which was damaged. Of what is restored, snapshot and commit index are true, and
+    /// the entries are a beginning of what the log once was. The engine takes part in no election before it has got
+    /// all back: [`Effects::repaired`].
+    pub under_repair: bool,
 }
 
 /// What can happen to an engine.
@@ -255,6 +259,9 @@ pub struct Effects<M> {
     /// Set once, when this node has learned that it is no member any more, and has no more to do: it leads no more,
     /// and will never stand for election. After a restart it may have to learn it anew.
     pub removed: bool,
+    /// Set once, when a node that was restored [under repair](Restored::under_repair) has on its disk again all that it
+    /// may ever have acknowledged, which is up to here. From then on it is like any other, also after a restart.
+    pub repaired: Option<Index>,
     /// Set once, by a failure after which the engine is dead.
     pub fatal: Option<Fatal>,
 }
@@ -271,6 +278,7 @@ impl<M> Default for Effects<M> {
             role: None,
             membership: None,
             removed: false,
+            repaired: None,
             fatal: None,
         }
     }
@@ -402,11 +410,22 @@ pub struct Status {
     pub membership_index: Index,
     /// Whether this node knows that it is no member any more.
     pub removed: bool,
+    /// What a node under repair has got back so far; `None` for any other.
+    pub repair: Option<RepairStatus>,
     /// For a leader: an instant up to which nobody else can have led, so that its `commit` was all there was then. None
     /// before a quorum has confirmed it, and elsewhere.
     pub confirmed_at: Option<BootTime>,
     /// What a leader knows of each peer, and for a while of those that have left; empty elsewhere.
     pub peers: Vec<PeerStatus>,
+}
+
+/// How far the repair of a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairStatus {
+    /// Up to here the log is known to be equal to that of the present leader.
+    pub matched: Index,
+    /// Up to here it must be, and on the disk; `None` while no leader of this term has said so.
+    pub goal: Option<Index>,
 }
 
 /// What a leader knows of a peer.

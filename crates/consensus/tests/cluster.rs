@@ -87,6 +87,10 @@ pub(crate) struct Node {
     pub(crate) machine: Vec<String>,
     applied: Index,
     starts: u64,
+    /// What its disk held before it last truncated something.
+    untruncated: Option<Image>,
+    /// What its disk held before it was damaged, while it is under repair. It has acknowledged that, so it counts.
+    lost: Option<Image>,
 }
 
 /// The cluster.
@@ -255,7 +259,9 @@ impl Cluster {
         node.applied = from;
         node.machine = node.snapshot.as_ref().map_or(Vec::new(), |(_, data)| decode(data));
         let entries = node.durable.entries.clone();
-        let restored = Restored { hard_state: node.durable.hard_state, snapshot, birth, entries };
+        let under_repair = node.lost.is_some();
+        let restored =
+            Restored { hard_state: node.durable.hard_state, snapshot, birth, entries, under_repair };
         node.raft = Some(Raft::new(config, restored, now));
         self.removed.remove(&id);
         self.inputs(id, Vec::new());
@@ -279,6 +285,45 @@ impl Cluster {
             node.durable.write(&persist);
         }
         self.trace.push(format!("{id} crashed"));
+    }
+
+    /// The disk of a node that is down turns out to be damaged: of its log only the entries up to `keep` are left, and
+    /// its snapshot only if `keeps_snapshot`.
+    pub(crate) fn damage(&mut self, id: NodeId, keep: Index, keeps_snapshot: bool) {
+        let node = self.node_mut(id);
+        assert!(node.raft.is_none(), "{id} is up");
+        let image = node.durable.clone();
+        node.lost.get_or_insert(image);
+        node.durable.truncate(keep.next());
+        if !keeps_snapshot && node.snapshot.take().is_some() {
+            node.durable.entries.clear();
+        }
+        let base = node.snapshot.as_ref().map_or(Index(0), |(meta, _)| meta.index);
+        let last = node.durable.entries.last().map_or(base, |entry| entry.index);
+        // It knew more of a log that is gone, and may have been another.
+        node.durable.hard_state.commit = node.durable.hard_state.commit.min(last).max(base);
+        self.trace.push(format!("{id} has lost all after {last}"));
+    }
+
+    /// The same, of the record of its last truncation and all behind it: what was truncated is back.
+    pub(crate) fn damage_truncation(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        let earlier = node.untruncated.take().expect("a node that has truncated something");
+        let commit = earlier.hard_state.commit;
+        let image = Image { hard_state: HardState { commit, ..node.durable.hard_state }, ..earlier };
+        node.lost = Some(std::mem::replace(&mut node.durable, image));
+        self.trace.push(format!("{id} has lost a truncation, and all after it"));
+    }
+
+    /// A node says that it has all that it ever acknowledged.
+    fn repaired(&mut self, id: NodeId) {
+        let lost = self.node_mut(id).lost.take().expect("a node that was under repair");
+        let node = &self.nodes[&id];
+        let covered = node.snapshot.as_ref().map_or(Index(0), |(meta, _)| meta.index);
+        for entry in lost.entries.iter().filter(|entry| self.history.get(&entry.index) == Some(entry)) {
+            let is_there = entry.index <= covered || node.durable.holds(entry);
+            assert!(is_there, "{id} calls itself whole without {}", entry.index);
+        }
     }
 
     /// One input, and all its effects.
@@ -310,6 +355,7 @@ impl Cluster {
             role,
             membership: _,
             removed,
+            repaired,
             fatal,
         } = effects;
         if let Some(persist) = persist {
@@ -344,6 +390,10 @@ impl Cluster {
         if removed {
             self.trace.push(format!("{id} is no member any more"));
             assert!(self.removed.insert(id), "{id} learned twice that it is no member");
+        }
+        if let Some(through) = repaired {
+            self.trace.push(format!("{id} is whole again through {through}"));
+            self.repaired(id);
         }
         if let Some(fatal) = fatal {
             self.trace.push(format!("{id} is dead: {fatal:?}"));
@@ -394,6 +444,9 @@ impl Cluster {
         }
         let Some(mut persist) = node.writes.pop_front() else { return false };
         let after = std::mem::take(&mut persist.after);
+        if persist.truncate_from.is_some() {
+            node.untruncated = Some(node.durable.clone());
+        }
         node.durable.write(&persist);
         after.into_iter().for_each(|(to, message)| self.post(id, to, message));
         self.input(id, Input::Persisted { op: persist.op });
@@ -660,7 +713,8 @@ impl Cluster {
         }
         let holds = |node: &Node| {
             let covered = node.snapshot.as_ref().is_some_and(|(meta, _)| meta.index >= entry.index);
-            covered || node.durable.holds(entry)
+            let lost = node.lost.as_ref().is_some_and(|lost| lost.holds(entry));
+            covered || node.durable.holds(entry) || lost
         };
         let is_held = |voter| self.nodes.get(&voter).is_some_and(holds);
         let is_enough = |membership: &Membership| match membership.has_witness() {
@@ -762,6 +816,8 @@ impl Node {
             machine: Vec::new(),
             applied: Index(0),
             starts: 0,
+            untruncated: None,
+            lost: None,
         }
     }
 }

@@ -16,6 +16,8 @@
 //! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
+//! | `damage N keep=2 [snapshot=lost]` | the disk of N, which is down, has lost all else, and N knows |
+//! | `damage N truncation=lost` | the same, with its last truncation and all after it |
 //! | `partition N ..`, `cut N N`, `heal` | links |
 //! | `reconfigure N [add=4] [vote=4] [replace=4/2] [witness=4] [promote=4] [demote=4] [remove=4]` | a change of all these steps |
 //! | `join N` | a machine that is no member yet |
@@ -30,7 +32,7 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
 use quorate_consensus::{
-    Change, Engine as _, Input, Lease, NodeId, Priority, Purpose, Step, raft::message::Message,
+    Change, Engine as _, Index, Input, Lease, NodeId, Priority, Purpose, Step, raft::message::Message,
 };
 
 use crate::cluster::{Cluster, Envelope};
@@ -179,8 +181,9 @@ impl Script {
                 .map(|peer| format!(" {}:{}/{}", peer.id, peer.progress, peer.matched))
                 .collect();
             lines.push(format!(
-                "{id} {:?} t{} log={}..{} commit={}{}",
+                "{id} {:?}{} t{} log={}..{} commit={}{}",
                 status.role.kind,
+                if status.repair.is_some() { " under repair" } else { "" },
                 status.role.term,
                 status.first_index,
                 status.last_index,
@@ -259,6 +262,14 @@ impl Script {
             "crash" => {
                 let (whole, torn) = (arguments.size("whole", 0)?, arguments.size("torn", 0)?);
                 cluster.crash(node()?, whole, torn);
+            }
+            "damage" => {
+                let keep = Index(arguments.count("keep", 0)?);
+                if arguments.named("truncation").is_some() {
+                    cluster.damage_truncation(node()?);
+                    return Ok(());
+                }
+                cluster.damage(node()?, keep, arguments.named("snapshot") != Some("lost"));
             }
             "start" => cluster.start(node()?),
             "partition" => cluster.partition(&arguments.numbers()?),
@@ -395,6 +406,13 @@ scripts![
     read_first_commit,
     read_forwarded,
     read_in_transfer,
+    repair,
+    repair_new_term,
+    repair_no_vote,
+    repair_old_acknowledgement,
+    repair_old_answer,
+    repair_rewritten,
+    repair_snapshot,
     replication,
     restart,
     single_voter,

@@ -74,6 +74,8 @@ pub enum LogTask {
         /// The first entry that stays.
         first_kept: u64,
     },
+    /// All that the disk had lost is back: the folder is not under repair any more. Comes before every later write.
+    EndRepair,
     /// The cluster was born, or this node has learnt its id: record it.
     SetClusterId {
         /// The cluster's random id.

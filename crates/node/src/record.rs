@@ -133,7 +133,7 @@ const CUT_SHORT: Error = Error::Malformed { what: "a configuration that is cut s
 /// # Errors
 /// If the log holds something that this version does not know.
 pub fn restored(recovered: Recovered) -> Result<Restored, Error> {
-    let Recovered { identity, hard_state, snapshot, entries, .. } = recovered;
+    let Recovered { identity, hard_state, snapshot, entries, under_repair, .. } = recovered;
     let hard_state = HardState {
         term: Term(hard_state.term),
         vote: (hard_state.vote != 0).then_some(NodeId(hard_state.vote)),
@@ -149,7 +149,7 @@ pub fn restored(recovered: Recovered) -> Result<Restored, Error> {
         .transpose()?;
     let birth = birth(&identity)?;
     let entries = entries.into_iter().map(entry).collect::<Result<_, _>>()?;
-    Ok(Restored { hard_state, snapshot, birth, entries })
+    Ok(Restored { hard_state, snapshot, birth, entries, under_repair: under_repair.is_some() })
 }
 
 /// The configuration that a node's cluster was born with; nobody for a node that has joined later.

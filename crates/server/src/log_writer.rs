@@ -120,6 +120,10 @@ impl LogWriter {
                 self.inlet.input(Input::LogReplaced { meta });
                 Ok(())
             }
+            LogTask::EndRepair => {
+                self.flush()?;
+                self.log.end_repair()
+            }
             LogTask::SetClusterId { id } => {
                 self.flush()?;
                 self.log.set_cluster_id(id)

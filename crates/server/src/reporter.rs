@@ -7,7 +7,7 @@ use std::{
 
 use quorate_consensus::{
     BootTime, Membership, NodeId, PersistId,
-    engine::{PeerStatus, RoleKind},
+    engine::{PeerStatus, RepairStatus, RoleKind},
 };
 use quorate_node::{LogTask, Status};
 use tokio::sync::watch;
@@ -126,7 +126,7 @@ impl Reporter {
                 self.snapshot = meta.index.0;
                 self.durable.index = self.durable.index.max(meta.index.0);
             }
-            LogTask::Release { .. } | LogTask::SetClusterId { .. } => {}
+            LogTask::Release { .. } | LogTask::SetClusterId { .. } | LogTask::EndRepair => {}
         }
     }
 
@@ -162,6 +162,7 @@ impl Reporter {
                 holders.join(" and ")
             )
         }));
+        faults.extend(status.repair.map(repair_text));
         let databases = status.machine.databases.iter().zip(0..).filter(|(database, _)| database.keys > 0);
         let databases = databases.map(|(database, number)| Database {
             number,
@@ -187,7 +188,7 @@ impl Reporter {
             leader: role.leader.map(|leader| self.leader(leader.0, contacts.get(&leader.0))),
             cluster_version: status.version.0.into(),
             cluster_version_max: status.version_max.0.into(),
-            loading: status.engine.applied.0 < self.constants.committed_at_start,
+            loading: status.engine.applied.0 < self.constants.committed_at_start || status.repair.is_some(),
             removed: status.engine.removed,
             log: Positions {
                 first: status.engine.first_index.0,
@@ -264,6 +265,12 @@ fn members(membership: &Membership) -> Vec<Member> {
     let mut members: Vec<Member> = membership.members().map(member).collect();
     members.sort_by_key(|member| member.node_id);
     members
+}
+
+/// How far a repair is, for the node's operator.
+fn repair_text(RepairStatus { matched, goal }: RepairStatus) -> String {
+    let of = goal.map_or("an unknown number of".to_owned(), |goal| goal.to_string());
+    format!("under repair: {matched} of {of} entries; it does not vote, and serves nobody")
 }
 
 fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {

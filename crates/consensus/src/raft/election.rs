@@ -100,6 +100,7 @@ impl Raft {
         (self.log.membership().is_voter(self.config.id) || !self.is_voted_out())
             && self.log.membership().may_lead(self.config.id)
             && !self.removed
+            && self.repair.is_none()
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
@@ -174,7 +175,8 @@ impl Raft {
     }
 
     pub(super) fn answer_pre_vote(&mut self, now: BootTime, from: NodeId, term: Term, last: Position) {
-        let may_vote = !self.hears_leader(now) && !self.is_bound(now) && self.is_in_a_cluster();
+        let may_vote =
+            !self.hears_leader(now) && !self.is_bound(now) && self.is_in_a_cluster() && self.repair.is_none();
         if term <= self.term || !may_vote || !self.is_up_to_date(last) {
             self.send(from, Body::PreVoteAnswer { granted: false });
             return;
@@ -190,7 +192,7 @@ impl Raft {
     }
 
     pub(super) fn answer_vote(&mut self, now: BootTime, from: NodeId, last: Position, transfer: bool) {
-        let may_vote = self.is_in_a_cluster() && (transfer || !self.is_bound(now));
+        let may_vote = self.is_in_a_cluster() && (transfer || !self.is_bound(now)) && self.repair.is_none();
         let free = match self.vote {
             Some(candidate) => candidate == from,
             None => self.role_view().leader.is_none(),
@@ -290,6 +292,7 @@ impl Raft {
         self.term = term;
         self.vote = vote;
         self.durability.promises_changed();
+        self.restart_repair();
     }
 
     /// Settles what only the present role could have finished. The caller puts another role in its place.

@@ -139,6 +139,7 @@ impl Raft {
         }
         let matched = entries.last().map_or(base.index, |entry| entry.index);
         self.merge(entries);
+        self.note_match(matched);
         self.learn_commit(commit.min(matched));
         self.promise(leader, matched, Body::AppendAccepted { matched });
     }

@@ -159,6 +159,19 @@ pub enum Body {
         /// The number of bytes written: where the next chunk must begin.
         end: u64,
     },
+    /// A node under repair asks its leader up to where it must get the log back. What the leader believes of its log is
+    /// of before the damage, and to be forgotten.
+    RepairRequest {
+        /// A random number of the asker's present life: what was told to a former life is not for this one.
+        life: u64,
+    },
+    /// The leader's answer to [`Body::RepairRequest`].
+    RepairPoint {
+        /// As asked.
+        life: u64,
+        /// The end of the leader's log when it was asked.
+        last: Index,
+    },
 }
 
 impl Body {
@@ -182,6 +195,8 @@ impl Body {
             | Self::TimeoutNow
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
+            | Self::RepairRequest { .. }
+            | Self::RepairPoint { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -204,6 +219,8 @@ impl Body {
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
             | Self::SnapshotChunk { .. }
+            | Self::RepairRequest { .. }
+            | Self::RepairPoint { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -228,6 +245,8 @@ impl Body {
             | Self::Outdated
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
+            | Self::RepairRequest { .. }
+            | Self::RepairPoint { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -259,7 +278,7 @@ fn write_entries(f: &mut fmt::Formatter<'_>, entries: &[Entry]) -> fmt::Result {
 }
 
 /// The compact notation of logs and golden scripts, such as `Append t2 base=3@1 [4@2] commit=3`. Stamps, which
-/// only time moves, and the random origin of a read are left out.
+/// only time moves, the random origin of a read, and the life of a repair are left out.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let term = self.term;
@@ -310,6 +329,8 @@ impl fmt::Display for Message {
                 meta.bytes
             ),
             Body::SnapshotReceived { last, end } => write!(f, "SnapshotReceived t{term} {last} end={end}"),
+            Body::RepairRequest { life: _ } => write!(f, "RepairRequest t{term}"),
+            Body::RepairPoint { life: _, last } => write!(f, "RepairPoint t{term} last={last}"),
         }
     }
 }

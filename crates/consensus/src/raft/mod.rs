@@ -7,8 +7,9 @@
 //! has on its disks. Followers check that their log agrees at the place before the new entries, and repair it if
 //! it does not ([`follower`]). Reads are confirmed by a round of heartbeats ([`reads`]), or
 //! by a lease, if the configuration has one ([`lease`]). Who lags behind the
-//! compacted log gets a snapshot ([`snapshots`]). Members come and go by joint consensus ([`reconfiguration`]). Beside two
-//! voters with data there may be one without ([`witness`]).
+//! compacted log gets a snapshot ([`snapshots`]), and whose disk has lost what it held is no voter until it has got it
+//! back ([`repair`]). Members come and go by joint consensus ([`reconfiguration`]). Beside two voters with data there may
+//! be one without ([`witness`]).
 //!
 //! Each input is taken at once; time-outs, and what can be batched (appends, rounds of reads, the one write) wait
 //! for [`Engine::drain`].
@@ -46,6 +47,7 @@ mod outbox;
 mod progress;
 mod reads;
 mod reconfiguration;
+mod repair;
 mod replication;
 mod snapshots;
 mod transfer;
@@ -53,7 +55,7 @@ mod witness;
 
 use self::{
     durability::Durability, election::Canvass, follower::Follower, jitter::Jitter, leader::Leader,
-    log_view::LogView, message::Message, outbox::Outbox, snapshots::Incoming,
+    log_view::LogView, message::Message, outbox::Outbox, repair::Repair, snapshots::Incoming,
 };
 use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
@@ -88,6 +90,8 @@ pub struct Raft {
     reported: RoleView,
     /// Whether this node knows that it is no member any more. Never false again.
     removed: bool,
+    /// What this node's disk lacks of what it once held, and how it gets it back, if so.
+    repair: Option<Repair>,
     /// When a leader was heard last, or else when this life of the node began. Nothing makes it earlier.
     leader_heard: BootTime,
     health: Health,
@@ -116,7 +120,7 @@ impl Engine for Raft {
     type Message = Message;
 
     fn new(config: Config, restored: Restored, now: BootTime) -> Self {
-        let Restored { hard_state, snapshot, birth, entries } = restored;
+        let Restored { hard_state, snapshot, birth, entries, under_repair } = restored;
         let mut log = LogView::new(snapshot.as_ref(), birth);
         let snapshot_index = log.last_index();
         for entry in entries {
@@ -144,6 +148,7 @@ impl Engine for Raft {
             read_batches: 0,
             reported,
             removed: false,
+            repair: under_repair.then(Repair::default),
             leader_heard: now,
             health: Health::Alive,
             config,
@@ -200,7 +205,10 @@ impl Engine for Raft {
                 self.open_read_round(now);
                 self.replicate(now);
             }
-            Role::Follower(_) => self.forward_reads(now),
+            Role::Follower(_) => {
+                self.forward_reads(now);
+                self.advance_repair(now);
+            }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
         self.install_if_idle();
@@ -237,6 +245,7 @@ impl Engine for Raft {
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
             removed: self.removed,
+            repair: self.repair.as_ref().map(Repair::status),
             confirmed_at: self.confirmed_at(now),
             peers,
         }
@@ -270,14 +279,14 @@ impl Raft {
             Body::Heartbeat { commit, round, stamp, preferred } => {
                 self.follow(now, from, Some(stamp));
                 self.defer_to(preferred);
-                self.learn_commit(commit);
+                self.learn_commit_by_progress(commit);
                 let never = self.log.membership().is_witness(self.config.id);
                 let priority = if never { Priority::NEVER } else { self.config.priority };
                 self.send(from, Body::HeartbeatAnswer { round, priority });
             }
             Body::Commit { commit, stamp } => {
                 self.follow(now, from, Some(stamp));
-                self.learn_commit(commit);
+                self.learn_commit_by_progress(commit);
             }
             Body::SnapshotChunk { meta, offset, data } => {
                 self.follow(now, from, None);
@@ -294,6 +303,8 @@ impl Raft {
             Body::SnapshotReceived { last, end } => self.snapshot_received(now, from, last, end),
             Body::Read { origin, batch } => self.read_for(now, from, origin, batch),
             Body::ReadAnswer { origin, batch, point } => self.read_answered(from, origin, batch, point),
+            Body::RepairRequest { life } => self.repair_requested(now, from, life),
+            Body::RepairPoint { life, last } => self.repair_point(from, life, last),
         }
     }
 
@@ -345,7 +356,7 @@ impl Raft {
 
     /// Everything gathered, in the shape of the contract.
     fn take_effects(&mut self, now: BootTime) -> Effects<Message> {
-        let Outbox { mut send, guarded, proposals, reads, snapshots, removed } =
+        let Outbox { mut send, guarded, proposals, reads, snapshots, removed, repaired } =
             std::mem::take(&mut self.outbox);
         let hard_state = HardState { term: self.term, vote: self.vote, commit: self.commit };
         let (persist, free) = self.durability.submit(now, &self.log, hard_state, guarded);
@@ -366,6 +377,7 @@ impl Raft {
             role,
             membership,
             removed,
+            repaired,
             fatal: None,
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Outbox {
     pub(super) snapshots: Vec<SnapshotEffect>,
     /// This node has just learned that it is no member any more.
     pub(super) removed: bool,
+    /// This node has just got back, up to here, what its disk had lost.
+    pub(super) repaired: Option<Index>,
 }
 
 /// A message that promises that term, vote and all entries up to `through` are on this node's disk.

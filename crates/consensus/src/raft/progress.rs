@@ -7,7 +7,8 @@
 //! * **Snapshot**: the peer needs entries that are compacted away. Chunks are sent one at a time.
 //!
 //! `matched` never goes back: within a term the leader's log only grows, and what a peer has acknowledged in this
-//! term is on its disk. Acknowledgements of older terms do not pass the gate (hazard 10).
+//! term is on its disk; unless that was damaged, and then the peer says so and begins anew. Acknowledgements of older
+//! terms do not pass the gate (hazard 10).
 
 use std::collections::VecDeque;
 
@@ -91,6 +92,11 @@ impl Peer {
             stuck: None,
             progress: Progress::Probe { sent: None },
         }
+    }
+
+    /// Forgets what is believed of its log: it was damaged. `next` is a guess, as for a new leader.
+    pub(super) fn begin_anew(&mut self, next: Index, now: BootTime) {
+        *self = Self { priority: self.priority, ..Self::new(next, now) };
     }
 
     /// Whether it would lead, as far as it has told.

@@ -52,6 +52,14 @@ impl Incoming {
         }
     }
 
+    /// How many bytes of a snapshot have arrived.
+    pub(super) fn received(&self) -> u64 {
+        match self {
+            Self::Receiving { end, .. } => *end,
+            Self::Idle | Self::Complete { .. } | Self::Installing { .. } => 0,
+        }
+    }
+
     /// Whether the log must be left alone.
     pub(super) fn is_installing(&self) -> bool {
         match self {
@@ -187,6 +195,7 @@ impl Raft {
     /// The log holds all that the snapshot stands for, so it equals the leader's up to there.
     fn accept_snapshot(&mut self, leader: NodeId, index: Index) {
         self.incoming = Incoming::Idle;
+        self.note_match(index);
         self.learn_commit(index);
         self.promise(leader, index, Body::AppendAccepted { matched: index });
     }
@@ -240,6 +249,7 @@ impl Raft {
         self.commit_to(installed.index);
         self.handed_out = installed.index;
         self.applied = installed.index;
+        self.note_match(installed.index);
         if let Role::Follower(follower) = &self.role
             && let Some(leader) = follower.leader_id()
         {

@@ -154,11 +154,16 @@ impl<E: Engine> Driver<E> {
         }
     }
 
-    /// Serves reads from this node's data as they are, as far as the step's work lasts.
+    /// Serves reads from this node's data as they are, as far as the step's work lasts. Not under repair: what is here
+    /// may be less than others were told before.
     pub(super) fn serve_stale_reads(&mut self) {
         while self.work_left > 0
             && let Some((conn, db, args)) = self.stale_reads.pop_front()
         {
+            if !self.repair.is_over() {
+                self.answer(conn, Answer::Reply(error(UNDER_REPAIR)));
+                continue;
+            }
             let work = self.machine.work();
             let reply = if self.is_witness() {
                 error(WITNESS)
@@ -265,6 +270,8 @@ pub(super) const NO_LEADER: &str =
 
 pub(super) const WITNESS: &str =
     "CLUSTERDOWN this node is a witness and keeps no data: ask another. The command was not applied";
+const UNDER_REPAIR: &str =
+    "LOADING this node is getting back what its disk has lost; the command was not applied";
 
 /// What a client is told of a refusal.
 fn text(refusal: Refusal) -> &'static str {

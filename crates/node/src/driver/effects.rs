@@ -27,8 +27,11 @@ impl<E: Engine> Driver<E> {
             role,
             membership,
             removed,
+            repaired,
             fatal,
         } = effects;
+        // Before the write of the same batch, which may hold a vote.
+        self.repaired(repaired);
         let appended = |outcome: &ProposalOutcome| matches!(outcome, ProposalOutcome::Appended { .. });
         let progress = proposals.iter().any(|(_, outcome)| appended(outcome));
         let more = role.is_some() || progress || !committed.is_empty() || !reads.is_empty();

@@ -13,7 +13,7 @@
 //!
 //! The parts: `clients` (requests, order, answers), `effects` (what the engine wants), `applying`, `leading`
 //! (what only a leader does), `rising` (of the cluster's version), `changes` (of members), `freshness` (of reads that ask
-//! nobody), `snapshots`, `reporting`.
+//! nobody), `repair` (of a node that has lost what it held), `snapshots`, `reporting`.
 
 mod applying;
 mod changes;
@@ -21,6 +21,7 @@ mod clients;
 mod effects;
 mod freshness;
 mod leading;
+mod repair;
 pub(crate) mod reporting;
 mod rising;
 pub(crate) mod snapshots;
@@ -41,6 +42,7 @@ use crate::{
         changes::{Asker, Changes},
         freshness::Freshness,
         leading::{Leadership, Order},
+        repair::Repair,
         snapshots::Snapshots,
     },
     input::{ConnId, Input, Now},
@@ -71,6 +73,7 @@ pub struct Driver<E: Engine> {
     /// Reads that ask nobody.
     stale_reads: VecDeque<(ConnId, u32, Vec<Bytes>)>,
     freshness: Freshness,
+    repair: Repair,
     connections: BTreeMap<ConnId, Connection>,
     /// Connections that may be able to begin something, in the order in which they were heard of.
     runnable: VecDeque<ConnId>,
@@ -106,7 +109,8 @@ impl<E: Engine> Driver<E> {
     /// A driver that continues with what the node's disk held: `engine` and `machine` are restored from the
     /// same snapshot, and `membership` is that snapshot's, or the one that the cluster was born with.
     pub fn new(config: Config, engine: E, machine: Machine, membership: Membership, now: Now) -> Self {
-        let role = engine.status(now.boot).role;
+        let status = engine.status(now.boot);
+        let role = status.role;
         let mut driver = Self {
             origin: Origin::new(&config),
             snapshots: Snapshots::default(),
@@ -124,6 +128,7 @@ impl<E: Engine> Driver<E> {
             reads: Reads::new(),
             stale_reads: VecDeque::new(),
             freshness: Freshness::default(),
+            repair: Repair::new(status.repair.is_some(), now.boot),
             connections: BTreeMap::new(),
             runnable: VecDeque::new(),
             unapplied: VecDeque::new(),
@@ -164,6 +169,7 @@ impl<E: Engine> Driver<E> {
             self.expire_changes(now);
             self.give_way_if_crowded(now);
             self.settle(now);
+            self.tell_repair(now);
             self.tell_others(now);
         }
         std::mem::take(&mut self.out)

@@ -1,6 +1,9 @@
 //! What a driver tells those who watch it.
 
-use quorate_consensus::{BootTime, Engine, Membership, NodeId, engine};
+use quorate_consensus::{
+    BootTime, Engine, Membership, NodeId,
+    engine::{self, RepairStatus},
+};
 use quorate_log::Room;
 use quorate_machine::{ClusterVersion, Stats};
 
@@ -33,6 +36,9 @@ pub struct Status {
     pub room: bool,
     /// Everything that was committed at this instant is applied here; none before that is known.
     pub fresh_as_of: Option<BootTime>,
+    /// How far this node has come, while it has not applied all that its disk had lost; it must serve nobody. `None` for
+    /// any other.
+    pub repair: Option<RepairStatus>,
     /// How many peers follow the leader at this moment, as the leader sees it; the same on every node.
     pub leader_followers: u32,
     /// What each peer told last.
@@ -46,6 +52,7 @@ impl<E: Engine> Driver<E> {
         let applied = self.applied();
         let own = engine.confirmed_at.filter(|_| engine.commit <= applied);
         Status {
+            repair: self.repair.status(engine.repair, applied),
             engine,
             membership: self.membership.clone(),
             machine: self.machine.stats(),

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use quorate_consensus::{
-    BootTime, Config as EngineConfig, Engine, Membership, NodeId, PersistId, Restored, SnapshotMeta,
-    engine::RoleKind, raft::Raft,
+    BootTime, Config as EngineConfig, Engine, HardState, Membership, NodeId, PersistId, Restored,
+    SnapshotMeta, engine::RoleKind, raft::Raft,
 };
 use quorate_machine::{ClusterVersion, Limits, Machine, Publication, Reply};
 use quorate_node::{
@@ -91,6 +91,16 @@ impl Cluster {
     pub(crate) fn join(&mut self, id: u64) {
         let config = Config::for_node(NodeId(id), 1, 0x1234_0000 + u128::from(id));
         self.nodes.insert(id, Node::new(config, 0, self.now));
+    }
+
+    /// Starts a voter again whose disk has lost all but its term and its vote.
+    pub(crate) fn lose_log(&mut self, id: u64) {
+        let status = self.nodes[&id].driver.status(self.now).engine;
+        let hard_state = HardState { term: status.role.term, ..HardState::default() };
+        let birth = status.membership;
+        let restored = Restored { hard_state, birth, under_repair: true, ..Restored::default() };
+        let config = Config::for_node(NodeId(id), 2, 0x1234_0000 + u128::from(id));
+        self.nodes.insert(id, Node::restored(config, restored, self.now));
     }
 
     /// A cluster whose leader takes commands.
@@ -210,7 +220,7 @@ impl Cluster {
         node.writes.extend(log.into_iter().filter_map(|task| match task {
             LogTask::Write { op, .. } => Some(Write::Entries(op)),
             LogTask::ReplaceBySnapshot { meta, .. } => Some(Write::Snapshot(meta)),
-            LogTask::Release { .. } | LogTask::SetClusterId { .. } => None,
+            LogTask::Release { .. } | LogTask::SetClusterId { .. } | LogTask::EndRepair => None,
         }));
         node.answers.extend(answers);
         node.notices.extend(notices.into_iter().map(|notice| notice.text));
@@ -264,9 +274,14 @@ const DELIVERIES_MAX: usize = 100_000;
 
 impl Node {
     fn new(config: Config, size: u64, now: Now) -> Self {
-        let id = config.node.0;
         let membership = Membership::of_voters((1..=size).map(NodeId));
         let restored = Restored { birth: membership.clone(), ..Restored::default() };
+        Self::restored(config, restored, now)
+    }
+
+    /// A node that goes on with what its disk held.
+    fn restored(config: Config, restored: Restored, now: Now) -> Self {
+        let (id, membership) = (config.node.0, restored.birth.clone());
         let engine = Raft::new(EngineConfig::for_node(NodeId(id), id), restored, now.boot);
         let machine = Machine::new(Limits::default()).of_build(config.version);
         let driver = Driver::new(config, engine, machine, membership, now);

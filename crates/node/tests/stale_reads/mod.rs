@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_node::{Action, Answer};
 
-use crate::cluster::{Cluster, args, bulk, integer, read, write};
+use crate::cluster::{Cluster, args, bulk, integer, is_error, read, write};
 
 fn stale(words: &str) -> Action {
     Action::StaleRead(args(words))
@@ -38,6 +38,33 @@ fn stale_reads_are_served_at_once_without_a_majority_and_tell_their_age() {
     cluster.ask(follower, 2, vec![stale("get k")]);
     assert_eq!(cluster.answers(follower), [bulk(2, "new")]);
     assert!(age(&mut cluster, follower) < Some(Duration::from_millis(700)));
+}
+
+/// What is left on a damaged disk may be less than others were told from it.
+#[test]
+fn hazard_23_node_under_repair_serves_no_stale_reads_before_it_has_all_back() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![write("set k new")]);
+    cluster.pass(Duration::from_millis(200));
+    cluster.cut_off.insert(follower);
+    cluster.lose_log(follower);
+    cluster.ask(follower, 2, vec![stale("get k")]);
+    let answers = cluster.answers(follower);
+    assert!(matches!(&answers[..], [(2, answer)] if is_error(answer, "LOADING")), "{answers:?}");
+    // Without a leader for so long, an operator is told.
+    cluster.pass(Duration::from_secs(31));
+    assert!(cluster.node(follower).notices.iter().any(|notice| notice.contains("hears no leader")));
+
+    cluster.cut_off.clear();
+    cluster.pass(Duration::from_secs(2));
+    cluster.ask(follower, 2, vec![stale("get k")]);
+    assert_eq!(cluster.answers(follower), [bulk(2, "new")]);
+    let notices = &cluster.node(follower).notices;
+    let told = |text: &str| notices.iter().any(|notice| notice.contains(text));
+    assert!(told("it may vote") && told("is whole again"), "{notices:?}");
+    let now = cluster.now;
+    assert_eq!(cluster.node(follower).driver.status(now).repair, None);
 }
 
 /// A leader that is cut off goes on telling its followers beside it what it knows, for as long as it believes in itself.

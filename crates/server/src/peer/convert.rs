@@ -144,6 +144,10 @@ fn raft_to_wire(message: raft::Message) -> wire::Raft {
         raft::Body::SnapshotReceived { last, end } => {
             Body::SnapshotReceived(wire::SnapshotReceived { last: Some(position(last)), end })
         }
+        raft::Body::RepairRequest { life } => Body::RepairRequest(life),
+        raft::Body::RepairPoint { life, last } => {
+            Body::RepairPoint(wire::RepairPoint { life, last: last.0 })
+        }
     };
     wire::Raft { term: message.term.0, body: Some(body) }
 }
@@ -190,6 +194,10 @@ fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
         },
         Body::SnapshotReceived(received) => {
             raft::Body::SnapshotReceived { last: required(received.last)?, end: received.end }
+        }
+        Body::RepairRequest(life) => raft::Body::RepairRequest { life },
+        Body::RepairPoint(wire::RepairPoint { life, last }) => {
+            raft::Body::RepairPoint { life, last: Index(last) }
         }
     };
     Ok(raft::Message { term: Term(message.term), body })

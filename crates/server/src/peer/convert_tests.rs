@@ -41,6 +41,11 @@ fn golden_bytes_of_messages() {
     assert_eq!(encode(engine(3, answer)), b"\x12\x08\x08\x03\x52\x04\x08\x06\x10\x08");
     assert_eq!(encode(engine(3, raft::Body::Inquiry)), b"\x12\x05\x08\x03\x92\x01\x00");
     assert_eq!(encode(engine(3, raft::Body::Removed)), b"\x12\x05\x08\x03\x9a\x01\x00");
+    let request = raft::Body::RepairRequest { life: 6 };
+    assert_eq!(encode(engine(3, request)), b"\x12\x0c\x08\x03\xa1\x01\x06\0\0\0\0\0\0\0");
+    let point = raft::Body::RepairPoint { life: 6, last: Index(7) };
+    let golden = b"\x12\x10\x08\x03\xaa\x01\x0b\x09\x06\0\0\0\0\0\0\0\x10\x07";
+    assert_eq!(encode(engine(3, point)), golden);
 
     let entry = Entry {
         index: Index(2),
@@ -292,6 +297,8 @@ fn body_strategy() -> impl Strategy<Value = raft::Body> {
         }),
         chunk_strategy(),
         (position_strategy(), any::<u64>()).prop_map(|(last, end)| Body::SnapshotReceived { last, end }),
+        any::<u64>().prop_map(|life| Body::RepairRequest { life }),
+        (any::<u64>(), any::<u64>()).prop_map(|(life, last)| Body::RepairPoint { life, last: Index(last) }),
     ]
 }
 

@@ -35,7 +35,9 @@ impl Kind {
                 | Body::AppendAccepted { .. }
                 | Body::AppendRejected { .. }
                 | Body::SnapshotChunk { .. }
-                | Body::SnapshotReceived { .. } => Self::Bulk,
+                | Body::SnapshotReceived { .. }
+                | Body::RepairRequest { .. }
+                | Body::RepairPoint { .. } => Self::Bulk,
                 Body::PreVote { .. }
                 | Body::PreVoteAnswer { .. }
                 | Body::Vote { .. }
@@ -68,6 +70,8 @@ fn weight(message: &PeerMessage<Message>) -> usize {
                 Body::AppendAccepted { .. }
                 | Body::AppendRejected { .. }
                 | Body::SnapshotReceived { .. }
+                | Body::RepairRequest { .. }
+                | Body::RepairPoint { .. }
                 | Body::PreVote { .. }
                 | Body::PreVoteAnswer { .. }
                 | Body::Vote { .. }

@@ -225,7 +225,7 @@ pub(crate) struct Echo {
 pub(crate) struct Raft {
     #[prost(uint64, tag = "1")]
     pub(crate) term: u64,
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     pub(crate) body: Option<Body>,
 }
 
@@ -268,6 +268,19 @@ pub(crate) enum Body {
     Inquiry(Nothing),
     #[prost(message, tag = "19")]
     Removed(Nothing),
+    #[prost(fixed64, tag = "20")]
+    RepairRequest(u64),
+    #[prost(message, tag = "21")]
+    RepairPoint(RepairPoint),
+}
+
+/// Up to where a node under repair must get the log back.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct RepairPoint {
+    #[prost(fixed64, tag = "1")]
+    pub(crate) life: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) last: u64,
 }
 
 /// A message without fields.

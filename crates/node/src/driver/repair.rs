@@ -1,0 +1,112 @@
+//! A node whose disk has lost what it held: what it may do meanwhile, and what its operator is told.
+//!
+//! The engine knows when the log is whole again; the folder is told so by the log's writer, before whatever is written
+//! next. If the process ends in between, the folder is still under repair, and all of it is done again from more.
+//! Clients are served from the data here only when the machine has applied the log up to there: no less than before.
+
+use std::time::Duration;
+
+use quorate_consensus::{BootTime, Engine, Index, engine::RepairStatus};
+
+use crate::{
+    driver::Driver,
+    input::Now,
+    output::{Level, LogTask},
+};
+
+/// How often an operator is told that nobody can be asked.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Whether this node has all that it once had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// It has, as far as anybody knows.
+    Over,
+    /// Its log lacks something.
+    Lacking {
+        /// The goal that was last told.
+        told: Option<Index>,
+        /// When to complain that there is no leader.
+        complain_at: BootTime,
+    },
+    /// Its log is whole, and its machine is to apply all up to here.
+    Applying {
+        /// The last entry of it.
+        through: Index,
+    },
+}
+
+impl Repair {
+    pub(super) fn new(is_under_repair: bool, now: BootTime) -> Self {
+        match is_under_repair {
+            true => Self::Lacking { told: None, complain_at: now.after(COMPLAINT_INTERVAL) },
+            false => Self::Over,
+        }
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        self == Self::Over
+    }
+
+    /// What can be told, from what the engine tells and the machine has applied.
+    pub(super) fn status(self, engine: Option<RepairStatus>, applied: Index) -> Option<RepairStatus> {
+        match self {
+            Self::Over => None,
+            Self::Lacking { .. } => engine,
+            Self::Applying { through } => Some(RepairStatus { matched: applied, goal: Some(through) }),
+        }
+    }
+}
+
+impl<E: Engine> Driver<E> {
+    /// The engine may have got back all that was lost, up to an entry.
+    pub(super) fn repaired(&mut self, through: Option<Index>) {
+        if let Some(through) = through {
+            self.repair = Repair::Applying { through };
+            self.out.log.push(LogTask::EndRepair);
+            self.notice(
+                Level::Info,
+                format!("has on its disk again what was damaged, up to entry {through}: it may vote"),
+            );
+        }
+    }
+
+    /// Tells an operator how the repair stands.
+    pub(super) fn tell_repair(&mut self, now: Now) {
+        match self.repair {
+            Repair::Over => {}
+            Repair::Applying { through } => {
+                if self.applied() >= through {
+                    self.repair = Repair::Over;
+                    self.notice(
+                        Level::Info,
+                        format!("is whole again: what was damaged is repaired, up to entry {through}"),
+                    );
+                }
+            }
+            Repair::Lacking { told, complain_at } => self.tell_lack(now, told, complain_at),
+        }
+    }
+
+    fn tell_lack(&mut self, now: Now, told: Option<Index>, complain_at: BootTime) {
+        let status = self.engine.status(now.boot);
+        let Some(RepairStatus { goal, .. }) = status.repair else { return };
+        let mut complain_at = complain_at;
+        if let Some(goal) = goal.filter(|_| goal != told) {
+            let here = status.last_index.min(goal);
+            self.notice(Level::Info, format!("under repair: {here} of {goal} entries"));
+        } else if self.role.leader.is_some() {
+            complain_at = now.boot.after(COMPLAINT_INTERVAL);
+        } else if complain_at <= now.boot {
+            complain_at = now.boot.after(COMPLAINT_INTERVAL);
+            self.notice(
+                Level::Warn,
+                "under repair, and hears no leader that could give back what is missing: a majority of the voters, \
+                 this one not counted, must run; if they are lost, see quorate recover --help and quorate snapshot \
+                 restore --help"
+                    .to_owned(),
+            );
+        }
+        self.repair = Repair::Lacking { told: goal.or(told), complain_at };
+    }
+}
