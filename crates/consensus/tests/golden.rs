@@ -155,6 +155,18 @@ impl Script {
         Ok(())
     }
 
+    fn damage(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
+        let node = NodeId(arguments.number(0)?);
+        match arguments.named("truncation") {
+            Some(_) => self.cluster.damage_truncation(node),
+            None => {
+                let keep = Index(arguments.count("keep", 0)?);
+                self.cluster.damage(node, keep, arguments.named("snapshot") != Some("lost"));
+            }
+        }
+        Ok(())
+    }
+
     /// What each node takes for the members, and since when.
     fn members(&self) -> String {
         let line = |(id, node): (&NodeId, &crate::cluster::Node)| {
@@ -263,14 +275,7 @@ impl Script {
                 let (whole, torn) = (arguments.size("whole", 0)?, arguments.size("torn", 0)?);
                 cluster.crash(node()?, whole, torn);
             }
-            "damage" => {
-                let keep = Index(arguments.count("keep", 0)?);
-                if arguments.named("truncation").is_some() {
-                    cluster.damage_truncation(node()?);
-                    return Ok(());
-                }
-                cluster.damage(node()?, keep, arguments.named("snapshot") != Some("lost"));
-            }
+            "damage" => self.damage(arguments)?,
             "start" => cluster.start(node()?),
             "partition" => cluster.partition(&arguments.numbers()?),
             "cut" => {

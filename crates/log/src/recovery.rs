@@ -109,16 +109,11 @@ impl Scan {
         header.first_position == self.position && header.chain == self.chain
     }
 
-    /// The first of the segments `later`, if the chain goes on in it, with its header and those behind it.
-    fn next_segment<'a>(
-        &self,
-        disk: &impl Disk,
-        later: &'a [u64],
-    ) -> Result<Option<(Image, Header, &'a [u64])>, Error> {
-        let Some((&number, others)) = later.split_first() else { return Ok(None) };
+    /// Segment `number` with its header, if the chain goes on in it.
+    fn next_segment(&self, disk: &impl Disk, number: u64) -> Result<Option<(Image, Header)>, Error> {
         let next = Image::load(disk, number)?;
         let header = next.header.clone().filter(|header| self.goes_on_in(header));
-        Ok(header.map(|header| (next, header, others)))
+        Ok(header.map(|header| (next, header)))
     }
 
     fn enter(&mut self, header: &Header) {
@@ -221,7 +216,8 @@ pub(crate) fn recover<D: Disk>(disk: &D, names: &[String], owner: u32) -> Result
     let mut later = &numbers[1..];
     loop {
         scan.follow(&current, &disk.path(&segment::name(current.number)))?;
-        let Some((next, header, others)) = scan.next_segment(disk, later)? else { break };
+        let Some((&number, others)) = later.split_first() else { break };
+        let Some((next, header)) = scan.next_segment(disk, number)? else { break };
         scan.enter(&header);
         current = next;
         later = others;
@@ -274,7 +270,8 @@ pub(crate) fn intact_beginning(
     let Ok(header) = oldest_header(disk, &current, owner) else { return Ok(None) };
     let mut scan = Scan::new(&header);
     while scan.follow(&current, "").is_ok() {
-        let Some((next, header, others)) = scan.next_segment(disk, later)? else { break };
+        let Some((&number, others)) = later.split_first() else { break };
+        let Some((next, header)) = scan.next_segment(disk, number)? else { break };
         scan.enter(&header);
         current = next;
         later = others;

@@ -106,19 +106,15 @@ impl Intact {
     }
 }
 
+const UNPROVABLE: &str = "it is unreadable, and so is a part of the log or of a snapshot: the newest term and vote, \
+     which may have stood there, cannot be proved";
+
 /// Term and vote, if no later ones can have been lost.
 fn provable_promises(disk: &impl Disk, owner: u32) -> Result<HardState, Error> {
     let (_, promised, damaged) = Slots::open(disk, owner)?;
     match damaged {
         None => Ok(promised),
-        Some(name) => Err(Error::Corrupt {
-            file: disk.path(name),
-            offset: 0,
-            detail:
-                "it is unreadable, and so is a part of the log or of a snapshot: the newest term and vote, \
-                     which may have stood there, cannot be proved"
-                    .to_owned(),
-        }),
+        Some(name) => Err(Error::Corrupt { file: disk.path(name), offset: 0, detail: UNPROVABLE.to_owned() }),
     }
 }
 

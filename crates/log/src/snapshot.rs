@@ -46,6 +46,9 @@ pub struct SnapshotStore<D> {
     disk: D,
 }
 
+/// Snapshots that failed their checksums, by their indexes.
+pub(crate) type Damaged = Vec<(u64, Error)>;
+
 /// The file of the complete snapshot of entry `index`.
 pub(crate) fn file_name(index: u64) -> String {
     name(index, COMPLETE)
@@ -139,8 +142,8 @@ impl<D: Disk> SnapshotStore<D> {
     ///
     /// # Errors
     /// [`Error::Newer`], [`Error::Io`].
-    pub(crate) fn newest_intact(&self) -> Result<(Option<SnapshotHeader>, Vec<(u64, Error)>), Error> {
-        let mut damage = Vec::new();
+    pub(crate) fn newest_intact(&self) -> Result<(Option<SnapshotHeader>, Damaged), Error> {
+        let mut damage = Damaged::new();
         for index in self.indexes()?.into_iter().rev() {
             match self.open(index).and_then(SnapshotReader::verify) {
                 Ok(header) => return Ok((Some(header), damage)),
