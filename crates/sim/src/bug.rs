@@ -31,6 +31,8 @@ pub enum Bug {
     ForgetfulWitness,
     /// Nodes tell that they know a newer version than they do, so that the cluster rises before all can.
     EarlyRise,
+    /// A node whose disk has lost what it held takes part in elections as if it had not (hazard 23).
+    VotesUnderRepair,
 }
 
 impl Bug {
@@ -50,6 +52,7 @@ impl Bug {
         Self::WrongRemoval,
         Self::ForgetfulWitness,
         Self::EarlyRise,
+        Self::VotesUnderRepair,
     ];
 
     /// The name on the command line.
@@ -70,6 +73,7 @@ impl Bug {
             Self::WrongRemoval => "wrong-removal",
             Self::ForgetfulWitness => "forgetful-witness",
             Self::EarlyRise => "early-rise",
+            Self::VotesUnderRepair => "votes-under-repair",
         }
     }
 }

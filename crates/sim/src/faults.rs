@@ -76,6 +76,8 @@ faults! {
     Members => "members",
     /// A node gets a newer build at a restart: until all have it, two builds run side by side.
     Upgrade => "upgrade",
+    /// Bits of what was durable change on a disk whose node is down: in its log, or in a snapshot.
+    BitRot => "bit-rot",
 }
 
 impl fmt::Display for Fault {

@@ -106,8 +106,8 @@ impl Plan {
     pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
         let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
         let clients = profile.clients.unwrap_or_else(|| random.index(7) + 2);
-        let faults =
-            profile.faults.iter().copied().filter(|&fault| !matches!(fault, Fault::Members | Fault::Upgrade));
+        let drawn_later = [Fault::Members, Fault::Upgrade, Fault::BitRot];
+        let faults = profile.faults.iter().copied().filter(|fault| !drawn_later.contains(fault));
         let mut faults: BTreeSet<Fault> = faults.filter(|_| random.chance(FAULT_PERMILLE)).collect();
         let mut permille = |fault, most| if faults.contains(&fault) { random.between(1, most) } else { 0 };
         let loss_permille = permille(Fault::Loss, 100);
@@ -125,6 +125,11 @@ impl Plan {
         let has_witness = nodes == WITNESSED_NODES && is_witnessed;
         if profile.faults.contains(&Fault::Upgrade) && random.chance(FAULT_PERMILLE) {
             faults.insert(Fault::Upgrade);
+        }
+        // What rots is a minority, and who that is must not change meanwhile. Beside a witness it may be the only disk.
+        let is_settled = !faults.contains(&Fault::Members) && !has_witness;
+        if is_settled && profile.faults.contains(&Fault::BitRot) && random.chance(FAULT_PERMILLE) {
+            faults.insert(Fault::BitRot);
         }
         Self {
             nodes,

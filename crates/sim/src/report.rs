@@ -29,6 +29,8 @@ pub struct Report {
     pub members: MemberCounts,
     /// Snapshots made, and snapshots installed from a leader.
     pub snapshots: (u64, u64),
+    /// Nodes that got back what their disks had lost.
+    pub repairs: u64,
     /// Power cuts that lost unsynced writes, syncs that failed, and writes refused by a full disk.
     pub disks: (u64, u64, u64),
     /// Faults of each kind.
@@ -52,6 +54,7 @@ impl Report {
         self.members.merge(other.members);
         self.snapshots.0 += other.snapshots.0;
         self.snapshots.1 += other.snapshots.1;
+        self.repairs += other.repairs;
         self.disks.0 += other.disks.0;
         self.disks.1 += other.disks.1;
         self.disks.2 += other.disks.2;
@@ -78,6 +81,7 @@ impl fmt::Display for Report {
              {removed} removed, {refused} wishes refused, {unknown} unknown"
         )?;
         writeln!(f, "snapshots  {made} made, {installed} installed")?;
+        writeln!(f, "repairs    {} nodes whole again", self.repairs)?;
         let (lossy, failed, full) = self.disks;
         writeln!(
             f,

@@ -74,6 +74,11 @@ fn a_witness_that_forgets_whom_it_set_aside_is_noticed() {
 }
 
 #[test]
+fn a_vote_under_repair_is_noticed() {
+    is_noticed(Bug::VotesUnderRepair);
+}
+
+#[test]
 fn a_session_of_an_earlier_life_is_noticed() {
     is_noticed(Bug::ReusedSession);
 }

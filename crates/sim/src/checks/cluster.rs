@@ -47,6 +47,15 @@ struct View {
     term: u64,
     /// Where the configuration stands that was in force after its last step.
     in_force: u64,
+    /// What its disk held in its earlier lives, while it is under repair: it has acknowledged that, and so it counts.
+    lost: Vec<Mirror>,
+}
+
+impl View {
+    /// Whether it has the entry on its disk, or had it there when it acknowledged it.
+    fn counts_for(&self, index: u64, slot: Slot) -> bool {
+        self.durable.holds(index, slot) || self.lost.iter().any(|lost| lost.holds(index, slot))
+    }
 }
 
 impl Cluster {
@@ -94,29 +103,33 @@ impl Cluster {
         self.nodes[node].written.members().map(|(_, members)| members)
     }
 
-    /// A node has started, with what its disk held: all of that is durable. `members` is in force at `snapshot`.
+    /// A node has started, with what its disk held: all of that is durable. `members` is in force at `snapshot`. If it is
+    /// under repair, that is less than it once was.
     pub(crate) fn restarted(
         &mut self,
         node: usize,
         (snapshot, members): (u64, Membership),
         entries: &[LogEntry],
+        under_repair: bool,
     ) -> Result<(), Failure> {
         let mirror = Mirror::new(snapshot, members, entries);
         let view = &mut self.nodes[node];
-        // What was durable and committed must have come back.
-        for index in mirror.before() + 1..=view.durable.last() {
-            let committed = self.committed.get(position(index)).copied();
-            if let (Some(slot), Some((committed, _))) = (view.durable.get(index), committed)
-                && slot == committed
-            {
-                check(mirror.get(index) == Some(slot), "what was durable is recovered", || {
-                    format!("n{} has lost entry {index}", node + 1)
-                })?;
-            }
+        let mut lost = Vec::new();
+        if under_repair {
+            lost = std::mem::take(&mut view.lost);
+            lost.push(std::mem::take(&mut view.durable));
         }
+        check_recovered(node, &mirror, &view.durable, &self.committed)?;
         let in_force = mirror.in_force();
-        *view = View { written: mirror.clone(), durable: mirror, in_force, ..View::default() };
+        *view = View { written: mirror.clone(), durable: mirror, in_force, lost, ..View::default() };
         Ok(())
+    }
+
+    /// A node has got back what its disk had lost: all that was committed of it.
+    pub(crate) fn repaired(&mut self, node: usize) -> Result<(), Failure> {
+        let lost = std::mem::take(&mut self.nodes[node].lost);
+        lost.iter()
+            .try_for_each(|lost| check_recovered(node, &self.nodes[node].durable, lost, &self.committed))
     }
 
     /// A node's driver hands out a write.
@@ -275,7 +288,7 @@ impl Cluster {
     }
 
     fn holders(&self, index: u64, slot: Slot) -> impl Iterator<Item = NodeId> {
-        let holds = move |&(_, view): &(usize, &View)| view.durable.holds(index, slot);
+        let holds = move |&(_, view): &(usize, &View)| view.counts_for(index, slot);
         self.nodes.iter().enumerate().filter(holds).map(|(node, _)| id_of(node))
     }
 
@@ -320,6 +333,25 @@ fn is_enough(members: &Membership, disks: &BTreeSet<NodeId>) -> bool {
         true => members.holders().all(|holder| disks.contains(&holder)),
         false => members.has_quorum(|voter| disks.contains(&voter)),
     }
+}
+
+/// Of what a node had on its disk, all that was committed must be there again.
+fn check_recovered(
+    node: usize,
+    now: &Mirror,
+    before: &Mirror,
+    committed: &[(Slot, u64)],
+) -> Result<(), Failure> {
+    for index in now.before() + 1..=before.last() {
+        if let (Some(slot), Some(&(committed, _))) = (before.get(index), committed.get(position(index)))
+            && slot == committed
+        {
+            check(now.get(index) == Some(slot), "what was durable is recovered", || {
+                format!("n{} has lost entry {index}", node + 1)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 const REMOVED: &str = "only who was removed is told so";

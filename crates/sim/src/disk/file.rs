@@ -68,6 +68,19 @@ impl FileImage {
         self.unsynced.push(Change::Empty);
     }
 
+    /// Changes a bit of what is durable, where something was written; false if nothing was.
+    pub(super) fn rot(&mut self, random: &mut Random) -> bool {
+        let written: Vec<usize> = (0..self.durable.len()).filter(|&at| self.durable[at] != 0).collect();
+        if written.is_empty() {
+            return false;
+        }
+        let (at, bit) = (*random.pick(&written), random.below(8));
+        self.durable[at] ^= 1 << bit;
+        self.volatile.clone_from(&self.durable);
+        self.unsynced.clear();
+        true
+    }
+
     pub(super) fn sync(&mut self) {
         for change in self.unsynced.drain(..) {
             match change {

@@ -98,6 +98,19 @@ impl SimDisk {
         !self.state.borrow().power
     }
 
+    /// Changes some bits of one of the files that `may_rot`, which must be durable. Its name, if anything could be changed.
+    pub(crate) fn rot(&self, random: &mut Random, may_rot: impl Fn(&str) -> bool) -> Option<String> {
+        let mut state = self.state.borrow_mut();
+        let names: Vec<String> = state.folder.names().into_iter().filter(|name| may_rot(name)).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let name = random.pick(&names).clone();
+        let file = state.folder.find(&name).expect("it was just listed");
+        let bits = random.between(1, 3);
+        (0..bits).all(|_| state.files[file].rot(random)).then_some(name)
+    }
+
     /// Lets the next fdatasync fail.
     pub(crate) fn fail_next_sync(&self) {
         self.state.borrow_mut().failing_syncs = 1;

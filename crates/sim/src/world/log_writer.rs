@@ -38,6 +38,8 @@ pub(super) enum Progress {
     Synced { last: PersistId, writes: Vec<Write> },
     /// A snapshot has taken the log's place.
     Replaced { meta: SnapshotMeta, header: SnapshotHeader },
+    /// The folder is not under repair any more.
+    Repaired,
     /// Something that nobody waits for is done.
     Done,
     /// The log is dead.
@@ -74,6 +76,10 @@ impl LogWriter {
                 }
                 Some(LogTask::Release { first_kept }) => done(self.log.release(first_kept)),
                 Some(LogTask::SetClusterId { id }) => done(self.log.set_cluster_id(id)),
+                Some(LogTask::EndRepair) => match self.log.end_repair() {
+                    Ok(()) => Progress::Repaired,
+                    Err(error) => Progress::Failed { op: None, error },
+                },
             },
         }
     }

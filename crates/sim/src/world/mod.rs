@@ -61,6 +61,8 @@ pub(crate) struct World {
     phase: Phase,
     /// Nodes that stay down for now.
     dead: BTreeSet<usize>,
+    /// Nodes whose disks may hold less than they once did.
+    damaged: BTreeSet<usize>,
     cluster: Cluster,
     history: History,
     report: Report,
@@ -181,6 +183,7 @@ impl World {
             next_conn: 1,
             phase: Phase::Faults,
             dead: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             history: History::default(),
             report: Report::default(),
             counts,
@@ -213,7 +216,8 @@ impl World {
                 | Bug::WipedNewcomer
                 | Bug::WrongRemoval
                 | Bug::ForgetfulWitness
-                | Bug::EarlyRise,
+                | Bug::EarlyRise
+                | Bug::VotesUnderRepair,
             )
             | None => {}
         }

@@ -81,6 +81,7 @@ impl World {
             }
             Fault::LowRoom => self.fill_disk(at, true),
             Fault::FullDisk => self.fill_disk(at, false),
+            Fault::BitRot => self.rot(at),
             Fault::ClientReset => {
                 let client = self.random.index(self.clients.len());
                 self.reset_client(at, client)
@@ -226,6 +227,28 @@ impl World {
         disk.set_capacity(disk.used_bytes() + spare);
         self.nodes[node].full_until = at + self.random.millis(200, 8000);
         true
+    }
+
+    /// Changes bits on the disk of a node, which is down for it, as long as a minority is damaged.
+    fn rot(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        let may_be = self.damaged.contains(&node) || self.damaged.len() < (self.nodes.len() - 1) / 2;
+        if !may_be || !self.nodes[node].was_born {
+            return false;
+        }
+        self.kill(at, node, "is killed, and its disk rots");
+        self.plan_boot(at, node);
+        let marked = self.nodes[node].mark_log(&self.plan.settings);
+        if self.lost_power(at, node) || marked.is_err() {
+            return false;
+        }
+        let may_rot = |name: &str| name.starts_with("segment-") || name.ends_with(".snapshot");
+        let rotten = self.nodes[node].disk.rot(&mut self.random, may_rot);
+        self.trace.tell(at, || format!("of n{} rots {}", node + 1, rotten.clone().unwrap_or_default()));
+        if rotten.is_some() {
+            self.damaged.insert(node);
+        }
+        rotten.is_some()
     }
 
     /// Ends the faults whose time is over.

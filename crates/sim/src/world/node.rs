@@ -71,6 +71,7 @@ pub(super) struct Booted {
     pub(super) members: Membership,
     pub(super) entries: Vec<LogEntry>,
     pub(super) cut: Option<String>,
+    pub(super) under_repair: bool,
 }
 
 /// What the world decides about a start.
@@ -81,6 +82,8 @@ pub(super) struct Birth<'a> {
     pub(super) seed: u64,
     pub(super) cluster_id: u128,
     pub(super) bug: Option<Bug>,
+    /// Whether its disk may hold less than it once did.
+    pub(super) may_be_damaged: bool,
 }
 
 impl Node {
@@ -118,12 +121,17 @@ impl Node {
         let options = Options {
             create: !self.was_born,
             birth: record::encode_membership(birth.founders),
-            segment_bytes: birth.settings.segment_bytes,
-            reserve_bytes: birth.settings.reserve_bytes,
-            ..Options::new(self.id.0, "raft")
+            ..self.options(birth.settings)
         };
-        let (log, mut recovered) = Log::open(self.disk.clone(), options)?;
+        let (log, mut recovered) = match Log::open(self.disk.clone(), options.clone()) {
+            Err(damage @ Error::Corrupt { .. }) if birth.may_be_damaged => {
+                Log::set_damage_aside(&self.disk, &options, &damage)?;
+                Log::open(self.disk.clone(), options)?
+            }
+            result => result?,
+        };
         self.was_born = true;
+        let under_repair = recovered.under_repair.is_some();
         if birth.bug == Some(Bug::ForgottenVote) {
             forget_vote(&mut recovered);
         }
@@ -149,7 +157,8 @@ impl Node {
         if birth.bug == Some(Bug::ForgottenMembers) {
             forget_members(&mut recovered);
         }
-        let restored = record::restored(recovered).expect("a log that this version wrote");
+        let mut restored = record::restored(recovered).expect("a log that this version wrote");
+        restored.under_repair &= birth.bug != Some(Bug::VotesUnderRepair);
         let membership = membership.unwrap_or_else(|| restored.birth.clone());
         let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
         let config = birth.settings.for_driver(self.id, self.build, incarnation, birth.cluster_id);
@@ -157,7 +166,22 @@ impl Node {
         let keeper = Keeper::new(log.snapshots(), self.build);
         let process = Process::new(driver, LogWriter::new(log), keeper, at);
         self.life += 1;
-        Ok(Booted { process: Box::new(process), snapshot, members: membership, entries, cut })
+        let process = Box::new(process);
+        Ok(Booted { process, snapshot, members: membership, entries, cut, under_repair })
+    }
+
+    /// Has all that the log holds marked as durable, as a start does that ends at once: damage to it is no torn write.
+    pub(super) fn mark_log(&self, settings: &Settings) -> Result<(), Error> {
+        let options = Options { create: false, ..self.options(settings) };
+        Log::open(self.disk.clone(), options).map(drop)
+    }
+
+    fn options(&self, settings: &Settings) -> Options {
+        Options {
+            segment_bytes: settings.segment_bytes,
+            reserve_bytes: settings.reserve_bytes,
+            ..Options::new(self.id.0, "raft")
+        }
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn task_text(task: &LogTask) -> String {
         LogTask::ReplaceBySnapshot { header, .. } => format!("replace by {}@{}", header.index, header.term),
         LogTask::Release { first_kept } => format!("release up to {first_kept}"),
         LogTask::SetClusterId { id } => format!("cluster {id:x}"),
+        LogTask::EndRepair => "end of repair".to_owned(),
     }
 }
 

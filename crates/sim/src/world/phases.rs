@@ -178,7 +178,9 @@ impl World {
     /// A majority is enough: in half of the runs some of the others stay down until everybody else was served. Not while
     /// the members may change, since the majority might become another one.
     fn choose_dead(&mut self) {
-        if !self.cluster.is_settled()
+        // A node under repair does not vote.
+        if !self.damaged.is_empty()
+            || !self.cluster.is_settled()
             || self.operator.is_some_and(|operator| !self.clients[operator].is_thinking())
         {
             return;
@@ -225,7 +227,7 @@ impl World {
             }
             states.insert(number, (machine.applied(), machine.hash()));
             let status = process.driver.status(node.now(self.now()));
-            if status.commands_in_flight > 0 {
+            if status.commands_in_flight > 0 || status.repair.is_some() {
                 return Ok(false);
             }
         }

@@ -183,7 +183,7 @@ impl World {
                 }
             }
             LogTask::ReplaceBySnapshot { header, .. } => self.cluster.will_replace(node, header)?,
-            LogTask::Release { .. } | LogTask::SetClusterId { .. } => {}
+            LogTask::Release { .. } | LogTask::SetClusterId { .. } | LogTask::EndRepair => {}
         }
         self.trace.tell(at, || format!("n{} log: {}", node + 1, task_text(&task)));
         let process = self.nodes[node].process.as_mut().expect("it has just stepped");
@@ -282,6 +282,7 @@ impl World {
             seed: self.random.number(),
             cluster_id: u128::from(self.random.number()) + 1,
             bug: self.plan.bug,
+            may_be_damaged: self.damaged.contains(&node),
         };
         let booted = self.nodes[node].boot(at, &birth);
         if self.lost_power(at, node) {
@@ -291,9 +292,15 @@ impl World {
             Ok(booted) => {
                 self.trace.tell(at, || {
                     let (last, cut) = (booted.snapshot + booted.entries.len() as u64, booted.cut);
-                    format!("n{} starts at {}..{last} {}", node + 1, booted.snapshot, cut.unwrap_or_default())
+                    let repair = if booted.under_repair { "under repair " } else { "" };
+                    let cut = cut.unwrap_or_default();
+                    format!("n{} starts {repair}at {}..{last} {cut}", node + 1, booted.snapshot)
                 });
-                self.cluster.restarted(node, (booted.snapshot, booted.members), &booted.entries)?;
+                if !booted.under_repair {
+                    self.damaged.remove(&node);
+                }
+                let found = (booted.snapshot, booted.members);
+                self.cluster.restarted(node, found, &booted.entries, booted.under_repair)?;
                 self.nodes[node].process = Some(booted.process);
                 self.plan_step(at, node);
                 Ok(())

@@ -59,6 +59,13 @@ impl World {
                 self.cluster.has_replaced(node, &header);
                 Some(Input::LogReplaced { meta })
             }
+            Progress::Repaired => {
+                self.trace.tell(at, || format!("n{} is whole again", node + 1));
+                self.damaged.remove(&node);
+                self.cluster.repaired(node)?;
+                self.report.repairs += 1;
+                None
+            }
             Progress::Done => None,
             Progress::Failed { op, error } => return self.log_failed(at, node, op, &error),
         };
