@@ -14,6 +14,7 @@ use crate::{
     clock,
     config::{Address, Config, JoinAs, ReadMode, Value as _},
     peer::acquaintances::Acquaintances,
+    repair,
     service::Error,
     snapshots::chain,
 };
@@ -60,8 +61,7 @@ pub(crate) fn data(config: &Config, reason: impl std::fmt::Display) -> Error {
 pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder, Error> {
     let data = |reason: &dyn std::fmt::Display| data(config, reason);
     let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| data(&error))?;
-    let (log, recovered) =
-        Log::open(disk.clone(), options(config, admitted)).map_err(|error| open_error(config, &error))?;
+    let (log, recovered) = repair::open(config, &disk, &options(config, admitted))?;
     let store = log.snapshots();
     let acquaintances = Acquaintances::load(&config.data_dir).map_err(|error| data(&error))?;
     let disk_id = acquaintances.own(config.node_id).map_err(|error| data(&error))?;
@@ -147,7 +147,7 @@ fn told(address: &Address) -> consensus::Address {
 }
 
 /// Adds to the log's word how a new cluster is formed, since that is what an empty folder is mostly about.
-fn open_error(config: &Config, error: &quorate_log::Error) -> Error {
+pub(crate) fn open_error(config: &Config, error: &quorate_log::Error) -> Error {
     let formed = !config.peers.0.is_empty() && !config.bootstrap;
     match error {
         quorate_log::Error::Refused { .. } if formed => {
@@ -171,6 +171,9 @@ fn tell(config: &Config, recovered: &Recovered) {
     );
     if let Some(cut) = &recovered.cut {
         tracing::warn!("the end of the log had not been synced when the node ended, and was cut: {cut}");
+    }
+    if let Some(reason) = &recovered.under_repair {
+        tracing::warn!("under repair, since {reason}");
     }
     for repaired in &recovered.repaired {
         tracing::warn!("damaged, and made good without loss: {repaired}");

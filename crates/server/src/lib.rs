@@ -17,6 +17,7 @@ mod metrics;
 mod new_cluster;
 mod peer;
 mod recovery;
+mod repair;
 mod reporter;
 pub mod resp;
 pub mod service;

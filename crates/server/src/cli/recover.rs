@@ -14,7 +14,7 @@ use std::{
 };
 
 use quorate_consensus::{Entry, Membership, NodeId, Payload, Restored};
-use quorate_log::{Founding, Identity, Log, Options, OsDisk, UNFINISHED};
+use quorate_log::{Founding, Identity, Log, Options, OsDisk, Recovered, UNFINISHED};
 use quorate_machine::{FENCE_ABOVE_MAX, Limits, Machine};
 use quorate_node::{self as node, record};
 
@@ -22,7 +22,7 @@ use super::{
     Exit,
     problem::{Problem, failed, refused, told},
 };
-use crate::{clock, new_cluster::FirstState};
+use crate::{clock, new_cluster::FirstState, repair::found};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 }
 
 fn recover(args: &Args) -> Result<(), Problem> {
-    let survivor = Survivor::open(&args.data_dir)?;
+    let survivor = Survivor::open(&args.data_dir, args.yes)?;
     print!("{}", survivor.describe());
     confirm(args.yes)?;
     let node_id = survivor.identity.node_id;
@@ -104,11 +104,13 @@ struct Survivor {
     last_term: u64,
     /// What it knew to be committed.
     committed: u64,
+    /// What of it was damaged.
+    damage: Option<String>,
     _log: Log<OsDisk>,
 }
 
 impl Survivor {
-    fn open(folder: &Path) -> Result<Self, Problem> {
+    fn open(folder: &Path, yes: bool) -> Result<Self, Problem> {
         let is_there = folder.join("identity").try_exists().map_err(failed(folder))?;
         // A folder that a recovery has left unfinished has none, and its own word on that.
         if !is_there && !folder.join(UNFINISHED).exists() {
@@ -120,10 +122,11 @@ impl Survivor {
             false => (0, String::new()),
         };
         let options = Options { create: false, ..Options::new(node_id, engine) };
-        let (log, recovered) = Log::open(disk, options)?;
+        let (log, recovered) = open_intact(&disk, &options, yes)?;
         for told in recovered.cut.iter().chain(&recovered.repaired) {
             eprintln!("quorate recover: {told}");
         }
+        let damage = recovered.under_repair.clone();
         let machine = match &recovered.snapshot {
             Some(header) => node::restore(log.snapshots().reader(header.index)?).map_err(refused(folder))?,
             None => Machine::new(Limits::default()),
@@ -143,7 +146,7 @@ impl Survivor {
                 identity.node_id
             )));
         };
-        let Restored { hard_state, snapshot, birth, entries } =
+        let Restored { hard_state, snapshot, birth, entries, under_repair: _ } =
             record::restored(recovered).map_err(refused(folder))?;
         let last_term = entries.last().map(|entry| entry.term).or(snapshot.as_ref().map(|meta| meta.term));
         let before = snapshot.map_or(birth, |meta| meta.membership);
@@ -158,6 +161,7 @@ impl Survivor {
             term: hard_state.term.0,
             last_term: last_term.unwrap_or_default().0,
             committed: hard_state.commit.0,
+            damage,
             _log: log,
         })
     }
@@ -183,8 +187,15 @@ impl Survivor {
                 committed + 1
             ),
         };
+        let damage = self.damage.as_ref().map_or_else(String::new, |damage| {
+            format!(
+                "It has lost a part of what it held, since {damage}. Entries behind entry {last} are LOST; those that \
+                 are left may be some that were replaced later.\n"
+            )
+        });
         format!(
             "{} holds node {node} of cluster {:032x}, with the members {}.\n\
+             {damage}\
              Its log ends with entry {last}, of term {}. {uncertain}\n\
              Writes behind entry {last} that other nodes have acknowledged are LOST, with the locks that they took; \
              this node cannot know of them.\n\
@@ -196,6 +207,23 @@ impl Survivor {
             members.join(", "),
             self.last_term
         )
+    }
+}
+
+/// The log of a folder; of a damaged one what is intact, if whoever is there confirms that, since the rest is set aside.
+fn open_intact(disk: &OsDisk, options: &Options, yes: bool) -> Result<(Log<OsDisk>, Recovered), Problem> {
+    match Log::open(disk.clone(), options.clone()) {
+        Err(damage @ quorate_log::Error::Corrupt { .. }) => {
+            println!(
+                "{}. Only what is intact before that can be recovered: damaged files are moved to other names now, as \
+                 they are. If other nodes of the cluster run, start this one instead: they give back what is lost.",
+                found(&damage)
+            );
+            confirm(yes)?;
+            Log::set_damage_aside(disk, options, &damage)?;
+            Ok(Log::open(disk.clone(), options.clone())?)
+        }
+        result => Ok(result?),
     }
 }
 

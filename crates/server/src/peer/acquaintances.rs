@@ -61,6 +61,11 @@ impl Acquaintances {
         Ok(disk_id)
     }
 
+    /// Whether any other node than `node` was ever met.
+    pub(crate) fn knows_others(&self, node: u64) -> bool {
+        self.lock().keys().any(|&known| known != node)
+    }
+
     /// None yet, and none remembered.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {

@@ -145,9 +145,7 @@ fn raft_to_wire(message: raft::Message) -> wire::Raft {
             Body::SnapshotReceived(wire::SnapshotReceived { last: Some(position(last)), end })
         }
         raft::Body::RepairRequest { life } => Body::RepairRequest(life),
-        raft::Body::RepairPoint { life, last } => {
-            Body::RepairPoint(wire::RepairPoint { life, last: last.0 })
-        }
+        raft::Body::RepairPoint { life, last } => Body::RepairPoint(wire::RepairPoint { life, last: last.0 }),
     };
     wire::Raft { term: message.term.0, body: Some(body) }
 }

@@ -1,0 +1,263 @@
+//! Disks that rot: a node comes back by itself from what the others have, and never with a wrong answer. HAZARDS 20, 23.
+
+#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use rustix::process::Signal;
+use support::{Cluster, ask, eventually, free_ports, greet, run, serve, status};
+
+/// So small that some megabytes fill several segments, and snapshots that the log begins behind.
+const SMALL: [&str; 10] = [
+    "--segment-bytes",
+    "4mb",
+    "--snapshot-log-bytes",
+    "4mb",
+    "--max-request-bytes",
+    "64kb",
+    "--max-message-bytes",
+    "64kb",
+    "--max-arguments",
+    "256",
+];
+
+/// The key whose value says how much was written, and is never to be seen older.
+const COUNT: &str = "count";
+
+/// Writes some values, and then how often that was done; the new count.
+fn write(port: u16, count: u64) -> u64 {
+    let value = "v".repeat(30_000);
+    let mut pipeline = redis::pipe();
+    for number in 0..40 {
+        pipeline.cmd("SET").arg(format!("key:{number}")).arg(format!("{value}{count}")).ignore();
+    }
+    pipeline.cmd("SET").arg(COUNT).arg(count + 1).ignore();
+    eventually("a write is acknowledged", || pipeline.exec(&mut support::connect(port)).ok());
+    count + 1
+}
+
+fn applied(port: u16) -> Option<u64> {
+    status(port).map(|status| status.log.applied)
+}
+
+/// The names of the files in a node's folder that hold what it has promised and acknowledged.
+fn files(data: &Path) -> Vec<PathBuf> {
+    let within = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let mut files = within(data);
+    files.extend(within(&data.join("snapshots")));
+    let is_meant = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("segment-") || name.starts_with("hardstate-") || name.ends_with(".snapshot")
+    };
+    files.retain(is_meant);
+    files.sort();
+    files
+}
+
+/// Flips a bit at `part` of eight of what was written into a file; false if nothing was.
+fn damage(file: &Path, part: usize) -> bool {
+    let mut bytes = fs::read(file).unwrap();
+    let Some(end) = bytes.iter().rposition(|&byte| byte != 0) else { return false };
+    bytes[end * part / 8] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+    true
+}
+
+fn stop(cluster: &mut Cluster, node: u64, signal: Signal) {
+    cluster.node(node).signal(signal);
+    cluster.node(node).end();
+}
+
+/// What one command at a node is answered, error or not.
+fn says(port: u16, readonly: bool, command: &[&str]) -> Result<Option<String>, String> {
+    let mut connection = greet(port);
+    if readonly {
+        redis::cmd("READONLY").exec(&mut connection).unwrap();
+    }
+    let mut line = redis::cmd(command[0]);
+    line.arg(&command[1..]);
+    line.query(&mut connection).map_err(|error: redis::RedisError| error.to_string())
+}
+
+/// Until it serves again, a node says nothing but that it is not ready. Then it knows `count`; and if it was under
+/// repair, a read of its own data shows no less than before that was written.
+fn await_service(cluster: &mut Cluster, node: u64, count: u64) {
+    let port = cluster.port(node);
+    eventually("the node serves again", || {
+        let served = [true, false].map(|readonly| match says(port, readonly, &["GET", COUNT]) {
+            Ok(value) => {
+                let value: u64 = value.unwrap_or_default().parse().unwrap_or_default();
+                let was_repaired = cluster.node(node).line("goes on under repair").is_some();
+                let least = if !readonly {
+                    count
+                } else if was_repaired {
+                    count - 1
+                } else {
+                    0
+                };
+                assert!((least..=count).contains(&value), "{value} of {count}, readonly: {readonly}");
+                true
+            }
+            Err(error) => {
+                assert!(error.contains("was not applied"), "{error}");
+                false
+            }
+        });
+        (served == [true, true]).then_some(())
+    });
+}
+
+#[test]
+fn each_file_of_a_node_is_damaged_in_turn_and_it_is_whole_again_by_itself() {
+    let mut cluster = Cluster::start_some(&[1, 2, 3], &SMALL);
+    let leader = cluster.leader(1, None);
+    let victim = (1..=3).find(|node| *node != leader).unwrap();
+    let mut count = 0;
+    // The log keeps 16 MiB of entries beside its snapshots.
+    for _ in 0..18 {
+        count = write(cluster.port(leader), count);
+    }
+    let data = cluster.data(victim);
+    eventually("the victim has a snapshot", || {
+        status(cluster.port(victim)).filter(|status| status.log.snapshot > 0 && status.log.first > 1)
+    });
+    let (mut repaired, mut times) = (0, Vec::new());
+    for place in 0.. {
+        for part in [0, 1, 4] {
+            eventually("the victim has all", || {
+                (applied(cluster.port(victim))? == applied(cluster.port(leader))?).then_some(())
+            });
+            stop(&mut cluster, victim, Signal::TERM);
+            let files = files(&data);
+            if place >= files.len() {
+                assert!(repaired >= 6, "only {repaired} repairs, in {times:?}");
+                println!("{repaired} repairs, whole again after {times:?}");
+                return;
+            }
+            let file = &files[place];
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let is_damaged = damage(file, part);
+            // What was acknowledged meanwhile is part of what it must have.
+            count = write(cluster.port(leader), count);
+            let begin = Instant::now();
+            cluster.start_node(victim, &SMALL);
+            await_service(&mut cluster, victim, count);
+            times.push((name.clone(), begin.elapsed()));
+            if name.starts_with("hardstate-") {
+                cluster.node(victim).await_line("was unreadable: written anew");
+            } else if let Some(told) = cluster.node(victim).line("is damaged at byte") {
+                assert!(is_damaged && told.contains(&name), "{name}: {told}");
+                cluster.node(victim).await_line("goes on under repair");
+                cluster.node(victim).await_line("is whole again");
+                let aside = fs::read_dir(&data).unwrap().filter_map(|entry| {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    name.starts_with("damaged-").then_some(name)
+                });
+                assert!(aside.into_iter().any(|aside| aside.ends_with(&name)), "{name} was not set aside");
+                repaired += 1;
+            }
+        }
+    }
+}
+
+/// Nobody else runs: it can neither vote nor serve, and does not pretend to.
+#[test]
+fn a_node_that_nobody_repairs_waits_and_answers_nothing_from_what_is_left() {
+    let mut cluster = Cluster::start_some(&[1, 2, 3], &SMALL);
+    let mut count = write(cluster.port(1), 0);
+    count = write(cluster.port(2), count);
+    let victim = 3;
+    eventually("the victim has all", || {
+        (applied(cluster.port(victim))? == applied(cluster.port(1))?).then_some(())
+    });
+    for node in 1..=3 {
+        stop(&mut cluster, node, Signal::TERM);
+    }
+    let newest =
+        files(&cluster.data(victim)).into_iter().rfind(|file| file.to_string_lossy().contains("segment-"));
+    let segment = files(&cluster.data(victim))
+        .into_iter()
+        .find(|file| file.to_string_lossy().contains("segment-") && Some(file) != newest.as_ref());
+    assert!(damage(&segment.or(newest).unwrap(), 4));
+    cluster.start_node(victim, &SMALL);
+    cluster.node(victim).await_line("goes on under repair");
+    for readonly in [true, false] {
+        let answer = says(cluster.port(victim), readonly, &["GET", COUNT]);
+        assert!(answer.as_ref().is_err_and(|error| error.contains("is recovering its data")), "{answer:?}");
+    }
+    // With one more there are two of three, and one vote.
+    cluster.start_node(1, &SMALL);
+    eventually("the other one has its data", || status(cluster.port(1)).filter(|status| !status.loading));
+    let under_repair = status(cluster.port(victim)).unwrap();
+    assert!(
+        under_repair.faults.iter().any(|fault| fault.starts_with("under repair")),
+        "{:?}",
+        under_repair.faults
+    );
+    assert!(under_repair.leader.is_none() && under_repair.loading);
+    cluster.start_node(2, &SMALL);
+    await_service(&mut cluster, victim, count);
+    cluster.node(victim).await_line("is whole again");
+    assert!(status(cluster.port(victim)).unwrap().faults.is_empty());
+    // It votes again: without one of the others there is a leader.
+    stop(&mut cluster, 1, Signal::KILL);
+    count = write(cluster.port(victim), count);
+    await_service(&mut cluster, 2, count);
+}
+
+#[test]
+fn a_node_that_cannot_prove_its_vote_is_refused_with_file_and_offset() {
+    let mut cluster = Cluster::start();
+    ask(cluster.port(1), &["SET", "a", "1"]);
+    stop(&mut cluster, 3, Signal::TERM);
+    for slot in ["hardstate-a", "hardstate-b"] {
+        fs::write(cluster.data(3).join(slot), b"rot").unwrap();
+    }
+    cluster.start_node(3, &[]);
+    assert_eq!(cluster.node(3).end().code(), Some(3));
+    let told = cluster.node(3).await_line("hardstate-a is damaged at byte 0");
+    assert!(told.contains("--join-as replace:3"), "{told}");
+}
+
+/// It has no others, and says so instead of waiting for them.
+#[test]
+fn a_damaged_node_without_others_names_the_ways_out_and_recover_keeps_what_is_intact() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(1));
+    let mut node = serve(port, folder.path(), &["--data-dir", "data"]);
+    for number in 0..20 {
+        ask(port, &["SET", &format!("key:{number}"), "v"]);
+    }
+    node.signal(Signal::TERM);
+    node.end();
+    let data = folder.path().join("data");
+    let segment = files(&data).into_iter().find(|file| file.to_string_lossy().contains("segment-")).unwrap();
+    assert!(damage(&segment, 6));
+    let before = fs::read(&segment).unwrap();
+    let mut node = serve(port, folder.path(), &["--data-dir", "data"]);
+    assert_eq!(node.end().code(), Some(3));
+    let told = node.await_line("is damaged at byte");
+    assert!(told.contains("quorate recover") && told.contains("nothing was changed"), "{told}");
+    assert_eq!(fs::read(&segment).unwrap(), before);
+
+    let recover = ["recover", "--force-new-cluster", "--data-dir", "data"];
+    let (code, text, error) = run(&recover, folder.path());
+    assert!(
+        code == 1 && text.contains("is damaged at byte") && error.contains("nothing was changed"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&segment).unwrap(), before);
+    let (code, text, error) = run(&[&recover[..], &["--yes"]].concat(), folder.path());
+    assert!(code == 0 && text.contains("It has lost a part of what it held"), "{text}{error}");
+    let _node = serve(port, folder.path(), &["--data-dir", "data"]);
+    let keys: u64 = ask(port, &["DBSIZE"]).unwrap().parse().unwrap();
+    assert!((1..20).contains(&keys), "{keys}");
+    ask(port, &["SET", "fresh", "1"]);
+}
