@@ -101,6 +101,24 @@ fn a_folder_is_under_repair_until_that_is_ended() {
     assert_eq!((&recovered.under_repair, indexes(&recovered).last()), (&None, Some(&30)));
 }
 
+/// `docs/log-format.md` draws these bytes: they change only together with the format version.
+#[test]
+fn golden_bytes_of_the_mark_of_a_folder_under_repair() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=2);
+    log.mark().unwrap();
+    drop(log);
+    disk.tamper("segment-00000000000000000001", |bytes| bytes[9] ^= 1);
+    set_aside(&disk).unwrap();
+    let reason = "data/segment-00000000000000000001 is damaged at byte 0: the header of the oldest segment is unreadable";
+    let mut expected = b"quor-rep\x01\0\0\0\x66\0\0\0".to_vec();
+    expected.extend_from_slice(reason.as_bytes());
+    let crc = crc32c::crc32c(&expected);
+    expected.extend_from_slice(&crc.to_le_bytes());
+    assert_eq!(disk.content("under-repair"), expected);
+}
+
 /// A log once truncated and written anew is read up to before that: what it holds there was never committed, whatever
 /// the slots say, which know of a later time.
 #[test]
