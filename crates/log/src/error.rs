@@ -32,7 +32,8 @@ pub enum Error {
         /// The greatest version that this program reads.
         known: u32,
     },
-    /// Replace the node: bytes that were durable have changed, so it must neither vote nor acknowledge.
+    /// Bytes that were durable have changed, so that the node must neither vote nor acknowledge. Set the damage aside by
+    /// [`Log::set_damage_aside`](crate::Log::set_damage_aside); if that answers the same, replace the node.
     #[error(
         "{file} is damaged at byte {offset}: {detail}; keep the folder as it is for diagnosis, \
          and let a new node with a new id take this one's place"
