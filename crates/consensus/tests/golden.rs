@@ -437,6 +437,7 @@ scripts![
     witness_join,
     witness_leaver,
     witness_loss,
+    witness_repair,
     witness_replace,
     witness_storing,
     witness_stuck

@@ -96,7 +96,7 @@ impl Peer {
 
     /// Forgets what is believed of its log: it was damaged. `next` is a guess, as for a new leader.
     pub(super) fn begin_anew(&mut self, next: Index, now: BootTime) {
-        *self = Self { priority: self.priority, ..Self::new(next, now) };
+        *self = Self { priority: self.priority, is_witness: self.is_witness, ..Self::new(next, now) };
     }
 
     /// Whether it would lead, as far as it has told.

@@ -33,6 +33,9 @@
 //! and answers may be lost, and an acknowledgement of before the damage may arrive behind the question and mislead the
 //! leader again: so who gets no further for an election time-out asks once more.
 //!
+//! A witness has had nothing but configurations: it is whole when it has the one that the leader of the term has restated,
+//! or a later one.
+//!
 //! Source: Alagappan et al., *Protocol-Aware Recovery for Consensus-Based Storage* (FAST '18), sections 3.4 and 3.5.
 
 use super::{Raft, Role, message::Body};
@@ -138,8 +141,10 @@ impl Raft {
     pub(super) fn repair_requested(&mut self, now: BootTime, from: NodeId, life: u64) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        let last = self.log.last_index();
-        peer.begin_anew(last.next(), now);
+        let end = self.log.last_index();
+        peer.begin_anew(end.next(), now);
+        // Of the log a witness has nothing but the configuration, which this leader has restated.
+        let last = if peer.is_witness { self.log.membership_index() } else { end };
         self.send(from, Body::RepairPoint { life, last });
     }
 }
