@@ -18,7 +18,7 @@ pub mod record;
 
 pub use config::Config;
 pub use driver::Driver;
-pub use driver::reporting::Status;
+pub use driver::reporting::{Queues, Status};
 pub use driver::snapshots::{header, restore, restore_up_to};
 pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};

@@ -37,7 +37,13 @@ use tokio::{
 };
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::{backup::Backups, metrics::Metrics, status::NodeStatus};
+use crate::{
+    backup::Backups,
+    clock,
+    connection::FrontDoor,
+    metrics::{Metrics, exposition::Observed},
+    status::NodeStatus,
+};
 
 /// The most connections at once; one more waits. Far more than monitoring needs.
 const CONNECTIONS_MAX: usize = 64;
@@ -58,6 +64,9 @@ const PACE_BYTES: usize = 1 << 20;
 pub(crate) struct Sources {
     pub(crate) status: watch::Receiver<Arc<NodeStatus>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) front: Arc<FrontDoor>,
+    /// The limit of what waits for one peer.
+    pub(crate) peer_queue_bytes_max: usize,
     pub(crate) dropped_log_lines: ErrorCounter,
     /// True once this node is on its way down.
     pub(crate) stopping: watch::Receiver<bool>,
@@ -112,8 +121,15 @@ fn why_not_ready(status: &NodeStatus, stopping: bool) -> Option<&'static str> {
 
 async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
     let status = sources.status.borrow().clone();
-    let text = sources.metrics.text(&status, sources.dropped_log_lines.dropped_lines());
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    let observed = Observed {
+        status: &status,
+        metrics: &sources.metrics,
+        front: &sources.front,
+        peer_queue_bytes_max: sources.peer_queue_bytes_max,
+        dropped_log_lines: sources.dropped_log_lines.dropped_lines(),
+        now: clock::now().boot,
+    };
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], observed.text())
 }
 
 /// What a request for all data must carry: a web page that somebody reads on this machine can send none of that kind.

@@ -110,6 +110,8 @@ impl LogWriter {
                 self.unreported = Some(op);
                 if !is_empty(&write) {
                     self.log.write(&write)?;
+                    let bytes: usize = write.entries.iter().map(|entry| entry.payload.len()).sum();
+                    self.metrics.log_written_bytes.add(bytes as u64);
                     self.unsynced = true;
                 }
                 Ok(())

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::{
     config::Address,
+    metrics::Metrics,
     peer::directory::{Contact, Directory},
-    status::{Database, Leader, Member, MemberKind, NodeStatus, Peer, Positions, Role},
+    status::{Activity, Database, Leader, Member, MemberKind, NodeStatus, Peer, Positions, Queues, Role},
 };
 
 /// How often the status is made anew at most. What clients see of it may be this old.
@@ -47,6 +48,7 @@ pub(crate) struct Reporter {
     started: Instant,
     status: watch::Sender<Arc<NodeStatus>>,
     directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
     durable: Durable,
     snapshot: u64,
     /// When the next status may be published.
@@ -84,6 +86,7 @@ impl Reporter {
         constants: Constants,
         status: watch::Sender<Arc<NodeStatus>>,
         directory: Arc<Directory>,
+        metrics: Arc<Metrics>,
         last: u64,
         snapshot: u64,
     ) -> Self {
@@ -93,6 +96,7 @@ impl Reporter {
             started: Instant::now(),
             status,
             directory,
+            metrics,
             durable,
             snapshot,
             next: BootTime::default(),
@@ -210,6 +214,8 @@ impl Reporter {
             sessions: status.machine.sessions as u64,
             commands_waiting: status.commands_waiting as u64,
             cluster_commands_waiting: status.machine.waiting as u64,
+            queues: queues(status),
+            activity: activity(&self.metrics),
             uptime_s: self.started.elapsed().as_secs(),
             calendar_ms,
             faults,
@@ -242,6 +248,29 @@ impl Reporter {
         let address = own.or_else(|| contact.and_then(|contact| contact.resp_address.clone()));
         let (host, port) = split(address);
         Leader { node_id, host, port, connected: is_self || heard }
+    }
+}
+
+fn queues(status: &Status) -> Queues {
+    let queues = &status.queues;
+    Queues {
+        commands_in_flight: status.commands_in_flight as u64,
+        intake_bytes: queues.intake_bytes as u64,
+        intake_bytes_max: queues.intake_bytes_max as u64,
+        backlog_bytes: queues.backlog_bytes as u64,
+        backlog_bytes_max: queues.backlog_bytes_max as u64,
+    }
+}
+
+/// What has happened, without what the front doors know.
+fn activity(metrics: &Metrics) -> Activity {
+    Activity {
+        commits: metrics.commit.durations(),
+        log_syncs: metrics.log_sync.durations(),
+        elections: metrics.elections.get(),
+        leader_changes: metrics.leader_changes.get(),
+        disk_available_bytes: metrics.disk_available_bytes.get(),
+        ..Activity::default()
     }
 }
 
@@ -288,6 +317,8 @@ fn peer(node_id: u64, contact: &Contact, known: Option<&PeerStatus>) -> Peer {
         connected: contact.connections > 0,
         matched: known.map_or(0, |peer| peer.matched.0),
         heard_ms_ago: contact.silence().map(millis),
+        progress: known.map_or_else(String::new, |peer| peer.progress.to_owned()),
+        dropped: contact.dropped,
     }
 }
 
@@ -323,7 +354,7 @@ mod tests {
             cluster_id: None,
         };
         let status = watch::Sender::new(Arc::new(constants.loading()));
-        Reporter::new(constants, status, Arc::default(), 5, 0)
+        Reporter::new(constants, status, Arc::default(), Arc::default(), 5, 0)
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::{
     inlet::{Event, Inlet},
     log_writer::LogWriter,
     metrics::Metrics,
+    observer::Observer,
     peer::{Transport, handshake::Local, versions::Versions},
     recovery::{Lobby, recover},
     reporter::{Constants, Reporter},
@@ -169,9 +170,12 @@ fn serve(
         removed: watch::Sender::new(false),
     };
 
+    let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     let sources = http::Sources {
         status: status.subscribe(),
         metrics: Arc::clone(&metrics),
+        front: Arc::clone(&front),
+        peer_queue_bytes_max: config.peer_queue_bytes_max.0,
         dropped_log_lines,
         stopping: switches.stopping.subscribe(),
         backups: Backups::new(handle.clone(), config.node_id),
@@ -179,7 +183,6 @@ fn serve(
     let http_port = listeners.http.local_addr().map_or(config.http_listen.port, |address| address.port());
     runtime.spawn(http::serve(listeners.http, sources, switches.ended.subscribe()));
 
-    let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     runtime.spawn(connection::accept(listeners.resp, Arc::clone(&front), switches.stopping.subscribe()));
     runtime.spawn(connection::dismiss_when_useless(Arc::clone(&front), config.leaderless_timeout));
     if let Some(listener) = listeners.sentinel {
@@ -189,8 +192,7 @@ fn serve(
     let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
         return Ok(());
     };
-    let parts =
-        Parts { config, http_port, handle, inlet: inlet.clone(), status, metrics: Arc::clone(&metrics) };
+    let parts = Parts { config, http_port, handle, inlet: inlet.clone(), status, metrics };
     let threads = parts.start(runtime, data, (lobby, events), listeners.peers, &switches)?;
     tracing::info!(
         clients = %config.listen,
@@ -199,7 +201,7 @@ fn serve(
         "node {} serves",
         config.node_id
     );
-    let counting = runtime.spawn(count_connections(Arc::clone(&front), metrics));
+    let pace = runtime.spawn(connection::measure_pace(Arc::clone(&front)));
     let result = runtime.block_on(run_until_end(
         &mut orders,
         threads,
@@ -208,7 +210,7 @@ fn serve(
         &front,
         config.shutdown_timeout,
     ));
-    counting.abort();
+    pace.abort();
     result
 }
 
@@ -234,15 +236,6 @@ fn open_sentinel_door(
     runtime.spawn(connection::announce(Arc::clone(&door)));
     runtime.spawn(connection::dismiss_when_useless(Arc::clone(&door), config.leaderless_timeout));
     runtime.spawn(connection::accept(listener, door, switches.stopping.subscribe()));
-}
-
-/// Copies the front door's number of connections into the metrics.
-async fn count_connections(front: Arc<FrontDoor>, metrics: Arc<Metrics>) {
-    let mut interval = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        interval.tick().await;
-        metrics.connections.set(front.connected() as u64);
-    }
 }
 
 impl Listeners {
@@ -320,7 +313,9 @@ impl Parts<'_> {
         let constants = self.constants(&data)?;
         self.status.send_replace(Arc::new(constants.loading()));
         let directory = transport.directory();
-        let reporter = Reporter::new(constants, self.status, directory, data.last, data.snapshot);
+        let metrics = Arc::clone(&self.metrics);
+        let observer = Observer::new(Arc::clone(&metrics), data.driver.role());
+        let reporter = Reporter::new(constants, self.status, directory, metrics, data.last, data.snapshot);
         let (inputs, clients) = lobby.leave();
         let shard = Shard {
             driver: data.driver,
@@ -332,13 +327,15 @@ impl Parts<'_> {
             versions,
             reporter,
             metrics: Arc::clone(&self.metrics),
+            observer,
             shutdown_timeout: self.config.shutdown_timeout,
             removed: switches.removed.clone(),
             clients,
             phase: Phase::Serving,
         };
-        let writer = LogWriter::new(data.log, data.disk, log_queue, self.inlet.clone(), self.metrics);
-        let snapshots = Snapshots::new(data.store, snapshot_queue, self.inlet);
+        let writer =
+            LogWriter::new(data.log, data.disk, log_queue, self.inlet.clone(), Arc::clone(&self.metrics));
+        let snapshots = Snapshots::new(data.store, snapshot_queue, self.inlet, self.metrics);
         let (ended, endings) = mpsc::channel(THREADS);
         spawn("log", &ended, || writer.run().map_err(|error| error.to_string()))?;
         spawn("snapshots", &ended, || {

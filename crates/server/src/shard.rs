@@ -24,6 +24,7 @@ use crate::{
     handle::{Answer, ConnId, ShardHandle, ShardInput},
     inlet::{Event, Inlet},
     metrics::Metrics,
+    observer::Observer,
     peer::{Transport, versions::Versions},
     recovery::Clients,
     reporter::Reporter,
@@ -48,6 +49,7 @@ pub(crate) struct Shard {
     pub(crate) versions: Arc<Versions>,
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) observer: Observer,
     pub(crate) shutdown_timeout: Duration,
     /// Turns true when this node is no member any more.
     pub(crate) removed: watch::Sender<bool>,
@@ -93,8 +95,10 @@ impl Shard {
             let outputs = self.driver.step(now, inputs.drain(..));
             self.versions.rises_to(self.driver.machine().version());
             self.hand_out(outputs)?;
+            let end = Instant::now();
+            self.observer.stepped(self.driver.role(), self.driver.machine().applied(), end);
             self.report(now);
-            self.metrics.step.record(begin.elapsed());
+            self.metrics.step.record(end - begin);
             if self.is_done(now) {
                 return Ok(());
             }
@@ -202,6 +206,7 @@ impl Shard {
         }
         for task in outputs.log {
             self.reporter.handed_out(&task);
+            self.observer.handed_out(&task);
             self.metrics.log_writes.increment();
             if let LogTask::SetClusterId { id } = task {
                 // Set before when the folder knew it already.

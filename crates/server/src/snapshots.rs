@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,13 +17,14 @@ use quorate_log::{Error, OsDisk, SnapshotHeader, SnapshotStore, SnapshotWriter};
 use quorate_machine::{Machine, Snapshot};
 use quorate_node::{Input, SnapshotDone, SnapshotTask, header, record, restore};
 
-use crate::inlet::Inlet;
+use crate::{inlet::Inlet, metrics::Metrics};
 
 /// The store with what it needs to work on a thread of its own.
 pub(crate) struct Snapshots {
     store: SnapshotStore<OsDisk>,
     tasks: Receiver<SnapshotTask>,
     inlet: Inlet,
+    metrics: Arc<Metrics>,
     /// The snapshot that a leader is sending.
     receiving: Option<Receiving>,
     /// The snapshot that was last read for each peer, and when.
@@ -43,8 +45,13 @@ type Failure = String;
 
 impl Snapshots {
     /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`.
-    pub(crate) fn new(store: SnapshotStore<OsDisk>, tasks: Receiver<SnapshotTask>, inlet: Inlet) -> Self {
-        Self { store, tasks, inlet, receiving: None, lent: BTreeMap::new() }
+    pub(crate) fn new(
+        store: SnapshotStore<OsDisk>,
+        tasks: Receiver<SnapshotTask>,
+        inlet: Inlet,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { store, tasks, inlet, metrics, receiving: None, lent: BTreeMap::new() }
     }
 
     /// Works until the shard is gone.
@@ -59,7 +66,10 @@ impl Snapshots {
         match task {
             SnapshotTask::Make { meta, snapshot } => match self.make(meta, *snapshot) {
                 Ok(meta) => SnapshotDone::Made { meta },
-                Err(error) => SnapshotDone::MakeFailed { reason: error.to_string() },
+                Err(error) => {
+                    self.metrics.snapshots.failures.increment();
+                    SnapshotDone::MakeFailed { reason: error.to_string() }
+                }
             },
             SnapshotTask::Load { to, meta, offset, bytes } => match self.load(to, meta, offset, bytes) {
                 Ok((meta, data)) => SnapshotDone::Loaded { to, meta, offset, data },
@@ -81,13 +91,24 @@ impl Snapshots {
 
     /// Writes a snapshot of this node's own machine, and removes those that it replaces.
     fn make(&self, meta: SnapshotMeta, snapshot: Snapshot) -> Result<SnapshotMeta, Error> {
-        let mut writer = self.store.begin(&header(&meta))?;
-        for chunk in snapshot {
-            writer.write(&chunk)?;
-        }
-        let made = writer.finish()?;
+        let figures = &self.metrics.snapshots;
+        let begin = Instant::now();
+        let result = self.write(&meta, snapshot);
+        figures.made_bytes.set(0);
+        let made = result?;
+        figures.making.record(begin.elapsed());
+        figures.bytes.set(made.bytes);
         self.remove_older(made.index);
         Ok(SnapshotMeta { bytes: made.bytes, ..meta })
+    }
+
+    fn write(&self, meta: &SnapshotMeta, snapshot: Snapshot) -> Result<SnapshotHeader, Error> {
+        let mut writer = self.store.begin(&header(meta))?;
+        for chunk in snapshot {
+            writer.write(&chunk)?;
+            self.metrics.snapshots.made_bytes.set(writer.written());
+        }
+        writer.finish()
     }
 
     fn remove_older(&self, index: u64) {
@@ -112,6 +133,7 @@ impl Snapshots {
         };
         self.lent.insert(to, (meta.index.0, Instant::now()));
         let data = self.store.read(meta.index.0, offset, bytes).map_err(|error| error.to_string())?;
+        self.metrics.snapshots.sent_bytes.add(data.len() as u64);
         Ok((meta, data))
     }
 
@@ -136,7 +158,10 @@ impl Snapshots {
             return Err(format!("a part at {offset} does not follow {written}"));
         }
         receiving.writer.write(data).map_err(|error| error.to_string())?;
-        Ok(receiving.writer.written())
+        let written = receiving.writer.written();
+        self.metrics.snapshots.received_bytes.set(written);
+        self.metrics.snapshots.received_bytes_max.set(meta.bytes);
+        Ok(written)
     }
 
     /// Restores the machine of a received snapshot, and only then lets the snapshot take the place of older ones: a
@@ -152,13 +177,23 @@ impl Snapshots {
         let reader = sealed.reader().map_err(|error| error.to_string())?;
         let machine = restore(reader).map_err(|error| chain(&error))?;
         let published = sealed.publish().map_err(|error| error.to_string())?;
+        self.metrics.snapshots.bytes.set(written);
+        self.received_no_more();
         self.remove_older(published.index);
         Ok(machine)
     }
 
     fn reject(&mut self, meta: SnapshotMeta, reason: Failure) -> SnapshotDone {
         self.receiving = None;
+        self.metrics.snapshots.failures.increment();
+        self.received_no_more();
         SnapshotDone::Rejected { meta, reason }
+    }
+
+    /// Nothing is being received.
+    fn received_no_more(&self) {
+        self.metrics.snapshots.received_bytes.set(0);
+        self.metrics.snapshots.received_bytes_max.set(0);
     }
 }
 
@@ -222,6 +257,7 @@ mod tests {
             log.snapshots(),
             crossbeam_channel::never(),
             Inlet::new(crossbeam_channel::unbounded().0),
+            Arc::default(),
         );
         let received = receive(&mut snapshots, 2, &machine_at(2));
         assert!(matches!(received, SnapshotDone::Received { .. }), "{received:?}");

@@ -66,6 +66,10 @@ pub struct NodeStatus {
     pub commands_waiting: u64,
     /// The same of all nodes' clients, as far as this node has applied the log.
     pub cluster_commands_waiting: u64,
+    /// How full the queues between clients and log are.
+    pub queues: Queues,
+    /// What has happened since the process started.
+    pub activity: Activity,
     /// Seconds since the process started.
     pub uptime_s: u64,
     /// The calendar, milliseconds since 1970, as TIME answers it.
@@ -161,6 +165,105 @@ pub struct Peer {
     pub matched: u64,
     /// Milliseconds since it was last heard; none if never.
     pub heard_ms_ago: Option<u64>,
+    /// How entries travel to it: `probe`, `replicate` or `snapshot`; known to the leader only, empty elsewhere.
+    #[serde(default)]
+    pub progress: String,
+    /// Messages to it that were dropped, since it was away or its queue was full.
+    #[serde(default)]
+    pub dropped: u64,
+}
+
+/// What waits between clients and log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Queues {
+    /// Commands of this node's clients that are not applied yet.
+    pub commands_in_flight: u64,
+    /// On the leader, bytes of commands taken in and not in the log yet.
+    pub intake_bytes: u64,
+    /// The most of that.
+    pub intake_bytes_max: u64,
+    /// Bytes of entries committed and not applied yet.
+    pub backlog_bytes: u64,
+    /// From how many on the log may not grow.
+    pub backlog_bytes_max: u64,
+}
+
+/// What has happened at a node since its process started, and what it has room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Activity {
+    /// Commands of its clients; told by QUORATE STATUS alone.
+    pub commands: u64,
+    /// Connections of clients now; told by QUORATE STATUS alone.
+    pub connections: u64,
+    /// How long entries took on the leader until they were committed and applied.
+    pub commits: Durations,
+    /// How long the log's fdatasync took.
+    pub log_syncs: Durations,
+    /// How often it stood for election.
+    pub elections: u64,
+    /// How often it has come to know another leader.
+    pub leader_changes: u64,
+    /// Bytes that can still be written to the disk of the data folder.
+    pub disk_available_bytes: u64,
+}
+
+/// A distribution of durations, as the number of those in each bucket of [`Durations::ENDS_US`]. What lies between two
+/// looks is the difference of two.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durations(pub Vec<u64>);
+
+impl Durations {
+    /// The upper ends of the buckets in microseconds: from a fast SSD's write to a stalled disk. One more bucket holds
+    /// what is beyond.
+    pub const ENDS_US: [u64; 14] = [
+        50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
+        10_000_000,
+    ];
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Those that came after `before`, if it is an earlier look at the same process.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let earlier = before.0.iter().copied().chain(std::iter::repeat(0));
+        Self(self.0.iter().zip(earlier).map(|(now, then)| now.saturating_sub(then)).collect())
+    }
+
+    /// The end of the bucket that holds the duration at this per mille of them, in microseconds: it took no longer. None
+    /// without any; what is beyond the last bucket counts as its end.
+    #[must_use]
+    pub fn per_mille_us(&self, per_mille: u64) -> Option<u64> {
+        let rank = (self.count() * per_mille).div_ceil(1000).max(1);
+        let mut below = 0;
+        let bucket = self.0.iter().position(|count| {
+            below += count;
+            below >= rank
+        })?;
+        Some(Self::ENDS_US[bucket.min(Self::ENDS_US.len() - 1)])
+    }
+}
+
+impl NodeStatus {
+    /// The nodes that vote, also those that a change under way takes the vote from.
+    pub fn voters(&self) -> impl Iterator<Item = u64> {
+        let votes = |member: &&Member| match member.kind {
+            MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving => true,
+            MemberKind::Learner => false,
+        };
+        self.members.iter().filter(votes).map(|member| member.node_id)
+    }
+
+    /// Whether this node is connected to another, or is it.
+    #[must_use]
+    pub fn reaches(&self, node_id: u64) -> bool {
+        node_id == self.node_id || self.peers.iter().any(|peer| peer.node_id == node_id && peer.connected)
+    }
 }
 
 /// A member of the cluster.

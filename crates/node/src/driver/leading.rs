@@ -98,6 +98,14 @@ impl Leadership {
         }
     }
 
+    /// The bytes of commands that are taken in and not in the log yet.
+    pub(super) fn intake_bytes(&self) -> usize {
+        match self {
+            Self::Following => 0,
+            Self::Leading(leader) => leader.intake.bytes(),
+        }
+    }
+
     /// The engine has answered the last proposal. A batch that it has refused is proposed again later.
     pub(super) fn proposed(&mut self, now: BootTime, appended: bool) {
         let Self::Leading(leader) = self else { return };

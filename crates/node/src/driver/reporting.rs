@@ -2,7 +2,7 @@
 
 use quorate_consensus::{
     BootTime, Engine, Membership, NodeId,
-    engine::{self, RepairStatus},
+    engine::{self, RepairStatus, RoleView},
 };
 use quorate_log::Room;
 use quorate_machine::{ClusterVersion, Stats};
@@ -30,6 +30,8 @@ pub struct Status {
     pub commands_in_flight: usize,
     /// The commands of this node's clients that wait for something to happen.
     pub commands_waiting: usize,
+    /// How full the driver's own queues are.
+    pub queues: Queues,
     /// The clients' connections that this driver knows.
     pub connections: usize,
     /// Whether the disk has room for more of the log.
@@ -45,7 +47,25 @@ pub struct Status {
     pub gossip: Vec<(NodeId, Gossip)>,
 }
 
+/// What waits inside of a driver, with the limits, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Commands that a leader has taken in and that are not in the log yet.
+    pub intake_bytes: usize,
+    /// The most of that.
+    pub intake_bytes_max: usize,
+    /// Entries that are committed and not applied yet.
+    pub backlog_bytes: usize,
+    /// From how much on the log may not grow.
+    pub backlog_bytes_max: usize,
+}
+
 impl<E: Engine> Driver<E> {
+    /// The role that this node plays, as of the last step.
+    pub fn role(&self) -> RoleView {
+        self.role
+    }
+
     /// What can be told at this moment.
     pub fn status(&self, now: Now) -> Status {
         let engine = self.engine.status(now.boot);
@@ -62,6 +82,12 @@ impl<E: Engine> Driver<E> {
             stamp_ms: self.machine.stamp(),
             commands_in_flight: self.origin.len(),
             commands_waiting: self.origin.parked(),
+            queues: Queues {
+                intake_bytes: self.leadership.intake_bytes(),
+                intake_bytes_max: self.config.intake_bytes_max,
+                backlog_bytes: self.backlog_bytes,
+                backlog_bytes_max: self.config.backlog_bytes_max,
+            },
             connections: self.connections.len(),
             room: self.room == Room::Enough,
             fresh_as_of: self.freshness.as_of(applied).max(own),

@@ -37,6 +37,7 @@ use crate::{
     subscriptions::{Listening, Mailbox, Message, Topic},
 };
 
+mod counting;
 mod quorate;
 mod transactions;
 
@@ -135,7 +136,7 @@ impl Exchange {
     /// Executes a command.
     pub(super) fn execute(&mut self, frame: Frame) {
         let Frame { arguments, bytes } = frame;
-        self.begun = Some(Begun { frame: bytes, at: self.now });
+        self.begun = Some(Begun { frame: bytes, at: self.now, command: None, takes_lock: false });
         self.commands_executed += 1;
         self.silent = self.reply_mode != ReplyMode::On;
         if self.reply_mode == ReplyMode::SkipNext {
@@ -165,14 +166,16 @@ impl Exchange {
     fn execute_known(&mut self, command: Command) {
         self.last_command = command.spec.name;
         if needs_data(command.spec) && self.is_recovering() {
-            return self.spoil(Reply::error(LOADING));
+            return self.refuse_known(&command, Reply::error(LOADING));
         }
         if needs_data(command.spec) && self.front.removed.load(Ordering::Relaxed) {
-            return self.spoil(Reply::error(REMOVED));
+            return self.refuse_known(&command, Reply::error(REMOVED));
         }
         if let Some(refusal) = self.listener.refusal(self.protocol, command.spec) {
+            self.front.statistics.refused(command.spec);
             return self.say(refusal);
         }
+        self.took(&command);
         if let Some((verb, topic)) = listening::verb(command.spec) {
             return self.listen(verb, topic, command.arguments);
         }
@@ -218,6 +221,7 @@ impl Exchange {
             Ok(Asked::Sentinel) => sentinel::run(self, &arguments),
             Ok(Asked::Command(spec)) => {
                 self.last_command = spec.name;
+                self.front.statistics.took(spec);
                 match (self.listener.refusal(self.protocol, spec), listening::verb(spec)) {
                     (Some(refusal), _) => refusal,
                     (None, Some((verb, topic))) => return self.listen(verb, topic, arguments),
@@ -265,10 +269,6 @@ impl Exchange {
         if let Some(begun) = self.begun.take() {
             self.observe(&begun, Instant::now());
         }
-    }
-
-    fn observe(&self, begun: &Begun, ready: Instant) {
-        self.front.slow_log.observe(begun, ready, self.client.endpoints, &self.name);
     }
 
     /// No answer will come any more: what has none until `now` has taken so long.
@@ -469,8 +469,8 @@ impl Exchange {
         let Some(Answered { slot, silent, begun }) = self.replies.take_answered() else {
             return Err("an answer to nothing that was asked");
         };
-        if let Some(begun) = begun {
-            self.observe(&begun, ready);
+        if let Some(begun) = &begun {
+            self.observe(begun, ready);
         }
         let reply = match (slot, answer) {
             (Slot::Watch, Answer::Watched(seen)) => {
@@ -511,6 +511,7 @@ impl Exchange {
                 return Err("an answer of another kind than was asked for");
             }
         };
+        self.count(begun.as_ref(), &reply);
         self.replies.deliver(&reply, silent);
         Ok(())
     }
@@ -590,7 +591,7 @@ impl Exchange {
 
     /// Writes down for CLIENT LIST what has changed.
     pub(super) fn publish(&mut self, input_bytes: usize, input_free: usize) {
-        self.front.stats.add_commands(std::mem::take(&mut self.commands_executed));
+        self.front.statistics.commands.add(std::mem::take(&mut self.commands_executed));
         let mut details = self.client.details();
         details.command = self.last_command;
         if details.name != self.name {
@@ -624,6 +625,7 @@ impl Exchange {
     }
 
     fn say(&mut self, reply: Reply) {
+        self.count(self.begun.as_ref(), &reply);
         self.push(Slot::Known(reply));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -51,7 +51,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 }
 
 fn welcome(stream: TcpStream, front: &Arc<FrontDoor>) {
-    front.stats.connections.fetch_add(1, Ordering::Relaxed);
+    front.statistics.connections.increment();
     // A peer that is gone already has no address: there is nobody to serve.
     let (Ok(remote), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
@@ -69,7 +69,7 @@ fn welcome(stream: TcpStream, front: &Arc<FrontDoor>) {
 
 /// Tells one client too many. If even this line does not fit into its socket, it learns from the closing.
 fn refuse(stream: &TcpStream, front: &FrontDoor) {
-    front.stats.rejected.fetch_add(1, Ordering::Relaxed);
+    front.statistics.rejected.increment();
     let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
     if let Some(kept_back) = front.refusals.pass(Instant::now()) {
         let max = front.limits.clients_max;

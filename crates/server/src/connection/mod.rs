@@ -10,6 +10,7 @@
 //! * [`listening`] is SUBSCRIBE; [`commands`] are those that the connection answers itself.
 //! * [`sentinel`] makes such a door one where clients ask who leads.
 //! * [`slow_log`] remembers which commands took long.
+//! * [`statistics`] counts what INFO and `/metrics` tell.
 //! * [`clients`] knows who is connected; [`loading`] says what may be asked before the node has its data.
 //! * [`dismissal`] sends clients away from a node that cannot serve them.
 //! * [`limits`] are the bounds.
@@ -32,15 +33,14 @@ mod replies;
 mod sentinel;
 mod serving;
 mod slow_log;
+mod statistics;
 mod transaction;
 mod wait;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use clients::Clients;
@@ -53,8 +53,9 @@ use sentinel::Sentinel;
 pub use sentinel::{SentinelSettings, announce};
 use slow_log::SlowLog;
 pub use slow_log::SlowLogSettings;
+pub(crate) use statistics::Statistics;
 
-use crate::handle::ShardHandle;
+use crate::{handle::ShardHandle, metrics::Counter};
 
 /// The version of Redis whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -74,7 +75,7 @@ pub struct FrontDoor {
     removed: AtomicBool,
     clients: Clients,
     budget: Arc<Budget>,
-    stats: Stats,
+    statistics: Statistics,
     slow_log: SlowLog,
     refusals: Throttle,
     cuts: Throttle,
@@ -121,7 +122,7 @@ impl FrontDoor {
             budget: Budget::new(limits.buffers_bytes_max),
             slow_log: SlowLog::new(limits.slow_log),
             limits,
-            stats: Stats::default(),
+            statistics: Statistics::default(),
             refusals: Throttle::default(),
             cuts: Throttle::default(),
         }
@@ -147,27 +148,30 @@ impl FrontDoor {
     /// Connections accepted, commands executed and connections refused since the start or CONFIG RESETSTAT.
     #[must_use]
     pub fn counters(&self) -> [u64; 3] {
-        let stats = &self.stats;
-        [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed))
+        let counted = &self.statistics;
+        [&counted.connections, &counted.commands, &counted.rejected].map(Counter::get)
+    }
+
+    /// What it has counted.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Its bounds.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 
-/// INFO's counters.
-#[derive(Debug, Default)]
-struct Stats {
-    connections: AtomicU64,
-    commands: AtomicU64,
-    rejected: AtomicU64,
-}
-
-impl Stats {
-    fn add_commands(&self, commands: u64) {
-        self.commands.fetch_add(commands, Ordering::Relaxed);
-    }
-
-    fn reset(&self) {
-        for counter in [&self.connections, &self.commands, &self.rejected] {
-            counter.store(0, Ordering::Relaxed);
-        }
+/// Measures how many commands there are in a second, for as long as it is polled.
+pub(crate) async fn measure_pace(front: Arc<FrontDoor>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut before = 0;
+    loop {
+        second.tick().await;
+        let commands = front.statistics.commands.get();
+        // CONFIG RESETSTAT may have come in between.
+        front.statistics.commands_per_second.set(commands.saturating_sub(before));
+        before = commands;
     }
 }

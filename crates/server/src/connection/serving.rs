@@ -29,6 +29,7 @@ use super::{
     clients::{Client, Endpoints, Summons},
     exchange::{Exchange, is_http},
     limits::Share,
+    statistics::Cut,
 };
 use crate::{
     handle::ConnId,
@@ -58,10 +59,6 @@ const EXCESS_STALL_MAX: Duration = Duration::from_secs(1);
 /// input would take the refusal from it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
-
-const TOO_MUCH_OUTPUT: &str = "its unread replies exceed max-output-bytes";
-const MISSES_MESSAGES: &str = "it would miss messages that it has subscribed to";
-const STALLED: &str = "it has not read its replies for too long";
 
 /// Where a client's bytes come from.
 pub(super) trait Input: AsyncRead + Unpin {
@@ -117,7 +114,7 @@ enum End {
     /// The shard closed it: what became of its requests is unknown.
     Closed(&'static str),
     /// A limit was reached, which the log should tell.
-    Cut(&'static str),
+    Cut(Cut),
 }
 
 /// What happened while the task waited.
@@ -306,13 +303,13 @@ impl Connection {
         let unread = self.unread_bytes();
         self.stalled_since = (unread > 0).then(|| self.stalled_since.unwrap_or(now));
         self.excess_since = (unread > limits.output_bytes_max).then(|| self.excess_since.unwrap_or(now));
-        if let Some((_, reason)) = self.patience_ends().filter(|(end, _)| now >= *end) {
-            return Some(End::Cut(reason));
+        if let Some((_, cause)) = self.patience_ends().filter(|(end, _)| now >= *end) {
+            return Some(End::Cut(cause));
         }
         if limits.idle_max.is_some_and(|idle| now.saturating_duration_since(self.last_input) >= idle)
             && self.exchange.is_idle()
         {
-            return Some(End::Cut("it has been idle for longer than the timeout"));
+            return Some(End::Cut(Cut::Idle));
         }
         if self.decoder.allocated() > READ_BYTES_MIN {
             // Done only if nothing is buffered; and then arguments that are in flight hold most of it anyway.
@@ -321,7 +318,7 @@ impl Connection {
         let held = self.decoder.allocated() + self.exchange.held_bytes() + self.answers.held_bytes();
         match self.share.hold(held) {
             true => None,
-            false => Some(End::Cut("the buffers of all clients together are full")),
+            false => Some(End::Cut(Cut::Buffers)),
         }
     }
 
@@ -373,15 +370,15 @@ impl Connection {
 
     /// Until when the client may leave its replies unread, and what to say of it then. With more unread than it
     /// should have it must be reading, and must get below the limit within the time that it may else do nothing.
-    fn patience_ends(&self) -> Option<(Instant, &'static str)> {
+    fn patience_ends(&self) -> Option<(Instant, Cut)> {
         let stall_max = self.presence.front.limits.output_stall_max;
         let stalled = self.stalled_since?;
         match self.excess_since {
-            None => Some((stalled.checked_add(stall_max)?, STALLED)),
+            None => Some((stalled.checked_add(stall_max)?, Cut::Stalled)),
             Some(excess) => {
                 let idle = stalled.checked_add(stall_max.min(EXCESS_STALL_MAX))?;
                 let end = excess.checked_add(stall_max).map_or(idle, |end| end.min(idle));
-                Some((end, TOO_MUCH_OUTPUT))
+                Some((end, Cut::Output))
             }
         }
     }
@@ -421,7 +418,7 @@ impl Connection {
                 self.exchange.receive_one(&message);
                 Ok(())
             }
-            Event::Message(None) => Err(End::Cut(MISSES_MESSAGES)),
+            Event::Message(None) => Err(End::Cut(Cut::Messages)),
             Event::Summoned(Summons::Kill) => Err(End::Killed),
             // Who reads the node's own data as they are needs no leader for it.
             Event::Summoned(Summons::Dismissal) if self.exchange.needs_no_leader() => Ok(()),
@@ -442,6 +439,7 @@ impl Connection {
     /// The next piece is larger if this one filled its room, and smaller if it used little of it.
     fn arrived(&mut self, bytes: usize) {
         self.last_input = self.exchange.now;
+        self.presence.front.statistics.input_bytes.add(bytes as u64);
         if self.decoder.is_full() {
             self.read_bytes = (self.read_bytes * 4).min(READ_BYTES_MAX);
         } else if bytes < self.read_bytes / 4 {
@@ -451,6 +449,7 @@ impl Connection {
 
     fn written(&mut self, bytes: usize) {
         let now = self.exchange.now;
+        self.presence.front.statistics.output_bytes.add(bytes as u64);
         let output = self.exchange.output();
         output.advance(bytes);
         self.stalled_since = (!output.is_empty()).then_some(now);
@@ -476,14 +475,16 @@ impl Connection {
 
     /// Writes the log line of an end that somebody may ask about.
     fn tell(&self, end: &End) {
-        let reason = match end {
-            End::Cut(reason) | End::Closed(reason) => reason,
+        let (cause, reason) = match end {
+            End::Cut(cause) => (*cause, cause.reason()),
+            End::Closed(reason) => (Cut::Unknown, *reason),
             End::Socket(error) => {
                 tracing::debug!(client = %self.presence.client.endpoints.remote, %error, "a connection failed");
                 return;
             }
             End::Left | End::Killed => return,
         };
+        self.presence.front.statistics.cut(cause);
         if let Some(kept_back) = self.presence.front.cuts.pass(StdInstant::now()) {
             let client = self.presence.client.endpoints.remote;
             tracing::warn!(%client, reason, kept_back, "closed a client's connection");

@@ -18,12 +18,13 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{arguments::is, clients::Endpoints};
+use super::{arguments::is, clients::Endpoints, statistics::CommandId};
 use crate::{clock, config::table::SLOW_COMMANDS_MAX, resp::read_again};
 
 /// What the slow log begins with; CONFIG SET changes it.
@@ -54,6 +55,10 @@ pub(super) struct Begun {
     /// Its bytes.
     pub(super) frame: Bytes,
     pub(super) at: Instant,
+    /// Its place in the table, once it was taken.
+    pub(super) command: Option<CommandId>,
+    /// Whether it is an attempt to take a lock.
+    pub(super) takes_lock: bool,
 }
 
 /// A slow command.
@@ -105,14 +110,22 @@ impl SlowLog {
         remembered.entries.truncate(settings.entries_max);
     }
 
-    /// A command's reply has come. Remembers it if it was slow.
+    /// A command's reply has come after so long. Remembers it if it was slow, and says whether it was.
     #[inline]
-    pub(super) fn observe(&self, begun: &Begun, ready: Instant, client: Endpoints, client_name: &str) {
+    pub(super) fn observe(
+        &self,
+        begun: &Begun,
+        taken: Duration,
+        client: Endpoints,
+        client_name: &str,
+    ) -> bool {
         let slower_than_us = self.slower_than_us.load(Ordering::Relaxed);
-        let micros = ready.saturating_duration_since(begun.at).as_micros();
-        if u128::try_from(slower_than_us).is_ok_and(|slow| micros >= slow) {
+        let micros = taken.as_micros();
+        let is_slow = u128::try_from(slower_than_us).is_ok_and(|slow| micros >= slow);
+        if is_slow {
             self.remember(begun, u64::try_from(micros).unwrap_or(u64::MAX), client, client_name);
         }
+        is_slow
     }
 
     #[cold]

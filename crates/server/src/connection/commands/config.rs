@@ -29,7 +29,7 @@ const FIXED: &[(&str, &str)] = &[
 pub(super) fn run(front: &FrontDoor, subcommand: &str) -> Reply {
     match subcommand {
         "resetstat" => {
-            front.stats.reset();
+            front.statistics.reset();
             Reply::ok()
         }
         // REWRITE: settings of the cluster are in the log, those of the node are in its file as its owner wants them.

@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fmt::{Display, Write},
-    sync::atomic::Ordering,
 };
 
 use bytes::Bytes;
@@ -126,9 +125,7 @@ fn persistence(section: &mut Section<'_>) {
 }
 
 fn stats(section: &mut Section<'_>) {
-    let stats = &section.front.stats;
-    let [connections, commands, rejected] =
-        [&stats.connections, &stats.commands, &stats.rejected].map(|counter| counter.load(Ordering::Relaxed));
+    let [connections, commands, rejected] = section.front.counters();
     section.field("total_connections_received", connections);
     section.field("total_commands_processed", commands);
     section.field("rejected_connections", rejected);

@@ -14,6 +14,7 @@ use crate::{
         replies::Slot,
     },
     handle::{Action, Reply},
+    status::{Activity, NodeStatus},
 };
 
 impl Exchange {
@@ -42,6 +43,12 @@ impl Exchange {
                 Members::Refused(refusal) => self.spoil(refusal),
             };
         }
+        let activity = Activity {
+            commands: self.front.statistics.commands.get(),
+            connections: self.front.connected() as u64,
+            ..status.activity.clone()
+        };
+        let status = NodeStatus { activity, ..(*status).clone() };
         match commands::replication::quorate(&status, arguments) {
             refusal @ Reply::Error(_) => self.spoil(refusal),
             reply => self.say(reply),

@@ -125,6 +125,7 @@ impl Exchange {
                 }
                 Step::Own(command) => self.run(&command),
             };
+            self.front.statistics.answered(&reply);
             woven.push(self.protocol, reply);
         }
         self.silent = silent;
