@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::{
     connection::{FrontDoor, REDIS_VERSION},
     handle::Reply,
+    process,
     status::{NodeStatus, Role},
     subscriptions::Topic,
 };
@@ -26,9 +27,10 @@ const SECTIONS: &[(&str, Fill)] = &[
     ("Persistence", persistence),
     ("Stats", stats),
     ("Replication", replication),
-    ("CPU", |_| {}),
+    ("CPU", cpu),
     ("Modules", |_| {}),
-    ("Errorstats", |_| {}),
+    ("Commandstats", command_stats),
+    ("Errorstats", error_stats),
     ("Cluster", cluster),
     ("Keyspace", keyspace),
     ("Quorate", quorate),
@@ -39,21 +41,26 @@ const SENTINEL_SECTIONS: &[(&str, Fill)] = &[
     ("Server", server),
     ("Clients", clients),
     ("Stats", stats),
-    ("CPU", |_| {}),
+    ("CPU", cpu),
     ("Sentinel", sentinel),
     ("Quorate", quorate),
 ];
 
-/// `INFO [section ..]`; none means the default, which here is all of them.
+/// The section that Redis shows only to those who ask for it, or for all.
+const NOT_BY_DEFAULT: &str = "Commandstats";
+
+/// `INFO [section ..]`; none means the default, which is nearly all of them.
 pub(super) fn run(front: &FrontDoor, arguments: &[Bytes]) -> Reply {
     let wanted: BTreeSet<String> =
         arguments[1..].iter().map(|section| String::from_utf8_lossy(section).to_ascii_lowercase()).collect();
-    let all = wanted.is_empty() || ["all", "default", "everything"].iter().any(|word| wanted.contains(*word));
+    let all = ["all", "everything"].iter().any(|word| wanted.contains(*word));
+    let by_default = wanted.is_empty() || wanted.contains("default");
     let status = front.shard.status();
     let sections = if front.sentinel.is_some() { SENTINEL_SECTIONS } else { SECTIONS };
     let mut text = String::new();
     for (name, fill) in sections {
-        if all || wanted.contains(&name.to_ascii_lowercase()) {
+        let is_wanted = all || (by_default && *name != NOT_BY_DEFAULT);
+        if is_wanted || wanted.contains(&name.to_ascii_lowercase()) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -92,10 +99,13 @@ fn server(section: &mut Section<'_>) {
     section.field("quorate_cluster_version_max", status.cluster_version_max);
     section.field("redis_mode", section.front.mode());
     section.field("os", std::env::consts::OS);
+    section.field("multiplexing_api", "tokio");
     section.field("arch_bits", usize::BITS);
     section.field("process_id", std::process::id());
     section.field("run_id", &status.run_id);
     section.field("tcp_port", section.front.port);
+    // What Redis does on its own runs by need here, and not so many times in a second.
+    section.field("hz", 0);
     section.field("server_time_usec", status.calendar_ms.saturating_mul(1000));
     section.field("uptime_in_seconds", status.uptime_s);
     section.field("uptime_in_days", status.uptime_s / 86_400);
@@ -111,7 +121,15 @@ fn clients(section: &mut Section<'_>) {
 fn memory(section: &mut Section<'_>) {
     let status = section.status;
     section.field("used_memory", status.memory_bytes);
+    section.field("used_memory_human", human(status.memory_bytes));
+    if let Some(resident) = process::resident_bytes() {
+        section.field("used_memory_rss", resident);
+        section.field("used_memory_rss_human", human(resident));
+    }
+    section.field("used_memory_dataset", status.memory_bytes);
+    section.field("number_of_cached_scripts", status.scripts);
     section.field("maxmemory", status.memory_bytes_max);
+    section.field("maxmemory_human", human(status.memory_bytes_max));
     section.field("maxmemory_policy", "noeviction");
     section.field("mem_clients_normal", section.front.budget.used());
 }
@@ -120,6 +138,8 @@ fn persistence(section: &mut Section<'_>) {
     section.field("loading", u8::from(section.status.loading));
     section.field("async_loading", 0);
     section.field("rdb_bgsave_in_progress", 0);
+    section.field("rdb_last_bgsave_status", "ok");
+    section.field("rdb_changes_since_last_save", entries_since_snapshot(section.status));
     section.field("aof_enabled", 1);
     section.field("aof_last_write_status", if section.status.faults.is_empty() { "ok" } else { "err" });
 }
@@ -128,6 +148,11 @@ fn stats(section: &mut Section<'_>) {
     let [connections, commands, rejected] = section.front.counters();
     section.field("total_connections_received", connections);
     section.field("total_commands_processed", commands);
+    let statistics = section.front.statistics();
+    section.field("instantaneous_ops_per_sec", statistics.commands_per_second.get());
+    section.field("total_net_input_bytes", statistics.input_bytes.get());
+    section.field("total_net_output_bytes", statistics.output_bytes.get());
+    section.field("total_error_replies", statistics.errors_total());
     section.field("rejected_connections", rejected);
     let subscriptions = section.front.shard.subscriptions();
     let [channels, patterns, sharded] =
@@ -189,6 +214,36 @@ fn cluster(section: &mut Section<'_>) {
     section.field("cluster_enabled", 0);
 }
 
+fn cpu(section: &mut Section<'_>) {
+    if let Some(cpu) = process::cpu_time() {
+        section.field("used_cpu_sys", format_args!("{:.6}", cpu.system.as_secs_f64()));
+        section.field("used_cpu_user", format_args!("{:.6}", cpu.user.as_secs_f64()));
+    }
+}
+
+/// What commands took here is how long their clients were kept, replication included.
+fn command_stats(section: &mut Section<'_>) {
+    for (name, figures) in section.front.statistics().commands() {
+        let (calls, micros) = (figures.calls.get(), figures.micros.get());
+        let each = if calls == 0 { 0.0 } else { micros as f64 / calls as f64 };
+        let (rejected, failed) = (figures.rejected.get(), figures.failed.get());
+        section.field(
+            format_args!("cmdstat_{name}"),
+            format_args!(
+                "calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+fn error_stats(section: &mut Section<'_>) {
+    for (code, counter) in section.front.statistics().errors() {
+        if counter.get() > 0 {
+            section.field(format_args!("errorstat_{code}"), format_args!("count={}", counter.get()));
+        }
+    }
+}
+
 fn keyspace(section: &mut Section<'_>) {
     for database in &section.status.databases {
         if database.keys > 0 {
@@ -211,4 +266,30 @@ fn quorate(section: &mut Section<'_>) {
     section.field("log_applied", status.log.applied);
     section.field("log_durable", status.log.durable);
     section.field("faults", status.faults.join("; "));
+}
+
+/// Entries that only the log holds: what a start has to apply again.
+fn entries_since_snapshot(status: &NodeStatus) -> u64 {
+    status.log.applied.saturating_sub(status.log.snapshot)
+}
+
+/// Bytes as Redis shows them to people.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
+    let power = bytes.checked_ilog2().map_or(0, |log| (log / 10) as usize).min(UNITS.len() - 1);
+    match power {
+        0 => format!("{bytes}B"),
+        _ => format!("{:.2}{}", bytes as f64 / (1_u64 << (10 * power)) as f64, UNITS[power]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human;
+
+    #[test]
+    fn bytes_are_shown_as_redis_shows_them() {
+        let shown = [0, 1023, 1024, 1_500_000, 3 << 30, u64::MAX].map(human);
+        assert_eq!(shown, ["0B", "1023B", "1.00K", "1.43M", "3.00G", "16777216.00T"]);
+    }
 }
