@@ -1,7 +1,12 @@
 //! `quorate status`: what the nodes say about themselves, side by side.
 //!
 //! It asks the given addresses, and then each address that a node has named: so one living node is enough to
-//! find the others. A node that does not answer is a row of the table, not a failure of the command.
+//! find the others. A node that does not answer is a row of the table, not a failure of the command. With `--watch` it goes
+//! on asking ([`watch`]).
+
+mod look;
+mod screen;
+mod watch;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -21,9 +26,11 @@ const EXAMPLES: &str = "\
 Examples:
   quorate status
   quorate status --addr 10.0.0.1:7379,10.0.0.2:7379 --json
+  quorate status --watch                        a live view; q, Esc or Ctrl-C ends it
+  quorate status --watch --interval 10s | tee status.log
 
 The other nodes are found by what the first ones tell.
-Exit status: 0 if there is a leader and every node is well, 1 otherwise.";
+Exit status: 0 if there is a leader and every node is well, 1 otherwise; with --watch 0.";
 
 /// The flags of `status`.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +41,20 @@ pub(crate) struct Args {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Show a live view until it is ended; where there is no terminal, a line for each look
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// How often to look with --watch, from 100ms to 1h
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = read_interval, requires = "watch")]
+    interval: Duration,
+}
+
+/// More often than that shows nothing new, and keeps the nodes busy.
+const INTERVALS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+
+fn read_interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if INTERVALS.contains(&interval) { Ok(interval) } else { Err("allowed is from 100ms to 1h".to_owned()) }
 }
 
 /// One address and what was heard from there.
@@ -62,6 +83,9 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Exit {
+    if args.watch {
+        return watch::run(&args.servers.addresses, args.interval);
+    }
     let answers = ask_all(&args.servers.addresses);
     if answers.iter().all(|answer| matches!(answer.heard, Heard::Error(_))) && !args.json {
         for Answer { address, heard } in &answers {
@@ -204,13 +228,6 @@ impl Report {
 
 /// A node's row; `committed` is the greatest commit index that any node knows.
 fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
-    let role = match status.role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
-        Role::Learner => "learner",
-        Role::Witness => "witness",
-    };
     let health = match (status.loading, status.faults.is_empty(), &status.leader) {
         (true, _, _) => "loading",
         (false, false, _) => "see below",
@@ -220,7 +237,7 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
     vec![
         status.node_id.to_string(),
         answer.address.clone(),
-        role.to_owned(),
+        role_name(status.role).to_owned(),
         status.term.to_string(),
         format!("{}..{}", status.log.first, status.log.last),
         status.log.durable.to_string(),
@@ -237,6 +254,15 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         format!("{} ({})", status.cluster_version, status.cluster_version_max),
         humantime::format_duration(Duration::from_secs(status.uptime_s)).to_string(),
     ]
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Learner => "learner",
+    }
 }
 
 impl Answer {
