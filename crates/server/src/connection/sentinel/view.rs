@@ -116,7 +116,7 @@ impl<'a> View<'a> {
 
     /// CKQUORUM.
     pub(super) fn quorum(&self) -> Reply {
-        let usable = 1 + self.status.peers.iter().filter(|peer| peer.connected).count();
+        let usable = self.status.voters().filter(|node_id| self.status.reaches(*node_id)).count();
         if usable >= self.majority() && !self.status.removed {
             let text =
                 format!("OK {usable} usable Sentinels. Quorum and failover authorization can be reached");
@@ -181,9 +181,9 @@ impl<'a> View<'a> {
         self.status.peers.iter().filter(|peer| peer.sentinel_port != 0)
     }
 
+    /// Of the nodes that vote: learners elect nobody.
     fn majority(&self) -> usize {
-        let nodes = self.status.peers.len() + 1;
-        nodes / 2 + 1
+        self.status.voters().count() / 2 + 1
     }
 
     fn down_after_ms(&self) -> u64 {

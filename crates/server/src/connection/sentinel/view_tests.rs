@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     config::Address,
     resp::{Protocol, encode},
-    status::Leader,
+    status::{Leader, Member, MemberKind},
 };
 
 fn settings() -> SentinelSettings {
@@ -38,8 +38,13 @@ fn follower() -> NodeStatus {
         term: 7,
         leader: Some(Leader { node_id: 2, host: "h2".to_owned(), port: 7380, connected: true }),
         peers: vec![peer(2, 7380), peer(3, 7381)],
+        members: (1..=3).map(voter).collect(),
         ..NodeStatus::default()
     }
+}
+
+fn voter(node_id: u64) -> Member {
+    Member { node_id, ..Member::default() }
 }
 
 fn master() -> Option<Master> {
@@ -149,6 +154,7 @@ fn nodes_that_are_away_are_flagged_and_those_without_an_address_left_out() {
     let mut status = follower();
     status.peers[1].connected = false;
     status.peers.push(Peer { node_id: 4, ..Peer::default() });
+    status.members.push(voter(4));
     let settings = settings();
     let view = View::new(&settings, &status, None);
     let replicas = words(&view.replicas());
@@ -166,4 +172,19 @@ fn nodes_that_are_away_are_flagged_and_those_without_an_address_left_out() {
     status.peers[1].connected = true;
     let text = "+OK 3 usable Sentinels. Quorum and failover authorization can be reached";
     assert_eq!(words(&View::new(&settings, &status, None).quorum()), text);
+}
+
+/// Three learners were as good as three more voters, so that a node without a majority said that it had one.
+#[test]
+fn learners_make_no_majority() {
+    let (settings, mut status) = (settings(), follower());
+    for learner in 4..=6 {
+        status.peers.push(peer(learner, 7380));
+        status.members.push(Member { kind: MemberKind::Learner, ..voter(learner) });
+    }
+    let text = "+OK 3 usable Sentinels. Quorum and failover authorization can be reached";
+    assert_eq!(words(&View::new(&settings, &status, None).quorum()), text);
+    status.peers.iter_mut().for_each(|peer| peer.connected = peer.node_id > 3);
+    let refusal = words(&View::new(&settings, &status, None).quorum());
+    assert!(refusal.starts_with("-NOQUORUM 1 usable"), "{refusal}");
 }
