@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use quorate_consensus::{Membership, NodeId};
+use quorate_consensus::{ID_MAX, Membership, NodeId};
 use quorate_log::{Founding, OsDisk};
 use quorate_machine::FENCE_ABOVE_MAX;
 
@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, value_parser = ["1", "3", "5"], conflicts_with = "node_id")]
     nodes: Option<String>,
     /// The id of the one node
-    #[arg(long, value_name = "ID", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=65_535))]
+    #[arg(long, value_name = "ID", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ID_MAX))]
     node_id: u64,
     /// Let all new fencing tokens be greater than this
     #[arg(long, value_name = "TOKEN", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=FENCE_ABOVE_MAX))]
