@@ -415,6 +415,8 @@ pub struct Status {
     /// For a leader: an instant up to which nobody else can have led, so that its `commit` was all there was then. None
     /// before a quorum has confirmed it, and elsewhere.
     pub confirmed_at: Option<BootTime>,
+    /// Whether this node leads and has given up its lease for the rest of its term, since it has begun to hand over.
+    pub lease_given_up: bool,
     /// What a leader knows of each peer, and for a while of those that have left; empty elsewhere.
     pub peers: Vec<PeerStatus>,
 }

@@ -48,6 +48,8 @@ pub struct NodeStatus {
     pub peers: Vec<Peer>,
     /// For how many milliseconds a leader may answer reads by lease, by that configuration; none if never.
     pub lease_ms: Option<u32>,
+    /// Whether this node leads and has given up that lease for the rest of its term, since it has begun to hand over.
+    pub lease_given_up: bool,
     /// All members, by the newest configuration that this node knows to be agreed on.
     pub members: Vec<Member>,
     /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.

@@ -95,6 +95,11 @@ impl Raft {
         }
     }
 
+    /// Whether this node leads, and holds no lease any more in its term, whoever confirms it.
+    pub(super) fn has_given_up_lease(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.lease.is_given_up)
+    }
+
     /// Notes what voters have confirmed.
     pub(super) fn extend_lease(&mut self) {
         let membership = self.log.membership();

@@ -247,6 +247,7 @@ impl Engine for Raft {
             removed: self.removed,
             repair: self.repair.as_ref().map(Repair::status),
             confirmed_at: self.confirmed_at(now),
+            lease_given_up: self.has_given_up_lease(),
             peers,
         }
     }

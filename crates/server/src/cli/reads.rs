@@ -8,7 +8,7 @@ use super::{
     Exit,
     address::{Servers, status, tell_failure},
 };
-use crate::data_folder::DRIFT_PPM;
+use crate::{config::Address, data_folder::DRIFT_PPM, status::NodeStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 
 fn ask(mut connection: redis::Connection, wish: Option<&Wish>) -> Exit {
     let outcome = match wish {
-        None => status(&mut connection).map(|status| describe(status.lease_ms.map(u64::from))),
+        None => status(&mut connection).map(|status| as_it_is(&status)),
         Some(Wish::Linearizable) => order(&mut connection, &["OFF".to_owned()]).map(|()| describe(None)),
         Some(Wish::Lease { length, drift_ppm }) => {
             // One that is too long is refused there, with what is allowed.
@@ -83,9 +83,44 @@ fn order(connection: &mut redis::Connection, lease: &[String]) -> redis::RedisRe
     redis::cmd("QUORATE").arg("MEMBER").arg("LEASE").arg(lease).exec(connection)
 }
 
+/// What is configured, and whether the present leader goes by it.
+fn as_it_is(status: &NodeStatus) -> String {
+    let configured = describe(status.lease_ms.map(u64::from));
+    let leader = match &status.leader {
+        Some(leader) if leader.node_id != status.node_id => {
+            super::status::ask(&Address::new(&leader.host, leader.port)).ok()
+        }
+        Some(_) | None => Some(status.clone()),
+    };
+    match leader {
+        Some(leader) if leader.lease_given_up && status.lease_ms.is_some() => format!(
+            "{configured}\nbut not in this term: node {} has begun to hand over, which came to nothing or is under way, and \
+             until there is another leader each read is confirmed by a majority",
+            leader.node_id
+        ),
+        Some(_) | None => configured,
+    }
+}
+
 fn describe(lease_ms: Option<u64>) -> String {
     match lease_ms {
         Some(millis) => format!("lease: the leader answers reads alone, by a lease of {millis} ms"),
         None => "linearizable: each read is confirmed by a majority".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_has_given_its_lease_up_is_told_of() {
+        let mut status = NodeStatus { node_id: 2, lease_ms: Some(200), ..NodeStatus::default() };
+        assert_eq!(as_it_is(&status), "lease: the leader answers reads alone, by a lease of 200 ms");
+        status.lease_given_up = true;
+        let text = as_it_is(&status);
+        assert!(text.contains("but not in this term: node 2 has begun to hand over"), "{text}");
+        status.lease_ms = None;
+        assert_eq!(as_it_is(&status), "linearizable: each read is confirmed by a majority");
     }
 }
