@@ -34,6 +34,7 @@ CHECKS = [
     "blocking",
     "failover",
     "sentinel",
+    "observe",
     "paused_nodes",
     "killed_all",
     "recovery",
