@@ -62,6 +62,9 @@ What differs from Redis:
   that wait by design (`BLPOP` and its kin, `WAIT`, `SUBSCRIBE`) are never slow. A transaction is one command, `EXEC`. A
   command without a reply, since its connection ends, counts until then. So the limit is 100 ms at first, where Redis
   has 10 ms: under load most replies take longer than that, and none of them is to blame.
+* `INFO` has Redis's sections, with what is true here: `usec` of `commandstats` is how long clients were kept, as in
+  `SLOWLOG`; a command that waits by design counts and takes no time, one that `MULTI` queues counts when it is queued.
+  There is no `latencystats`: `/metrics` has distributions. `used_memory` are the data by the machine's own account.
 * A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
 
 Scripts are Lua 5.1 on Luau. What differs there:
