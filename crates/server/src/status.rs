@@ -256,6 +256,7 @@ impl NodeStatus {
     pub fn voters(&self) -> impl Iterator<Item = u64> {
         let votes = |member: &&Member| match member.kind {
             MemberKind::Voter | MemberKind::Joining | MemberKind::Leaving => true,
+            MemberKind::Witness => !member.promotes,
             MemberKind::Learner => false,
         };
         self.members.iter().filter(votes).map(|member| member.node_id)

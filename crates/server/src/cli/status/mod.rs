@@ -262,6 +262,7 @@ fn role_name(role: Role) -> &'static str {
         Role::Follower => "follower",
         Role::Candidate => "candidate",
         Role::Learner => "learner",
+        Role::Witness => "witness",
     }
 }
 
