@@ -20,6 +20,8 @@ use quorate_consensus::{
     raft::{Raft, message::Message},
 };
 
+use crate::snapshot::{decode, encode};
+
 /// No test needs more steps than this to come to rest.
 const STEPS_MAX: usize = 100_000;
 
@@ -783,24 +785,4 @@ impl Node {
             lost: None,
         }
     }
-}
-
-/// Snapshots of different nodes differ in their bytes, though not in what they mean, and show it when parts of
-/// them are mixed.
-fn encode(id: NodeId, machine: &[String]) -> Vec<u8> {
-    let mut lines = vec![id.to_string()];
-    lines.extend(machine.iter().map(|command| format!("{command} {id}")));
-    lines.join("\n").into_bytes()
-}
-
-fn decode(data: &[u8]) -> Vec<String> {
-    if data.is_empty() {
-        return Vec::new();
-    }
-    let text = String::from_utf8(data.to_vec()).expect("written by encode");
-    let mut lines = text.lines();
-    let id = lines.next().expect("the first line names the node");
-    let command =
-        |line: &str| line.strip_suffix(id).expect("parts of two snapshots were mixed").trim().to_owned();
-    lines.map(command).collect()
 }

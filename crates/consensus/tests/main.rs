@@ -9,3 +9,4 @@ mod golden;
 mod paper_tests;
 mod properties;
 mod quorums;
+mod snapshot;
