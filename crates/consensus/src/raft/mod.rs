@@ -281,7 +281,7 @@ impl Raft {
                 self.follow(now, from, Some(stamp));
                 self.defer_to(preferred);
                 self.learn_commit_by_progress(commit);
-                let never = self.log.membership().is_witness(self.config.id);
+                let never = self.repair.is_some() || self.log.membership().is_witness(self.config.id);
                 let priority = if never { Priority::NEVER } else { self.config.priority };
                 self.send(from, Body::HeartbeatAnswer { round, priority });
             }

@@ -30,7 +30,6 @@ impl<E: Engine> Driver<E> {
             repaired,
             fatal,
         } = effects;
-        // Before the write of the same batch, which may hold a vote.
         self.repaired(repaired);
         let appended = |outcome: &ProposalOutcome| matches!(outcome, ProposalOutcome::Appended { .. });
         let progress = proposals.iter().any(|(_, outcome)| appended(outcome));

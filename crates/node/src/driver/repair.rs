@@ -63,7 +63,6 @@ impl<E: Engine> Driver<E> {
     pub(super) fn repaired(&mut self, through: Option<Index>) {
         if let Some(through) = through {
             self.repair = Repair::Applying { through };
-            self.out.log.push(LogTask::EndRepair);
             self.notice(
                 Level::Info,
                 format!("has on its disk again what was damaged, up to entry {through}: it may vote"),
@@ -78,6 +77,8 @@ impl<E: Engine> Driver<E> {
             Repair::Applying { through } => {
                 if self.applied() >= through {
                     self.repair = Repair::Over;
+                    // Not before: after a restart without the mark, readers of old data might find older ones.
+                    self.out.log.push(LogTask::EndRepair);
                     self.notice(
                         Level::Info,
                         format!("is whole again: what was damaged is repaired, up to entry {through}"),
