@@ -275,7 +275,8 @@ impl Membership {
     /// Whether a witness votes.
     #[must_use]
     pub fn has_witness(&self) -> bool {
-        self.electorate().any(|voter| self.is_witness(voter))
+        // Asked with each acknowledgement: most clusters have none.
+        !self.uncounted.is_empty() && self.electorate().any(|voter| self.is_witness(voter))
     }
 
     /// Whether so many witnesses may vote among these as do.
@@ -286,7 +287,7 @@ impl Membership {
 
     /// The voters with data that are not set aside: without a witness among them, all voters.
     pub fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.electorate().filter(|voter| !self.uncounted.contains_key(voter))
+        self.electorate().filter(|&voter| self.may_lead(voter))
     }
 
     /// Whether `node` may lead: it has data, and none is committed without it.

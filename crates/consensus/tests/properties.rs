@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use quorate_consensus::{
-    Change, Input, Lease, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome,
+    Change, Config, Input, Lease, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome,
     engine::ReadOutcome,
 };
 
@@ -285,18 +285,31 @@ fn lose_a_disk(cluster: &mut Cluster, lost: u64) {
     cluster.check_logs();
 }
 
-/// Two nodes with data and a witness. In the end one of the former may be lost, or all comes back.
-fn check_with_witness(actions: Vec<Action>, lost: Option<u64>) {
-    let mut cluster = Cluster::with_witness(|config| {
-        config.snapshot_chunk_bytes = 5;
-        config.inflight_messages_max = 3;
-        config.message_bytes_max = 100;
-        config.promotion_lag_max = 3;
-    });
+/// Limits that are met often.
+fn tight(config: &mut Config) {
+    config.snapshot_chunk_bytes = 5;
+    config.inflight_messages_max = 3;
+    config.message_bytes_max = 100;
+}
+
+/// The same; learners may vote when they lack up to three entries.
+fn tight_with_lag(config: &mut Config) {
+    tight(config);
+    config.promotion_lag_max = 3;
+}
+
+/// Takes all steps, one after the other.
+fn play(cluster: &mut Cluster, actions: Vec<Action>) {
     for action in actions {
-        take(&mut cluster, action);
+        take(cluster, action);
     }
     cluster.check_logs();
+}
+
+/// Two nodes with data and a witness. In the end one of the former may be lost, or all comes back.
+fn check_with_witness(actions: Vec<Action>, lost: Option<u64>) {
+    let mut cluster = Cluster::with_witness(tight_with_lag);
+    play(&mut cluster, actions);
     match lost {
         Some(lost) if cluster.nodes.len() == 3 => lose_a_disk(&mut cluster, lost),
         Some(_) | None => converge(&mut cluster),
@@ -304,31 +317,16 @@ fn check_with_witness(actions: Vec<Action>, lost: Option<u64>) {
 }
 
 fn check(voters: u64, learners: u64, actions: Vec<Action>) {
-    let mut cluster = Cluster::with(voters, learners, |config| {
-        config.snapshot_chunk_bytes = 5;
-        config.inflight_messages_max = 3;
-        config.message_bytes_max = 100;
-    });
-    for action in actions {
-        take(&mut cluster, action);
-    }
-    cluster.check_logs();
+    let mut cluster = Cluster::with(voters, learners, tight);
+    play(&mut cluster, actions);
     converge(&mut cluster);
 }
 
-/// Priorities and members change as well; learners may vote when they lack up to three entries.
+/// Priorities and members change as well.
 fn check_with_changes(voters: u64, priorities: &[u32], actions: Vec<Action>) {
-    let mut cluster = Cluster::with(voters, 0, |config| {
-        config.snapshot_chunk_bytes = 5;
-        config.inflight_messages_max = 3;
-        config.message_bytes_max = 100;
-        config.promotion_lag_max = 3;
-    });
+    let mut cluster = Cluster::with(voters, 0, tight_with_lag);
     cluster.priorities = (1..).map(NodeId).zip(priorities.iter().copied().map(Priority)).collect();
-    for action in actions {
-        take(&mut cluster, action);
-    }
-    cluster.check_logs();
+    play(&mut cluster, actions);
     converge(&mut cluster);
 }
 

@@ -54,9 +54,8 @@ impl Raft {
         let membership = self.log.membership();
         let counts_all = |voter| membership.is_witness(voter) || self.knows_membership(leader, voter);
         let is_awaited = |holder| {
-            let is_busy =
-                |peer: &Peer| self.is_heard(now, peer) && !peer.is_stuck(now, self.config.persist_stall_max);
-            leader.peers.get(&holder).is_some_and(is_busy) && !self.knows_membership(leader, holder)
+            let peer = leader.peers.get(&holder);
+            peer.is_some_and(|peer| self.keeps_up(now, peer)) && !self.knows_membership(leader, holder)
         };
         let is_committed = self.log.membership_index() <= self.commit;
         let is_last_word =
@@ -98,13 +97,18 @@ impl Raft {
         }
     }
 
+    /// Whether a peer answers, and its disk does not hang.
+    fn keeps_up(&self, now: BootTime, peer: &Peer) -> bool {
+        self.is_heard(now, peer) && !peer.is_stuck(now, self.config.persist_stall_max)
+    }
+
     fn is_to_be_aside(&self, now: BootTime, leader: &Leader, voter: NodeId) -> bool {
         let Some(peer) = leader.peers.get(&voter) else { return true };
         if self.log.membership().is_set_aside(voter) {
             // What it has acknowledged since then shows that its disk works, too.
             !self.knows_membership(leader, voter) || self.check_caught_up(now, leader, voter).is_err()
         } else {
-            !self.is_heard(now, peer) || peer.is_stuck(now, self.config.persist_stall_max)
+            !self.keeps_up(now, peer)
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A node whose disk has lost what it held: what it may do meanwhile, and what its operator is told.
 //!
-//! The engine knows when the log is whole again; the folder is told so by the log's writer, before whatever is written
-//! next. If the process ends in between, the folder is still under repair, and all of it is done again from more.
-//! Clients are served from the data here only when the machine has applied the log up to there: no less than before.
+//! The engine knows when the log is whole again, and votes from then on. Clients are served from the data here, and the
+//! folder counts as repaired, only when the machine has applied the log up to there: no less than before. If the process
+//! ends in between, the folder is still under repair, and all of it is done again from more.
 
 use std::time::Duration;
 
