@@ -345,7 +345,9 @@ fn two_nodes_and_a_witness_survive_the_loss_of_either_disk() {
         nodes.started[usize::from(place)].end();
         let before = load.counted.load(Ordering::Acquire);
         after(before + 20);
-        assert_eq!(witness_and_aside(heir), Some((vec![3], vec![lost])));
+        // A status is told a moment after what it is about.
+        let alone = Some((vec![3], vec![lost]));
+        eventually("it says who is set aside", || (witness_and_aside(heir) == alone).then_some(()));
         let faults = status(heir).unwrap().faults;
         assert_eq!(
             faults,
