@@ -82,7 +82,7 @@ impl<D: Disk> Founding<D> {
         let first = Header {
             last_index: header.index,
             hard_state: HardState { term: header.term, vote: 0, commit: header.index },
-            ..Header::first(options.segment_bytes, identity.fingerprint())
+            ..Header::first(options.first_segment_bytes(), identity.fingerprint())
         };
         log::fill(&self.disk, &first)?;
         identity.store_by(&self.disk, UNFINISHED)?;

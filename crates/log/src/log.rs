@@ -301,16 +301,17 @@ impl<D: Disk> Log<D> {
     }
 
     /// Does a bounded piece of housekeeping, some milliseconds of the disk's time: the next segment is made
-    /// ready slice by slice. Best called after the completions of a sync have been reported, and each second or
+    /// ready slice by slice, twice as fast as the present one fills. Best called after the completions of a sync have been reported, and each second or
     /// so when idle. Says whether there is nothing left to do at the moment.
     ///
     /// # Errors
     /// [`Error::Dead`]: final. A full disk is no error: see [`room`](Self::room).
     pub fn maintain(&mut self) -> Result<bool, Error> {
         self.check_alive()?;
-        let result = self.reserve.step(self.contents.newest_number() + 1);
-        let ready = self.finish(result)?;
-        Ok(ready || self.reserve.was_refused())
+        let wanted = self.tail.taken_of(self.options.segment_bytes).saturating_mul(2);
+        let result = self.reserve.step_up_to(self.contents.newest_number() + 1, wanted);
+        let done = self.finish(result)?;
+        Ok(done || self.reserve.was_refused())
     }
 
     /// How much may be written. Ask often: a full disk is noticed here, while nothing is lost yet, and room that is
@@ -500,7 +501,7 @@ fn fill_new_folder<D: Disk>(disk: &D, options: &Options, names: &[String], owner
     for name in names.iter().filter(|name| segment::parse_name(name).is_some()) {
         disk.remove(name).about(disk, name, "remove")?;
     }
-    fill(disk, &Header::first(options.segment_bytes, owner))
+    fill(disk, &Header::first(options.first_segment_bytes(), owner))
 }
 
 /// Makes the files of a log without records, whose first segment has this header.

@@ -12,6 +12,10 @@ const SEGMENT_BYTES_MIN: u64 = 512;
 /// The greatest size of a segment, which recovery reads into memory as a whole.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// The size of a new log's first segment, unless all are smaller: it is filled with zeros before a node can
+/// start, and its disk may be one that others are waiting for.
+const FIRST_SEGMENT_BYTES_MAX: u64 = 4 * MIB;
+
 /// Settings of a [`Log`](crate::Log): whose it is, and how much room it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -54,6 +58,11 @@ impl Options {
     #[must_use]
     pub fn entry_bytes_max(&self) -> u64 {
         self.segment_bytes.saturating_sub(segment::HEADER_BYTES + record::ENTRY_OVERHEAD_BYTES)
+    }
+
+    /// The size of a new log's first segment. An entry too large for it goes into the second.
+    pub(crate) fn first_segment_bytes(&self) -> u64 {
+        self.segment_bytes.min(FIRST_SEGMENT_BYTES_MAX)
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

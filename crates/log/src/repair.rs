@@ -219,7 +219,7 @@ fn begin_log(
         number: intact.next_segment,
         last_index: intact.base(),
         hard_state: HardState { commit: intact.base(), ..promised },
-        ..Header::first(options.segment_bytes, owner)
+        ..Header::first(options.first_segment_bytes(), owner)
     };
     let name = segment::name(first.number);
     let mut file = reserve::create_zeroed(disk, &name, first.bytes)?;

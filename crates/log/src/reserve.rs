@@ -5,6 +5,9 @@
 //! slices between batches, under the name of a spare; only a file that is whole gets a segment's name. So
 //! the newest segment's successor is either absent, or ready.
 //!
+//! Room for all of it is taken at once, but the zeros come twice as fast as the present segment fills, and no faster:
+//! a burst of them, whenever a segment begins or a node starts, would make the syncs of batches wait.
+//!
 //! A full disk is noticed here, while nothing is lost yet: what was already accepted still fits into the
 //! segment being written and its successor.
 
@@ -75,20 +78,26 @@ impl<D: Disk> Reserve<D> {
     pub(crate) fn room(&self, reserve_bytes: u64) -> Room {
         let is_free = |needed| self.disk.available_bytes().is_ok_and(|available| available >= needed);
         match self.next {
-            Next::Ready(_) if !self.refused && is_free(reserve_bytes) => Room::Enough,
-            Next::Ready(_) => Room::Scarce,
-            Next::Absent | Next::Zeroing { .. }
-                if !self.refused && is_free(reserve_bytes.saturating_add(self.segment_bytes)) =>
-            {
+            Next::Ready(_) | Next::Zeroing { .. } if !self.refused && is_free(reserve_bytes) => Room::Enough,
+            Next::Ready(_) | Next::Zeroing { .. } => Room::Scarce,
+            Next::Absent if !self.refused && is_free(reserve_bytes.saturating_add(self.segment_bytes)) => {
                 Room::Enough
             }
-            Next::Absent | Next::Zeroing { .. } => Room::Gone,
+            Next::Absent => Room::Gone,
         }
     }
 
     /// Whether an attempt to make the next segment failed for want of room.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused
+    }
+
+    /// The same as [`step`](Self::step), unless so many bytes of the segment are zero already.
+    pub(crate) fn step_up_to(&mut self, number: u64, zeroed_wanted: u64) -> Result<bool, Error> {
+        match self.next {
+            Next::Zeroing { zeroed, .. } if zeroed >= zeroed_wanted => Ok(true),
+            Next::Absent | Next::Zeroing { .. } | Next::Ready(_) => self.step(number),
+        }
     }
 
     /// Does a bounded piece of work towards segment `number`, the next one, and says whether it is ready. A

@@ -59,6 +59,12 @@ impl<F: DiskFile> Tail<F> {
         self.offset > self.file_bytes / 2
     }
 
+    /// What part of `whole` is as much as is taken of the segment.
+    pub(crate) fn taken_of(&self, whole: u64) -> u64 {
+        let part = u128::from(whole) * u128::from(self.offset) / u128::from(self.file_bytes);
+        u64::try_from(part).unwrap_or(whole)
+    }
+
     /// Adds a record to the batch.
     pub(crate) fn append(&mut self, record: &Record) {
         let bytes = record.encoded_bytes();

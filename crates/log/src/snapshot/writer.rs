@@ -5,7 +5,7 @@ use crate::{Disk, DiskFile, Error, SnapshotHeader, error::About};
 use super::{COMPLETE, PARTIAL, SnapshotReader, encoder::Encoder, format::BLOCK_BYTES, name};
 
 /// A large snapshot is synced bit by bit: one long sync at its end would make the log's own syncs wait behind it.
-const SYNC_EVERY_BYTES: u64 = 64 * BLOCK_BYTES as u64;
+const SYNC_EVERY_BYTES: u64 = 16 * BLOCK_BYTES as u64;
 
 /// A snapshot in the making. Dropping it unfinished removes what was written.
 pub struct SnapshotWriter<D: Disk> {

@@ -129,6 +129,44 @@ fn spares_of_an_earlier_run_are_used_beside_new_ones() {
     assert_eq!(open(&disk).unwrap().1.snapshot.unwrap().index, 200);
 }
 
+/// The zeros of a whole segment were once written and synced as soon as the one before it had begun, also by a node that
+/// had just joined: everybody's syncs on that disk waited behind them.
+#[test]
+fn the_next_segment_is_zeroed_twice_as_fast_as_the_present_one_fills() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = Log::open(disk.clone(), Options { segment_bytes: 4 << 20, ..options() }).unwrap();
+    let slices = |log: &mut Log<MemoryDisk>| {
+        let before = disk.writes();
+        while !log.maintain().unwrap() {}
+        disk.writes() - before
+    };
+    // Of eight slices, one for the header, then two for each eighth of the present segment.
+    assert_eq!(slices(&mut log), 1);
+    for index in 1..=3 {
+        assert_eq!(segments(&disk).len(), 1);
+        log.write(&append([entry(index, 1, &"x".repeat(512 << 10))])).unwrap();
+        assert_eq!(slices(&mut log), 2, "after entry {index}");
+        assert_eq!(slices(&mut log), 0, "an idle log writes nothing");
+    }
+    log.write(&append([entry(4, 1, &"x".repeat(512 << 10))])).unwrap();
+    slices(&mut log);
+    assert_eq!(segments(&disk).len(), 2, "half of the present one is taken: the next one is whole");
+}
+
+#[test]
+fn a_new_log_begins_with_a_small_segment() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = Log::open(disk.clone(), Options { segment_bytes: 16 << 20, ..options() }).unwrap();
+    let bytes_of = |name: &str| disk.open(name).unwrap().len().unwrap();
+    assert_eq!(bytes_of(&segments(&disk)[0]), 4 << 20);
+    log.write(&append([entry(1, 1, &"x".repeat(5 << 20))])).unwrap();
+    log.sync().unwrap();
+    let found: Vec<u64> = segments(&disk).iter().map(|name| bytes_of(name)).collect();
+    assert_eq!(found, [4 << 20, 16 << 20], "what is too large for the first goes into the second");
+    drop(log);
+    assert_eq!(indexes(&open(&disk).unwrap().1), [1]);
+}
+
 #[test]
 fn nothing_is_released_that_no_snapshot_includes() {
     let disk = MemoryDisk::default();
