@@ -3,6 +3,7 @@
 
 mod changes;
 mod cluster;
+mod leases;
 mod rising;
 mod stale_reads;
 mod waiting;
