@@ -14,6 +14,7 @@ fn recorded(builder: Builder) -> (CircuitBreaker, Arc<Mutex<Vec<Event>>>) {
     (breaker.build().unwrap(), seen)
 }
 
+/// Hazard 41: gobreaker tells its listener while it holds its lock (gobreaker#37).
 #[test]
 fn listener_may_call_the_breaker() {
     let handle: Arc<OnceLock<CircuitBreaker>> = Arc::default();

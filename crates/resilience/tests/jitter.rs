@@ -97,6 +97,7 @@ fn clones_share_the_generator() {
 }
 
 proptest! {
+    /// Hazard 40: backon adds its jitter after the cap.
     #[test]
     fn no_wait_exceeds_the_cap(
         jitter in prop::sample::select(ALL.to_vec()),

@@ -1,4 +1,4 @@
-//! What clients and operators meet while a node recovers its data.
+//! What clients and operators meet while a node recovers its data: hazard 26, no reads of what is not there yet.
 //!
 //! A pipe takes the place of a file of the data folder: the recovery waits there until the test writes into it.
 

@@ -219,6 +219,7 @@ fn the_libraries_of_redis_write_and_read_its_formats() {
     golden("libraries");
 }
 
+/// Hazard 35: CVE-2022-0543 and its kin.
 #[test]
 fn no_script_gets_out_of_its_sandbox() {
     golden("escapes");
