@@ -6,6 +6,7 @@
 
 mod bench;
 mod compat;
+mod model;
 mod provision;
 mod sim;
 mod steps;
@@ -30,6 +31,8 @@ enum Command {
     Fix,
     /// Run seeds of the deterministic simulator
     Sim(sim::Options),
+    /// Look at every order of events in a small cluster, within a bound
+    Model(model::Options),
     /// Measure in release builds, beside peers: `bench peers`, `bench micro`, `bench resilience`
     Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Verify => verify::run(),
         Command::Fix => verify::fix(),
         Command::Sim(options) => sim::run(&options),
+        Command::Model(options) => model::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Compat(options) => compat::run(&options),
     };
