@@ -111,6 +111,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What was found, without the advice for a node that cannot be repaired.
+    #[must_use]
+    pub fn finding(&self) -> String {
+        match self {
+            Self::Corrupt { file, offset, detail } => format!("{file} is damaged at byte {offset}: {detail}"),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the same call may succeed later without a restart or another setting.
     #[must_use]
     pub fn can_retry(&self) -> bool {

@@ -108,15 +108,16 @@ impl<D: Disk> Log<D> {
         let mut identity = admit_or_create(&disk, &options)?;
         let owner = identity.fingerprint();
         let names = disk.list().about(&disk, "", "list")?;
-        let (slots, promised, damaged_slot) = Slots::open(&disk, owner)?;
+        let (slots, promised) = Slots::open(&disk, owner)?;
         let Recovery { contents, mut entries, tail, mark, ends_in_mark, cut, unused } =
-            recovery::recover(&disk, &names, owner)?;
+            recovery::recover(&disk, &names, owner, promised.durable)?;
         let reserve = Reserve::open(&disk, options.segment_bytes, &names, &unused)?;
         let mut repaired = Vec::new();
-        repaired.extend(damaged_slot.map(|name| format!("{} was unreadable: written anew", disk.path(name))));
+        repaired.extend(promised.damaged.map(|name| format!("{} was unreadable: written anew", disk.path(name))));
         let snapshot =
             SnapshotStore::new(disk.clone()).recover(contents.first_index(), &names, &mut repaired)?;
 
+        let promised = promised.hard_state;
         let under_repair = repair::reason(&disk, &names)?;
         let hard_state = HardState {
             // The slots' is of a time when the log was whole.
@@ -171,7 +172,7 @@ impl<D: Disk> Log<D> {
         let committed = hard_state.commit.min(self.contents.last_index());
         let commit = committed.max(snapshot.map_or(0, |header| header.index));
         let hard_state = HardState { commit, ..hard_state };
-        self.slots.write(hard_state)?;
+        self.slots.write(hard_state, self.durable)?;
         if hard_state != self.contents.hard_state() {
             self.write(&Write { hard_state: Some(hard_state), ..Write::default() })?;
         }
@@ -198,7 +199,7 @@ impl<D: Disk> Log<D> {
     fn try_write(&mut self, write: &Write) -> Result<(), Error> {
         if let Some(hard_state) = write.hard_state {
             if !hard_state.promises_as(&self.contents.hard_state()) {
-                self.slots.write(hard_state)?;
+                self.slots.write(hard_state, self.durable)?;
             }
             self.append(&Record::HardState(hard_state))?;
         }
@@ -209,6 +210,11 @@ impl<D: Disk> Log<D> {
             self.append(&Record::Entry(entry.clone()))?;
         }
         self.tail.flush(&self.disk)?;
+        // If the segment is lost as a whole from now on, its marks with it, a slot knows that there was one.
+        let begin = self.tail.segment_begin();
+        if self.slots.marked() <= begin && begin < self.durable {
+            self.slots.write(self.contents.hard_state(), self.durable)?;
+        }
         // A caller that never has time for `maintain` must not find the next segment missing.
         if self.tail.is_half_full() {
             self.reserve.step(self.contents.newest_number() + 1)?;
@@ -282,9 +288,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Says on the disk that all so far is durable, so that damage to it is told from an unsynced write; syncs
-    /// before and after. Worth it when the log has been idle for a while, and when it is closed. Does nothing if
-    /// it is said already.
+    /// Says on the disk, in the log and in a slot, that all so far is durable, so that damage to it is told from an
+    /// unsynced write; syncs before and after. Worth it when the log has been idle for a while, and when it is closed.
+    /// Does nothing if it is said already.
     ///
     /// # Errors
     /// [`Error::Dead`]: final.
@@ -293,7 +299,10 @@ impl<D: Disk> Log<D> {
         if self.vouched == self.durable {
             return Ok(());
         }
-        let result = self.append_mark().and_then(|()| self.tail.flush(&self.disk));
+        let result = self
+            .append_mark()
+            .and_then(|()| self.tail.flush(&self.disk))
+            .and_then(|()| self.slots.write(self.contents.hard_state(), self.durable));
         self.finish(result)?;
         self.sync()?;
         self.vouched = self.durable;

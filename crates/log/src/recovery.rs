@@ -7,7 +7,8 @@
 //! * anything else, and no mark says so: a power cut has left a subset of the writes that were never synced.
 //!   All of it is zeroed, durably, before anything new is written.
 //!
-//! Marks are looked for behind the bad place, too, since each batch that was written after a sync carries one.
+//! Marks are looked for behind the bad place, too, since each batch that was written after a sync carries one. The slots
+//! have one as well: of a segment that is missing, or all zeros, nothing else is left to say that it was there.
 //!
 //! Finally what lies above the greatest mark is written once more and synced. It may have survived in the page
 //! cache alone, of a process that was killed or whose fdatasync failed, and is about to be promised.
@@ -198,46 +199,83 @@ impl Rest {
         this.damaged = this.bytes > 0;
         Ok(this)
     }
+
+    /// What is there, of a log that is not corrupt.
+    fn unsynced(&self) -> String {
+        let Self { bytes, file, offset, .. } = self;
+        format!("{bytes} bytes that were written and never synced, from {file} at byte {offset} on")
+    }
+
+    /// The error of a log whose chain ends at `position`, and which was durable up to `mark`, behind that.
+    fn corruption(self, position: u64, mark: u64) -> Error {
+        let detail = match self.damaged {
+            true => {
+                format!("the record at log position {position} is unreadable, and was durable up to {mark}")
+            }
+            false => format!(
+                "the log ends at position {position}, and was durable up to {mark}: what followed is missing, or has \
+                 become zeros"
+            ),
+        };
+        Error::Corrupt { file: self.file, offset: self.offset, detail }
+    }
 }
 
 fn count_non_zero(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|&&byte| byte != 0).count() as u64
 }
 
+/// All segments, read to the end of the chain.
+struct Reading {
+    scan: Scan,
+    rest: Rest,
+    /// The segments behind the one in which the chain ends.
+    later: Vec<u64>,
+    /// The greatest durable mark in the log.
+    mark: u64,
+}
+
+impl Reading {
+    /// Reads all segments of the folder `names`. `owner` is the fingerprint of the folder's identity, and `promised` the
+    /// durable mark of its slots.
+    fn read(disk: &impl Disk, names: &[String], owner: u32, promised: u64) -> Result<Self, Error> {
+        let numbers = segment_numbers(disk, names)?;
+        let mut current = Image::load(disk, numbers[0])?;
+        let mut scan = Scan::new(&oldest_header(disk, &current, owner)?);
+        let mut later = &numbers[1..];
+        loop {
+            scan.follow(&current, &disk.path(&segment::name(current.number)))?;
+            let Some((&number, others)) = later.split_first() else { break };
+            let Some((next, header)) = scan.next_segment(disk, number)? else { break };
+            scan.enter(&header);
+            current = next;
+            later = others;
+        }
+        let rest = Rest::find(disk, &scan, &current, later)?;
+        let mark = scan.mark.max(rest.mark);
+        let durable = mark.max(promised);
+        if scan.position < durable {
+            return Err(rest.corruption(scan.position, durable));
+        }
+        Ok(Self { scan, rest, later: later.to_vec(), mark })
+    }
+}
+
 /// Reads all segments of the folder `names`, and cuts what was not synced. `owner` is the fingerprint of the
-/// folder's identity.
+/// folder's identity, and `promised` the durable mark of its slots.
 ///
 /// # Errors
 /// [`Error::Corrupt`], [`Error::Refused`], [`Error::Newer`], and what the disk says.
-pub(crate) fn recover<D: Disk>(disk: &D, names: &[String], owner: u32) -> Result<Recovery<D::File>, Error> {
-    let numbers = segment_numbers(disk, names)?;
-    let mut current = Image::load(disk, numbers[0])?;
-    let mut scan = Scan::new(&oldest_header(disk, &current, owner)?);
-    let mut later = &numbers[1..];
-    loop {
-        scan.follow(&current, &disk.path(&segment::name(current.number)))?;
-        let Some((&number, others)) = later.split_first() else { break };
-        let Some((next, header)) = scan.next_segment(disk, number)? else { break };
-        scan.enter(&header);
-        current = next;
-        later = others;
-    }
-    let rest = Rest::find(disk, &scan, &current, later)?;
-    let mark = scan.mark.max(rest.mark);
-    if scan.position < mark {
-        let position = scan.position;
-        let detail =
-            format!("the record at log position {position} is unreadable, and was durable up to {mark}");
-        return Err(Error::Corrupt { file: rest.file, offset: rest.offset, detail });
-    }
-    let cut = rest.damaged.then(|| {
-        format!(
-            "cut {} bytes that were written and never synced, from {} at byte {} on",
-            rest.bytes, rest.file, rest.offset
-        )
-    });
+pub(crate) fn recover<D: Disk>(
+    disk: &D,
+    names: &[String],
+    owner: u32,
+    promised: u64,
+) -> Result<Recovery<D::File>, Error> {
+    let Reading { scan, rest, later, mark } = Reading::read(disk, names, owner, promised)?;
+    let cut = rest.damaged.then(|| format!("cut {}", rest.unsynced()));
     if rest.damaged {
-        zero_rest(disk, &scan, later)?;
+        zero_rest(disk, &scan, &later)?;
     }
     confirm(disk, &scan, mark)?;
     let newest = &scan.newest().header;
@@ -250,7 +288,7 @@ pub(crate) fn recover<D: Disk>(disk: &D, names: &[String], owner: u32) -> Result
         entries: scan.entries,
         mark,
         cut,
-        unused: later.to_vec(),
+        unused: later,
     })
 }
 

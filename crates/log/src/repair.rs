@@ -26,8 +26,8 @@ use crate::{
     log, recovery, reserve,
     seal::{self, Kind, Unsealed},
     segment::{self, Header},
-    slots::{self, Slots},
-    snapshot,
+    slots::{self, Promised},
+    snapshot::{self, Damaged},
 };
 
 /// The file that marks a folder as under repair. That it is there counts; its content is for people.
@@ -50,11 +50,18 @@ pub struct SetAside {
 }
 
 /// What of a folder is intact, and fits together.
-struct Intact {
-    snapshot: Option<SnapshotHeader>,
+pub(crate) struct Intact {
+    pub(crate) snapshot: Option<SnapshotHeader>,
     /// The entries behind the snapshot, contiguous.
-    entries: Vec<LogEntry>,
-    commit: u64,
+    pub(crate) entries: Vec<LogEntry>,
+    /// What is known to be committed of that.
+    pub(crate) commit: u64,
+    /// What the log knows to be promised.
+    pub(crate) hard_state: HardState,
+    /// Snapshots that are newer than the intact one.
+    pub(crate) damaged: Damaged,
+    /// Whether entries are missing between the snapshot and the log.
+    pub(crate) has_gap: bool,
     /// The files that must go, in the order in which they do.
     others: Vec<String>,
     /// The number of the next segment.
@@ -78,7 +85,8 @@ impl<D: Disk> Log<D> {
         identity.admit(options, disk)?;
         let owner = identity.fingerprint();
         let promised = provable_promises(disk, owner)?;
-        let intact = find_intact(disk, &names, owner, promised)?;
+        let intact = find_intact(disk, &names, owner)?;
+        check_promised(disk, &intact, promised.hard_state)?;
 
         store_mark(disk, damage)?;
         let files = move_aside(disk, &names, &intact.others)?;
@@ -87,7 +95,7 @@ impl<D: Disk> Log<D> {
         let (snapshot, last_index) = (intact.base(), intact.last_index());
         let (mut log, _) = Self::open(disk.clone(), options.clone())?;
         log.write(&Write {
-            hard_state: Some(HardState { commit: intact.commit, ..promised }),
+            hard_state: Some(HardState { commit: intact.commit, ..promised.hard_state }),
             truncate_from: None,
             entries: intact.entries,
         })?;
@@ -101,7 +109,7 @@ impl Intact {
         self.snapshot.as_ref().map_or(0, |header| header.index)
     }
 
-    fn last_index(&self) -> u64 {
+    pub(crate) fn last_index(&self) -> u64 {
         self.entries.last().map_or(self.base(), |entry| entry.index)
     }
 }
@@ -110,49 +118,63 @@ const UNPROVABLE: &str = "it is unreadable, and so is a part of the log or of a 
      which may have stood there, cannot be proved";
 
 /// Term and vote, if no later ones can have been lost.
-fn provable_promises(disk: &impl Disk, owner: u32) -> Result<HardState, Error> {
-    let (_, promised, damaged) = Slots::open(disk, owner)?;
-    match damaged {
+fn provable_promises(disk: &impl Disk, owner: u32) -> Result<Promised, Error> {
+    let promised = slots::read(disk, owner)?;
+    match promised.damaged {
         None => Ok(promised),
         Some(name) => Err(Error::Corrupt { file: disk.path(name), offset: 0, detail: UNPROVABLE.to_owned() }),
     }
 }
 
-fn find_intact(disk: &impl Disk, names: &[String], owner: u32, promised: HardState) -> Result<Intact, Error> {
-    let (snapshot, damage) = SnapshotStore::new(disk.clone()).newest_intact()?;
+/// The log is the elder of both.
+fn check_promised(disk: &impl Disk, intact: &Intact, promised: HardState) -> Result<(), Error> {
+    if intact.hard_state.may_become(&promised) {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        file: disk.path(slots::NAMES[0]),
+        offset: 0,
+        detail: "the log, which is damaged, knows a later term than the slots: neither is to be trusted"
+            .to_owned(),
+    })
+}
+
+/// Reads what is intact. Nothing is changed.
+pub(crate) fn find_intact(disk: &impl Disk, names: &[String], owner: u32) -> Result<Intact, Error> {
+    let (snapshot, damaged) = SnapshotStore::new(disk.clone()).newest_intact()?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     numbers.sort_unstable();
     // The newest first: what is left of a log that is being moved is its beginning.
     let segments = numbers.iter().rev().map(|&number| segment::name(number));
-    let others = segments.chain(damage.iter().map(|&(index, _)| snapshot::file_name(index))).collect();
+    let others = segments.chain(damaged.iter().map(|&(index, _)| snapshot::file_name(index))).collect();
     let next_segment = numbers.last().map_or(1, |last| last + 1);
     let base = snapshot.as_ref().map_or(0, |header| header.index);
-    let mut intact = Intact { snapshot, entries: Vec::new(), commit: base, others, next_segment };
+    let mut intact = Intact {
+        snapshot,
+        entries: Vec::new(),
+        commit: base,
+        hard_state: HardState::default(),
+        damaged,
+        has_gap: false,
+        others,
+        next_segment,
+    };
     let Some((contents, mut entries)) = recovery::intact_beginning(disk, names, owner)? else {
         return Ok(intact);
     };
-    if !contents.hard_state().may_become(&promised) {
-        return Err(Error::Corrupt {
-            file: disk.path(slots::NAMES[0]),
-            offset: 0,
-            detail: "the log, which is damaged, knows a later term than the slots: neither is to be trusted"
-                .to_owned(),
-        });
-    }
+    intact.hard_state = contents.hard_state();
+    intact.has_gap = contents.first_index() > base + 1;
     let term = intact.snapshot.as_ref().map(|header| header.term);
     if contents.first_index() == base + 1 || (base > 0 && contents.term_of(base) == term) {
         entries.retain(|entry| entry.index > base);
-        intact.commit = contents.hard_state().commit.min(contents.last_index()).max(base);
+        intact.commit = intact.hard_state.commit.min(contents.last_index()).max(base);
         intact.entries = entries;
     }
     Ok(intact)
 }
 
 fn store_mark(disk: &impl Disk, damage: &Error) -> Result<(), Error> {
-    let mut reason = match damage {
-        Error::Corrupt { file, offset, detail } => format!("{file} is damaged at byte {offset}: {detail}"),
-        other => other.to_string(),
-    };
+    let mut reason = damage.finding();
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     let mut file = disk.create(MARK).about(disk, MARK, "create")?;
     file.write_at(0, &seal::seal(KIND, reason.as_bytes())).about(disk, MARK, "write")?;
@@ -179,9 +201,14 @@ pub(crate) fn reason(disk: &impl Disk, names: &[String]) -> Result<Option<String
 
 /// Takes the mark away, durably; does nothing without one.
 pub(crate) fn end(disk: &impl Disk) -> Result<(), Error> {
-    match disk.remove(MARK) {
+    remove(disk, MARK)
+}
+
+/// Removes a file that may be there, durably.
+fn remove(disk: &impl Disk, name: &str) -> Result<(), Error> {
+    match disk.remove(name) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        result => result.about(disk, MARK, "remove")?,
+        result => result.about(disk, name, "remove")?,
     }
     disk.sync_directory().about(disk, "", "sync")
 }
@@ -213,12 +240,14 @@ fn begin_log(
     options: &Options,
     intact: &Intact,
     owner: u32,
-    promised: HardState,
+    promised: Promised,
 ) -> Result<(), Error> {
     let first = Header {
         number: intact.next_segment,
+        // Behind all that the slots have vouched for: positions never come twice.
+        first_position: promised.durable,
         last_index: intact.base(),
-        hard_state: HardState { commit: intact.base(), ..promised },
+        hard_state: HardState { commit: intact.base(), ..promised.hard_state },
         ..Header::first(options.first_segment_bytes(), owner)
     };
     let name = segment::name(first.number);

@@ -11,6 +11,8 @@ use crate::{
 pub(crate) struct Tail<F> {
     file: F,
     name: String,
+    /// Where in the log the segment begins.
+    begin: u64,
     /// Records end before this offset of the file.
     file_bytes: u64,
     /// Encoded and not yet written; belongs at `offset`. Its memory is used again for each batch.
@@ -30,6 +32,7 @@ impl<F: DiskFile> Tail<F> {
         Self {
             file,
             name: segment::name(header.number),
+            begin: header.first_position,
             file_bytes: header.bytes,
             buffer: Vec::new(),
             offset: header.offset_of(position),
@@ -42,6 +45,11 @@ impl<F: DiskFile> Tail<F> {
     /// The end of the log, including what is not yet written.
     pub(crate) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Where in the log the segment begins.
+    pub(crate) fn segment_begin(&self) -> u64 {
+        self.begin
     }
 
     /// The checksum of the last record.
@@ -95,6 +103,7 @@ impl<F: DiskFile> Tail<F> {
         let was_dirty = std::mem::replace(&mut self.dirty, false);
         let old = std::mem::replace(&mut self.file, file);
         let old_name = std::mem::replace(&mut self.name, segment::name(header.number));
+        self.begin = header.first_position;
         self.file_bytes = header.bytes;
         self.buffer.extend_from_slice(&header.encode());
         self.offset = 0;

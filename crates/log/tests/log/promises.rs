@@ -1,6 +1,6 @@
 //! Term and vote, which stand in the log and in two slots. HAZARDS 7, 13.
 
-use quorate_log::{Error, HardState};
+use quorate_log::{Disk, Error, HardState};
 
 use crate::{append_and_sync, memory_disk::MemoryDisk, open, promise, refusal, snapshots};
 
@@ -33,10 +33,28 @@ fn a_promise_never_overwrites_the_slot_that_was_synced_last() {
 fn a_commit_index_alone_costs_no_slot() {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk).unwrap();
-    append_and_sync(&mut log, 1..=2);
+    append_and_sync(&mut log, 1..=1);
+    append_and_sync(&mut log, 2..=2);
     let before = slots(&disk);
     log.write(&promise(0, 0, 2)).unwrap();
     assert_eq!(slots(&disk), before);
+}
+
+/// The marks within a segment are lost with it. That it was there, a slot knows from the second batch in it on.
+#[test]
+fn each_segment_costs_one_turn_of_the_slots() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    let segments = || disk.list().unwrap().iter().filter(|name| name.starts_with("segment-")).count();
+    let (mut turns, mut before) = (0, slots(&disk));
+    for index in 1..=60 {
+        append_and_sync(&mut log, index..=index);
+        let after = slots(&disk);
+        turns += usize::from(before != after);
+        before = after;
+    }
+    // The last segment may be the next one, and still unused.
+    assert!((segments() - 2..=segments()).contains(&turns), "{turns} turns for {} segments", segments());
 }
 
 #[test]

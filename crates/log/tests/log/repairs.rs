@@ -208,3 +208,53 @@ fn cut_short_at_any_change_it_never_leaves_an_innocent_folder() {
     }
     assert!(cuts > 30, "only {cuts} cuts");
 }
+
+fn numbers(disk: &MemoryDisk) -> Vec<String> {
+    disk.list().unwrap().into_iter().filter(|name| name.starts_with("segment-")).collect()
+}
+
+/// A newest segment that was gone, or had become zeros, once looked like a log that ends there: the node came back with
+/// less than it had acknowledged, and voted.
+#[test]
+fn a_newest_segment_that_is_gone_or_zeros_is_corruption_and_comes_back_under_repair() {
+    let origin = store();
+    let (_, whole) = open(&origin.copy()).unwrap();
+    let gone = |disk: &MemoryDisk, name: &str| disk.remove(name).unwrap();
+    let zeroed = |disk: &MemoryDisk, name: &str| disk.tamper(name, |bytes| bytes.fill(0));
+    let emptied = |disk: &MemoryDisk, name: &str| disk.tamper(name, Vec::clear);
+    for lose in [&gone as &dyn Fn(&MemoryDisk, &str), &zeroed, &emptied] {
+        let disk = origin.copy();
+        // Some of them may be ready for what is to come.
+        let used = |name: &String| origin.content(name).iter().any(|&byte| byte != 0);
+        let (newest, unused): (Vec<String>, _) = numbers(&origin).into_iter().partition(used);
+        unused.iter().for_each(|name| disk.remove(name).unwrap());
+        lose(&disk, newest.last().unwrap());
+        let damage = refusal(open(&disk));
+        let Error::Corrupt { detail, .. } = &damage else { panic!("{damage}") };
+        assert!(detail.contains("is missing, or has become zeros"), "{detail}");
+        let aside = Log::set_damage_aside(&disk, &options(), &damage).unwrap();
+        let (mut log, recovered) = open(&disk).unwrap();
+        check_left(&recovered, &whole, "without the newest segment");
+        assert!(recovered.under_repair.is_some());
+        // Once it is whole, it opens as any other.
+        append_and_sync(&mut log, aside.last_index + 1..=30);
+        log.end_repair().unwrap();
+        drop(log);
+        assert_eq!(indexes(&open(&disk).unwrap().1).last(), Some(&30));
+    }
+}
+
+/// Nobody had marked the log when the node was killed: what a slot said when the segment was begun will do.
+#[test]
+fn a_newest_segment_is_missed_without_an_idle_moment() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    for last in 1..=60 {
+        append_and_sync(&mut log, last..=last);
+    }
+    drop(log);
+    let newest = numbers(&disk).into_iter().rfind(|name| disk.content(name)[0] != 0).unwrap();
+    disk.tamper(&newest, |bytes| bytes.fill(0));
+    let damage = refusal(open(&disk));
+    assert!(matches!(damage, Error::Corrupt { .. }), "{damage}");
+}
