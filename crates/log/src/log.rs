@@ -32,7 +32,8 @@ pub struct Recovered {
     pub entries: Vec<LogEntry>,
     /// What was cut, since it had been written and never synced: in words, with file and offset, to be logged.
     pub cut: Option<String>,
-    /// What was damaged and could be made good without losing anything, in words, to be logged.
+    /// What was damaged and could be made good, in words, to be logged. Nothing was lost by it, but where the words say
+    /// that this is not certain.
     pub repaired: Vec<String>,
     /// Set while the folder lacks what it once held, since that was damaged: why, in words. The node must neither vote
     /// nor serve what it has before it got all of that back from others, and says so by [`Log::end_repair`].
@@ -113,7 +114,7 @@ impl<D: Disk> Log<D> {
             recovery::recover(&disk, &names, owner, promised.durable)?;
         let reserve = Reserve::open(&disk, options.segment_bytes, &names, &unused)?;
         let mut repaired = Vec::new();
-        repaired.extend(promised.damaged.map(|name| format!("{} was unreadable: written anew", disk.path(name))));
+        repaired.extend(promised.damaged.map(|name| written_anew(&disk.path(name), cut.is_some())));
         let snapshot =
             SnapshotStore::new(disk.clone()).recover(contents.first_index(), &names, &mut repaired)?;
 
@@ -435,6 +436,20 @@ impl<D: Disk> Log<D> {
             dead
         })
     }
+}
+
+/// What is known of a slot that was unreadable. In one that a power cut has torn there never was a promise that anybody
+/// heard of; one that has rotted may have held one, which the log then holds, too, unless its end is missing as well.
+fn written_anew(slot: &str, is_log_cut: bool) -> String {
+    let certain = match is_log_cut {
+        false => "the log has what was promised there",
+        true => {
+            "if a power cut has torn it and the end of the log, which was cut, nothing that was promised is lost; if \
+             both have rotted, a vote may be, and this node may vote twice in one term: after anything but a power cut \
+             replace it"
+        }
+    };
+    format!("{slot} was unreadable: written anew; {certain}")
 }
 
 /// Keeps others from using the folder.

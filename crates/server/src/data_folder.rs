@@ -176,7 +176,7 @@ fn tell(config: &Config, recovered: &Recovered) {
         tracing::warn!("under repair, since {reason}");
     }
     for repaired in &recovered.repaired {
-        tracing::warn!("damaged, and made good without loss: {repaired}");
+        tracing::warn!("damaged, and made good: {repaired}");
     }
 }
 

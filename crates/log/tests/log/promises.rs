@@ -57,6 +57,28 @@ fn each_segment_costs_one_turn_of_the_slots() {
     assert!((segments() - 2..=segments()).contains(&turns), "{turns} turns for {} segments", segments());
 }
 
+/// Such a slot was once announced as made good without loss, whatever else was missing.
+#[test]
+fn what_an_unreadable_slot_may_have_held_is_only_certain_beside_a_whole_log() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk).unwrap();
+    append_and_sync(&mut log, 1..=2);
+    log.write(&promise(4, 2, 0)).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    disk.tamper(SLOTS[0], |bytes| bytes[20] ^= 1);
+    let told = open(&disk.copy()).unwrap().1.repaired.concat();
+    assert!(told.contains("the log has what was promised there"), "{told}");
+    disk.tamper("segment-00000000000000000001", |bytes| {
+        let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+        bytes[end - 8] ^= 1;
+    });
+    let recovered = open(&disk).unwrap().1;
+    assert!(recovered.cut.is_some());
+    let told = recovered.repaired.concat();
+    assert!(told.contains("this node may vote twice"), "{told}");
+}
+
 #[test]
 fn one_unreadable_slot_is_written_anew_and_two_stop_the_node() {
     let disk = MemoryDisk::default();
