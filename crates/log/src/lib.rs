@@ -11,6 +11,7 @@
 //! | `spare-K` | a segment that is being zeroed, or was released and will be used again |
 //! | `snapshots/N.snapshot` | the machine's state after entry N |
 //! | `under-repair` | what was damaged, while the node lacks some of what it once held |
+//! | `setting-aside` | nothing; there while damaged files get other names |
 //! | `damaged-K.*` | files that were set aside, as they were |
 //!
 //! `docs/log-format.md` draws the bytes.

@@ -109,6 +109,7 @@ impl<D: Disk> Log<D> {
         let mut identity = admit_or_create(&disk, &options)?;
         let owner = identity.fingerprint();
         let names = disk.list().about(&disk, "", "list")?;
+        repair::check_complete(&disk, &names)?;
         let (slots, promised) = Slots::open(&disk, owner)?;
         let Recovery { contents, mut entries, tail, mark, ends_in_mark, cut, unused } =
             recovery::recover(&disk, &names, owner, promised.durable)?;

@@ -11,9 +11,10 @@
 //!    overwritten, so that a person can still look at it, and it is theirs to delete;
 //! 4. begins a new log behind the newest intact snapshot, with the entries that are intact from there on.
 //!
-//! Each step leaves a folder that is under repair and opens with less, or that says [`Error::Corrupt`] once more:
-//! who is interrupted does all of it again. The mark goes only when the caller has got everything back
-//! ([`Log::end_repair`]).
+//! Each step leaves a folder that says [`Error::Corrupt`] once more, or that is under repair and opens with less: who is
+//! interrupted does all of it again. While files are moved a second mark is there, and nothing opens the folder beside it:
+//! without the segments that vouch for it, the damage might look like the end of the log, and be cut. The first mark goes
+//! only when the caller has got everything back ([`Log::end_repair`]).
 //!
 //! The intact beginning of a log is what the log once was. Entries in it may have been truncated and replaced by what
 //! is now unreadable, so it may hold what never came to be; but what it knew to be committed is so. The slots knew
@@ -32,6 +33,9 @@ use crate::{
 
 /// The file that marks a folder as under repair. That it is there counts; its content is for people.
 const MARK: &str = "under-repair";
+
+/// The empty file that is there while files are moved: until it is gone, what is left is no log.
+const MOVING: &str = "setting-aside";
 
 const KIND: Kind = Kind { magic: b"quor-rep", version: 1 };
 
@@ -88,9 +92,10 @@ impl<D: Disk> Log<D> {
         let intact = find_intact(disk, &names, owner)?;
         check_promised(disk, &intact, promised.hard_state)?;
 
-        store_mark(disk, damage)?;
+        store_marks(disk, &names, damage)?;
         let files = move_aside(disk, &names, &intact.others)?;
         begin_log(disk, options, &intact, owner, promised)?;
+        remove(disk, MOVING)?;
         drop(lock);
         let (snapshot, last_index) = (intact.base(), intact.last_index());
         let (mut log, _) = Self::open(disk.clone(), options.clone())?;
@@ -173,13 +178,35 @@ pub(crate) fn find_intact(disk: &impl Disk, names: &[String], owner: u32) -> Res
     Ok(intact)
 }
 
-fn store_mark(disk: &impl Disk, damage: &Error) -> Result<(), Error> {
+/// Marks the folder as under repair, since `damage` was found, and its files as being moved; durable on return.
+fn store_marks(disk: &impl Disk, names: &[String], damage: &Error) -> Result<(), Error> {
+    if is_moving(names) {
+        return disk.sync_directory().about(disk, "", "sync");
+    }
     let mut reason = damage.finding();
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     let mut file = disk.create(MARK).about(disk, MARK, "create")?;
     file.write_at(0, &seal::seal(KIND, reason.as_bytes())).about(disk, MARK, "write")?;
     file.sync_data().about(disk, MARK, "sync")?;
+    disk.create(MOVING).about(disk, MOVING, "create")?;
     disk.sync_directory().about(disk, "", "sync")
+}
+
+fn is_moving(names: &[String]) -> bool {
+    names.iter().any(|name| name == MOVING)
+}
+
+/// Refuses a folder in which setting aside was interrupted.
+///
+/// # Errors
+/// [`Error::Corrupt`], upon which it is done again.
+pub(crate) fn check_complete(disk: &impl Disk, names: &[String]) -> Result<(), Error> {
+    if !is_moving(names) {
+        return Ok(());
+    }
+    let since = reason(disk, names)?.unwrap_or_default();
+    let detail = format!("setting damaged files aside was interrupted; it was begun since {since}");
+    Err(Error::Corrupt { file: disk.path(MARK), offset: 0, detail })
 }
 
 /// Why the folder `names` is under repair, if it is.

@@ -172,7 +172,9 @@ fn without_a_provable_vote_nothing_is_changed() {
     }
 }
 
-/// Cut short by a power cut after any of its changes, it leaves a folder that is damaged as before, or under repair.
+/// Cut short by a power cut after any of its changes, it leaves a folder that is damaged as before, or under repair; and
+/// what was damaged is still there, as it was. Recovery once took the damage for an unsynced write when the segments
+/// behind it, with the marks that vouched for it, had been moved already, and zeroed it.
 #[test]
 fn cut_short_at_any_change_it_never_leaves_an_innocent_folder() {
     let origin = store();
@@ -181,12 +183,13 @@ fn cut_short_at_any_change_it_never_leaves_an_innocent_folder() {
         origin.list().unwrap().into_iter().filter(|name| name.starts_with("segment-")).collect();
     let snapshot = format!("snapshots/{:020}.snapshot", 10);
     let mut cuts = 0;
-    for damaged in segments.iter().take(2).chain([&snapshot]) {
+    for damaged in segments.iter().chain([&snapshot]) {
         let damage_at = if damaged == &snapshot { 30 } else { 128 };
         for changes in 0.. {
             let disk = origin.copy();
             disk.tamper(damaged, |bytes| bytes[damage_at] ^= 1);
-            let damage = refusal(open(&disk));
+            let content = disk.content(damaged);
+            let Err(damage) = open(&disk) else { break };
             disk.set_fuse(Some(changes));
             let done = Log::set_damage_aside(&disk, &options(), &damage).is_ok();
             disk.set_fuse(None);
@@ -200,13 +203,15 @@ fn cut_short_at_any_change_it_never_leaves_an_innocent_folder() {
             let (_log, recovered) = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
             check_left(&recovered, &whole, &context);
             assert!(recovered.under_repair.is_some(), "{context}");
+            let kept = disk.list().unwrap().iter().any(|name| disk.content(name) == content);
+            assert!(kept, "{context}: what was damaged is gone");
             if done {
                 break;
             }
             cuts += 1;
         }
     }
-    assert!(cuts > 30, "only {cuts} cuts");
+    assert!(cuts > 80, "only {cuts} cuts");
 }
 
 fn numbers(disk: &MemoryDisk) -> Vec<String> {
