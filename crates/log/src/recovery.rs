@@ -292,6 +292,20 @@ pub(crate) fn recover<D: Disk>(
     })
 }
 
+/// What [`recover`] would say and cut. Nothing is changed.
+///
+/// # Errors
+/// Those of [`recover`].
+pub(crate) fn check(
+    disk: &impl Disk,
+    names: &[String],
+    owner: u32,
+    promised: u64,
+) -> Result<Option<String>, Error> {
+    let Reading { rest, .. } = Reading::read(disk, names, owner, promised)?;
+    Ok(rest.damaged.then(|| rest.unsynced()))
+}
+
 /// What of a damaged log is intact from its beginning on: the contents and the entries that are alive at the last
 /// record before the first bad one; `None` if the log has no beginning. Nothing is changed.
 ///

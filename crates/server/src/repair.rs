@@ -4,6 +4,7 @@
 //! ([`quorate_log::Log::set_damage_aside`], `raft/repair.rs` of the engine). Until then it neither votes nor serves. A
 //! node that is refused here has lost what nobody else can give back: its only copy, or the proof of its promises.
 
+use quorate_consensus::{Membership, Payload, Restored};
 use quorate_log::{Error as LogError, Log, Options, OsDisk, Recovered, SetAside};
 
 use crate::{
@@ -27,7 +28,7 @@ pub(crate) fn open(
         result => return result.map_err(|error| open_error(config, &error)),
     };
     if is_alone(config)? {
-        return Err(data(config, format!("{}; {}", found(&damage), WAYS_OUT_ALONE)));
+        return Err(data(config, format!("{}; {}", damage.finding(), WAYS_OUT_ALONE)));
     }
     let SetAside { last_index, files, .. } =
         Log::set_damage_aside(disk, options, &damage).map_err(|error| match error {
@@ -40,21 +41,13 @@ pub(crate) fn open(
             ),
             other => open_error(config, &other),
         })?;
-    tracing::error!("{}", found(&damage));
+    tracing::error!("{}", damage.finding());
     tracing::warn!(
         files = files.join(" "),
         "goes on under repair: what is intact ends with entry {last_index}, and the other nodes are asked for the rest; \
          until then this node neither votes nor serves; what was there is set aside"
     );
     Log::open(disk.clone(), options.clone()).map_err(|error| open_error(config, &error))
-}
-
-/// What is wrong, without the advice of a node that cannot be repaired.
-pub(crate) fn found(damage: &LogError) -> String {
-    match damage {
-        LogError::Corrupt { file, offset, detail } => format!("{file} is damaged at byte {offset}: {detail}"),
-        other => other.to_string(),
-    }
 }
 
 const WAYS_OUT_ALONE: &str = "it held what this node alone has, so that no other can give it back; nothing was changed: \
@@ -65,4 +58,14 @@ fn is_alone(config: &Config) -> Result<bool, Error> {
     let met = Acquaintances::load(&config.data_dir).map_err(|error| data(config, error))?;
     let has_peers = config.peers.0.keys().any(|&peer| peer != config.node_id);
     Ok(!has_peers && config.join.0.is_empty() && !met.knows_others(config.node_id))
+}
+
+/// The newest configuration in a log or the snapshot before it.
+pub(crate) fn newest_membership(restored: &Restored) -> &Membership {
+    let in_log = restored.entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Membership(membership) => Some(membership),
+        Payload::Command(_) | Payload::Blank => None,
+    });
+    let before = restored.snapshot.as_ref().map_or(&restored.birth, |meta| &meta.membership);
+    in_log.unwrap_or(before)
 }

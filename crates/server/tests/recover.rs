@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 use rustix::process::Signal;
-use support::{Cluster, ask, eventually, free_ports, run, serve, status};
+use support::{Cluster, ask, contents, eventually, free_ports, run, serve, status};
 
 /// A trio that was killed when each node had applied 20 keys; `kept` is left.
 fn killed(kept: u64) -> Cluster {
@@ -129,21 +129,55 @@ fn an_entry_that_is_not_known_to_be_committed_is_kept_and_named() {
     assert_eq!(ask(port, &["GET", "early"]).as_deref(), Some("v"));
 }
 
+/// Opening the log once cut and marked it, and counted an incarnation, before anybody had said yes.
 #[test]
 fn nothing_is_changed_before_it_is_confirmed() {
     let mut cluster = killed(1);
     let folder = cluster.folder.path().to_owned();
+    let before = contents(&cluster.data(1));
     let (code, text, error) = recover(&folder, "node-1", &[]);
+    assert!(contents(&cluster.data(1)) == before, "a byte has changed");
     assert!(code == 1 && error.contains("nobody is there to confirm it"), "{error}");
     assert!(text.contains("LOST"), "{text}");
     let (code, _, error) = run(&["recover", "--data-dir", "node-1"], &folder);
     assert!(code == 2 && error.contains("--force-new-cluster"), "{error}");
-    let names = names(&cluster.data(1));
-    assert!(!names.iter().any(|name| name.contains("recover") || name.contains("unfinished")), "{names:?}");
+    assert!(contents(&cluster.data(1)) == before, "a byte has changed");
     for node in 1..=3 {
         cluster.start_node(node, &[]);
     }
     assert_eq!(ask(cluster.port(1), &["DBSIZE"]).as_deref(), Some("20"));
+}
+
+/// It was refused as `serve` refuses it, with nothing else left to do: who cannot prove a vote must not vote, but this is
+/// about what can be saved.
+#[test]
+fn the_forced_way_out_goes_on_with_what_is_intact_whatever_else_is_damaged() {
+    let cluster = killed(2);
+    let (folder, data) = (cluster.folder.path().to_owned(), cluster.data(2));
+    let segment = names(&data).into_iter().find(|name| name.starts_with("segment-")).unwrap();
+    let mut bytes = std::fs::read(data.join(&segment)).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[end * 6 / 8] ^= 0x10;
+    std::fs::write(data.join(&segment), bytes).unwrap();
+    for slots in [&["hardstate-b"][..], &["hardstate-a", "hardstate-b"]] {
+        for slot in slots {
+            std::fs::write(data.join(slot), "rot").unwrap();
+        }
+        let before = contents(&data);
+        let (code, text, error) = recover(&folder, "node-2", &[]);
+        assert!(
+            code == 1 && error.contains("hardstate-") && text.contains("It has lost a part"),
+            "{text}{error}"
+        );
+        assert!(text.contains(&format!("{segment} is damaged at byte")), "{text}");
+        assert!(contents(&data) == before, "a byte has changed");
+    }
+    let (code, _, error) = recover(&folder, "node-2", &["--yes"]);
+    assert_eq!(code, 0, "{error}");
+    let port = free_ports(1);
+    let _node = serve(port, &folder, &["--node-id", "2", "--data-dir", "node-2"]);
+    let keys: u64 = ask(port, &["DBSIZE"]).unwrap().parse().unwrap();
+    assert!((1..20).contains(&keys), "{keys}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod power_cuts;
 mod promises;
 mod real_disk;
 mod repairs;
+mod salvages;
 mod segments;
 mod snapshots;
 

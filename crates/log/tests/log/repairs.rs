@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Several segments, a snapshot that the log needs, a truncation behind it, and a term that the log does not know.
-fn store() -> MemoryDisk {
+pub(crate) fn store() -> MemoryDisk {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk).unwrap();
     log.write(&promise(1, 1, 0)).unwrap();

@@ -1,10 +1,11 @@
 //! `quorate recover --force-new-cluster`: the way out when a majority is lost for ever.
 //!
 //! What the node has is taken for what was: its snapshot, and every entry of its log, since any of them may have been
-//! acknowledged. The result is the first state of a new cluster with this node alone, made as from a backup.
+//! acknowledged. Of damaged files it is what is intact, and what is lost is said: there is no other way out than this
+//! one. The result is the first state of a new cluster with this node alone, made as from a backup.
 //!
 //! The new folder is made whole beside the old files, within the same folder, and then takes their place, while the old
-//! ones are set aside. Before that everything is as it was; in between the folder is marked as unfinished, and no node
+//! ones are set aside. Before that everything is as it was, to the byte; in between the folder is marked as unfinished, and no node
 //! starts on it. Nothing is ever removed.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 };
 
 use quorate_consensus::{Entry, Membership, NodeId, Payload, Restored};
-use quorate_log::{Founding, Identity, Log, Options, OsDisk, Recovered, UNFINISHED};
+use quorate_log::{Founding, Identity, OsDisk, Salvage, UNFINISHED};
 use quorate_machine::{FENCE_ABOVE_MAX, Limits, Machine};
 use quorate_node::{self as node, record};
 
@@ -22,7 +23,7 @@ use super::{
     Exit,
     problem::{Problem, failed, refused, told},
 };
-use crate::{clock, new_cluster::FirstState, repair::found};
+use crate::{clock, new_cluster::FirstState, repair::newest_membership};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,12 +65,12 @@ pub(crate) fn run(args: &Args) -> Exit {
 }
 
 fn recover(args: &Args) -> Result<(), Problem> {
-    let survivor = Survivor::open(&args.data_dir, args.yes)?;
+    let survivor = Survivor::open(&args.data_dir)?;
     print!("{}", survivor.describe());
     confirm(args.yes)?;
     let node_id = survivor.identity.node_id;
     let members = alone(node_id, &survivor.membership);
-    let Survivor { machine, entries, term, _log, .. } = survivor;
+    let Survivor { machine, entries, term, _folder, .. } = survivor;
     let machine = apply_all(machine, entries).map_err(refused(&args.data_dir))?;
     let first = FirstState::new(machine, term, args.fence_above).map_err(failed(&args.data_dir))?;
     let aside = replace(&args.data_dir, |founding| first.write(founding, node_id, &members))?;
@@ -104,31 +105,33 @@ struct Survivor {
     last_term: u64,
     /// What it knew to be committed.
     committed: u64,
-    /// What of it was damaged.
+    /// What of it was damaged, and is lost.
     damage: Option<String>,
-    _log: Log<OsDisk>,
+    _folder: Salvage<OsDisk>,
 }
 
 impl Survivor {
-    fn open(folder: &Path, yes: bool) -> Result<Self, Problem> {
+    fn open(folder: &Path) -> Result<Self, Problem> {
         let is_there = folder.join("identity").try_exists().map_err(failed(folder))?;
         // A folder that a recovery has left unfinished has none, and its own word on that.
         if !is_there && !folder.join(UNFINISHED).exists() {
             return Err(Problem::Refused(format!("{} is no node's data folder", folder.display())));
         }
-        let disk = OsDisk::new(folder).map_err(failed(folder))?;
-        let (node_id, engine) = match is_there {
-            true => Identity::load(&disk).map(|identity| (identity.node_id, identity.engine))?,
-            false => (0, String::new()),
-        };
-        let options = Options { create: false, ..Options::new(node_id, engine) };
-        let (log, recovered) = open_intact(&disk, &options, yes)?;
+        let (salvage, recovered) = Salvage::read(OsDisk::new(folder).map_err(failed(folder))?)?;
         for told in recovered.cut.iter().chain(&recovered.repaired) {
             eprintln!("quorate recover: {told}");
         }
         let damage = recovered.under_repair.clone();
+        if let (Some(damage), None, []) = (&damage, &recovered.snapshot, &recovered.entries[..]) {
+            return Err(Problem::Refused(format!(
+                "nothing in {} is left to go on with: {damage}",
+                folder.display()
+            )));
+        }
         let machine = match &recovered.snapshot {
-            Some(header) => node::restore(log.snapshots().reader(header.index)?).map_err(refused(folder))?,
+            Some(header) => {
+                node::restore(salvage.snapshots().reader(header.index)?).map_err(refused(folder))?
+            }
             None => Machine::new(Limits::default()),
         };
         let identity = recovered.identity.clone();
@@ -146,11 +149,10 @@ impl Survivor {
                 identity.node_id
             )));
         };
-        let Restored { hard_state, snapshot, birth, entries, under_repair: _ } =
-            record::restored(recovered).map_err(refused(folder))?;
+        let restored = record::restored(recovered).map_err(refused(folder))?;
+        let membership = newest_membership(&restored).clone();
+        let Restored { hard_state, snapshot, birth: _, entries, under_repair: _ } = restored;
         let last_term = entries.last().map(|entry| entry.term).or(snapshot.as_ref().map(|meta| meta.term));
-        let before = snapshot.map_or(birth, |meta| meta.membership);
-        let membership = entries.iter().rev().find_map(membership_of).cloned().unwrap_or(before);
         Ok(Self {
             folder: folder.to_owned(),
             identity,
@@ -162,7 +164,7 @@ impl Survivor {
             last_term: last_term.unwrap_or_default().0,
             committed: hard_state.commit.0,
             damage,
-            _log: log,
+            _folder: salvage,
         })
     }
 
@@ -190,7 +192,8 @@ impl Survivor {
         let damage = self.damage.as_ref().map_or_else(String::new, |damage| {
             format!(
                 "It has lost a part of what it held, since {damage}. Entries behind entry {last} are LOST; those that \
-                 are left may be some that were replaced later.\n"
+                 are left may be some that were replaced later. If a majority of the other nodes runs, recover \
+                 nothing: start this one, or replace it, and they give back what is lost.\n"
             )
         });
         format!(
@@ -210,34 +213,10 @@ impl Survivor {
     }
 }
 
-/// The log of a folder; of a damaged one what is intact, if whoever is there confirms that, since the rest is set aside.
-fn open_intact(disk: &OsDisk, options: &Options, yes: bool) -> Result<(Log<OsDisk>, Recovered), Problem> {
-    match Log::open(disk.clone(), options.clone()) {
-        Err(damage @ quorate_log::Error::Corrupt { .. }) => {
-            println!(
-                "{}. Only what is intact before that can be recovered: damaged files are moved to other names now, as \
-                 they are. If other nodes of the cluster run, start this one instead: they give back what is lost.",
-                found(&damage)
-            );
-            confirm(yes)?;
-            Log::set_damage_aside(disk, options, &damage)?;
-            Ok(Log::open(disk.clone(), options.clone())?)
-        }
-        result => Ok(result?),
-    }
-}
-
 /// A node without others. Ids of the old cluster's nodes stay used up.
 fn alone(node_id: u64, old: &Membership) -> Membership {
     let alone = Membership::of_voters([NodeId(node_id)]);
     Membership { ids_used: alone.ids_used.max(old.ids_used), ..alone }
-}
-
-fn membership_of(entry: &Entry) -> Option<&Membership> {
-    match &entry.payload {
-        Payload::Membership(membership) => Some(membership),
-        Payload::Command(_) | Payload::Blank => None,
-    }
 }
 
 /// Asks whoever is at the terminal. Without one, only the flag will do.

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test file uses the part of it that it needs")]
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
@@ -30,6 +31,21 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         assert!(Instant::now() < end, "in vain waited until {what}");
         thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// All files in a folder, those in folders within included, byte by byte.
+pub(crate) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    paths.fold(BTreeMap::new(), |mut contents, path| {
+        if path.is_dir() {
+            contents.extend(self::contents(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("a file of ours");
+            contents.insert(path, bytes);
+        }
+        contents
+    })
 }
 
 /// What is added to a RESP port for a Sentinel door, by tests that have one.
