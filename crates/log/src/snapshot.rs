@@ -85,13 +85,33 @@ impl<D: Disk> SnapshotStore<D> {
     pub fn newest(&self) -> Result<Option<SnapshotHeader>, Error> {
         // It may be removed in between, but only for a newer one: then the second look finds that.
         for _ in 0..2 {
-            let Some(index) = self.indexes()?.into_iter().next_back() else { return Ok(None) };
+            let Some(index) = self.newest_index()? else { return Ok(None) };
             match self.open(index) {
                 Err(Error::Gone { .. }) => {}
                 result => return result.map(|reader| Some(reader.header().clone())),
             }
         }
         Ok(None)
+    }
+
+    /// The index of the newest complete snapshot, whatever state it is in.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn newest_index(&self) -> Result<Option<u64>, Error> {
+        Ok(self.indexes()?.into_iter().next_back())
+    }
+
+    /// Gives snapshot `index`, in which damage was found, another name, under which it is kept until there is a newer
+    /// one. Durable on return; answers the new name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_aside(&self, index: u64) -> Result<String, Error> {
+        let (from, to) = (name(index, COMPLETE), name(index, DAMAGED));
+        self.disk.rename(&from, &to).about(&self.disk, &from, "rename")?;
+        self.disk.sync_directory().about(&self.disk, FOLDER, "sync")?;
+        Ok(self.disk.path(&to))
     }
 
     /// Up to `len` bytes of the data of snapshot `index` from `offset` on; fewer only at its end. Verified.
@@ -182,11 +202,10 @@ impl<D: Disk> SnapshotStore<D> {
             return Err(damage.into_iter().next().map_or(missing, |(_, error)| error));
         }
         for (index, error) in damage {
-            let (from, to) = (name(index, COMPLETE), name(index, DAMAGED));
-            self.disk.rename(&from, &to).about(&self.disk, &from, "rename")?;
+            let aside = self.set_aside(index)?;
             repaired.push(format!(
-                "set aside as {}, since the log holds what it included: {error}",
-                self.disk.path(&to)
+                "set aside as {aside}, since the log holds what it included: {}",
+                error.finding()
             ));
         }
         Ok(intact)

@@ -120,8 +120,13 @@ pub enum SnapshotDone {
         /// The bytes.
         data: Bytes,
     },
-    /// The snapshot that a peer needs is not there any more, or could not be read.
+    /// The snapshot that a peer needs is not there any more: a newer one is.
     Missing {
+        /// The peer.
+        to: NodeId,
+    },
+    /// The snapshot that a peer needs cannot be read, and no other will do: a new one must be made.
+    Unreadable {
         /// The peer.
         to: NodeId,
     },

@@ -2,7 +2,8 @@
 //!
 //! Tasks are done first in, first out. A snapshot is visible once it is complete and durable; before that, a crash or
 //! an error leaves nothing behind. Errors here are never fatal: the log still holds what the snapshot would have
-//! held, and a transfer begins anew.
+//! held, and a transfer begins anew. But of a snapshot that has rotted since it was made the log may hold nothing any
+//! more, and the state is in memory alone: then a new one is made at once, for a peer that needs it.
 
 use std::{
     collections::BTreeMap,
@@ -43,6 +44,14 @@ struct Receiving {
 /// Why a task failed, in words for the log.
 type Failure = String;
 
+/// Why a part of a snapshot was not read for a peer.
+enum Unread {
+    /// A newer one has taken its place.
+    Gone,
+    /// It cannot be read, and there is no other.
+    Lost(Failure),
+}
+
 impl Snapshots {
     /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`.
     pub(crate) fn new(
@@ -73,9 +82,11 @@ impl Snapshots {
             },
             SnapshotTask::Load { to, meta, offset, bytes } => match self.load(to, meta, offset, bytes) {
                 Ok((meta, data)) => SnapshotDone::Loaded { to, meta, offset, data },
-                Err(reason) => {
-                    tracing::warn!("no snapshot for {to}: {reason}");
-                    SnapshotDone::Missing { to }
+                Err(Unread::Gone) => SnapshotDone::Missing { to },
+                Err(Unread::Lost(reason)) => {
+                    self.metrics.snapshots.failures.increment();
+                    tracing::error!("no snapshot for {to}, so that a new one is made: {reason}");
+                    SnapshotDone::Unreadable { to }
                 }
             },
             SnapshotTask::Store { meta, offset, data } => match self.receive(&meta, offset, &data) {
@@ -126,21 +137,48 @@ impl Snapshots {
         meta: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
-    ) -> Result<(SnapshotMeta, Bytes), Failure> {
-        let meta = match meta {
-            Some(meta) => meta,
-            None => self.newest()?,
+    ) -> Result<(SnapshotMeta, Bytes), Unread> {
+        let newest = || self.store.newest_index().map_err(|error| Unread::Lost(error.to_string()));
+        let index = match &meta {
+            Some(meta) => meta.index.0,
+            None => newest()?.ok_or(Unread::Lost("there is none".to_owned()))?,
         };
-        self.lent.insert(to, (meta.index.0, Instant::now()));
-        let data = self.store.read(meta.index.0, offset, bytes).map_err(|error| error.to_string())?;
+        self.lent.insert(to, (index, Instant::now()));
+        let (meta, data) = self.read(index, meta, offset, bytes)?;
         self.metrics.snapshots.sent_bytes.add(data.len() as u64);
         Ok((meta, data))
     }
 
-    fn newest(&self) -> Result<SnapshotMeta, Failure> {
-        let newest = self.store.newest().map_err(|error| error.to_string())?;
-        let newest = newest.ok_or("there is none yet")?;
-        meta_of(&newest)
+    fn read(
+        &self,
+        index: u64,
+        meta: Option<SnapshotMeta>,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<(SnapshotMeta, Bytes), Unread> {
+        let unread = |error| self.unread(index, &error);
+        let meta = match meta {
+            Some(meta) => meta,
+            None => meta_of(self.store.reader(index).map_err(unread)?.header()).map_err(Unread::Lost)?,
+        };
+        let data = self.store.read(index, offset, bytes).map_err(unread)?;
+        Ok((meta, data))
+    }
+
+    /// What a failure to read snapshot `index` means. A damaged one goes out of the way, since nothing can be done with
+    /// it, and would be found for the newest again.
+    fn unread(&self, index: u64, error: &Error) -> Unread {
+        match error {
+            Error::Gone { .. } => Unread::Gone,
+            Error::Corrupt { .. } => {
+                let aside = match self.store.set_aside(index) {
+                    Ok(aside) => format!("set aside as {aside}"),
+                    Err(error) => format!("it cannot be set aside: {error}"),
+                };
+                Unread::Lost(format!("{}; {aside}", error.finding()))
+            }
+            other => Unread::Lost(other.to_string()),
+        }
     }
 
     /// Writes a part of a snapshot that a leader sends; answers where the next part begins.
@@ -299,5 +337,24 @@ mod tests {
             let own = snapshots.store.reader(2).unwrap();
             assert_eq!(restore(own).unwrap().applied(), 2);
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_rots_is_set_aside_and_told_from_one_that_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut snapshots = with_own_snapshot(&folder);
+        let load = |meta| SnapshotTask::Load { to: NodeId(2), meta, offset: 0, bytes: 1 };
+        let replaced = meta(1, &machine_at(1));
+        assert!(matches!(snapshots.done(load(Some(replaced))), SnapshotDone::Missing { .. }));
+        assert!(matches!(snapshots.done(load(None)), SnapshotDone::Loaded { .. }));
+
+        let file = folder.path().join(format!("snapshots/{:020}.snapshot", 2));
+        let mut bytes = std::fs::read(&file).unwrap();
+        let end = bytes.len();
+        bytes[end / 2] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        assert!(matches!(snapshots.done(load(None)), SnapshotDone::Unreadable { to: NodeId(2) }));
+        assert_eq!(std::fs::read(file.with_extension("damaged")).unwrap(), bytes);
+        assert!(matches!(snapshots.done(load(None)), SnapshotDone::Unreadable { .. }), "there is no other");
     }
 }

@@ -227,6 +227,37 @@ fn a_node_that_cannot_prove_its_vote_is_refused_with_file_and_offset() {
     assert!(told.contains("--join-as replace:3"), "{told}");
 }
 
+/// A leader once went on finding its newest snapshot, which had rotted while it ran, and told a node that needed one that
+/// there was none.
+#[test]
+fn a_leader_whose_snapshot_has_rotted_makes_another_for_who_needs_one() {
+    let mut cluster = Cluster::start_some(&[1, 2, 3], &SMALL);
+    let leader = cluster.leader(1, None);
+    let [late, other]: [u64; 2] =
+        (1..=3).filter(|node| *node != leader).collect::<Vec<_>>().try_into().unwrap();
+    let mut count = write(cluster.port(leader), 0);
+    let last = eventually("the late one has that", || applied(cluster.port(late)));
+    stop(&mut cluster, late, Signal::KILL);
+    for _ in 0..18 {
+        count = write(cluster.port(leader), count);
+    }
+    for node in [leader, other] {
+        eventually("the log goes on behind what the late one has", || {
+            status(cluster.port(node)).filter(|status| status.log.first > last + 1)
+        });
+        // Whoever leads then.
+        for snapshot in files(&cluster.data(node)).iter().filter(|file| file.extension().is_some()) {
+            assert!(damage(snapshot, 4));
+        }
+    }
+    cluster.start_node(late, &SMALL);
+    await_service(&mut cluster, late, count);
+    let leader = cluster.leader(late, None);
+    let told = cluster.node(leader).await_line("so that a new one is made");
+    assert!(told.contains(".snapshot is damaged at byte") && told.contains("set aside as"), "{told}");
+    cluster.node(late).await_line("installed a snapshot");
+}
+
 /// It has no others, and says so instead of waiting for them.
 #[test]
 fn a_damaged_node_without_others_names_the_ways_out_and_recover_keeps_what_is_intact() {

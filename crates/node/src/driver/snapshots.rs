@@ -31,6 +31,8 @@ pub(super) struct Snapshots {
     recent: VecDeque<(Index, usize)>,
     recent_bytes: usize,
     making: bool,
+    /// Whether one must be made whatever was applied since the last, which has gone bad.
+    wanted: bool,
     /// The size of the last snapshot made.
     last_bytes: usize,
     /// Who is to get a view of the machine, as soon as no entry is under way.
@@ -70,10 +72,28 @@ impl<E: Engine> Driver<E> {
         // A large state is written less often, so that snapshots cost a bounded share of the disk's time, and one
         // that travels to a peer is not outdated all the time.
         let due_bytes = self.config.snapshot_log_bytes.max(self.snapshots.last_bytes);
-        if self.snapshots.making || self.snapshots.applied_bytes < due_bytes {
+        if self.snapshots.making || (self.snapshots.applied_bytes < due_bytes && !self.snapshots.wanted) {
             return;
         }
+        self.make_snapshot();
+    }
+
+    /// Has the last snapshot, which cannot be read, replaced by a new one as soon as no entry is under way. One that is
+    /// being made already will do.
+    fn replace_snapshot(&mut self) {
+        if self.snapshots.making {
+            return;
+        }
+        if self.machine.is_applying() || self.snapshots.last_term == Term(0) {
+            self.snapshots.wanted = true;
+        } else {
+            self.make_snapshot();
+        }
+    }
+
+    fn make_snapshot(&mut self) {
         self.snapshots.making = true;
+        self.snapshots.wanted = false;
         self.snapshots.applied_bytes = 0;
         let snapshot = Box::new(self.machine.snapshot());
         self.out.snapshots.push(SnapshotTask::Make { meta: self.meta(), snapshot });
@@ -132,6 +152,10 @@ impl<E: Engine> Driver<E> {
                 EngineInput::SnapshotLoaded { to, meta, offset, data }
             }
             SnapshotDone::Missing { to } => EngineInput::SnapshotMissing { to },
+            SnapshotDone::Unreadable { to } => {
+                self.replace_snapshot();
+                EngineInput::SnapshotMissing { to }
+            }
             SnapshotDone::Stored { meta, end } => EngineInput::SnapshotStored { meta, end },
             SnapshotDone::Rejected { meta, reason } => {
                 self.notice(

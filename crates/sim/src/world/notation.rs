@@ -48,6 +48,7 @@ pub(super) fn snapshot_text(done: &SnapshotDone) -> String {
             format!("loaded {} {offset}+{} for {to}", meta.index, data.len())
         }
         SnapshotDone::Missing { to } => format!("missing for {to}"),
+        SnapshotDone::Unreadable { to } => format!("unreadable for {to}"),
         SnapshotDone::Stored { meta, end } => format!("stored {} up to {end}", meta.index),
         SnapshotDone::Received { meta, .. } => format!("received {}", meta.index),
         SnapshotDone::Rejected { meta, reason } => format!("rejected {}: {reason}", meta.index),

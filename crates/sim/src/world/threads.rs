@@ -137,6 +137,7 @@ impl World {
                 SnapshotDone::MakeFailed { .. }
                 | SnapshotDone::Loaded { .. }
                 | SnapshotDone::Missing { .. }
+                | SnapshotDone::Unreadable { .. }
                 | SnapshotDone::Stored { .. }
                 | SnapshotDone::Rejected { .. } => {}
             }
