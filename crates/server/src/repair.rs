@@ -4,8 +4,11 @@
 //! ([`quorate_log::Log::set_damage_aside`], `raft/repair.rs` of the engine). Until then it neither votes nor serves. A
 //! node that is refused here has lost what nobody else can give back: its only copy, or the proof of its promises.
 
-use quorate_consensus::{Membership, Payload, Restored};
-use quorate_log::{Error as LogError, Log, Options, OsDisk, Recovered, SetAside};
+use std::collections::BTreeSet;
+
+use quorate_consensus::{Membership, NodeId, Payload, Restored};
+use quorate_log::{Error as LogError, Log, Options, OsDisk, Recovered, Salvage, SetAside};
+use quorate_node::record;
 
 use crate::{
     config::Config,
@@ -27,8 +30,8 @@ pub(crate) fn open(
         Err(damage @ LogError::Corrupt { .. }) => damage,
         result => return result.map_err(|error| open_error(config, &error)),
     };
-    if is_alone(config)? {
-        return Err(data(config, format!("{}; {}", damage.finding(), WAYS_OUT_ALONE)));
+    if let Some(learners) = alone_but_for(config, disk)? {
+        return Err(data(config, ways_out(&damage, &learners)));
     }
     let SetAside { last_index, files, .. } =
         Log::set_damage_aside(disk, options, &damage).map_err(|error| match error {
@@ -53,11 +56,46 @@ pub(crate) fn open(
 const WAYS_OUT_ALONE: &str = "it held what this node alone has, so that no other can give it back; nothing was changed: \
      quorate recover --force-new-cluster goes on with what is intact, and quorate snapshot restore with a backup";
 
-/// Whether this node knows of no other.
-fn is_alone(config: &Config) -> Result<bool, Error> {
+/// Why a node that is all the voters there are is not repaired, and what can be done.
+fn ways_out(damage: &LogError, learners: &[u64]) -> String {
+    let learners: Vec<String> = learners.iter().map(u64::to_string).collect();
+    let copies = match &learners[..] {
+        [] => String::new(),
+        ids => format!(
+            "; by what is left of its log it is the only voter, and a learner ({}) need not have what was acknowledged, but \
+             may have more than is left here: the same command on each says where its log ends",
+            ids.join(", ")
+        ),
+    };
+    format!("{}; {WAYS_OUT_ALONE}{copies}", damage.finding())
+}
+
+/// The other nodes that this one knows of, if all that votes is this one: then nobody can give back what it has lost.
+///
+/// A learner cannot. It may lack what was acknowledged a moment ago, nothing could tell whether it does, and it is not
+/// elected. But the configuration that is left may be an old one. So a node waits rather than being refused, if it has ever
+/// met another that is not a learner by what it knows.
+fn alone_but_for(config: &Config, disk: &OsDisk) -> Result<Option<Vec<u64>>, Error> {
     let met = Acquaintances::load(&config.data_dir).map_err(|error| data(config, error))?;
-    let has_peers = config.peers.0.keys().any(|&peer| peer != config.node_id);
-    Ok(!has_peers && config.join.0.is_empty() && !met.knows_others(config.node_id))
+    let left = match Salvage::read(disk.clone()) {
+        Ok((_, recovered)) => {
+            let restored = record::restored(recovered).map_err(|error| data(config, error))?;
+            newest_membership(&restored).clone()
+        }
+        // Nobody knows whose folder it is.
+        Err(LogError::Corrupt { .. }) => Membership::default(),
+        Err(error) => return Err(open_error(config, &error)),
+    };
+    let this = NodeId(config.node_id);
+    let mut others: BTreeSet<u64> = met.others(config.node_id).into_iter().collect();
+    others.extend(config.peers.0.keys().filter(|&&peer| peer != config.node_id));
+    let is_alone = match left.is_empty() {
+        true => others.is_empty() && config.join.0.is_empty(),
+        false => {
+            left.is_sole_voter(this) && others.iter().all(|&other| left.learners.contains(&NodeId(other)))
+        }
+    };
+    Ok(is_alone.then(|| others.into_iter().collect()))
 }
 
 /// The newest configuration in a log or the snapshot before it.

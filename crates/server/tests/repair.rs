@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use support::{Cluster, ask, contents, eventually, free_ports, greet, run, serve, status};
+use support::{Cluster, Process, ask, contents, eventually, free_ports, greet, run, serve, status};
 
 /// So small that some megabytes fill several segments, and snapshots that the log begins behind.
 const SMALL: [&str; 10] = [
@@ -256,6 +256,69 @@ fn a_leader_whose_snapshot_has_rotted_makes_another_for_who_needs_one() {
     let told = cluster.node(leader).await_line("so that a new one is made");
     assert!(told.contains(".snapshot is damaged at byte") && told.contains("set aside as"), "{told}");
     cluster.node(late).await_line("installed a snapshot");
+}
+
+/// Node 1, and another beside it that joined as told.
+fn pair(join_as: &str) -> (tempfile::TempDir, u16, [Process; 2]) {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(2));
+    let first = serve(port, folder.path(), &["--data-dir", "data-1"]);
+    let address = format!("127.0.0.1:{port}");
+    let joins = ["--data-dir", "data-2", "--join", &address, "--join-as", join_as];
+    let second = serve(port + 1, folder.path(), &joins);
+    eventually("the second is a member", || {
+        let members = status(port)?.members;
+        (members.len() == 2 && members.iter().all(|member| !member.promotes)).then_some(())
+    });
+    for number in 0..20 {
+        ask(port, &["SET", &format!("key:{number}"), "v"]);
+    }
+    eventually("both have all", || (applied(port + 1)? == applied(port)?).then_some(()));
+    (folder, port, [first, second])
+}
+
+fn rot_log(data: &Path) {
+    let segment = files(data).into_iter().find(|file| file.to_string_lossy().contains("segment-")).unwrap();
+    assert!(damage(&segment, 6));
+}
+
+/// It once waited for a leader that nobody could become.
+#[test]
+fn a_sole_voter_is_refused_beside_a_learner_which_need_not_have_all() {
+    let (folder, port, [mut first, _learner]) = pair("learner");
+    first.signal(Signal::TERM);
+    first.end();
+    let data = folder.path().join("data-1");
+    rot_log(&data);
+    let before = contents(&data);
+    let mut first = serve(port, folder.path(), &["--data-dir", "data-1"]);
+    assert_eq!(first.end().code(), Some(3));
+    let told = first.await_line("is damaged at byte");
+    assert!(told.contains("it is the only voter, and a learner (2)"), "{told}");
+    assert!(told.contains("quorate recover --force-new-cluster"), "{told}");
+    let damaged: Vec<_> =
+        contents(&data).into_iter().filter(|(path, _)| path.to_string_lossy().contains("segment")).collect();
+    assert!(damaged.iter().all(|(path, bytes)| before.get(path) == Some(bytes)));
+}
+
+#[test]
+fn one_of_two_voters_waits_for_the_other_by_name_and_that_one_has_all() {
+    let (folder, port, [mut first, mut second]) = pair("voter");
+    second.signal(Signal::TERM);
+    second.end();
+    rot_log(&folder.path().join("data-2"));
+    eventually("the first does not lead alone", || status(port).filter(|status| status.leader.is_none()));
+    let mut second = serve(port + 1, folder.path(), &["--data-dir", "data-2"]);
+    let told = second.await_line("hears no leader");
+    assert!(told.contains("it waits for node 1, the only other voter"), "{told}");
+    for node in [&mut first, &mut second] {
+        node.signal(Signal::TERM);
+        node.end();
+    }
+    let recover = ["recover", "--force-new-cluster", "--yes", "--data-dir", "data-1"];
+    let (code, _, error) = run(&recover, folder.path());
+    assert_eq!(code, 0, "{error}");
+    let _first = serve(port, folder.path(), &["--data-dir", "data-1"]);
+    assert_eq!(ask(port, &["DBSIZE"]).as_deref(), Some("20"));
 }
 
 /// It has no others, and says so instead of waiting for them.

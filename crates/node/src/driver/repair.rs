@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use quorate_consensus::{BootTime, Engine, Index, engine::RepairStatus};
+use quorate_consensus::{BootTime, Engine, Index, Membership, NodeId, engine::RepairStatus};
 
 use crate::{
     driver::Driver,
@@ -14,7 +14,9 @@ use crate::{
     output::{Level, LogTask},
 };
 
-/// How often an operator is told that nobody can be asked.
+/// How long a leader may be silent before an operator is told that nobody can be asked.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often they are told then.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Whether this node has all that it once had.
@@ -39,7 +41,7 @@ pub(super) enum Repair {
 impl Repair {
     pub(super) fn new(is_under_repair: bool, now: BootTime) -> Self {
         match is_under_repair {
-            true => Self::Lacking { told: None, complain_at: now.after(COMPLAINT_INTERVAL) },
+            true => Self::Lacking { told: None, complain_at: now.after(PATIENCE) },
             false => Self::Over,
         }
     }
@@ -97,17 +99,55 @@ impl<E: Engine> Driver<E> {
             let here = status.last_index.min(goal);
             self.notice(Level::Info, format!("under repair: {here} of {goal} entries"));
         } else if self.role.leader.is_some() {
-            complain_at = now.boot.after(COMPLAINT_INTERVAL);
+            complain_at = now.boot.after(PATIENCE);
         } else if complain_at <= now.boot {
             complain_at = now.boot.after(COMPLAINT_INTERVAL);
-            self.notice(
-                Level::Warn,
-                "under repair, and hears no leader that could give back what is missing: a majority of the voters, \
-                 this one not counted, must run; if they are lost, see quorate recover --help and quorate snapshot \
-                 restore --help"
-                    .to_owned(),
-            );
+            self.notice(Level::Warn, lonely(&status.membership, self.config.node));
         }
         self.repair = Repair::Lacking { told: goal.or(told), complain_at };
+    }
+}
+
+/// What `node` says that hears no leader: whom it waits for, and what is to be done if they do not come. The configuration
+/// is the newest that is left, so it may be an old one.
+fn lonely(membership: &Membership, node: NodeId) -> String {
+    let others: Vec<String> =
+        membership.electorate().filter(|&voter| voter != node).map(|voter| voter.0.to_string()).collect();
+    let way_out = match &others[..] {
+        [] if membership.is_voter(node) => {
+            "by what is left of its log it is the only voter: unless others vote by now, nobody can give it back, and \
+             quorate recover --force-new-cluster goes on with what is intact, here or on a learner whose log ends later"
+                .to_owned()
+        }
+        // Of two, both acknowledge whatever is acknowledged.
+        [other] if membership.is_voter(node) => format!(
+            "it waits for node {other}, the only other voter, which can go on leading but is not elected without the vote \
+             that this node does not give now; if it does not lead, stop both, and make a new cluster of it, which has all \
+             that was acknowledged, by quorate recover --force-new-cluster there; if it is lost for ever, the same command \
+             here goes on with what is intact"
+        ),
+        _ => format!(
+            "it waits for the voters {}: a majority of all voters must run, this one not counted; if they are lost for \
+             ever, quorate recover --force-new-cluster goes on with what is intact, and quorate snapshot restore with a \
+             backup",
+            others.join(", ")
+        ),
+    };
+    format!("under repair, and hears no leader that could give back what is missing: {way_out}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_waits_says_for_whom_and_what_to_do_instead() {
+        let of = |voters: &[u64]| Membership::of_voters(voters.iter().copied().map(NodeId));
+        let says = |voters: &[u64]| lonely(&of(voters), NodeId(1));
+        assert!(says(&[1, 2, 3]).contains("waits for the voters 2, 3: a majority"));
+        assert!(says(&[1, 2]).contains("waits for node 2, the only other voter"));
+        assert!(says(&[1]).contains("it is the only voter"));
+        // A learner, of one voter.
+        assert!(says(&[2]).contains("waits for the voters 2: a majority"));
     }
 }

@@ -61,9 +61,9 @@ impl Acquaintances {
         Ok(disk_id)
     }
 
-    /// Whether any other node than `node` was ever met.
-    pub(crate) fn knows_others(&self, node: u64) -> bool {
-        self.lock().keys().any(|&known| known != node)
+    /// The nodes that were ever met, `node` itself left out.
+    pub(crate) fn others(&self, node: u64) -> Vec<u64> {
+        self.lock().keys().copied().filter(|&known| known != node).collect()
     }
 
     /// None yet, and none remembered.
