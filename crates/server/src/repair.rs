@@ -13,7 +13,7 @@ use quorate_node::record;
 use crate::{
     config::Config,
     data_folder::{data, open_error},
-    peer::acquaintances::Acquaintances,
+    peer::acquaintances::{Acquaintances, way_back},
     service::Error,
 };
 
@@ -35,13 +35,9 @@ pub(crate) fn open(
     }
     let SetAside { last_index, files, .. } =
         Log::set_damage_aside(disk, options, &damage).map_err(|error| match error {
-            LogError::Corrupt { .. } => data(
-                config,
-                format!(
-                    "{error}: quorate serve --join ADDRESS --join-as replace:{} on an empty folder",
-                    config.node_id
-                ),
-            ),
+            LogError::Corrupt { .. } => {
+                data(config, format!("{}; {}", error.finding(), way_back(config.node_id)))
+            }
             other => open_error(config, &other),
         })?;
     tracing::error!("{}", damage.finding());

@@ -10,8 +10,9 @@ use std::{
     thread,
 };
 
+use quorate::status::MemberKind;
 use rustix::process::Signal;
-use support::{Cluster, ask, connect, eventually, run, status};
+use support::{Cluster, ask, connect, eventually, run, serve, status};
 
 #[test]
 fn a_lock_survives_the_death_of_the_leader_and_the_dead_node_comes_back() {
@@ -117,10 +118,27 @@ fn a_wiped_node_does_not_come_back_under_its_old_id() {
     std::fs::remove_dir_all(cluster.data(3)).unwrap();
 
     cluster.start_node(3, &["--bootstrap"]);
-    cluster.node(3).await_line("comes with another disk");
+    let told = cluster.node(3).await_line("comes with another disk");
+    assert!(told.contains("quorate member remove 3"), "{told}");
     assert_eq!(ask(cluster.port(1), &["SET", "a", "2"]).as_deref(), Some("OK"));
     let wiped = status(cluster.port(3)).unwrap();
     assert_eq!((wiped.log.applied, wiped.cluster_id), (0, None));
+    cluster.node(3).signal(Signal::TERM);
+    cluster.node(3).end();
+
+    // As it is told to, it joins as a new member.
+    std::fs::remove_dir_all(cluster.data(3)).unwrap();
+    let address = format!("127.0.0.1:{}", cluster.port(1));
+    let folder = cluster.folder.path();
+    let (code, _, error) = run(&["member", "--addr", &address, "remove", "3"], folder);
+    assert_eq!(code, 0, "{error}");
+    let _node = serve(cluster.port(3), folder, &["--data-dir", "node-3", "--join", &address]);
+    eventually("it votes", || {
+        let members = status(cluster.port(3))?.members;
+        let is_there = members.iter().map(|member| member.node_id).eq([1, 2, 4]);
+        (is_there && members.iter().all(|member| member.kind == MemberKind::Voter)).then_some(())
+    });
+    assert_eq!(ask(cluster.port(3), &["GET", "a"]).as_deref(), Some("2"));
 }
 
 #[test]

@@ -84,7 +84,8 @@ impl Acquaintances {
             Some(&known) if known == disk_id => Ok(()),
             Some(_) => Err(Refusal(format!(
                 "node {node} comes with another disk than before: what it had promised there is lost, so it may not \
-                 take part under its old id; give it back its data folder, or a new --node-id"
+                 take part under its old id; give it back its data folder, or {}",
+                way_back(node)
             ))),
             None => {
                 let mut more = disks.clone();
@@ -114,6 +115,15 @@ impl Acquaintances {
         std::fs::rename(&aside, folder.join(FILE))?;
         File::open(folder)?.sync_all()
     }
+}
+
+/// How the machine of a node whose promises are lost becomes a member again. Where it was, its address is that of a voter
+/// until this one is removed.
+pub(crate) fn way_back(node: u64) -> String {
+    format!(
+        "let it join as a new member, on an empty folder: after `quorate member remove {node}` on another node by \
+         `quorate serve --join ADDRESS`, or at another address at once by `--join-as replace:{node}`"
+    )
 }
 
 fn parse(text: &str) -> Option<BTreeMap<u64, u128>> {
