@@ -59,7 +59,10 @@ def check_metrics(cluster):
     expect(roles == [leader], f"{len(roles)} nodes show the role of the leader")
     for node, found in figures.items():
         commits = found["quorate_commit_seconds_count", None]
-        expect((commits > 0) == (node is leader), f"port {node.port} has measured {commits} commits")
+        # On a busy machine somebody else may have led before.
+        expect(commits > 0 or node is not leader, f"port {node.port} leads and has measured no commits")
+        stood = found["quorate_elections_total", None] > 0
+        expect(commits == 0 or stood, f"port {node.port} never led and has measured {commits} commits")
         expect(found["quorate_log_sync_seconds_count", None] > 0, f"port {node.port} has measured no fdatasync")
         expect(found["quorate_voters_connected", None] == 3, f"port {node.port} reaches not all voters")
         lags = [name for name, _ in found if name == "quorate_peer_lag_entries"]
@@ -116,9 +119,8 @@ def check_watch(context, cluster):
         terminal.resize(70, 20)
         terminal.await_text("every 200ms")
         cluster.nodes[0].process.kill()
-        terminal.forget()
-        terminal.await_text("no answer")
-        terminal.await_text("the leader reaches 2 of 3 voters")
+        terminal.await_drawn("no answer", "every 200ms")
+        terminal.await_drawn("the leader reaches 2 of 3 voters", "every 200ms")
         cluster.restart(cluster.nodes[0])
         terminal.type_in("q")
         code = terminal.await_end()

@@ -45,6 +45,7 @@ class Terminal:
         os.close(self.theirs)
 
     def resize(self, columns, lines):
+        self.columns, self.lines = columns, lines
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type_in(self, text):
@@ -63,6 +64,19 @@ class Terminal:
 
     def await_text(self, text, bound_s=20):
         until(lambda: text in self.read(), bound_s, f"the terminal to show {text!r}; it shows {self.read()[-2000:]!r}")
+
+    def await_drawn(self, text, foot, bound_s=20):
+        """Waits for a picture with this text. What has not changed of a picture is not written again; so the program is made
+        to draw all of it, down to its foot, by another size of the terminal."""
+
+        def shown():
+            self.columns += 1 if self.columns % 2 == 0 else -1
+            self.forget()
+            self.resize(self.columns, self.lines)
+            self.await_text(foot, bound_s)
+            return text in self.read()
+
+        until(shown, bound_s, f"a picture with {text!r}")
 
     def await_end(self):
         """Waits for the program's end; answers its exit code. The terminal must be as it was."""
