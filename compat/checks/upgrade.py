@@ -5,7 +5,9 @@ import subprocess
 from pathlib import Path
 
 from harness import expect
+from harness.cluster import Node
 from harness.load import Load
+from harness.ports import free_ports
 from harness.process import Process, end_all
 from harness.resp import ask, bulk
 from harness.waiting import boot_time_s, until
@@ -121,6 +123,30 @@ def check_stranger_refused(context, cluster, program):
         end_all([stranger])
 
 
+def check_late_hold(context, cluster, program):
+    """A new machine that is held below what is active, which it does not know yet, is let in and goes along."""
+    any_node = cluster.nodes[0]
+    port = free_ports(1)
+    arguments = [
+        program, "serve", "--join", f"127.0.0.1:{any_node.port}", "--join-as", "learner", "--hold-version", OLD,
+        "--listen", f"127.0.0.1:{port}", "--data-dir", context.folder / "held",
+    ]  # fmt: skip
+    held = Process("held", arguments, context.folder / "held.log")
+    held.start()
+    try:
+        newcomer = Node(("127.0.0.1", port), held)
+        cluster.wait_until_ready([newcomer])
+        told = status(newcomer)
+        expect(told["cluster_version"] == NEW, f"the newcomer is at version {told['cluster_version']}")
+        words = output_since(held, 0)
+        expect("newer program" not in words, f"it was refused at first: {words}")
+        done = output_of(program, "member", "remove", told["node_id"], "--addr", f"127.0.0.1:{any_node.port}")
+        expect(done.returncode == 0, f"it cannot be removed: {done.stderr}")
+        until(lambda: not held.is_running(), REFUSAL_BOUND_S, "the newcomer to end, since it was removed")
+    finally:
+        end_all([held])
+
+
 def check_backup_refused(context, cluster, old, new):
     """A backup of the newer version is nothing for the old program, which says so."""
     backup = context.folder / "newer.backup"
@@ -180,6 +206,7 @@ def run(context):
         text = check_refused(cluster, cluster.others(cluster.leader())[0], old)
         context.note(f"the old program says: {text}")
         check_stranger_refused(context, cluster, old)
+        check_late_hold(context, cluster, new)
         check_backup_refused(context, cluster, old, new)
         check_versions(cluster, NEW, dict.fromkeys(cluster.nodes, NEW))
         cluster.stop()

@@ -128,6 +128,7 @@ fn golden_bytes_of_a_handshake() {
         sentinel_address: String::new(),
         oldest_version: 0,
         active_version: 0,
+        known_version: 0,
     };
     let mut expected = b"\x08\x05\x10\x02\x18\x03\x22\x10".to_vec();
     expected.extend_from_slice(&[7; 16]);
@@ -135,9 +136,14 @@ fn golden_bytes_of_a_handshake() {
     expected.extend_from_slice(&[8; 16]);
     expected.extend_from_slice(b"\x30\x04\x3a\x04raft\x48\x80\x01\x52\x03h:1\x5a\x03h:2\x62\x010\x6a\x03h:3");
     assert_eq!(hello.encode_to_vec(), expected);
-    let hello =
-        wire::Hello { sentinel_address: "h:4".to_owned(), oldest_version: 3, active_version: 4, ..hello };
-    expected.extend_from_slice(b"\x72\x03h:4\x78\x03\x80\x01\x04");
+    let hello = wire::Hello {
+        sentinel_address: "h:4".to_owned(),
+        oldest_version: 3,
+        active_version: 4,
+        known_version: 6,
+        ..hello
+    };
+    expected.extend_from_slice(b"\x72\x03h:4\x78\x03\x80\x01\x04\x88\x01\x06");
     assert_eq!(hello.encode_to_vec(), expected);
 }
 

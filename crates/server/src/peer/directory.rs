@@ -32,7 +32,7 @@ pub(crate) struct Contact {
     pub(crate) sentinel_address: Option<Address>,
     /// The version of its program, once it has said so.
     pub(crate) program: String,
-    /// The newest cluster version that it says it knows; 0 before.
+    /// The newest cluster version to which it lets the cluster rise; 0 before it has said so.
     pub(crate) version_max: u32,
     /// How many of our connections to it are established; one for each lane.
     pub(crate) connections: u32,

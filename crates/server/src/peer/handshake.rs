@@ -20,7 +20,11 @@ use std::{
 use bytes::Bytes;
 use quorate_machine::ClusterVersion;
 
-use super::{acquaintances::Acquaintances, versions::Versions, wire::Hello};
+use super::{
+    acquaintances::Acquaintances,
+    versions::{Accord, Versions},
+    wire::Hello,
+};
 use crate::config::{Address, HostPort, Value as _};
 
 /// The largest frame of the handshake.
@@ -65,9 +69,9 @@ pub(crate) struct Local {
 pub(crate) struct Remote {
     /// Its id.
     pub(crate) node_id: u64,
-    /// The version in which the two talk.
-    pub(crate) spoken: ClusterVersion,
-    /// The newest that it says it knows.
+    /// How the two talk.
+    pub(crate) accord: Accord,
+    /// The newest to which it lets the cluster rise.
     pub(crate) version_max: u32,
     /// The version of its program.
     pub(crate) program: String,
@@ -91,6 +95,7 @@ impl Local {
             version: self.versions.told().0.into(),
             oldest_version: ClusterVersion::OLDEST.0.into(),
             active_version: self.versions.active().0.into(),
+            known_version: self.versions.known().0.into(),
             from: self.node_id,
             to,
             cluster_id: self.cluster_id.get().map_or_else(Bytes::new, |&id| sixteen(id)),
@@ -108,7 +113,7 @@ impl Local {
 
     /// Decides about the sender of `hello`, and remembers it if it passes.
     pub(crate) fn judge(&self, hello: &Hello) -> Result<Remote, Refusal> {
-        let spoken = self.versions.agree(self.node_id, hello)?;
+        let accord = self.versions.agree(self.node_id, hello)?;
         self.judge_settings(hello)?;
         self.judge_identity(hello)?;
         let disk_id =
@@ -120,7 +125,7 @@ impl Local {
         let (version_max, program) = (hello.version, hello.program.clone());
         Ok(Remote {
             node_id: hello.from,
-            spoken,
+            accord,
             version_max,
             program,
             resp_address,

@@ -135,7 +135,7 @@ impl<E: Events> Incoming<E> {
 
     /// Passes a peer's messages on, until the connection or this node ends.
     async fn listen(mut self, mut reader: frame::Reader<TcpStream>, remote: Remote) {
-        let peer = remote.node_id;
+        let (peer, accord) = (remote.node_id, remote.accord);
         let peer_address = remote.peer_address.clone();
         self.events.introduced(peer, peer_address.clone());
         self.directory.introduced(remote);
@@ -154,6 +154,10 @@ impl<E: Events> Incoming<E> {
                     return;
                 }
             };
+            if let Err(Refusal(reason)) = self.local.versions.uphold(accord) {
+                self.log_once(&format!("node {peer}: {reason}"));
+                return;
+            }
             // A guest that was forgotten and speaks again has to be answered.
             if !self.directory.heard(peer) {
                 self.events.introduced(peer, peer_address.clone());

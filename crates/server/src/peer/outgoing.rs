@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use prost::Message as _;
-use quorate_machine::ClusterVersion;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,6 +18,7 @@ use super::{
     frame,
     handshake::{HELLO_BYTES_MAX, Local, Refusal, TIMEOUT},
     lane::{Kind, Receiver},
+    versions::Accord,
     wire::{PREAMBLE, Welcome},
 };
 use crate::config::Address;
@@ -81,13 +81,13 @@ impl<E: Events> Outgoing<E> {
         let mut attempts = 0;
         while let Some(address) = self.next_address(attempts).await {
             let loss = match self.connect(&address).await {
-                Ok((stream, spoken)) => {
+                Ok((stream, accord)) => {
                     tracing::debug!(peer = self.contact.peer, "connected");
                     backoff = BACKOFF;
                     reasons.clear();
                     self.directory.connected(self.contact);
                     self.lane.open();
-                    let loss = self.feed(stream, spoken).await;
+                    let loss = self.feed(stream, accord).await;
                     self.lane.close();
                     self.directory.disconnected(self.contact);
                     self.tell_loss(&address, &loss);
@@ -153,18 +153,18 @@ impl<E: Events> Outgoing<E> {
         }
     }
 
-    /// Dials, and shakes hands. Says in which version to talk.
-    async fn connect(&self, address: &Address) -> Result<(TcpStream, ClusterVersion), Loss> {
+    /// Dials, and shakes hands. Says how to talk.
+    async fn connect(&self, address: &Address) -> Result<(TcpStream, Accord), Loss> {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
         let dialled = timeout(TIMEOUT, TcpStream::connect(address.to_pair())).await;
         let mut stream = dialled.map_err(|_| late())??;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE_MAX))?;
-        let spoken = timeout(TIMEOUT, self.shake_hands(&mut stream)).await.map_err(|_| late())??;
-        Ok((stream, spoken))
+        let accord = timeout(TIMEOUT, self.shake_hands(&mut stream)).await.map_err(|_| late())??;
+        Ok((stream, accord))
     }
 
-    async fn shake_hands(&self, stream: &mut TcpStream) -> Result<ClusterVersion, Loss> {
+    async fn shake_hands(&self, stream: &mut TcpStream) -> Result<Accord, Loss> {
         let mut hello = BytesMut::from(&PREAMBLE[..]);
         frame::write(&self.local.hello(self.contact.peer), &mut hello);
         stream.write_all(&hello).await?;
@@ -183,13 +183,13 @@ impl<E: Events> Outgoing<E> {
             return Err(Loss::Refused(text));
         }
         self.events.introduced(remote.node_id, remote.peer_address.clone());
-        let spoken = remote.spoken;
+        let accord = remote.accord;
         self.directory.introduced(remote);
-        Ok(spoken)
+        Ok(accord)
     }
 
-    /// Writes what comes down the lane, until the connection breaks or the node ends.
-    async fn feed(&mut self, mut stream: TcpStream, spoken: ClusterVersion) -> Loss {
+    /// Writes what comes down the lane, until the connection breaks, the node ends, or the peer's program is too old.
+    async fn feed(&mut self, mut stream: TcpStream, accord: Accord) -> Loss {
         let (mut reader, mut writer) = stream.split();
         // The other side sends nothing here, so all that reading can tell is that the connection is over.
         let mut nothing = [0; 1];
@@ -201,11 +201,14 @@ impl<E: Events> Outgoing<E> {
                 _ = self.shutdown.wait_for(|&stop| stop) => None,
             };
             let Some(first) = first else { return Loss::Shutdown };
-            frame::write(&convert::to_frame(first, spoken), &mut buffer);
+            if let Err(Refusal(reason)) = self.local.versions.uphold(accord) {
+                return Loss::Refused(reason);
+            }
+            frame::write(&convert::to_frame(first, accord.spoken), &mut buffer);
             while buffer.len() < WRITE_BYTES
                 && let Some(message) = self.lane.try_take()
             {
-                frame::write(&convert::to_frame(message, spoken), &mut buffer);
+                frame::write(&convert::to_frame(message, accord.spoken), &mut buffer);
             }
             tokio::select! {
                 written = writer.write_all(&buffer) => if let Err(error) = written { return Loss::Io(error) },

@@ -234,6 +234,27 @@ async fn garbage_on_the_peer_port_is_closed_at_once_and_harms_nobody() {
     first.connected(2).await;
 }
 
+/// A witness applies nothing, so that it would not notice by itself that its program is too old.
+#[tokio::test]
+async fn who_does_not_know_the_version_that_comes_is_refused_from_then_on() {
+    let (one, two, peers) = listeners().await;
+    let known = Arc::new(Acquaintances::in_memory());
+    let first = local(1, 10, Arc::clone(&known));
+    let versions = Arc::clone(&first.versions);
+    let mut first = start(first, &peers, one);
+    let mut second = start(local(2, 20, known), &peers, two);
+    first.connected(2).await;
+    second.connected(1).await;
+    versions.rises_to(ClusterVersion(ClusterVersion::NEWEST.0 + 1));
+    second.transport.send(NodeId(1), gossip(1));
+    second.next(|told| *told == Told::Unreachable(1)).await;
+    first.transport.send(NodeId(2), gossip(2));
+    first.next(|told| *told == Told::Unreachable(2)).await;
+    while let Ok(told) = second.told.try_recv() {
+        assert!(!matches!(told, Told::Message(..)), "what was to be sent is not: {told:?}");
+    }
+}
+
 /// A node that comes back after others have joined does not know the leader that dials it, and could not answer.
 #[tokio::test]
 async fn a_node_of_the_cluster_that_nobody_has_told_of_is_answered() {

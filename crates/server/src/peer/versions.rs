@@ -1,8 +1,10 @@
 //! Which cluster version two nodes speak with each other, and when they do not at all.
 //!
-//! Each says in its Hello what it knows at least and at most, and what is active as far as it has heard. Then
-//! * what they say to each other is written in the lower of the two that they know at most;
-//! * a node that does not know what is active already is refused: it could not read the log;
+//! Each says in its Hello what its build knows, what it is held at, and what is active as far as it has heard. Then
+//! * what they say to each other is written in the lower of the two that they are held at, but not below what either
+//!   knows to be active: a hold that comes too late is none;
+//! * a node whose build does not know what is active already is refused: it could not read the log. When the version
+//!   rises above what a connected one knows, since nobody was sure of its build before, the connection ends;
 //! * so are two builds so far apart that neither knows a version of the other;
 //! * every other pair is accepted, whatever the programs are.
 
@@ -23,6 +25,15 @@ pub(crate) struct Versions {
     active: AtomicU16,
 }
 
+/// What two nodes have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Accord {
+    /// The version in which they talk.
+    pub(crate) spoken: ClusterVersion,
+    /// The newest that the other's build knows.
+    known: ClusterVersion,
+}
+
 impl Versions {
     /// Those of a node that is `held` by its settings and has applied nothing.
     pub(crate) fn new(held: ClusterVersion) -> Self {
@@ -39,21 +50,28 @@ impl Versions {
         ClusterVersion(self.active.load(Ordering::Relaxed))
     }
 
-    /// What this node tells as the newest that it knows. It cannot be held below what is active.
+    /// The newest that this node's build knows.
+    pub(crate) fn known(&self) -> ClusterVersion {
+        self.known
+    }
+
+    /// The newest to which this node lets the cluster rise. It cannot be held below what is active.
     pub(crate) fn told(&self) -> ClusterVersion {
         self.held.min(self.known).max(self.active())
     }
 
-    /// The version of messages to and from the sender of `hello`, which says so to node `this`.
-    pub(crate) fn agree(&self, this: u64, hello: &Hello) -> Result<ClusterVersion, Refusal> {
+    /// How to talk with the sender of `hello`, which says so to node `this`.
+    pub(crate) fn agree(&self, this: u64, hello: &Hello) -> Result<Accord, Refusal> {
         let (from, program) = (hello.from, &hello.program);
         let refuse = |text: String| Err(Refusal(text));
-        let [newest, oldest, active] = [hello.version, hello.oldest_version, hello.active_version]
-            .map(|number| ClusterVersion(u16::try_from(number).unwrap_or(u16::MAX)));
+        let [told, oldest, active, known] =
+            [hello.version, hello.oldest_version, hello.active_version, hello.known_version]
+                .map(|number| ClusterVersion(u16::try_from(number).unwrap_or(u16::MAX)));
+        let known = known.max(told);
         let own = env!("CARGO_PKG_VERSION");
-        if self.active() > newest {
+        if self.active() > known {
             return refuse(format!(
-                "node {from} (program {program}) knows cluster versions up to {newest}, and the cluster's is {} \
+                "node {from} (program {program}) knows cluster versions up to {known}, and the cluster's is {} \
                  already: run a newer program on node {from}",
                 self.active()
             ));
@@ -65,16 +83,28 @@ impl Versions {
                 self.known
             ));
         }
-        let common = newest.min(self.told());
-        if oldest.0 == 0 || common < oldest || common < ClusterVersion::OLDEST {
+        let spoken = told.min(self.told()).max(active).max(self.active());
+        if oldest.0 == 0 || spoken < oldest || spoken < ClusterVersion::OLDEST {
             return refuse(format!(
-                "node {from} (program {program}) speaks cluster versions {oldest} to {newest}, node {this} (program \
+                "node {from} (program {program}) speaks cluster versions {oldest} to {told}, node {this} (program \
                  {own}) {} to {}: none of both; change programs by way of one that knows a version of each",
                 ClusterVersion::OLDEST,
                 self.told()
             ));
         }
-        Ok(common)
+        Ok(Accord { spoken, known })
+    }
+
+    /// Whether two nodes may go on as agreed, since the version may have risen.
+    pub(crate) fn uphold(&self, accord: Accord) -> Result<(), Refusal> {
+        let (active, known) = (self.active(), accord.known);
+        if active <= known {
+            return Ok(());
+        }
+        Err(Refusal(format!(
+            "its program knows cluster versions up to {known}, and the cluster's is {active} by now: run a newer program \
+             on it"
+        )))
     }
 }
 
@@ -94,6 +124,7 @@ mod tests {
             version,
             oldest_version,
             active_version,
+            known_version: version,
             ..Hello::default()
         }
     }
@@ -104,7 +135,7 @@ mod tests {
 
     #[test]
     fn two_builds_speak_the_lower_of_what_they_know() {
-        let agreed = |versions: Versions, hello: Hello| versions.agree(1, &hello).unwrap().0;
+        let agreed = |versions: Versions, hello: Hello| versions.agree(1, &hello).unwrap().spoken.0;
         assert_eq!(agreed(versions(1, 9, 1), hello(1, 1, 1)), 1);
         assert_eq!(agreed(versions(1, 9, 1), hello(1, 2, 1)), 1);
         assert_eq!(agreed(versions(2, 9, 1), hello(1, 1, 1)), 1);
@@ -120,6 +151,27 @@ mod tests {
         let text = refusal(&versions(1, 9, 1), &hello(1, 2, 2));
         assert!(text.contains("the cluster's version is 2 already"), "{text}");
         assert!(text.contains("run a newer program on node 1"), "{text}");
+    }
+
+    /// A witness applies nothing, and would be at the first version for ever; a new node has yet to apply the log.
+    #[test]
+    fn a_node_that_is_held_too_late_is_no_node_with_an_old_program() {
+        let held = Hello { known_version: 3, ..hello(1, 1, 1) };
+        assert_eq!(versions(3, 9, 2).agree(1, &held).unwrap().spoken.0, 2, "as the others say it");
+        assert_eq!(versions(3, 1, 1).agree(1, &hello(1, 3, 2)).unwrap().spoken.0, 2, "as it says it itself");
+        assert_eq!(versions(3, 9, 1).agree(1, &held).unwrap().spoken.0, 1, "nothing has risen yet");
+    }
+
+    #[test]
+    fn an_accord_with_a_build_that_does_not_know_the_version_ends_when_it_rises() {
+        let versions = versions(3, 9, 1);
+        let [old, new] = [2, 3].map(|known| versions.agree(1, &hello(1, known, 1)).unwrap());
+        versions.rises_to(ClusterVersion(2));
+        assert_eq!([old, new].map(|accord| versions.uphold(accord)), [Ok(()), Ok(())]);
+        versions.rises_to(ClusterVersion(3));
+        let Err(Refusal(text)) = versions.uphold(old) else { panic!("it goes on") };
+        assert!(text.contains("knows cluster versions up to 2, and the cluster's is 3 by now"), "{text}");
+        assert_eq!(versions.uphold(new), Ok(()));
     }
 
     #[test]

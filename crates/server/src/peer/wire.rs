@@ -13,7 +13,7 @@ pub(crate) const PREAMBLE: [u8; 8] = *b"QUORATE1";
 /// What a node says about itself when a connection begins: the dialling node first, then the other.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Hello {
-    /// The newest cluster version that the sender speaks.
+    /// The newest cluster version that the sender speaks as far as it is up to it: less than it knows while it is held.
     #[prost(uint32, tag = "1")]
     pub(crate) version: u32,
     /// The sender.
@@ -58,6 +58,9 @@ pub(crate) struct Hello {
     /// The cluster version that is active, as far as it has applied the log.
     #[prost(uint32, tag = "16")]
     pub(crate) active_version: u32,
+    /// The newest cluster version that its build knows; not below `version`.
+    #[prost(uint32, tag = "17")]
+    pub(crate) known_version: u32,
 }
 
 /// The answer to a [`Hello`].
