@@ -65,7 +65,8 @@ What differs from Redis:
 * `INFO` has Redis's sections, with what is true here: `usec` of `commandstats` is how long clients were kept, as in
   `SLOWLOG`; a command that waits by design counts and takes no time, one that `MULTI` queues counts when it is queued.
   There is no `latencystats`: `/metrics` has distributions. `used_memory` are the data by the machine's own account.
-* A node that recovers its data answers `LOADING` as Redis does, and also to `TIME`, `CONFIG GET`, `CONFIG SET` and `WATCH`.
+* A node that recovers its data, or waits to be let into a cluster, answers `LOADING` as Redis does, and also to `TIME`,
+  `CONFIG GET`, `CONFIG SET` and `WATCH`.
 
 Scripts are Lua 5.1 on Luau. What differs there:
 

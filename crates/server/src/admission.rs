@@ -7,20 +7,22 @@
 //!
 //! * If it ends between the two, it finds itself among the learners the next time, by its address. A node that did run
 //!   and then lost its disk is not let in that way: the others remember the disk ([`crate::peer::handshake`]).
+//! * Meanwhile its doors are open: whoever needs the data is told LOADING, and `/readyz` why it has not joined yet.
 //! * It asks again, for as long as it takes, while nobody answers or the cluster is busy with another change. What the
 //!   cluster refuses for good ends the process with its words.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use quorate_log::{Identity, OsDisk};
 use quorate_machine::ClusterVersion;
 use redis::{Connection, RedisResult};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     config::{Address, Config, JoinAs, Value as _},
     data_folder::{self, ENGINE},
     ending::Orders,
+    recovery::Lobby,
     service::Error,
     status::{MemberKind, NodeStatus, Role},
 };
@@ -45,12 +47,33 @@ pub(crate) enum Admission {
     Ended,
 }
 
-/// Finds out which node this is, and puts its id into `config`: by its folder, by the cluster that it joins, or by its
-/// settings.
+/// What this node says of itself.
+type Told = watch::Sender<Arc<NodeStatus>>;
+
+/// Finds out which node this is, and puts its id into `config` and `status`: by its folder, by the cluster that it joins,
+/// or by its settings. Those who connect and leave meanwhile are kept track of in `lobby`.
 ///
 /// # Errors
 /// The folder cannot be read, or the cluster does not take this node.
-pub(crate) async fn settle(config: &mut Config, orders: &mut Orders) -> Result<Admission, Error> {
+pub(crate) async fn settle(
+    config: &mut Config,
+    orders: &mut Orders,
+    lobby: &mut Lobby,
+    status: &Told,
+) -> Result<Admission, Error> {
+    let admission = tokio::select! {
+        admission = find_place(config, orders, status) => admission?,
+        never = lobby.tidy() => match never {},
+    };
+    let told = |told: &mut Arc<NodeStatus>| {
+        let told = Arc::make_mut(told);
+        (told.node_id, told.joining) = (config.node_id, None);
+    };
+    status.send_modify(told);
+    Ok(admission)
+}
+
+async fn find_place(config: &mut Config, orders: &mut Orders, status: &Told) -> Result<Admission, Error> {
     if let Some(identity) = identity(config)? {
         if config.node_id == 0 {
             config.node_id = identity.node_id;
@@ -61,7 +84,7 @@ pub(crate) async fn settle(config: &mut Config, orders: &mut Orders) -> Result<A
         config.node_id = config.node_id.max(1);
         return Ok(Admission::Settled);
     }
-    let asking = ask(config.clone())?;
+    let asking = ask(config.clone(), status.clone())?;
     tokio::select! {
         answer = asking => {
             let (node_id, cluster_id) =
@@ -90,10 +113,10 @@ fn identity(config: &Config) -> Result<Option<Identity>, Error> {
 type Joined = Result<(u64, u128), Error>;
 
 /// Asks the cluster on a thread of its own, since the client blocks.
-fn ask(config: Config) -> Result<oneshot::Receiver<Joined>, Error> {
+fn ask(config: Config, status: Told) -> Result<oneshot::Receiver<Joined>, Error> {
     let (done, answer) = oneshot::channel();
     let work = move || {
-        let joined = join(&config, || done.is_closed());
+        let joined = join(&config, &status, || done.is_closed());
         // Nobody waits for it if the node has been told to end.
         drop(done.send(joined));
     };
@@ -104,8 +127,10 @@ fn ask(config: Config) -> Result<oneshot::Receiver<Joined>, Error> {
     Ok(answer)
 }
 
-/// Asks one node after the other until one says what this node is.
-fn join(config: &Config, given_up: impl Fn() -> bool) -> Joined {
+/// Asks one node after the other until one says what this node is. What keeps it from joining is told in `status`.
+fn join(config: &Config, status: &Told, given_up: impl Fn() -> bool) -> Joined {
+    let tell = |why: String| status.send_modify(|told| Arc::make_mut(told).joining = Some(why));
+    tell(format!("it asks {}", config.join.show()));
     let mut told = BTreeSet::new();
     loop {
         for address in &config.join.0 {
@@ -113,6 +138,7 @@ fn join(config: &Config, given_up: impl Fn() -> bool) -> Joined {
                 Ok(joined) => return Ok(joined),
                 Err(Obstacle::Final(reason)) => return Err(refusal(config, address, &reason)),
                 Err(Obstacle::Passing(reason)) => {
+                    tell(format!("by {address}: {reason}"));
                     if told.insert((address.to_string(), reason.clone())) {
                         tracing::warn!("cannot join by {address} yet, and tries again: {reason}");
                     }

@@ -39,7 +39,6 @@ const QUEUED_BLOCKS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Backups {
     shard: ShardHandle,
-    node_id: u64,
     slots: Arc<Semaphore>,
 }
 
@@ -63,8 +62,8 @@ impl Drop for Asking<'_> {
 }
 
 impl Backups {
-    pub(crate) fn new(shard: ShardHandle, node_id: u64) -> Self {
-        Self { shard, node_id, slots: Arc::new(Semaphore::new(BACKUPS_MAX)) }
+    pub(crate) fn new(shard: ShardHandle) -> Self {
+        Self { shard, slots: Arc::new(Semaphore::new(BACKUPS_MAX)) }
     }
 
     /// The backup of the state that includes everything acknowledged so far.
@@ -78,7 +77,7 @@ impl Backups {
         };
         let label = BackupLabel {
             cluster_id,
-            node_id: self.node_id,
+            node_id: self.shard.status().node_id,
             made_ms: u64::try_from(clock::wall_ms()).unwrap_or(0),
             machine_version: u32::from(view.snapshot.version().0),
             program: env!("CARGO_PKG_VERSION").to_owned(),

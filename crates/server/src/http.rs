@@ -10,6 +10,7 @@
 //! One that carries a backup lasts as long as it keeps its [`Pace`].
 
 use std::{
+    borrow::Cow,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -103,20 +104,23 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, String) {
 }
 
 /// Why clients are not served now; `None` if they are.
-fn why_not_ready(status: &NodeStatus, stopping: bool) -> Option<&'static str> {
-    if stopping {
-        Some("this node is shutting down")
+fn why_not_ready(status: &NodeStatus, stopping: bool) -> Option<Cow<'static, str>> {
+    let reason = if stopping {
+        "this node is shutting down"
+    } else if let Some(obstacle) = &status.joining {
+        return Some(format!("this node has not joined its cluster yet: {obstacle}").into());
     } else if status.loading {
-        Some("this node is loading its data")
+        "this node is loading its data"
     } else if status.removed {
-        Some("this node was removed from the cluster")
+        "this node was removed from the cluster"
     } else if status.leader.is_none() {
-        Some("there is no leader")
+        "there is no leader"
     } else if status.cluster_id.is_none() {
-        Some("the cluster is being formed")
+        "the cluster is being formed"
     } else {
-        None
-    }
+        return None;
+    };
+    Some(reason.into())
 }
 
 async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
@@ -377,17 +381,22 @@ mod tests {
 
     #[test]
     fn ready_means_loaded_led_and_born() {
-        let mut status = NodeStatus { loading: true, ..NodeStatus::default() };
-        assert_eq!(why_not_ready(&status, false), Some("this node is loading its data"));
+        let why_not = |status: &NodeStatus, stopping| why_not_ready(status, stopping).unwrap_or_default();
+        let joining = Some("by h:1: no answer".to_owned());
+        let mut status = NodeStatus { loading: true, joining, ..NodeStatus::default() };
+        assert_eq!(why_not(&status, false), "this node has not joined its cluster yet: by h:1: no answer");
+        assert_eq!(why_not(&status, true), "this node is shutting down");
+        status.joining = None;
+        assert_eq!(why_not(&status, false), "this node is loading its data");
         status.loading = false;
         status.removed = true;
-        assert_eq!(why_not_ready(&status, false), Some("this node was removed from the cluster"));
+        assert_eq!(why_not(&status, false), "this node was removed from the cluster");
         status.removed = false;
-        assert_eq!(why_not_ready(&status, false), Some("there is no leader"));
+        assert_eq!(why_not(&status, false), "there is no leader");
         status.leader = Some(Leader::default());
-        assert_eq!(why_not_ready(&status, false), Some("the cluster is being formed"));
+        assert_eq!(why_not(&status, false), "the cluster is being formed");
         status.cluster_id = Some("c".to_owned());
         assert_eq!(why_not_ready(&status, false), None);
-        assert_eq!(why_not_ready(&status, true), Some("this node is shutting down"));
+        assert_eq!(why_not(&status, true), "this node is shutting down");
     }
 }

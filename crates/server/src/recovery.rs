@@ -89,7 +89,8 @@ impl Lobby {
         Self { inputs, present: Clients::new() }
     }
 
-    async fn tidy(&mut self) -> std::convert::Infallible {
+    /// Keeps track of who comes and goes, for as long as it is polled.
+    pub(crate) async fn tidy(&mut self) -> std::convert::Infallible {
         let mut interval = tokio::time::interval(TIDY_INTERVAL);
         loop {
             interval.tick().await;

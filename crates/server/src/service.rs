@@ -1,6 +1,7 @@
 //! One node as a process: everything is made, connected, watched, and ended here.
 //!
-//! The doors open first, and the data are recovered behind them ([`crate::recovery`]).
+//! The doors open first; behind them the node joins its cluster if it is to ([`crate::admission`]), and the data are
+//! recovered ([`crate::recovery`]).
 //!
 //! Threads: a small tokio runtime serves clients, peers and HTTP; one thread owns the shard, one the log, one the
 //! snapshots. If any of the three ends by itself, the node ends with an error: it never limps.
@@ -136,6 +137,13 @@ struct Switches {
     removed: watch::Sender<bool>,
 }
 
+impl Switches {
+    fn new() -> Self {
+        let off = || watch::Sender::new(false);
+        Self { stopping: off(), ended: off(), removed: off() }
+    }
+}
+
 fn serve(
     runtime: &Runtime,
     config: &Config,
@@ -147,13 +155,8 @@ fn serve(
         Orders::listen(lifeline).map_err(Error::failed("cannot watch signals"))?
     };
     let listeners = runtime.block_on(Listeners::bind(config))?;
-    let mut config = listeners.told(config);
-    let admitted = match runtime.block_on(admission::settle(&mut config, &mut orders))? {
-        Admission::Settled => None,
-        Admission::Admitted { cluster_id } => Some(cluster_id),
-        Admission::Ended => return Ok(()),
-    };
-    let config = &config;
+    let mut settled = listeners.told(config);
+    let config = &settled;
     let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
     let metrics = Arc::new(Metrics::default());
     let (client_inputs, clients) = crossbeam_channel::unbounded();
@@ -164,11 +167,7 @@ fn serve(
     let (subscriptions, published) = Subscriptions::new();
     runtime.spawn(subscriptions::fan_out(Arc::clone(&subscriptions), published));
     let handle = ShardHandle::new(client_inputs, status.subscribe(), subscriptions);
-    let switches = Switches {
-        stopping: watch::Sender::new(false),
-        ended: watch::Sender::new(false),
-        removed: watch::Sender::new(false),
-    };
+    let switches = Switches::new();
 
     let front = FrontDoor::new(handle.clone(), limits(config), told_settings(config), resp_port);
     let sources = http::Sources {
@@ -178,7 +177,7 @@ fn serve(
         peer_queue_bytes_max: config.peer_queue_bytes_max.0,
         dropped_log_lines,
         stopping: switches.stopping.subscribe(),
-        backups: Backups::new(handle.clone(), config.node_id),
+        backups: Backups::new(handle.clone()),
     };
     let http_port = listeners.http.local_addr().map_or(config.http_listen.port, |address| address.port());
     runtime.spawn(http::serve(listeners.http, sources, switches.ended.subscribe()));
@@ -189,6 +188,13 @@ fn serve(
         open_sentinel_door(runtime, config, &handle, listener, &switches);
     }
     let mut lobby = Lobby::new(clients);
+    let settling = admission::settle(&mut settled, &mut orders, &mut lobby, &status);
+    let admitted = match runtime.block_on(settling)? {
+        Admission::Settled => None,
+        Admission::Admitted { cluster_id } => Some(cluster_id),
+        Admission::Ended => return Ok(()),
+    };
+    let config = &settled;
     let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
         return Ok(());
     };

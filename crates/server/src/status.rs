@@ -37,6 +37,8 @@ pub struct NodeStatus {
     pub leader: Option<Leader>,
     /// True until the node has applied what was committed when it started.
     pub loading: bool,
+    /// What keeps the node from joining the cluster that it is to be a member of; none once it has, or if it need not.
+    pub joining: Option<String>,
     /// Whether the node was removed from the cluster: it serves nobody any more.
     pub removed: bool,
     /// Positions in the log.

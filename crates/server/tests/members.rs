@@ -13,7 +13,7 @@ use std::{
 
 use quorate::status::{Member, MemberKind};
 use rustix::process::Signal;
-use support::{Cluster, Process, ask, connect, eventually, free_ports, run, serve, status};
+use support::{Cluster, Process, ask, connect, eventually, free_ports, greet, http, run, serve, status};
 
 /// Nodes that were started one by one, each in a folder of its own.
 struct Nodes {
@@ -267,6 +267,38 @@ fn who_may_not_join_is_told_why() {
     early.await_line("tries again");
     early.signal(Signal::TERM);
     assert_eq!(early.end().code(), Some(0));
+}
+
+/// What it has to wait for may take long: clients must not have to wait for an answer, too.
+#[test]
+fn a_node_that_waits_to_be_let_in_says_so_at_its_doors_and_serves_the_same_connections_afterwards() {
+    let mut cluster = Cluster::start_some(&[1, 2], &[]);
+    assert_eq!(ask(cluster.port(1), &["SET", "a", "1"]).as_deref(), Some("OK"));
+    cluster.node(2).signal(Signal::KILL);
+    cluster.node(2).end();
+
+    let port = free_ports(1);
+    let by = format!("127.0.0.1:{}", cluster.port(1));
+    let _joining = serve(port, cluster.folder.path(), &["--join", &by, "--data-dir", "joining"]);
+    let mut client = greet(port);
+    let refused = redis::cmd("SET").arg("a").arg("2").query::<()>(&mut client).unwrap_err();
+    assert_eq!(refused.code(), Some("LOADING"), "{refused}");
+    assert!(refused.to_string().contains("is joining a cluster"), "{refused}");
+    let info: String = redis::cmd("INFO").arg("persistence").query(&mut client).unwrap();
+    assert!(info.contains("\r\nloading:1\r\n"), "{info}");
+    assert!(status(port).unwrap().joining.unwrap().contains(&by));
+    assert!(http(port + 11_000, "/healthz").unwrap().contains(" 200 "));
+    let ready = http(port + 11_000, "/readyz").unwrap();
+    assert!(ready.contains(" 503 ") && ready.contains("has not joined its cluster yet"), "{ready}");
+
+    cluster.start_node(2, &[]);
+    let value = || redis::cmd("GET").arg("a").query::<Option<String>>(&mut client).ok().flatten();
+    assert_eq!(eventually("it serves", value), "1");
+    let status = status(port).unwrap();
+    assert_eq!((status.joining, status.loading), (None, false));
+    assert!(status.node_id > 3, "the others have their ids by their settings: {}", status.node_id);
+    let told: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("node-id").query(&mut client).unwrap();
+    assert_eq!(told, ["node-id".to_owned(), status.node_id.to_string()]);
 }
 
 /// A machine gets another address, and no setting of the others knows it.

@@ -24,7 +24,7 @@ use super::{
     commands,
     dismissal::REMOVED,
     listening::{self, Listener, Verb},
-    loading::{LOADING, needs_data},
+    loading::{self, needs_data},
     replies::{Answered, Replies, Slot},
     sentinel::{self, Asked},
     slow_log::Begun,
@@ -166,7 +166,7 @@ impl Exchange {
     fn execute_known(&mut self, command: Command) {
         self.last_command = command.spec.name;
         if needs_data(command.spec) && self.is_recovering() {
-            return self.refuse_known(&command, Reply::error(LOADING));
+            return self.refuse_known(&command, loading::refusal(&self.front.shard.status()));
         }
         if needs_data(command.spec) && self.front.removed.load(Ordering::Relaxed) {
             return self.refuse_known(&command, Reply::error(REMOVED));

@@ -1,4 +1,4 @@
-//! What may be asked before the node has its data.
+//! What may be asked before the node has its data, or a place in its cluster.
 //!
 //! As with Redis, which commands may be executed meanwhile stands in the table; but those among them that look at the
 //! keyspace or the replicated settings (TIME, CONFIG GET, WATCH) are refused here: Quorate has nothing yet that it could
@@ -6,8 +6,18 @@
 
 use quorate_machine::{Class, Flags, Spec};
 
+use crate::{handle::Reply, status::NodeStatus};
+
 /// The answer to all others. Clients know the word and try again; nothing was begun.
-pub(super) const LOADING: &str = "LOADING Quorate is recovering its data; the command was not applied";
+const LOADING: &str = "LOADING Quorate is recovering its data; the command was not applied";
+
+/// The same while the node has not joined its cluster yet.
+const JOINING: &str = "LOADING Quorate is joining a cluster; the command was not applied";
+
+/// What a node that is in this state answers.
+pub(super) fn refusal(status: &NodeStatus) -> Reply {
+    Reply::error(if status.joining.is_some() { JOINING } else { LOADING })
+}
 
 /// Commands of a connection that need to know how far the node is.
 const LOOKING: &[&str] = &["watch", "subscribe", "psubscribe", "ssubscribe"];

@@ -94,7 +94,11 @@ const IDENTITY: &[Description] = &[
         "how many things are wrong with this node; `quorate status` says what",
         "above 0",
     ),
-    gauge("quorate_loading", "1 until all that was committed at the start is applied", "1 for minutes"),
+    gauge(
+        "quorate_loading",
+        "1 until the node has joined its cluster and applied all that was committed at its start",
+        "1 for minutes",
+    ),
 ];
 
 const CLUSTER: &[Description] = &[

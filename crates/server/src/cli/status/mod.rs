@@ -127,7 +127,8 @@ fn ask_all(first: &[Address]) -> Vec<Answer> {
                         waiting.push(address);
                     }
                 }
-                if !ids.insert(status.node_id) {
+                // Whoever joins has no id yet.
+                if status.joining.is_none() && !ids.insert(status.node_id) {
                     continue; // The same node under another name.
                 }
                 Heard::Status(Box::new(status))
@@ -172,7 +173,10 @@ impl Report {
                 Heard::Status(status) => {
                     let named = |fault| format!("node {}: {fault}", status.node_id);
                     problems.extend(status.faults.iter().map(named));
-                    if status.loading {
+                    if let Some(obstacle) = &status.joining {
+                        problems
+                            .push(format!("{}: has not joined its cluster yet: {obstacle}", answer.address));
+                    } else if status.loading {
                         problems.push(format!("node {}: still loading its data", status.node_id));
                     }
                 }
@@ -229,6 +233,7 @@ impl Report {
 /// A node's row; `committed` is the greatest commit index that any node knows.
 fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
     let health = match (status.loading, status.faults.is_empty(), &status.leader) {
+        (true, ..) if status.joining.is_some() => "joining",
         (true, _, _) => "loading",
         (false, false, _) => "see below",
         (false, true, None) => "no leader",

@@ -58,7 +58,10 @@ fn all(front: &FrontDoor) -> BTreeMap<String, String> {
         (SLOWER_THAN.to_owned(), slow_log.slower_than_us.to_string()),
         (ENTRIES_MAX.to_owned(), slow_log.entries_max.to_string()),
     ];
-    fixed.chain(own).chain(front.settings.clone()).chain(changed).collect()
+    let mut all: BTreeMap<_, _> = fixed.chain(own).chain(front.settings.clone()).chain(changed).collect();
+    // A node that joins a cluster, or whose folder says which one it is, learns it behind its open doors.
+    all.entry("node-id".to_owned()).and_modify(|id| *id = front.shard.status().node_id.to_string());
+    all
 }
 
 const SLOWER_THAN: &str = "slowlog-log-slower-than";

@@ -10,7 +10,7 @@ use crate::{
             members::{Members, is_member, member},
             replication::{Transfer, is_transfer, transfer},
         },
-        loading::LOADING,
+        loading,
         replies::Slot,
     },
     handle::{Action, Reply},
@@ -35,7 +35,7 @@ impl Exchange {
         if is_member(arguments) {
             return match member(&status, arguments) {
                 Members::Listed(reply) => self.say(reply),
-                Members::Change(_) if self.is_recovering() => self.spoil(Reply::error(LOADING)),
+                Members::Change(_) if self.is_recovering() => self.spoil(loading::refusal(&status)),
                 Members::Change(_) if self.queue.is_some() => {
                     self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
                 }
