@@ -37,6 +37,8 @@ pub(crate) struct Constants {
     pub(crate) election_timeout: Duration,
     /// What was known to be committed when the process started: loading lasts until it is applied.
     pub(crate) committed_at_start: u64,
+    /// The last term that the folder knew of then.
+    pub(crate) term_at_start: u64,
     /// The cluster that the folder belonged to when the process started.
     pub(crate) cluster_id: Option<u128>,
 }
@@ -74,6 +76,7 @@ impl Constants {
             engine: self.engine.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             http: self.http.to_string(),
+            term_at_start: self.term_at_start,
             loading: true,
             ..NodeStatus::default()
         }
@@ -352,6 +355,7 @@ mod tests {
             http: Address::new("h", 2),
             election_timeout: Duration::from_millis(300),
             committed_at_start: 0,
+            term_at_start: 0,
             cluster_id: None,
         };
         let status = watch::Sender::new(Arc::new(constants.loading()));

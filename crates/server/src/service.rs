@@ -383,6 +383,7 @@ impl Parts<'_> {
             http: Address::new(&self.config.http_listen.host, self.http_port),
             election_timeout: self.config.election_timeout,
             committed_at_start: data.committed,
+            term_at_start: data.driver.role().term.0,
             cluster_id: data.cluster_id,
         })
     }

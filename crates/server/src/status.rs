@@ -33,6 +33,8 @@ pub struct NodeStatus {
     pub role: Role,
     /// The present term.
     pub term: u64,
+    /// The last term that it knew of when its process started; 0 for none.
+    pub term_at_start: u64,
     /// The leader of that term, if the node knows it.
     pub leader: Option<Leader>,
     /// True until the node has applied what was committed when it started.

@@ -30,7 +30,11 @@ pub use news::announce;
 pub(super) use view::View;
 
 use super::{arguments::text, exchange::Exchange};
-use crate::{config::Address, handle::Reply, status::NodeStatus};
+use crate::{
+    config::Address,
+    handle::Reply,
+    status::{NodeStatus, Peer},
+};
 
 /// How a node presents itself at its Sentinel door.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +70,8 @@ struct Switch {
     switch: String,
     /// What is told by `+slave`: that the old leader follows the new one, or will.
     slave: String,
-    /// Whether the clients of the old leader notice by themselves, since it is gone and its connections with it.
+    /// Whether the clients of the old leader notice by themselves, since it is gone and its connections with it, or have
+    /// found nobody to ask.
     is_noticed: bool,
 }
 
@@ -87,17 +92,28 @@ impl Sentinel {
     }
 
     /// Remembers the leader of this status. If it is another than before, what subscribers are to be told.
+    ///
+    /// Of the first one since the start, that is another if there was an election meanwhile. A subscriber who has come back
+    /// before it was known may have been told nil, or hold on to the leader of before. That one's name is forgotten here:
+    /// some node that follows stands in for it, which is true of the one that has led, too.
     fn observe(&self, status: &NodeStatus) -> Option<Switch> {
         let new = view::leader(status)?;
-        let old = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(new.clone())?;
-        if (&old.host, old.port) == (&new.host, new.port) {
-            return None;
-        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(new.clone());
+        let is_first = last.is_none();
+        let old = match last {
+            Some(old) if (&old.host, old.port) == (&new.host, new.port) => return None,
+            Some(old) => old,
+            None if status.term > status.term_at_start => {
+                self.view(status).any_follower().unwrap_or(new.clone())
+            }
+            None => return None,
+        };
         let name = &self.settings.master_name;
         let Master { host, port, .. } = &old;
         let switch = format!("{name} {host} {port} {} {}", new.host, new.port);
         let slave = format!("slave {host}:{port} {host} {port} @ {name} {} {}", new.host, new.port);
-        let is_noticed = status.peers.iter().any(|peer| peer.node_id == old.node_id && !peer.connected);
+        let is_gone = |peer: &Peer| peer.node_id == old.node_id && !peer.connected;
+        let is_noticed = is_first || status.peers.iter().any(is_gone);
         Some(Switch { switch, slave, is_noticed })
     }
 

@@ -8,6 +8,8 @@
 //! * `+slave`, that the old leader follows the new one, comes at once: by it node-redis looks again, whose command may
 //!   otherwise wait for seconds at a node that is gone. No library that is known ends a connection for it.
 //! * `+switch-master` comes at once while the old leader still has connections, and [`SETTLING`] later when it has none.
+//! * The first leader after a start is told like one whose predecessor is dead, if it was elected since. After a mere
+//!   restart nothing is told: a client that is well would end its connection for nothing.
 //! * Whoever subscribes after this node has learnt of a leader gets no message about it: the answers name it by then.
 //! * Messages keep the order of the leaders.
 
@@ -101,8 +103,14 @@ mod tests {
 
     impl Bench {
         async fn led_by(node_id: u64) -> Self {
+            let mut bench = Self::of((*led_by(node_id, &[2, 3])).clone());
+            bench.turns(led_by(node_id, &[2, 3])).await;
+            bench
+        }
+
+        fn of(status: NodeStatus) -> Self {
             let (inputs, _) = crossbeam_channel::unbounded();
-            let (status, watched) = watch::channel(led_by(node_id, &[2, 3]));
+            let (status, watched) = watch::channel(Arc::new(status));
             let shard = ShardHandle::new(inputs, watched, Subscriptions::new().0);
             let settings = SentinelSettings {
                 master_name: "q".to_owned(),
@@ -111,9 +119,7 @@ mod tests {
             };
             let front = FrontDoor::for_sentinel(shard, Limits::of_sentinel(1), 0, settings);
             tokio::spawn(announce(Arc::clone(&front)));
-            let mut bench = Self { front, status, subscribers: 0 };
-            bench.turns(led_by(node_id, &[2, 3])).await;
-            bench
+            Self { front, status, subscribers: 0 }
         }
 
         /// The status changes, and whoever watches it has seen so.
@@ -189,6 +195,29 @@ mod tests {
         let mut subscriber = bench.subscriber_of(SLAVE);
         bench.turns(led_by(3, &[3])).await;
         assert_eq!(text(&mut subscriber).as_deref(), Some("slave h:2 h 2 @ q h 3"));
+    }
+
+    /// Who subscribed at a door that knew of nobody was told nil, and would not have heard of the leader ever.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_leader_after_a_start_is_told_if_it_was_elected_since() {
+        let mut bench = Bench::of(NodeStatus { term: 4, term_at_start: 4, ..NodeStatus::default() });
+        let [mut subscriber, mut slaves] = [SWITCH_MASTER, SLAVE].map(|channel| bench.subscriber_of(channel));
+        let elected = NodeStatus { term: 5, term_at_start: 4, ..(*led_by(3, &[2, 3])).clone() };
+        bench.turns(Arc::new(elected)).await;
+        assert_eq!(text(&mut slaves).as_deref(), Some("slave h:1 h 1 @ q h 3"));
+        assert_eq!(text(&mut subscriber), None, "it may be looking for it just now");
+        sleep(SETTLING).await;
+        assert_eq!(text(&mut subscriber).as_deref(), Some("q h 1 h 3"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_leader_that_goes_on_while_a_node_is_started_anew_is_no_news() {
+        let mut bench = Bench::of(NodeStatus { term: 4, term_at_start: 4, ..NodeStatus::default() });
+        let mut subscriber = bench.subscriber();
+        let same = NodeStatus { term: 4, term_at_start: 4, ..(*led_by(3, &[2, 3])).clone() };
+        bench.turns(Arc::new(same)).await;
+        sleep(SETTLING * 2).await;
+        assert_eq!(text(&mut subscriber), None);
     }
 
     #[tokio::test(start_paused = true)]

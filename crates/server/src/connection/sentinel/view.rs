@@ -177,6 +177,12 @@ impl<'a> View<'a> {
         nodes.into_iter().filter(move |node| Some(node.id) != master)
     }
 
+    /// A node that does not lead, if there is one.
+    pub(super) fn any_follower(&self) -> Option<Master> {
+        let node = self.followers().next()?;
+        Some(Master { node_id: node.id, host: node.host.to_owned(), port: node.port })
+    }
+
     fn other_doors(&self) -> impl Iterator<Item = &Peer> {
         self.status.peers.iter().filter(|peer| peer.sentinel_port != 0)
     }
