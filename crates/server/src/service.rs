@@ -425,7 +425,7 @@ async fn run_until_end(
             false
         }
         Ok(_) = removal.wait_for(|&removed| removed) => true,
-        ended = threads.recv() => return Err(broken(ended)),
+        ended = threads.recv() => return Err(cause(ended, &mut threads).await),
     };
     switches.stopping.send_replace(true);
     inlet.send(Event::Stop);
@@ -453,6 +453,18 @@ async fn close(threads: &mut mpsc::Receiver<Ended>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Why threads have ended that nobody told to. When the shard ends, the others find nobody who feeds them, and their ends,
+/// which are in order, may be heard before its reason.
+async fn cause(first: Option<Ended>, threads: &mut mpsc::Receiver<Ended>) -> Error {
+    let mut ended = first;
+    while let Some(Ended { result: Ok(()), .. }) = &ended
+        && let Ok(Some(next)) = timeout(CLOSE_TIMEOUT, threads.recv()).await
+    {
+        ended = Some(next);
+    }
+    broken(ended)
 }
 
 fn broken(ended: Option<Ended>) -> Error {
@@ -519,4 +531,25 @@ fn told_settings(config: &Config) -> std::collections::BTreeMap<String, String> 
     told.insert("port".to_owned(), config.listen.port.to_string());
     told.insert("bind".to_owned(), config.listen.host.clone());
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that was too old for the log said no more than that its log's thread had ended.
+    #[tokio::test(start_paused = true)]
+    async fn the_reason_why_a_thread_broke_is_told_though_others_ended_before() {
+        let end = |thread, result: Result<(), &str>| Ended { thread, result: result.map_err(str::to_owned) };
+        let (sender, mut threads) = mpsc::channel(THREADS);
+        sender.try_send(end("snapshots", Ok(()))).ok().unwrap();
+        let telling = async {
+            tokio::time::sleep(CLOSE_TIMEOUT / 2).await;
+            sender.try_send(end("shard", Err("too old"))).ok().unwrap();
+        };
+        let (error, ()) = tokio::join!(cause(Some(end("log", Ok(()))), &mut threads), telling);
+        assert_eq!(error.to_string(), "the shard thread has ended: too old");
+        let error = cause(Some(end("log", Ok(()))), &mut threads).await;
+        assert_eq!(error.to_string(), "the log thread has ended", "nobody gives a reason");
+    }
 }
