@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, TryRecvError},
     },
     thread,
     time::Duration,
@@ -106,8 +106,13 @@ fn on_terminal(looks: &Receiver<Look>, interval: Duration) -> io::Result<()> {
     let mut terminal = Terminal::take()?;
     let (mut look, mut before): (Option<Look>, Option<Look>) = (None, None);
     while !told_to_end.load(Ordering::Relaxed) {
-        if let Ok(new) = looks.try_recv() {
-            before = look.replace(new);
+        match looks.try_recv() {
+            Ok(new) => before = look.replace(new),
+            Err(TryRecvError::Empty) => {}
+            // What is shown would grow old, and look as if it were new.
+            Err(TryRecvError::Disconnected) => {
+                return Err(io::Error::other("nobody looks at the nodes any more"));
+            }
         }
         let screen = Screen { look: look.as_ref(), before: before.as_ref(), interval };
         terminal.0.draw(|frame| frame.render_widget(&screen, frame.area()))?;
@@ -167,6 +172,30 @@ mod tests {
         assert!(!ends(&key(KeyCode::Char('c'), KeyModifiers::NONE)));
         assert!(!ends(&key(KeyCode::Char('q'), KeyModifiers::CONTROL)));
         assert!(!ends(&Event::Resize(80, 24)));
+    }
+
+    /// Says to the test below that it is the program on the terminal.
+    const ON_TERMINAL: &str = "QUORATE_TEST_ON_TERMINAL";
+
+    /// Its message can be read on the screen that was there before, and what is typed next is seen.
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_anything() {
+        if std::env::var_os(ON_TERMINAL).is_some() {
+            let _terminal = Terminal::take().unwrap();
+            panic!("on purpose");
+        }
+        let this = "cli::status::watch::tests::a_panic_gives_the_terminal_back_before_it_says_anything";
+        let program = std::env::current_exe().unwrap();
+        // `script` has a pseudo-terminal for it.
+        let line = format!("{} --exact {this} --nocapture; stty --all", program.display());
+        let mut script = std::process::Command::new("script");
+        script.args(["--quiet", "--command", &line, "/dev/null"]).env(ON_TERMINAL, "yes");
+        let shown = script.stdin(std::process::Stdio::null()).output().unwrap().stdout;
+        let shown = String::from_utf8_lossy(&shown);
+        let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("no {text:?} in {shown:?}"));
+        let (entered, left) = (place("\x1b[?1049h"), place("\x1b[?1049l"));
+        assert!(entered < left && left < place("on purpose"), "{shown:?}");
+        assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown:?}");
     }
 
     #[test]
