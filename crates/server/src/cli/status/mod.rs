@@ -248,17 +248,22 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         status.log.durable.to_string(),
         status.log.committed.to_string(),
         status.log.applied.to_string(),
-        match status.role {
-            Role::Witness => "-".to_owned(),
-            Role::Leader | Role::Follower | Role::Candidate | Role::Learner => {
-                committed.saturating_sub(status.log.applied).to_string()
-            }
-        },
+        lag(status, committed),
         health.to_owned(),
         status.version.clone(),
         format!("{} ({})", status.cluster_version, status.cluster_version_max),
         humantime::format_duration(Duration::from_secs(status.uptime_s)).to_string(),
     ]
+}
+
+/// How far a node is behind what is committed. A witness applies nothing.
+fn lag(status: &NodeStatus, committed: u64) -> String {
+    match status.role {
+        Role::Witness => "-".to_owned(),
+        Role::Leader | Role::Follower | Role::Candidate | Role::Learner => {
+            committed.saturating_sub(status.log.applied).to_string()
+        }
+    }
 }
 
 fn role_name(role: Role) -> &'static str {

@@ -13,7 +13,7 @@ use ratatui::{
 };
 
 use super::{
-    Answer, Heard,
+    Answer, Heard, lag,
     look::{Look, Pace, bytes, duration},
     role_name,
 };
@@ -53,11 +53,7 @@ const COLUMNS: [Column; 12] = [
     Column { title: "address", width: 21, text: |shown| shown.address.to_owned() },
     Column { title: "role", width: 9, text: |shown| role_name(shown.status.role).to_owned() },
     Column { title: "link", width: 9, text: |shown| shown.link.clone().unwrap_or_else(|| "-".to_owned()) },
-    Column {
-        title: "lag",
-        width: 7,
-        text: |shown| shown.committed.saturating_sub(shown.status.log.applied).to_string(),
-    },
+    Column { title: "lag", width: 7, text: |shown| lag(shown.status, shown.committed) },
     Column { title: "cmds/s", width: 8, text: |shown| rate(shown, |pace| pace.commands) },
     Column { title: "entries/s", width: 9, text: |shown| rate(shown, |pace| pace.entries) },
     Column { title: "commit p99", width: 10, text: |shown| quantile(shown, |pace| &pace.commits) },
@@ -176,7 +172,7 @@ fn link(leader: &NodeStatus, node_id: u64) -> Option<String> {
 /// Cluster, leader, term, and how many nodes answer.
 fn headline(look: &Look) -> Paragraph<'static> {
     let cluster = look.statuses().find_map(|status| status.cluster_id.clone());
-    let cluster = cluster.map_or_else(|| "unborn".to_owned(), |id| id[..id.len().min(8)].to_owned());
+    let cluster = cluster.map_or_else(|| "unborn".to_owned(), |id| id.chars().take(8).collect());
     let leader = match look.report.leader {
         Some(leader) => format!("node {leader}").fg(Color::Green),
         None => "none".fg(Color::Red),
