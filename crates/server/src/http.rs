@@ -69,6 +69,8 @@ pub(crate) struct Sources {
     /// The limit of what waits for one peer.
     pub(crate) peer_queue_bytes_max: usize,
     pub(crate) dropped_log_lines: ErrorCounter,
+    /// When the process started, in seconds since 1970.
+    pub(crate) started_unix_s: i64,
     /// True once this node is on its way down.
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) backups: Backups,
@@ -131,6 +133,7 @@ async fn metrics(State(sources): State<Sources>) -> impl IntoResponse {
         front: &sources.front,
         peer_queue_bytes_max: sources.peer_queue_bytes_max,
         dropped_log_lines: sources.dropped_log_lines.dropped_lines(),
+        started_unix_s: sources.started_unix_s,
         now: clock::now().boot,
     };
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], observed.text())

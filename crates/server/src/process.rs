@@ -4,8 +4,6 @@ use std::{fs, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::clock;
-
 /// Processor time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CpuTime {
@@ -16,17 +14,18 @@ pub(crate) struct CpuTime {
 }
 
 /// The unit of `/proc/self/stat`: whatever the kernel's own clock, it tells hundredths of a second.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_MS: u64 = 10;
 
 /// The processor time that this process has taken so far.
 pub(crate) fn cpu_time() -> Option<CpuTime> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The name of the program may hold anything; the fields behind it are numbers.
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u32>);
+    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let user = ticks.next()?.ok()?;
     let system = ticks.next()?.ok()?;
-    Some(CpuTime { user: TICK * user, system: TICK * system })
+    let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(TICK_MS));
+    Some(CpuTime { user: time(user), system: time(system) })
 }
 
 /// The memory of this process that is resident, in bytes.
@@ -45,11 +44,6 @@ pub(crate) fn open_files() -> Option<usize> {
 /// How many it may have open; none for any number.
 pub(crate) fn open_files_max() -> Option<u64> {
     getrlimit(Resource::Nofile).current
-}
-
-/// When it started, in seconds since 1970, if it has run for so many.
-pub(crate) fn started_unix_s(uptime_s: u64) -> u64 {
-    u64::try_from(clock::wall_ms() / 1000).unwrap_or(0).saturating_sub(uptime_s)
 }
 
 #[cfg(all(test, target_os = "linux"))]

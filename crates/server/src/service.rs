@@ -30,6 +30,7 @@ pub use crate::ending::Lifeline;
 use crate::{
     admission::{self, Admission},
     backup::Backups,
+    clock,
     config::{Address, Config, Value as _},
     connection::{self, FrontDoor, SentinelSettings, SlowLogSettings},
     data_folder::{self, DataFolder},
@@ -176,6 +177,7 @@ fn serve(
         front: Arc::clone(&front),
         peer_queue_bytes_max: config.peer_queue_bytes_max.0,
         dropped_log_lines,
+        started_unix_s: clock::wall_ms() / 1000,
         stopping: switches.stopping.subscribe(),
         backups: Backups::new(handle.clone()),
     };

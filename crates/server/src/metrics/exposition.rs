@@ -23,6 +23,8 @@ pub(crate) struct Observed<'a> {
     /// The limit of what waits for one peer.
     pub(crate) peer_queue_bytes_max: usize,
     pub(crate) dropped_log_lines: usize,
+    /// When the process started. It does not change with the wall clock: who watches it sees restarts, and nothing else.
+    pub(crate) started_unix_s: i64,
     pub(crate) now: BootTime,
 }
 
@@ -205,7 +207,7 @@ impl Observed<'_> {
         text.samples("process_resident_memory_bytes", process::resident_bytes().map(|bytes| ([], bytes)));
         text.samples("process_open_fds", process::open_files().map(|files| ([], files)));
         text.samples("process_max_fds", process::open_files_max().map(|files| ([], files)));
-        text.plain("process_start_time_seconds", process::started_unix_s(self.status.uptime_s));
+        text.plain("process_start_time_seconds", self.started_unix_s);
     }
 
     fn statistics(&self) -> &Statistics {

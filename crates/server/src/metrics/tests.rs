@@ -94,6 +94,7 @@ fn shown(metrics: &Metrics) -> String {
         front: &front,
         peer_queue_bytes_max: 7,
         dropped_log_lines: 3,
+        started_unix_s: 1,
         now: crate::clock::now().boot,
     };
     observed.text()
@@ -170,6 +171,7 @@ fn a_silent_peer_and_unknown_freshness_are_absent_and_not_zero() {
         front: &front,
         peer_queue_bytes_max: 0,
         dropped_log_lines: 0,
+        started_unix_s: 0,
         now: crate::clock::now().boot,
     };
     let text = observed.text();
