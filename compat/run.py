@@ -35,6 +35,7 @@ CHECKS = [
     "failover",
     "sentinel",
     "observe",
+    "dashboard",
     "paused_nodes",
     "killed_all",
     "recovery",

@@ -235,38 +235,9 @@ def check_pod(context, stateful, pod, container, ports):
         expect(address == f"quorate-{number}.{stateful['serviceName']}:{ports['peers']}", f"peer {number} at {address}")
 
 
-# The same for the rules: answers them as JSON.
-RULES = """
-import json, sys, yaml
-groups = yaml.safe_load(open(sys.argv[1]))["groups"]
-print(json.dumps([rule for group in groups for rule in group["rules"]]))
-"""
-
-
-def check_alerts(context):
-    """The rules are what Prometheus takes, as far as can be said without it; what metrics they use, a Rust test checks."""
-    path = DEPLOY / "alerts.yml"
-    done = command(context.cache / "python-deploy" / "bin" / "python", "-c", RULES, path)
-    expect(done.returncode == 0, f"alerts.yml: {done.stderr}")
-    rules = json.loads(done.stdout)
-    for rule in rules:
-        allowed = {"alert", "expr", "for", "labels", "annotations"}
-        expect(set(rule) <= allowed and rule["annotations"]["summary"], f"a rule of another shape: {rule}")
-        expect(rule["labels"]["severity"] in ("critical", "warning"), f"severity of {rule['alert']}")
-    names = {rule["alert"] for rule in rules}
-    expect(len(names) == len(rules), "an alert has the name of another")
-    checked = "by their shape alone"
-    if shutil.which("promtool"):
-        done = command("promtool", "check", "rules", path)
-        expect(done.returncode == 0, f"promtool: {done.stdout}{done.stderr}")
-        checked = "by promtool"
-    context.note(f"{len(rules)} rules for alerts, checked {checked}")
-
-
 def run(context):
     check_unit(context)
     check_settings(context)
     check_dockerfile(context)
     check_image(context)
     check_kubernetes(context)
-    check_alerts(context)

@@ -26,6 +26,9 @@ const PROGRAMS: &[Program] = &[
     Program { name: "systemd-analyze", package: "systemd" },
 ];
 
+/// What is taken out of its package, and not installed: that would start a service.
+const PROMETHEUS: &str = "prometheus";
+
 /// The servers beside which the bench `peers` measures, and the Java that one of them runs on.
 const PEERS: &[Program] = &[
     Program { name: "redis-server", package: "redis-server" },
@@ -54,6 +57,7 @@ pub(crate) fn all() -> Result<PathBuf> {
         .context("cannot prepare Python's lock libraries, and Node")?;
     node_packages().context("cannot prepare Node's lock libraries")?;
     environment(DEPLOY, "deploy.txt", |_| Ok(())).context("cannot prepare what checks deploy/")?;
+    unpacked(PROMETHEUS).context("cannot prepare Prometheus and promtool, which check deploy/")?;
     Ok(python(CLIENTS[0]))
 }
 
@@ -73,19 +77,49 @@ fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
+/// Another installation may be under way: wait for its lock, within bounds.
+const PATIENCE: &str = "DPkg::Lock::Timeout=300";
+
 fn install(missing: &[&Program]) -> Result<()> {
     let names = missing.iter().map(|program| program.name).collect::<Vec<_>>().join(", ");
     let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
     println!("installing {}", packages.join(", "));
     let attempt = || -> Result<()> {
         ensure!(find("apt-get").is_some(), "this system has no apt-get");
-        // Another installation may be under way: wait for its lock, within bounds.
-        const PATIENCE: &str = "DPkg::Lock::Timeout=300";
-        execute(privileged()?.args(["apt-get", "-o", PATIENCE, "-qq", "update"]))?;
+        update()?;
         let install = ["apt-get", "-o", PATIENCE, "-qq", "install", "--yes", "--no-install-recommends"];
         execute(privileged()?.args(install).args(&packages))
     };
     attempt().with_context(|| format!("missing: {names}; install the packages {}", packages.join(", ")))
+}
+
+/// The files of a Debian package, in a folder of the cache of its name. They are there as a whole or not at all.
+fn unpacked(package: &str) -> Result<()> {
+    let folder = cache().join(package);
+    if folder.is_dir() {
+        return Ok(());
+    }
+    println!("unpacking {package}");
+    let partial = cache().join(format!("{package}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial).context("cannot clear the cache")?;
+    }
+    fs::create_dir_all(&partial).context("cannot create the cache")?;
+    let download =
+        || execute(Command::new("apt-get").current_dir(&partial).args(["-qq", "download", package]));
+    download().or_else(|_| {
+        update()?;
+        download()
+    })?;
+    let archive = fs::read_dir(&partial)?.next().context("apt-get downloaded nothing")??.path();
+    execute(Command::new("dpkg").arg("--extract").arg(&archive).arg(&partial))?;
+    fs::remove_file(&archive)?;
+    fs::rename(&partial, &folder).context("cannot keep what was unpacked")
+}
+
+/// Has the system's package manager know what there is.
+fn update() -> Result<()> {
+    execute(privileged()?.args(["apt-get", "-o", PATIENCE, "-qq", "update"]))
 }
 
 /// `env` as root: directly, or by a `sudo` that asks for nothing.
