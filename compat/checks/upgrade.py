@@ -136,11 +136,10 @@ def check_late_hold(context, cluster, program):
     try:
         newcomer = Node(("127.0.0.1", port), held)
         cluster.wait_until_ready([newcomer])
-        told = status(newcomer)
-        expect(told["cluster_version"] == NEW, f"the newcomer is at version {told['cluster_version']}")
+        until(lambda: version(newcomer) == NEW, RISE_BOUND_S, "the newcomer to know the version")
         words = output_since(held, 0)
         expect("newer program" not in words, f"it was refused at first: {words}")
-        done = output_of(program, "member", "remove", told["node_id"], "--addr", f"127.0.0.1:{any_node.port}")
+        done = output_of(program, "member", "remove", status(newcomer)["node_id"], "--addr", f"127.0.0.1:{any_node.port}")
         expect(done.returncode == 0, f"it cannot be removed: {done.stderr}")
         until(lambda: not held.is_running(), REFUSAL_BOUND_S, "the newcomer to end, since it was removed")
     finally:
