@@ -311,9 +311,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Does a bounded piece of housekeeping, some milliseconds of the disk's time: the next segment is made
-    /// ready slice by slice, twice as fast as the present one fills. Best called after the completions of a sync have been reported, and each second or
-    /// so when idle. Says whether there is nothing left to do at the moment.
+    /// Does a bounded piece of housekeeping: the next segment is made ready slice by slice, twice as fast as the present
+    /// one fills. Best called after the completions of a sync have been reported. Says whether there is nothing left to
+    /// do at the moment.
     ///
     /// # Errors
     /// [`Error::Dead`]: final. A full disk is no error: see [`room`](Self::room).
@@ -323,6 +323,17 @@ impl<D: Disk> Log<D> {
         let result = self.reserve.step_up_to(self.contents.newest_number() + 1, wanted);
         let done = self.finish(result)?;
         Ok(done || self.reserve.was_refused())
+    }
+
+    /// Does a piece of what [`maintain`](Self::maintain) would do later, some milliseconds of the disk's time. Best called
+    /// now and then while the log is idle, so that a burst of writes finds the next segment ready.
+    ///
+    /// # Errors
+    /// Those of [`maintain`](Self::maintain).
+    pub fn prepare(&mut self) -> Result<(), Error> {
+        self.check_alive()?;
+        let result = self.reserve.step(self.contents.newest_number() + 1);
+        self.finish(result).map(drop)
     }
 
     /// How much may be written. Ask often: a full disk is noticed here, while nothing is lost yet, and room that is

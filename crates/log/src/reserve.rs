@@ -5,8 +5,9 @@
 //! slices between batches, under the name of a spare; only a file that is whole gets a segment's name. So
 //! the newest segment's successor is either absent, or ready.
 //!
-//! Room for all of it is taken at once, but the zeros come twice as fast as the present segment fills, and no faster:
-//! a burst of them, whenever a segment begins or a node starts, would make the syncs of batches wait.
+//! Room for all of it is taken at once, if the file system can do that, but the zeros come no faster than they must: as
+//! much of the next segment is ready as twice the part that is taken of the present one, and the rest while the log is
+//! idle. A burst of them whenever a segment begins or a node starts would make the syncs of batches wait.
 //!
 //! A full disk is noticed here, while nothing is lost yet: what was already accepted still fits into the
 //! segment being written and its successor.
@@ -15,8 +16,11 @@ use std::{io, mem};
 
 use crate::{Disk, DiskFile, Error, Room, contents::Segment, error::About, segment};
 
-/// The zeros written and synced in one step: some milliseconds of a slow disk.
+/// The zeros written in one step: some milliseconds of a slow disk.
 const SLICE_BYTES: usize = 512 << 10;
+
+/// The most slices that share a sync when the present segment fills by large batches.
+const SLICES_MAX: usize = 8;
 
 /// The most released segments that are kept for later. A snapshot releases several at once, and more than
 /// these give their room back.
@@ -92,18 +96,25 @@ impl<D: Disk> Reserve<D> {
         self.refused
     }
 
-    /// The same as [`step`](Self::step), unless so many bytes of the segment are zero already.
+    /// The same as [`step`](Self::step), for as many slices as it takes until so many bytes of the segment are zero,
+    /// within a bound, and nothing if they are.
     pub(crate) fn step_up_to(&mut self, number: u64, zeroed_wanted: u64) -> Result<bool, Error> {
-        match self.next {
-            Next::Zeroing { zeroed, .. } if zeroed >= zeroed_wanted => Ok(true),
-            Next::Absent | Next::Zeroing { .. } | Next::Ready(_) => self.step(number),
+        let Next::Zeroing { zeroed, .. } = self.next else { return self.step(number) };
+        let missing = zeroed_wanted.saturating_sub(zeroed).div_ceil(SLICE_BYTES as u64);
+        match usize::try_from(missing).map_or(SLICES_MAX, |missing| missing.min(SLICES_MAX)) {
+            0 => Ok(true),
+            slices => self.steps(number, slices),
         }
     }
 
     /// Does a bounded piece of work towards segment `number`, the next one, and says whether it is ready. A
     /// full disk is no error here.
     pub(crate) fn step(&mut self, number: u64) -> Result<bool, Error> {
-        match self.try_step(number) {
+        self.steps(number, 1)
+    }
+
+    fn steps(&mut self, number: u64, slices: usize) -> Result<bool, Error> {
+        match self.try_steps(number, slices) {
             Ok(ready) => {
                 self.refused = false;
                 Ok(ready)
@@ -119,15 +130,15 @@ impl<D: Disk> Reserve<D> {
 
     /// Takes segment `number`, the next one, all zeros; finishes it first if need be.
     pub(crate) fn take(&mut self, number: u64) -> Result<D::File, Error> {
-        // Bounded: each round but the first and the last writes a slice of the segment.
-        while !self.try_step(number)? {}
+        // Bounded: the first round makes a file if there is none, and the second all that it lacks.
+        while !self.try_steps(number, usize::MAX)? {}
         match mem::replace(&mut self.next, Next::Absent) {
             Next::Ready(file) => Ok(file),
             Next::Absent | Next::Zeroing { .. } => unreachable!("a step that says ready leaves it ready"),
         }
     }
 
-    fn try_step(&mut self, number: u64) -> Result<bool, Error> {
+    fn try_steps(&mut self, number: u64, slices: usize) -> Result<bool, Error> {
         match &mut self.next {
             Next::Ready(_) => Ok(true),
             Next::Absent => {
@@ -135,7 +146,12 @@ impl<D: Disk> Reserve<D> {
                 Ok(false)
             }
             Next::Zeroing { file, name, zeroed } => {
-                *zeroed = zero_slice(&self.disk, file, name, *zeroed, self.segment_bytes)?;
+                for _ in 0..slices {
+                    *zeroed = zero_slice(&self.disk, file, name, *zeroed, self.segment_bytes)?;
+                    if *zeroed == self.segment_bytes {
+                        break;
+                    }
+                }
                 file.sync_data().about(&self.disk, name, "sync")?;
                 if *zeroed < self.segment_bytes {
                     return Ok(false);

@@ -79,7 +79,10 @@ impl LogWriter {
             let wait = if is_tidy { IDLE } else { HOUSEKEEPING_PAUSE };
             match self.tasks.recv_timeout(wait) {
                 Ok(task) => self.group(task)?,
-                Err(RecvTimeoutError::Timeout) if is_tidy => self.log.mark()?,
+                Err(RecvTimeoutError::Timeout) if is_tidy => {
+                    self.log.mark()?;
+                    self.log.prepare()?;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.log.mark(),
             }

@@ -153,6 +153,30 @@ fn the_next_segment_is_zeroed_twice_as_fast_as_the_present_one_fills() {
     assert_eq!(segments(&disk).len(), 2, "half of the present one is taken: the next one is whole");
 }
 
+/// Housekeeping comes once for each group of batches, however large that is.
+#[test]
+fn the_next_segment_keeps_up_with_large_groups_and_is_finished_while_the_log_is_idle() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = Log::open(disk.clone(), Options { segment_bytes: 16 << 20, ..options() }).unwrap();
+    let writes = |log: &mut Log<MemoryDisk>, housekeep: fn(&mut Log<MemoryDisk>)| {
+        let (writes, syncs) = (disk.writes(), disk.syncs());
+        housekeep(log);
+        (disk.writes() - writes, disk.syncs() - syncs)
+    };
+    let maintain = |log: &mut Log<MemoryDisk>| drop(log.maintain().unwrap());
+    // The first segment has 4 MiB, so that its sixteenth stands for one of 2 MiB of the next.
+    writes(&mut log, maintain);
+    log.write(&append([entry(1, 1, &"x".repeat(256 << 10))])).unwrap();
+    assert_eq!(writes(&mut log, maintain), (5, 1));
+    log.write(&append([entry(2, 1, &"x".repeat(1 << 20))])).unwrap();
+    assert_eq!(writes(&mut log, maintain), (8, 1), "a bounded number of slices, and one sync");
+    for _ in 0..32 {
+        log.prepare().unwrap();
+    }
+    assert_eq!(segments(&disk).len(), 2);
+    assert_eq!(writes(&mut log, |log| log.prepare().unwrap()), (0, 0));
+}
+
 #[test]
 fn a_new_log_begins_with_a_small_segment() {
     let disk = MemoryDisk::default();

@@ -76,6 +76,7 @@ impl World {
         }
         let log = &mut process.writer.log;
         let kept = log.maintain().and_then(|_| if marks { log.mark() } else { Ok(()) });
+        let kept = kept.and_then(|()| if marks { log.prepare() } else { Ok(()) });
         let room = log.room();
         if self.lost_power(at, node) {
             return;
