@@ -35,6 +35,7 @@ mod panics;
 mod profile;
 mod random;
 mod report;
+mod theme;
 mod time;
 mod trace;
 mod workload;
@@ -45,9 +46,18 @@ pub use checks::wishes::MemberCounts;
 pub use faults::{Fault, FaultCounts};
 pub use profile::Profile;
 pub use report::{Report, Violation};
+pub use theme::Theme;
 pub use time::SimTime;
 
 use crate::{checks::Failure, world::World};
+
+/// The seeds that once failed, each with its reason: `seeds.txt`, whose lines begin with a seed of the default profile.
+pub fn seeds_that_failed() -> impl Iterator<Item = u64> {
+    include_str!("../seeds.txt").lines().filter_map(|line| {
+        let number = line.split('#').next().expect("a first part").trim();
+        (!number.is_empty()).then(|| number.parse().expect("a line begins with a seed"))
+    })
+}
 
 /// How many of the last steps a violation tells.
 pub const TRACE_LINES: usize = 60;
@@ -81,7 +91,8 @@ fn attempt(seed: u64, profile: &Profile, lines: usize) -> (Result<Report, Box<Vi
         panics::caught(|| world.run()).unwrap_or_else(|text| Err(Failure::new("assertions hold", text)));
     let at = world.now();
     let result = result.map_err(|Failure { property, detail }| {
-        Box::new(Violation { property: property.to_owned(), detail, seed, at, trace: Vec::new() })
+        let replay = profile.replay(seed);
+        Box::new(Violation { property: property.to_owned(), detail, seed, at, replay, trace: Vec::new() })
     });
     (result, world.trace.take_lines())
 }

@@ -4,24 +4,24 @@
 //! settings of the product from wide ranges, small ones preferred. A run with all faults at once would hardly ever
 //! get far enough to meet the rarer combinations.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use quorate_consensus::{self as consensus, NodeId};
 use quorate_machine::ClusterVersion;
 use quorate_node as node;
 
-use crate::{bug::Bug, faults::Fault, random::Random};
+use crate::{bug::Bug, faults::Fault, random::Random, theme::Theme};
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
+    /// What it is about.
+    pub theme: Theme,
     /// How many nodes the cluster is born with; `None` lets the seed choose 1, 3 or 5, mostly 3.
     pub nodes: Option<u64>,
-    /// How many clients; `None` lets the seed choose 2 to 8.
-    pub clients: Option<usize>,
     /// How long faults happen, in simulated time. The liveness phase follows.
     pub duration: Duration,
-    /// The kinds of faults that may happen.
+    /// The kinds of faults that may happen: those of the theme, or fewer.
     pub faults: BTreeSet<Fault>,
     /// A defect that the world makes, to see whether the checkers notice.
     pub bug: Option<Bug>,
@@ -29,21 +29,43 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        Self {
-            nodes: None,
-            clients: None,
-            duration: Duration::from_secs(30),
-            faults: Fault::ALL.iter().copied().collect(),
-            bug: None,
-        }
+        Self::about(Theme::Default)
     }
 }
 
 impl Profile {
+    /// How long faults happen unless something else is said.
+    pub const DURATION: Duration = Duration::from_secs(30);
+
+    /// All that a theme has.
+    #[must_use]
+    pub fn about(theme: Theme) -> Self {
+        Self { theme, nodes: None, duration: Self::DURATION, faults: theme.faults(), bug: None }
+    }
+
     /// The same without any fault.
     #[must_use]
     pub fn calm() -> Self {
-        Self { faults: BTreeSet::new(), ..Self::default() }
+        Self::about(Theme::Calm)
+    }
+
+    /// The command that runs `seed` like this: with each option that matters.
+    #[must_use]
+    pub fn replay(&self, seed: u64) -> String {
+        let mut command = format!("quorate sim --seed {seed}");
+        let mut option = |name: &str, value: &dyn std::fmt::Display| {
+            write!(command, " --{name} {value}").expect("a string grows");
+        };
+        if self.theme != Theme::Default {
+            option("profile", &self.theme.name());
+        }
+        self.nodes.iter().for_each(|nodes| option("nodes", nodes));
+        if self.duration != Self::DURATION {
+            option("duration", &self.duration.as_secs());
+        }
+        self.theme.faults().difference(&self.faults).for_each(|fault| option("without", fault));
+        self.bug.iter().for_each(|bug| option("bug", &bug.name()));
+        command
     }
 }
 
@@ -105,7 +127,7 @@ const SPARES_MAX: u64 = 4;
 impl Plan {
     pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
         let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
-        let clients = profile.clients.unwrap_or_else(|| random.index(7) + 2);
+        let clients = random.index(7) + 2;
         let drawn_later = [Fault::Members, Fault::Upgrade, Fault::BitRot];
         let faults = profile.faults.iter().copied().filter(|fault| !drawn_later.contains(fault));
         let mut faults: BTreeSet<Fault> = faults.filter(|_| random.chance(FAULT_PERMILLE)).collect();

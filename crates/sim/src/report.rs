@@ -106,6 +106,8 @@ pub struct Violation {
     pub seed: u64,
     /// When it was noticed.
     pub at: SimTime,
+    /// The command that replays it.
+    pub replay: String,
     /// The last steps, in compact notation.
     pub trace: Vec<String>,
 }
@@ -117,7 +119,7 @@ impl fmt::Display for Violation {
         }
         writeln!(f, "violated: {}", self.property)?;
         writeln!(f, "  {}", self.detail)?;
-        write!(f, "at {} of seed {}; replay it by: cargo xtask sim --seed {}", self.at, self.seed, self.seed)
+        write!(f, "at {} of seed {}; replay it by: {}", self.at, self.seed, self.replay)
     }
 }
 

@@ -10,7 +10,7 @@ fn is_noticed(bug: Bug) {
     let noticed = (0..SEEDS).find_map(|seed| run(seed, &profile).err());
     let violation = noticed.unwrap_or_else(|| panic!("{} was not noticed in {SEEDS} seeds", bug.name()));
     assert!(!violation.trace.is_empty(), "a violation without its last steps");
-    assert!(violation.to_string().contains(&format!("cargo xtask sim --seed {}", violation.seed)));
+    assert_eq!(violation.replay, format!("quorate sim --seed {} --bug {}", violation.seed, bug.name()));
 }
 
 #[test]

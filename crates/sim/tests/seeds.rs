@@ -1,6 +1,6 @@
-//! A modest number of seeds; CI runs thousands by the binary.
+//! A modest number of seeds; CI runs thousands by `quorate sim`.
 
-use quorate_sim::{Fault, MemberCounts, Profile, Report, run};
+use quorate_sim::{Fault, MemberCounts, Profile, Report, run, seeds_that_failed};
 
 fn run_all(seeds: impl IntoIterator<Item = u64>, profile: &Profile) -> Report {
     let mut total = Report::default();
@@ -37,11 +37,7 @@ fn clusters_without_faults_refuse_nothing() {
 /// Each failed once, for the reason that stands beside it in the file.
 #[test]
 fn seeds_that_once_failed_hold_every_property() {
-    let seeds = include_str!("../seeds.txt").lines().filter_map(|line| {
-        let number = line.split('#').next().expect("a first part").trim();
-        (!number.is_empty()).then(|| number.parse::<u64>().expect("a line begins with a seed"))
-    });
-    run_all(seeds, &Profile::default());
+    run_all(seeds_that_failed(), &Profile::default());
 }
 
 #[test]

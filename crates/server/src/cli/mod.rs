@@ -9,6 +9,7 @@ mod progress;
 mod reads;
 mod recover;
 mod serve;
+mod sim;
 mod snapshot;
 mod status;
 mod up;
@@ -55,6 +56,7 @@ Examples:
   quorate member list                           who belongs to the cluster
   quorate serve --print-config                  all settings, and where each comes from
   quorate bench --op lock --seconds 10          how fast are locks here
+  quorate sim --seconds 60                      are they safe, in worlds where everything fails
 
 Exit status: 0 success, 1 failure while running, 2 wrong flag or setting,
 3 data folder refused (foreign, in use, corrupt, or of a newer format).";
@@ -90,6 +92,8 @@ enum Command {
     Recover(recover::Args),
     /// Measures throughput and latency
     Bench(bench::Args),
+    /// Tries what this program promises, in simulated worlds
+    Sim(Box<sim::Args>),
 }
 
 /// Runs the command line of this process.
@@ -105,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args),
         Command::Recover(args) => recover::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Sim(args) => sim::run(args),
     };
     exit.into()
 }
@@ -135,6 +140,7 @@ mod tests {
             &["snapshot", "restore"],
             &["recover"],
             &["bench"],
+            &["sim"],
         ] {
             let found = path.iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
             let help = found.unwrap().render_long_help().to_string();

@@ -31,12 +31,18 @@ impl Progress {
 
     /// So many bytes are done by now.
     pub(super) fn at(&mut self, bytes: u64) {
+        let total = self.total;
+        self.shows(|took| line(bytes, total, took));
+    }
+
+    /// What is to be seen after `doing`, made of the time that has passed; only if it is time to tell.
+    pub(super) fn shows(&mut self, done: impl FnOnce(Duration) -> String) {
         let interval = if self.terminal { ON_TERMINAL } else { ELSEWHERE };
         if self.told.elapsed() < interval {
             return;
         }
         self.told = Instant::now();
-        let line = line(self.doing, bytes, self.total, self.begin.elapsed());
+        let line = format!("{} {}", self.doing, done(self.begin.elapsed()));
         // Nobody is there to be told that nobody can be told.
         let _ = match self.terminal {
             true => write!(io::stderr(), "\r{line}\x1b[K"),
@@ -53,18 +59,25 @@ impl Drop for Progress {
     }
 }
 
-fn line(doing: &str, bytes: u64, total: Option<u64>, took: Duration) -> String {
+fn line(bytes: u64, total: Option<u64>, took: Duration) -> String {
     let rate = mebibytes(bytes) / took.as_secs_f64().max(0.001);
     let done = match total.filter(|&total| total > 0) {
-        Some(total) => {
-            let filled = u64::try_from(u128::from(bytes.min(total)) * u128::from(BAR) / u128::from(total));
-            let filled = usize::try_from(filled.unwrap_or(BAR)).unwrap_or_default();
-            let length = usize::try_from(BAR).unwrap_or_default();
-            format!("[{:<length$}] {} of {}", "#".repeat(filled), size(bytes), size(total))
-        }
+        Some(total) => format!("{} {} of {}", picture(bytes, total), size(bytes), size(total)),
         None => size(bytes),
     };
-    format!("{doing} {done}, {rate:.1} MiB/s")
+    format!("{done}, {rate:.1} MiB/s")
+}
+
+/// How much of a whole is done, in numbers, too.
+pub(super) fn bar(done: u64, total: u64, unit: &str) -> String {
+    format!("{} {done} of {total} {unit}", picture(done, total))
+}
+
+fn picture(done: u64, total: u64) -> String {
+    let filled = u128::from(done.min(total)) * u128::from(BAR) / u128::from(total.max(1));
+    let filled = usize::try_from(filled).unwrap_or_default();
+    let length = usize::try_from(BAR).unwrap_or_default();
+    format!("[{:<length$}]", "#".repeat(filled))
 }
 
 /// A number of bytes as people read it.
@@ -87,10 +100,11 @@ mod tests {
     #[test]
     fn a_bar_needs_an_end_to_go_to() {
         let second = Duration::from_secs(1);
-        assert_eq!(line("saving", 3 << 20, None, second), "saving 3.0 MiB, 3.0 MiB/s");
-        let half = "restoring [###############               ] 2.0 MiB of 4.0 MiB, 2.0 MiB/s";
-        assert_eq!(line("restoring", 2 << 20, Some(4 << 20), second), half);
-        assert!(line("restoring", 9, Some(4), second).contains(&"#".repeat(30)));
+        assert_eq!(line(3 << 20, None, second), "3.0 MiB, 3.0 MiB/s");
+        let half = "[###############               ] 2.0 MiB of 4.0 MiB, 2.0 MiB/s";
+        assert_eq!(line(2 << 20, Some(4 << 20), second), half);
+        assert!(line(9, Some(4), second).contains(&"#".repeat(30)));
         assert_eq!(size(10_239), "10239 bytes");
+        assert_eq!(bar(1, 0, "seeds"), format!("[{}] 1 of 0 seeds", " ".repeat(30)));
     }
 }

@@ -1,0 +1,185 @@
+//! `quorate sim`: clusters in a simulated world, under faults, judged.
+//!
+//! The world is the crate `quorate-sim`, which is a function of its seed. Here is what is outside of it: which seeds
+//! are run, how long that takes on a real clock, and how it is told.
+
+mod seeds;
+mod summary;
+
+use std::{fmt, ops::Range, time::Duration};
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use quorate_sim::{Bug, Fault, Profile, Theme, run_traced};
+
+use super::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate sim                                   ten seconds of fresh seeds
+  quorate sim --seeds 0..500 --profile disks    five hundred seeds, the same ones each time
+  quorate sim --seed 17 --trace                 all that happens in one seed
+  quorate sim --seconds 3600 --json             an hour of fresh seeds, for a program to read
+
+A seed makes a world: nodes with the code of this program, their disks, clocks and links, clients,
+and what goes wrong. The same seed makes the same world on each machine. What must hold is checked
+after each step; a violation is told with the command that replays it.
+Exit status: 0 if everything held, 1 if something did not.";
+
+/// The most nodes that a cluster is born with here.
+const NODES_MAX: u64 = 7;
+
+/// The flags of `sim`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// One seed
+    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "seconds", "once_failed"])]
+    seed: Option<u64>,
+    /// Seeds from A up to B, without B itself
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    seeds: Option<Range<u64>>,
+    /// Begin no seed after so many seconds; without --seeds, run fresh ones until then [default: 10]
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
+    /// Run the seeds first that once found a defect, each in an earlier version
+    #[arg(long)]
+    once_failed: bool,
+    /// How many nodes the cluster is born with; otherwise the seed chooses
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
+    nodes: Option<u64>,
+    /// The consensus engine
+    #[arg(long, value_enum, default_value_t = Engine::Raft)]
+    engine: Engine,
+    /// What the run is about
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = themes())]
+    profile: Theme,
+    /// Turn a kind of fault off; may be given several times
+    #[arg(long, value_name = "FAULT", value_parser = faults())]
+    without: Vec<Fault>,
+    /// How long faults happen in each seed, in simulated seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = Profile::DURATION.as_secs())]
+    duration: u64,
+    /// Make a defect, to see whether it is noticed
+    #[arg(long, value_name = "NAME", value_parser = bugs())]
+    bug: Option<Bug>,
+    /// Go on after a violation
+    #[arg(long)]
+    keep_going: bool,
+    /// Print JSON instead of text: one object, on the last line
+    #[arg(long)]
+    json: bool,
+    /// Print everything that happens in the seed
+    #[arg(long, requires = "seed", conflicts_with = "json")]
+    trace: bool,
+}
+
+/// The consensus engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Engine {
+    /// The Raft that ships
+    Raft,
+}
+
+pub(crate) fn run(args: &Args) -> Exit {
+    let profile = args.profile();
+    let upheld = match args.seed.filter(|_| args.trace) {
+        Some(seed) => trace(seed, &profile),
+        None => {
+            let summary = seeds::run_all(args, &profile);
+            summary.print(args.json);
+            summary.violations.is_empty()
+        }
+    };
+    if upheld { Exit::Success } else { Exit::Failure }
+}
+
+/// Prints one seed from its beginning to its end. Whether everything held.
+fn trace(seed: u64, profile: &Profile) -> bool {
+    let (result, lines) = run_traced(seed, profile, usize::MAX);
+    lines.iter().for_each(|line| println!("{line}"));
+    match result {
+        Ok(report) => {
+            print!("{report}");
+            true
+        }
+        Err(mut violation) => {
+            violation.trace.clear();
+            println!("{violation}");
+            false
+        }
+    }
+}
+
+impl Args {
+    fn profile(&self) -> Profile {
+        let Engine::Raft = self.engine;
+        let mut profile = Profile::about(self.profile);
+        profile.nodes = self.nodes;
+        profile.duration = Duration::from_secs(self.duration);
+        profile.bug = self.bug;
+        profile.faults.retain(|fault| !self.without.contains(fault));
+        profile
+    }
+}
+
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let parts = text.split_once("..").and_then(|(first, end)| Some(first.parse().ok()?..end.parse().ok()?));
+    let range: Range<u64> = parts.ok_or("a range is written as 0..100")?;
+    if range.is_empty() { Err(format!("there is no seed in {text}")) } else { Ok(range) }
+}
+
+fn themes() -> impl TypedValueParser<Value = Theme> {
+    let told = |theme: &Theme| PossibleValue::new(theme.name()).help(theme.explanation());
+    named(Theme::ALL, |theme| theme.name(), told)
+}
+
+fn faults() -> impl TypedValueParser<Value = Fault> {
+    named(Fault::ALL, |fault| fault.name(), |fault| PossibleValue::new(fault.name()))
+}
+
+fn bugs() -> impl TypedValueParser<Value = Bug> {
+    named(Bug::ALL, |bug| bug.name(), |bug| PossibleValue::new(bug.name()).help(bug.explanation()))
+}
+
+/// Takes one of `all` by its name.
+fn named<T: Copy + Send + Sync + fmt::Debug + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+    told: impl Fn(&T) -> PossibleValue,
+) -> impl TypedValueParser<Value = T> {
+    let find = move |text: String| all.iter().copied().find(|&one| name(one) == text);
+    PossibleValuesParser::new(all.iter().map(told)).map(move |text| find(text).expect("one of those"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parsed(command: &str) -> Args {
+        match Cli::try_parse_from(command.split(' ')).unwrap().command {
+            Command::Sim(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_violation_is_replayed_by_the_command_that_it_prints() {
+        for command in [
+            "quorate sim --seed 3",
+            "quorate sim --seed 17 --profile disks --nodes 5 --duration 60 --without kill --without bit-rot",
+            "quorate sim --seed 4 --bug lying-disk",
+        ] {
+            let args = parsed(command);
+            assert_eq!(args.profile().replay(args.seed.unwrap()), command);
+        }
+    }
+
+    #[test]
+    fn ranges_hold_a_seed() {
+        assert_eq!(parse_range("3..5"), Ok(3..5));
+        assert!(parse_range("5..5").is_err() && parse_range("5").is_err());
+    }
+}
