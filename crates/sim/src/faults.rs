@@ -78,6 +78,14 @@ faults! {
     Upgrade => "upgrade",
     /// Bits of what was durable change on a disk whose node is down: in its log, or in a snapshot.
     BitRot => "bit-rot",
+    /// A disk has acknowledged a write, sync and all, and never stored it. It shows at the next start.
+    LostWrite => "lost-write",
+    /// A write was stored in another place than it should have been, over whatever was there.
+    MisdirectedWrite => "misdirected-write",
+    /// While a node starts, its disk reads back for a while what was there before a write.
+    StaleRead => "stale-read",
+    /// The disk of a member is wiped: it never comes back, and a new machine takes its place.
+    WipedDisk => "wiped-disk",
 }
 
 impl fmt::Display for Fault {

@@ -6,11 +6,12 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
+use crate::bug::Bug;
 use quorate_consensus::{self as consensus, NodeId};
 use quorate_machine::ClusterVersion;
 use quorate_node as node;
 
-use crate::{bug::Bug, faults::Fault, random::Random, theme::Theme};
+use crate::{faults::Fault, random::Random, theme::Theme};
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub(crate) struct Plan {
     /// Whether the third of three members keeps no data.
     pub(crate) has_witness: bool,
     pub(crate) clients: usize,
+    /// Whether somebody reads a node's own data, without asking anybody.
+    pub(crate) has_observer: bool,
     pub(crate) duration: Duration,
     pub(crate) faults: BTreeSet<Fault>,
     /// The mean time between two faults that have an instant.
@@ -117,8 +120,20 @@ pub(crate) struct Settings {
 const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
+/// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
+const DRAWN_LATER: [Fault; 7] = [
+    Fault::Members,
+    Fault::Upgrade,
+    Fault::BitRot,
+    Fault::LostWrite,
+    Fault::MisdirectedWrite,
+    Fault::StaleRead,
+    Fault::WipedDisk,
+];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
+/// Of a thousand clusters, how many somebody observes.
+const OBSERVED_PERMILLE: u64 = 350;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -128,8 +143,7 @@ impl Plan {
     pub(crate) fn new(profile: &Profile, random: &mut Random) -> Self {
         let nodes = profile.nodes.unwrap_or_else(|| *random.pick(&[1, 3, 3, 3, 3, 5, 5]));
         let clients = random.index(7) + 2;
-        let drawn_later = [Fault::Members, Fault::Upgrade, Fault::BitRot];
-        let faults = profile.faults.iter().copied().filter(|fault| !drawn_later.contains(fault));
+        let faults = profile.faults.iter().copied().filter(|fault| !DRAWN_LATER.contains(fault));
         let mut faults: BTreeSet<Fault> = faults.filter(|_| random.chance(FAULT_PERMILLE)).collect();
         let mut permille = |fault, most| if faults.contains(&fault) { random.between(1, most) } else { 0 };
         let loss_permille = permille(Fault::Loss, 100);
@@ -138,7 +152,6 @@ impl Plan {
         let fault_interval = random.millis(300, 4000);
         let thinking_permille = *random.pick(&[50, 300, 1000, 1000, 3000]);
         let settings = Settings::draw(random);
-        // Drawn last: so the seeds that once failed stay what they were before members could change.
         if profile.faults.contains(&Fault::Members) && random.chance(FAULT_PERMILLE) {
             faults.insert(Fault::Members);
         }
@@ -148,16 +161,14 @@ impl Plan {
         if profile.faults.contains(&Fault::Upgrade) && random.chance(FAULT_PERMILLE) {
             faults.insert(Fault::Upgrade);
         }
-        // What rots is a minority, and who that is must not change meanwhile. Beside a witness it may be the only disk.
-        let is_settled = !faults.contains(&Fault::Members) && !has_witness;
-        if is_settled && profile.faults.contains(&Fault::BitRot) && random.chance(FAULT_PERMILLE) {
-            faults.insert(Fault::BitRot);
-        }
+        faults.extend(draw_damage(profile, random, faults.contains(&Fault::Members), has_witness));
+        let has_observer = random.chance(OBSERVED_PERMILLE);
         Self {
             nodes,
             spares,
             has_witness,
             clients,
+            has_observer,
             duration: profile.duration,
             fault_interval,
             loss_permille,
@@ -169,6 +180,18 @@ impl Plan {
             bug: profile.bug,
         }
     }
+}
+
+/// In which ways disks fail for good. What fails is a minority, and who that is must not change meanwhile, but by the
+/// operator who replaces it. Beside a witness it may be the only disk.
+fn draw_damage(profile: &Profile, random: &mut Random, has_operator: bool, has_witness: bool) -> Vec<Fault> {
+    let possible: &[Fault] = match (has_operator, has_witness) {
+        (_, true) => &[],
+        (false, false) => &[Fault::BitRot, Fault::LostWrite, Fault::MisdirectedWrite, Fault::StaleRead],
+        (true, false) => &[Fault::WipedDisk],
+    };
+    let mut is_drawn = |fault: &Fault| profile.faults.contains(fault) && random.chance(FAULT_PERMILLE);
+    possible.iter().copied().filter(|fault| is_drawn(fault)).collect()
 }
 
 impl Settings {

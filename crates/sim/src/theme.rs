@@ -26,15 +26,8 @@ pub enum Theme {
 
 impl Theme {
     /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::Default,
-        Self::Calm,
-        Self::Network,
-        Self::Disks,
-        Self::Crashes,
-        Self::Members,
-        Self::Clocks,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Default, Self::Calm, Self::Network, Self::Disks, Self::Crashes, Self::Members, Self::Clocks];
 
     /// The name on the command line.
     #[must_use]
@@ -92,6 +85,9 @@ impl Theme {
                 F::LowRoom,
                 F::FullDisk,
                 F::BitRot,
+                F::LostWrite,
+                F::MisdirectedWrite,
+                F::StaleRead,
             ],
             Self::Crashes => &[
                 F::Kill,
@@ -103,7 +99,9 @@ impl Theme {
                 F::Shutdown,
                 F::ClientReset,
             ],
-            Self::Members => &[F::Kill, F::PowerCut, F::Partition, F::Loss, F::Members, F::Upgrade],
+            Self::Members => {
+                &[F::Kill, F::PowerCut, F::Partition, F::Loss, F::Members, F::Upgrade, F::WipedDisk]
+            }
             Self::Clocks => &[F::Kill, F::Partition, F::Pause, F::WallJump, F::Drift, F::ClientPause],
         };
         faults.iter().copied().collect()

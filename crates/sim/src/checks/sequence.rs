@@ -17,13 +17,21 @@ pub(crate) struct Sequence {
     writes: BTreeMap<u64, Span>,
     /// Reads by the last place that they saw; 0 is none.
     reads: Vec<(u64, Span)>,
+    /// Places that reads of the past have seen, each with when that was first.
+    stale_reads: BTreeMap<u64, SimTime>,
     /// Writes of which nobody knows whether they took effect.
     unknown: u64,
 }
 
 impl Sequence {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), writes: BTreeMap::new(), reads: Vec::new(), unknown: 0 }
+        Self {
+            name: name.into(),
+            writes: BTreeMap::new(),
+            reads: Vec::new(),
+            stale_reads: BTreeMap::new(),
+            unknown: 0,
+        }
     }
 
     /// A write was acknowledged, and took this place.
@@ -47,6 +55,12 @@ impl Sequence {
         self.reads.push((place, span));
     }
 
+    /// A read that may be of the past saw everything up to this place: it was reached when the read ended.
+    pub(crate) fn saw_by(&mut self, place: u64, span: Span) {
+        let first = self.stale_reads.entry(place).or_insert(span.completed);
+        *first = span.completed.min(*first);
+    }
+
     /// A write may or may not have taken effect.
     pub(crate) fn lost_sight(&mut self) {
         self.unknown += 1;
@@ -61,6 +75,12 @@ impl Sequence {
     pub(crate) fn verify_count(&self, last: u64) -> Result<(), Failure> {
         let acknowledged = self.writes.len() as u64;
         let greatest = self.writes.last_key_value().map_or(0, |(place, _)| *place);
+        for (&place, &seen) in &self.stale_reads {
+            let was_asked = self.writes.get(&place).is_none_or(|write| write.invoked <= seen);
+            check(place <= last && was_asked, "nobody sees what never was", || {
+                format!("{}: place {place} was seen at {seen}, the last is {last}", self.name)
+            })?;
+        }
         check(greatest <= last, "nothing acknowledged is lost", || {
             format!("{}: place {greatest} was acknowledged, the last is {last}", self.name)
         })?;

@@ -25,6 +25,8 @@ pub(crate) struct View {
     pub(crate) present: Membership,
     /// How many machines there are, members or not.
     pub(crate) machines: u64,
+    /// A member whose disk was wiped, and which has not been replaced.
+    pub(crate) wiped: Option<NodeId>,
     /// How many entries are committed, and how many configurations were written, by now.
     pub(crate) committed: u64,
     pub(crate) written: usize,

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::SECTOR_BYTES;
+use super::{
+    SECTOR_BYTES,
+    damage::{Past, overlaps},
+};
 use crate::random::Random;
 
 /// A file as a process sees it, and as a power cut would leave it.
@@ -14,6 +17,8 @@ pub(super) struct FileImage {
     durable: Vec<u8>,
     /// Changes of `volatile` that are not in `durable`, oldest first.
     unsynced: Vec<Change>,
+    /// Writes whose effect on `durable` stands as it was made, oldest first: each could have failed unnoticed.
+    past: Vec<Past>,
 }
 
 #[derive(Debug)]
@@ -28,6 +33,9 @@ enum Change {
     /// All content is gone.
     Empty,
 }
+
+/// The most writes of a file that are remembered.
+const PAST_MAX: usize = 16;
 
 /// How much of the unsynced writes a power cut leaves. Real cuts mostly leave all or nothing.
 #[derive(Clone, Copy)]
@@ -68,26 +76,50 @@ impl FileImage {
         self.unsynced.push(Change::Empty);
     }
 
-    /// Changes a bit of what is durable, where something was written; false if nothing was.
-    pub(super) fn rot(&mut self, random: &mut Random) -> bool {
-        let written: Vec<usize> = (0..self.durable.len()).filter(|&at| self.durable[at] != 0).collect();
-        if written.is_empty() {
-            return false;
-        }
-        let (at, bit) = (*random.pick(&written), random.below(8));
-        self.durable[at] ^= 1 << bit;
-        self.volatile.clone_from(&self.durable);
-        self.unsynced.clear();
-        true
+    /// The writes that may turn out to have failed.
+    pub(super) fn past(&self) -> &[Past] {
+        &self.past
     }
 
-    pub(super) fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
+    /// Changes what is durable behind everybody's back. Nothing may be unsynced that a process still relies on.
+    pub(super) fn damage(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.durable);
+        self.volatile.clone_from(&self.durable);
+        self.unsynced.clear();
+        self.past.clear();
+    }
+
+    /// Where something was written, durably.
+    pub(super) fn written(&self) -> impl Iterator<Item = usize> {
+        (0..self.durable.len()).filter(|&at| self.durable[at] != 0)
+    }
+
+    /// Makes everything durable. `number` is the number of this sync among all of the disk.
+    pub(super) fn sync(&mut self, number: u64) {
+        for change in std::mem::take(&mut self.unsynced) {
             match change {
-                Change::Write { offset, bytes } => put(&mut self.durable, offset, &bytes),
+                Change::Write { offset, bytes } => self.settle(offset, &bytes, number),
                 Change::Grow { len } => grow(&mut self.durable, len),
-                Change::Empty => self.durable.clear(),
+                Change::Empty => {
+                    self.durable.clear();
+                    self.past.clear();
+                }
             }
+        }
+    }
+
+    /// Makes one write durable, and remembers what was there before.
+    fn settle(&mut self, offset: u64, bytes: &[u8], sync: u64) {
+        // What is written again cannot have been lost before.
+        self.past.retain(|past| !overlaps(past.offset, past.bytes.len(), offset, bytes.len()));
+        grow(&mut self.durable, offset + bytes.len() as u64);
+        let place = &mut self.durable[position(offset)..position(offset) + bytes.len()];
+        if place != bytes {
+            if self.past.len() == PAST_MAX {
+                self.past.remove(0);
+            }
+            self.past.push(Past { offset, before: place.to_vec(), bytes: bytes.to_vec(), sync });
+            place.copy_from_slice(bytes);
         }
     }
 
@@ -100,6 +132,8 @@ impl FileImage {
     pub(super) fn cut_power(&mut self, random: &mut Random) -> bool {
         let fate = *random.pick(&[Fate::All, Fate::Nothing, Fate::EachSector, Fate::EachSector]);
         let changes = std::mem::take(&mut self.unsynced);
+        // A write that had failed would have shown itself now.
+        self.past.clear();
         let kept = changes_kept(&changes, fate, random);
         // Of two writes to a sector the later one holds the earlier one, too: it cannot survive alone.
         let mut lost_sectors = BTreeSet::new();

@@ -6,8 +6,10 @@
 //! unsynced changes. The end of a process alone loses nothing.
 //!
 //! Faults: a *fuse* cuts the power in the middle of a series of operations; a failing fdatasync marks pages as
-//! clean that it did not write, as Linux does; a *full* disk refuses what needs new room.
+//! clean that it did not write, as Linux does; a *full* disk refuses what needs new room. How a disk breaks its contract
+//! stands in `damage`.
 
+pub(crate) mod damage;
 mod file;
 mod folder;
 
@@ -19,7 +21,7 @@ use std::{
 
 use quorate_log::{Disk, DiskFile};
 
-use self::{file::FileImage, folder::Folder};
+use self::{damage::StaleRead, file::FileImage, folder::Folder};
 use crate::random::Random;
 
 /// The unit that a disk writes as a whole.
@@ -46,6 +48,9 @@ struct State {
     fuse: Option<u64>,
     /// How many of the next fdatasyncs fail.
     failing_syncs: u32,
+    /// How many fdatasyncs have succeeded.
+    syncs: u64,
+    stale: Option<StaleRead>,
     /// A defect for the tests of the checkers: fdatasync says yes and does nothing.
     lies: bool,
     counters: DiskCounters,
@@ -74,6 +79,8 @@ impl SimDisk {
             power: true,
             fuse: None,
             failing_syncs: 0,
+            syncs: 0,
+            stale: None,
             lies: false,
             counters: DiskCounters::default(),
         };
@@ -96,19 +103,6 @@ impl SimDisk {
     /// Whether a fuse has cut the power.
     pub(crate) fn has_burnt_out(&self) -> bool {
         !self.state.borrow().power
-    }
-
-    /// Changes some bits of one of the files that `may_rot`, which must be durable. Its name, if anything could be changed.
-    pub(crate) fn rot(&self, random: &mut Random, may_rot: impl Fn(&str) -> bool) -> Option<String> {
-        let mut state = self.state.borrow_mut();
-        let names: Vec<String> = state.folder.names().into_iter().filter(|name| may_rot(name)).collect();
-        if names.is_empty() {
-            return None;
-        }
-        let name = random.pick(&names).clone();
-        let file = state.folder.find(&name).expect("it was just listed");
-        let bits = random.between(1, 3);
-        (0..bits).all(|_| state.files[file].rot(random)).then_some(name)
     }
 
     /// Lets the next fdatasync fail.
@@ -193,7 +187,8 @@ impl State {
             return Err(io::Error::other("fdatasync failed"));
         }
         if !self.lies {
-            self.files[file].sync();
+            self.syncs += 1;
+            self.files[file].sync(self.syncs);
         }
         Ok(())
     }
@@ -294,7 +289,9 @@ impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.disk.state.borrow_mut();
         state.operate()?;
-        Ok(state.files[self.file].read(offset, buffer))
+        let count = state.files[self.file].read(offset, buffer);
+        state.make_stale(self.file, offset, &mut buffer[..count]);
+        Ok(count)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

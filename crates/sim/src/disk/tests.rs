@@ -1,4 +1,4 @@
-use super::*;
+use super::{damage::Damage, *};
 
 fn disk() -> SimDisk {
     SimDisk::new("disk".into(), 1 << 20, Random::new(3, 0))
@@ -100,4 +100,76 @@ fn a_lock_ends_with_its_holder() {
     assert_eq!(disk.lock("lock").expect_err("held").kind(), io::ErrorKind::WouldBlock);
     drop(lock);
     assert!(disk.lock("lock").is_ok());
+}
+
+/// A disk whose file has two writes that were synced, one after the other, and then a mark.
+fn written_disk() -> (SimDisk, u64) {
+    let disk = disk();
+    let mut file = disk.create("f").expect("room");
+    disk.sync_directory().expect("a healthy disk");
+    file.write_at(0, b"first").expect("room");
+    file.sync_data().expect("a healthy disk");
+    let syncs = disk.syncs();
+    file.write_at(5, b"mark").expect("room");
+    file.sync_data().expect("a healthy disk");
+    (disk, syncs)
+}
+
+fn damaged(damage: Damage, seed: u64) -> (Option<String>, SimDisk) {
+    let (disk, syncs) = written_disk();
+    let name = disk.damage(damage, &mut Random::new(seed, 0), syncs, |name| name == "f");
+    (name, disk)
+}
+
+#[test]
+fn a_lost_write_shows_what_was_there_before_and_spares_what_came_last() {
+    let (name, disk) = damaged(Damage::LostWrite, 1);
+    assert_eq!(name.as_deref(), Some("f"));
+    assert_eq!(content(&disk, "f"), b"\0\0\0\0\0mark");
+}
+
+#[test]
+fn a_misdirected_write_is_missing_in_its_place_and_never_lies_on_what_came_last() {
+    let mut elsewhere = 0;
+    for seed in 0..50 {
+        let (name, disk) = damaged(Damage::MisdirectedWrite, seed);
+        let bytes = content(&disk, "f");
+        assert_eq!(bytes[5..], *b"mark");
+        elsewhere += u64::from(name.is_some());
+    }
+    // Only its own place is left in a file so small.
+    assert!(elsewhere > 0);
+}
+
+#[test]
+fn a_stale_read_passes() {
+    let (_, disk) = damaged(Damage::StaleRead, 1);
+    assert_eq!(content(&disk, "f"), b"\0\0\0\0\0mark");
+    disk.end_stale_reads();
+    assert_eq!(content(&disk, "f"), b"firstmark");
+}
+
+#[test]
+fn rot_changes_bits_of_what_was_written_and_not_of_what_came_last() {
+    for seed in 0..50 {
+        let (name, disk) = damaged(Damage::Rot, seed);
+        assert_eq!(name.as_deref(), Some("f"));
+        assert_eq!(content(&disk, "f")[5..], *b"mark");
+    }
+}
+
+#[test]
+fn what_was_written_again_or_had_to_show_itself_cannot_be_lost() {
+    let (disk, _) = written_disk();
+    let mut file = disk.open("f").expect("the file is there");
+    file.write_at(0, b"first").expect("room");
+    file.sync_data().expect("a healthy disk");
+    let mut random = Random::new(1, 0);
+    let syncs = disk.syncs();
+    disk.damage(Damage::LostWrite, &mut random, syncs, |_| true);
+    assert_eq!(content(&disk, "f"), b"first\0\0\0\0");
+
+    let (disk, syncs) = written_disk();
+    disk.cut_power();
+    assert_eq!(disk.damage(Damage::LostWrite, &mut random, syncs, |_| true), None);
 }

@@ -13,7 +13,7 @@ use crate::{
 /// How many plain counters all clients share.
 const KEYS: usize = 2;
 /// Two counters that only transactions change, always together.
-const PAIR: [&str; 2] = ["counter:left", "counter:right"];
+pub(super) const PAIR: [&str; 2] = ["counter:left", "counter:right"];
 /// A counter that is only changed under WATCH.
 const WATCHED: &str = "counter:watched";
 
@@ -151,7 +151,7 @@ fn learn_pair(exchange: &Exchange, history: &mut History) -> Result<(), Failure>
 }
 
 /// The one value of both counters.
-fn same(answer: &Answer, request: &str) -> Result<u64, Failure> {
+pub(super) fn same(answer: &Answer, request: &str) -> Result<u64, Failure> {
     let Answer::Reply(Reply::Array(replies)) = answer else { return Err(unexpected(request, answer)) };
     let [left, right] = &replies[..] else { return Err(unexpected(request, answer)) };
     check(left == right, "a transaction takes effect as a whole", || {

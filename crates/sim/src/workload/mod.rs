@@ -9,6 +9,7 @@ pub(crate) mod auditor;
 mod counters;
 mod leases;
 mod locks;
+pub(crate) mod observer;
 pub(crate) mod operator;
 mod queues;
 mod registers;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_machine::Reply;
-use quorate_node::{Action, Answer, Request};
+use quorate_node::{Action, Answer, ConnId, Request};
 
 use crate::{
     checks::{Failure, Span, history::History},
@@ -62,6 +63,7 @@ pub(crate) fn choose(client: usize, random: &mut Random) -> Box<dyn Workload> {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) sent: SimTime,
+    pub(crate) conn: ConnId,
     /// In the order of the requests; fewer than those if the connection has ended.
     pub(crate) answers: Vec<(SimTime, Answer)>,
 }

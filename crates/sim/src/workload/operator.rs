@@ -79,6 +79,12 @@ impl Operator {
     fn choose(&mut self, view: &View, random: &mut Random) -> Option<Change> {
         self.ids = self.ids.max(view.present.ids_used);
         self.ids_before = self.ids;
+        if let Some(wiped) = view.wiped {
+            // First things first: what else is wished for might want the quorum that only the others are together with it.
+            let is_coming = view.present.promotions.values().any(|place| *place == Some(wiped));
+            let steps = if is_coming { Vec::new() } else { self.add(view, random, &[wiped]) };
+            return (!steps.is_empty()).then_some(Change(steps));
+        }
         let steps = match random.below(12) {
             0 | 1 => self.add(view, random, &[]),
             2 | 3 => self.replace(view, random),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::bug::Bug;
 use quorate_machine::Machine;
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
 use super::{Event, World};
 use crate::{
-    bug::Bug,
     checks::Failure,
     faults::Fault,
     random::Random,
@@ -116,7 +116,7 @@ impl World {
                 }
                 self.trace
                     .tell(at, || format!("c{number} -> n{} {}", client.node + 1, requests_text(&requests)));
-                let exchange = Exchange { sent: at, answers: Vec::new() };
+                let exchange = Exchange { sent: at, conn, answers: Vec::new() };
                 client.state = State::Waiting { exchange, expected: requests.len() };
                 let (node, latency) = (client.node, client.latency);
                 self.agenda.add(at + latency, Event::Requests { client: number, node, life, conn, requests });

@@ -8,7 +8,7 @@ use crate::{
     faults::Fault,
     random::Random,
     time::SimTime,
-    workload::operator::Operator,
+    workload::{observer::Observer, operator::Operator},
 };
 
 impl World {
@@ -21,18 +21,28 @@ impl World {
         }
     }
 
+    /// Lets somebody look at a node's own data, if the seed wants it.
+    pub(super) fn add_observer(&mut self, seed: u64) {
+        if self.plan.has_observer {
+            let random = Random::new(seed, stream::OBSERVER);
+            self.clients.push(Client::with(Box::<Observer>::default(), 0, random));
+        }
+    }
+
     /// Whether a client is the operator, which is about to do something: it knows who the members are, and asks any of
     /// them.
     pub(super) fn brief_operator(&mut self, client: usize) {
         if self.operator != Some(client) {
             return;
         }
+        let wiped = self.wiped_members().next();
         let members = self.cluster.members();
         let view = &mut self.history.wishes.view;
         view.present.clone_from(members.present());
         view.machines = self.nodes.len() as u64;
         view.committed = self.cluster.committed();
         view.written = members.written();
+        view.wiped = wiped;
         if self.clients[client].is_thinking() {
             self.clients[client].node = self.some_server();
         }
@@ -47,9 +57,15 @@ impl World {
         (0..self.nodes.len()).filter(|&node| self.is_member(node)).collect()
     }
 
-    /// Whether clients have something to ask it: it is a member, and no witness.
+    /// Whether clients have something to ask it: it is a member, is not gone for good, and is no witness.
     fn serves(&self, node: usize) -> bool {
-        self.is_member(node) && !self.cluster.members().present().is_witness(self.nodes[node].id)
+        let may_serve = self.is_member(node) && !self.nodes[node].is_wiped;
+        may_serve && !self.cluster.members().present().is_witness(self.nodes[node].id)
+    }
+
+    /// Those members that are gone for good, and to be replaced.
+    pub(super) fn wiped_members(&self) -> impl Iterator<Item = NodeId> {
+        self.members().into_iter().filter(|&node| self.nodes[node].is_wiped).map(|node| self.nodes[node].id)
     }
 
     /// Those members that have the data.
@@ -120,7 +136,7 @@ impl World {
             let known = self.cluster.members_of(node);
             known.is_some_and(|known| known.electorate().any(|voter| present.contains(voter)))
         };
-        !self.nodes[node].removed && present.excludes(self.nodes[node].id) && knows_member()
+        !self.nodes[node].has_left() && present.excludes(self.nodes[node].id) && knows_member()
     }
 
     /// Nobody was told that it was removed but those that were.

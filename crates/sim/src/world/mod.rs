@@ -19,6 +19,7 @@ mod threads;
 
 use std::collections::BTreeSet;
 
+use crate::bug::Bug;
 use quorate_consensus::{Membership, NodeId, Uncounted};
 use quorate_machine::ClusterVersion;
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
@@ -31,7 +32,6 @@ use self::{
 };
 use crate::{
     agenda::Agenda,
-    bug::Bug,
     checks::{Failure, cluster::Cluster, history::History},
     clock::{Clock, DRIFT_PPM_MAX},
     disk::SimDisk,
@@ -133,6 +133,7 @@ mod stream {
     pub(super) const NETWORK: u64 = 3;
     pub(super) const CLOCKS: u64 = 4;
     pub(super) const OPERATOR: u64 = 5;
+    pub(super) const OBSERVER: u64 = 6;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -191,6 +192,7 @@ impl World {
             plan,
         };
         world.hire_operator(seed);
+        world.add_observer(seed);
         world.begin();
         world
     }
@@ -201,25 +203,11 @@ impl World {
         let id = NodeId(number + 1);
         let disk =
             SimDisk::new(format!("disk-of-{id}"), DISK_BYTES, Random::new(seed, stream::DISKS + number));
-        match plan.bug {
-            Some(Bug::FastClock) => clock.run_fast_by(200_000),
-            Some(Bug::LyingDisk) => disk.lie(),
-            Some(
-                Bug::EarlyCompletion
-                | Bug::ForwardTwice
-                | Bug::ForgottenVote
-                | Bug::ShiftedAnswers
-                | Bug::LocalRead
-                | Bug::ReusedSession
-                | Bug::ForgottenMembers
-                | Bug::HollowNewcomer
-                | Bug::WipedNewcomer
-                | Bug::WrongRemoval
-                | Bug::ForgetfulWitness
-                | Bug::EarlyRise
-                | Bug::VotesUnderRepair,
-            )
-            | None => {}
+        if plan.bug == Some(Bug::FastClock) {
+            clock.run_fast_by(200_000);
+        }
+        if plan.bug == Some(Bug::LyingDisk) {
+            disk.lie();
         }
         // Who joins has the newest build: an older one would not be let in once the version has risen.
         let is_new = plan.faults.contains(&Fault::Upgrade) && number >= plan.nodes;

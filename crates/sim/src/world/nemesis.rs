@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_node::Input;
 
 use super::{DISK_BYTES, Event, World, phases::Phase};
-use crate::{faults::Fault, random::Random, time::SimTime};
+use crate::{checks::cluster::number_of, disk::damage::Damage, faults::Fault, random::Random, time::SimTime};
 
 /// The most disk operations until a fuse cuts the power: a start takes some dozens, a write about two.
 const FUSE_MAX: u64 = 60;
@@ -81,7 +81,11 @@ impl World {
             }
             Fault::LowRoom => self.fill_disk(at, true),
             Fault::FullDisk => self.fill_disk(at, false),
-            Fault::BitRot => self.rot(at),
+            Fault::BitRot => self.damage(at, Damage::Rot),
+            Fault::LostWrite => self.damage(at, Damage::LostWrite),
+            Fault::MisdirectedWrite => self.damage(at, Damage::MisdirectedWrite),
+            Fault::StaleRead => self.damage(at, Damage::StaleRead),
+            Fault::WipedDisk => self.wipe_disk(at),
             Fault::ClientReset => {
                 let client = self.random.index(self.clients.len());
                 self.reset_client(at, client)
@@ -108,7 +112,7 @@ impl World {
 
     /// The machines that have not left for good.
     fn present_nodes(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| !self.nodes[node].removed).collect()
+        (0..self.nodes.len()).filter(|&node| !self.nodes[node].has_left()).collect()
     }
 
     pub(super) fn some_node(&mut self) -> usize {
@@ -229,26 +233,46 @@ impl World {
         true
     }
 
-    /// Changes bits on the disk of a node, which is down for it, as long as a minority is damaged.
-    fn rot(&mut self, at: SimTime) -> bool {
+    /// Damages the disk of a node, which is down for it, as long as a minority is damaged.
+    fn damage(&mut self, at: SimTime, damage: Damage) -> bool {
         let node = self.some_node();
         let may_be = self.damaged.contains(&node) || self.damaged.len() < (self.nodes.len() - 1) / 2;
         if !may_be || !self.nodes[node].was_born {
             return false;
         }
-        self.kill(at, node, "is killed, and its disk rots");
+        self.kill(at, node, "is killed, and its disk fails");
         self.plan_boot(at, node);
+        let syncs = self.nodes[node].disk.syncs();
         let marked = self.nodes[node].mark_log(&self.plan.settings);
         if self.lost_power(at, node) || marked.is_err() {
             return false;
         }
-        let may_rot = |name: &str| name.starts_with("segment-") || name.ends_with(".snapshot");
-        let rotten = self.nodes[node].disk.rot(&mut self.random, may_rot);
-        self.trace.tell(at, || format!("of n{} rots {}", node + 1, rotten.clone().unwrap_or_default()));
-        if rotten.is_some() {
+        let may_fail = |name: &str| name.starts_with("segment-") || name.ends_with(".snapshot");
+        let harmed = self.nodes[node].disk.damage(damage, &mut self.random, syncs, may_fail);
+        self.trace
+            .tell(at, || format!("{damage:?} of n{}: {}", node + 1, harmed.as_deref().unwrap_or("nothing")));
+        if harmed.is_some() {
             self.damaged.insert(node);
         }
-        rotten.is_some()
+        harmed.is_some()
+    }
+
+    /// Wipes the disk of a voter, if the others are a majority without it, and there is a machine to take its place.
+    /// Not while the members change: the majority might become another one.
+    fn wipe_disk(&mut self, at: SimTime) -> bool {
+        let operator_rests = self.operator.is_some_and(|operator| self.clients[operator].is_thinking());
+        let present = self.cluster.members().present();
+        let has_spare = present.ids_used < self.nodes.len() as u64;
+        let is_spared = self.wiped_members().next().is_some() || present.voters.len() < 3;
+        if is_spared || !has_spare || !operator_rests || !self.cluster.is_settled() {
+            return false;
+        }
+        let voters: Vec<usize> = present.voters.iter().copied().map(number_of).collect();
+        let node = *self.random.pick(&voters);
+        self.kill(at, node, "is killed, and its disk is wiped");
+        self.nodes[node].is_wiped = true;
+        self.move_clients(at);
+        true
     }
 
     /// Ends the faults whose time is over.

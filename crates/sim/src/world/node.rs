@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
 use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{ClusterVersion, Limits, Machine};
@@ -12,8 +13,7 @@ use super::{
     log_writer::LogWriter,
 };
 use crate::{
-    bug::Bug, checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random,
-    time::SimTime,
+    checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime,
 };
 
 /// What engines say to each other here.
@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) was_born: bool,
     /// It was told that it is no member any more, and has ended for good.
     pub(super) removed: bool,
+    /// Its disk was wiped: it does not come back, since it has forgotten what it promised.
+    pub(super) is_wiped: bool,
     pub(super) paused_until: SimTime,
     /// The disk is slow until then.
     pub(super) slow_until: SimTime,
@@ -97,6 +99,7 @@ impl Node {
             process: None,
             was_born: false,
             removed: false,
+            is_wiped: false,
             paused_until: SimTime::default(),
             slow_until: SimTime::default(),
             hang_next_sync: None,
@@ -108,6 +111,11 @@ impl Node {
     /// What its clocks show.
     pub(super) fn now(&self, at: SimTime) -> Now {
         self.clock.now(at)
+    }
+
+    /// Whether it never starts again.
+    pub(super) fn has_left(&self) -> bool {
+        self.removed || self.is_wiped
     }
 
     /// Puts an empty disk in the place of the one it has.

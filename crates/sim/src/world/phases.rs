@@ -181,6 +181,7 @@ impl World {
     fn choose_dead(&mut self) {
         // A node under repair does not vote.
         if !self.damaged.is_empty()
+            || self.wiped_members().next().is_some()
             || !self.cluster.is_settled()
             || self.operator.is_some_and(|operator| !self.clients[operator].is_thinking())
         {

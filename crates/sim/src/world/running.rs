@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bug::Bug;
 use quorate_consensus::{Engine, Membership};
 use quorate_log::Error;
 use quorate_machine::ClusterVersion;
@@ -13,7 +14,6 @@ use super::{
     notation::{message_text, task_text},
 };
 use crate::{
-    bug::Bug,
     checks::{Failure, check},
     disk::SimDisk,
     faults::Fault,
@@ -21,8 +21,9 @@ use crate::{
     time::SimTime,
 };
 
-/// The hash of a machine is taken at each index that this divides.
-const HASHED_INDEXES: u64 = 8;
+/// The hash of a machine is taken at each index that this divides: it takes as long as all of the steps in between, and
+/// machines that have once become different stay so.
+const HASHED_INDEXES: u64 = 64;
 /// More steps than this within [`COUNTED`] mean that a process spins: each input leads to one step at most, and
 /// inputs are far fewer.
 const STEPS_PER_PERIOD_MAX: u64 = 3000;
@@ -265,7 +266,8 @@ impl World {
     }
 
     pub(super) fn boot(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
-        if self.nodes[node].process.is_some() || self.nodes[node].removed || self.dead.contains(&node) {
+        let stays_down = self.nodes[node].has_left() || self.dead.contains(&node);
+        if self.nodes[node].process.is_some() || stays_down {
             return Ok(());
         }
         let nobody = Membership::default();
@@ -285,6 +287,7 @@ impl World {
             may_be_damaged: self.damaged.contains(&node),
         };
         let booted = self.nodes[node].boot(at, &birth);
+        self.nodes[node].disk.end_stale_reads();
         if self.lost_power(at, node) {
             return Ok(());
         }
