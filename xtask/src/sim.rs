@@ -1,4 +1,4 @@
-//! `sim`: seeds of the deterministic simulator, which is a part of `quorate`.
+//! `sim`: seeds of the deterministic simulator, which is a part of `quorate`; and the test of its checkers.
 
 use crate::workspace::{built, cargo, execute};
 use anyhow::Result;
@@ -7,6 +7,9 @@ use std::process::Command;
 /// Which seeds to run.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Test the checkers instead: each seeded defect must be noticed within its seeds
+    #[arg(long, exclusive = true)]
+    seeded_bugs: bool,
     /// Arguments for `quorate sim`, such as `--seeds 0..5000` or `--seed 17 --trace`; see `quorate sim --help`.
     /// Without any, what CI runs: the seeds that once failed, then fresh ones for eight minutes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -17,6 +20,11 @@ pub(crate) struct Options {
 const USUAL: [&str; 3] = ["--once-failed", "--seconds", "480"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.seeded_bugs {
+        // Some crates of the workspace are built a second time for it, and no program.
+        let hunt = ["--workspace", "--locked", "--quiet", "--features", "quorate-sim/seeded-bugs"];
+        return execute(cargo("test").args(hunt).args(["--test", "bugs", "--", "--nocapture"]));
+    }
     execute(cargo("build").args(["--workspace", "--locked", "--quiet", "--bin", "quorate"]))?;
     let mut simulator = Command::new(built("quorate"));
     simulator.arg("sim").args(&options.arguments);

@@ -11,16 +11,25 @@ use std::path::{Path, PathBuf};
 
 /// Which of our own crates each crate may depend on. A crate that is missing here may depend on none.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("quorate-consensus", &[]),
-    ("quorate-log", &[]),
-    ("quorate-machine", &[]),
+    // Defects to be switched on in a test build: a list of names, and a constant that is false in all others.
+    ("quorate-bug", &[]),
+    ("quorate-consensus", &["quorate-bug"]),
+    ("quorate-log", &["quorate-bug"]),
+    ("quorate-machine", &["quorate-bug"]),
     ("quorate-resilience", &[]),
     ("quorate-client", &["quorate-resilience"]),
-    ("quorate-node", &["quorate-consensus", "quorate-log", "quorate-machine"]),
+    ("quorate-node", &["quorate-bug", "quorate-consensus", "quorate-log", "quorate-machine"]),
     // Whoever drives a node speaks the types of the three crates that it ties together.
     (
         "quorate-sim",
-        &["quorate-node", "quorate-consensus", "quorate-log", "quorate-machine", "quorate-client"],
+        &[
+            "quorate-bug",
+            "quorate-node",
+            "quorate-consensus",
+            "quorate-log",
+            "quorate-machine",
+            "quorate-client",
+        ],
     ),
     (
         "quorate",

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::vec::IntoIter;
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use crate::cluster_version::ClusterVersion;
 use crate::commands::blocking;
@@ -114,7 +115,8 @@ impl Machine {
         if let Some(batch) = &batch {
             self.rise_to(batch.version, index);
         }
-        let expired = self.state.keyspace.advance(stamp);
+        let early_ms = if bug::on(Bug::EarlyExpiry) { 500 } else { 0 };
+        let expired = self.state.keyspace.advance(Stamp(stamp.0 + early_ms));
         let freed = self.reclaim();
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
@@ -398,7 +400,8 @@ impl Machine {
         watched: &[Watched],
         commands: &[(u32, Vec<Bytes>)],
     ) -> Reply {
-        if watched.iter().any(|watched| self.seen(watched.db, &watched.key) != watched.seen) {
+        let is_watched = !bug::on(Bug::WatchIgnored);
+        if is_watched && watched.iter().any(|watched| self.seen(watched.db, &watched.key) != watched.seen) {
             return Reply::NullArray;
         }
         let mut purse = Purse::new(commands, &self.state.settings);

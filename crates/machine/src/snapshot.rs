@@ -28,6 +28,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use quorate_bug::{self as bug, Bug};
 use siphasher::sip::SipHasher13;
 
 use crate::cluster_version::ClusterVersion;
@@ -241,6 +242,9 @@ impl Machine {
                     frame.finish()?;
                     frames.finish()?;
                     state.keyspace.advance(state.stamp);
+                    if bug::on(Bug::TokenReset) {
+                        state.keyspace.fence = FencingToken(1);
+                    }
                     return Ok(Self::from_state(state).of_build(known));
                 }
                 _ => return Err(frame.malformed()),
@@ -291,7 +295,7 @@ impl Header {
         state.calendar_offset_ms = self.calendar_offset_ms;
         state.keyspace.fence = self.fence;
         state.keyspace.version = self.version;
-        state.sessions = self.sessions;
+        state.sessions = if bug::on(Bug::SessionlessSnapshot) { Sessions::default() } else { self.sessions };
         state.scripts = self.scripts;
         state.keyspace.waiting = Waiting::of(self.waiters);
         for (db, flushed) in self.flushed.into_iter().enumerate() {

@@ -7,6 +7,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use quorate_bug::{self as bug, Bug};
 use quorate_consensus::{BootTime, ClusterTime, Index, ReadId};
 
 use crate::{connection::ReadRequest, input::ConnId};
@@ -105,7 +106,7 @@ impl Reads {
     pub(crate) fn take_ready(&mut self, applied: Index) -> Option<(ClusterTime, ConnId, ReadRequest)> {
         let group = self.groups.front_mut()?;
         match group.state {
-            State::Ready { index, stamp } if index <= applied => {
+            State::Ready { index, stamp } if index <= applied || bug::on(Bug::ReadBeforeApplied) => {
                 let (conn, request) = group.reads.pop_front()?;
                 if group.reads.is_empty() {
                     self.groups.pop_front();

@@ -26,7 +26,6 @@
 //! misdirected writes are tried on the log alone.
 
 mod agenda;
-mod bug;
 mod checks;
 mod clock;
 mod disk;
@@ -41,10 +40,10 @@ mod trace;
 mod workload;
 mod world;
 
-pub use bug::Bug;
 pub use checks::wishes::MemberCounts;
 pub use faults::{Fault, FaultCounts};
 pub use profile::Profile;
+pub use quorate_bug::Bug;
 pub use report::{Report, Violation};
 pub use theme::Theme;
 pub use time::SimTime;
@@ -87,8 +86,10 @@ pub fn run_traced(
 
 fn attempt(seed: u64, profile: &Profile, lines: usize) -> (Result<Report, Box<Violation>>, Vec<String>) {
     let mut world = World::new(seed, profile, lines);
+    quorate_bug::plant(profile.bug);
     let result =
         panics::caught(|| world.run()).unwrap_or_else(|text| Err(Failure::new("assertions hold", text)));
+    quorate_bug::plant(None);
     let at = world.now();
     let result = result.map_err(|Failure { property, detail }| {
         let replay = profile.replay(seed);

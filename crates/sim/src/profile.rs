@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
-use crate::bug::Bug;
+use quorate_bug::Bug;
 use quorate_consensus::{self as consensus, NodeId};
 use quorate_machine::ClusterVersion;
 use quorate_node as node;

@@ -13,6 +13,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{log_view::LogView, message::Message, outbox::Guarded};
 use crate::{BootTime, HardState, Index, NodeId, Persist, PersistId};
 
@@ -60,7 +62,7 @@ impl Durability {
 
     /// The last entry on this node's disk.
     pub(super) fn durable(&self) -> Index {
-        self.durable
+        if bug::on(Bug::OwnAckEarly) { self.submitted } else { self.durable }
     }
 
     /// Term or vote have changed.
@@ -75,7 +77,7 @@ impl Durability {
 
     /// Whether a message that depends on the present term and vote, and on entries up to `through`, may leave.
     pub(super) fn covers(&self, through: Index) -> bool {
-        self.promises_durable() && self.durable >= through
+        self.promises_durable() && (self.durable >= through || bug::on(Bug::AckInFlight))
     }
 
     /// Whether all of `log` was given to writes, and all writes are done.
@@ -97,7 +99,8 @@ impl Durability {
         }
         self.durable = self.durable.min(kept);
         for flight in &mut self.in_flight {
-            flight.reaches = flight.reaches.min(kept);
+            flight.reaches =
+                if bug::on(Bug::CompletionByIndex) { flight.reaches } else { flight.reaches.min(kept) };
         }
     }
 

@@ -15,6 +15,8 @@
 
 use std::collections::BTreeSet;
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{
     Raft, Role,
     follower::Follower,
@@ -90,7 +92,7 @@ impl Raft {
         let position = |at: Position| (at.term, at.index);
         let own =
             position(self.log.last()).max(self.incoming.configuration().map(position).unwrap_or_default());
-        position(last) >= own
+        position(last) >= own || bug::on(Bug::AnyLogElected)
     }
 
     /// Whether this node may stand for election at all. One that its newest configuration leaves out may, as long
@@ -194,7 +196,7 @@ impl Raft {
     pub(super) fn answer_vote(&mut self, now: BootTime, from: NodeId, last: Position, transfer: bool) {
         let may_vote = self.is_in_a_cluster() && (transfer || !self.is_bound(now)) && self.repair.is_none();
         let free = match self.vote {
-            Some(candidate) => candidate == from,
+            Some(candidate) => candidate == from || bug::on(Bug::TwoVotes),
             None => self.role_view().leader.is_none(),
         };
         if !may_vote || !free || !self.is_up_to_date(last) {

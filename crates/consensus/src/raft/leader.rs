@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::{
     Raft, Role,
@@ -164,7 +165,8 @@ impl Raft {
         let preferred = leader.preferred(now, self.log.membership(), self.config.election_timeout);
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
-            let commit = self.commit.min(peer.matched);
+            let commit =
+                if bug::on(Bug::UnmatchedCommit) { self.commit } else { self.commit.min(peer.matched) };
             peer.told_commit = peer.told_commit.max(commit);
             heartbeats.push((id, Body::Heartbeat { commit, round, stamp, preferred }));
         }
@@ -247,7 +249,8 @@ impl Raft {
         } else {
             membership.reached_by_quorum(held_by)
         };
-        if reached <= self.commit || self.log.term_at(reached) != Some(self.term) {
+        let is_own = self.log.term_at(reached) == Some(self.term) || bug::on(Bug::OldTermCounted);
+        if reached <= self.commit || !is_own {
             return;
         }
         let newly = self.log.range(self.commit.next().max(leader.first), reached);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bug::Bug;
+use quorate_bug::Bug;
 use quorate_machine::Machine;
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 

@@ -19,7 +19,7 @@ mod threads;
 
 use std::collections::BTreeSet;
 
-use crate::bug::Bug;
+use quorate_bug::Bug;
 use quorate_consensus::{Membership, NodeId, Uncounted};
 use quorate_machine::ClusterVersion;
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::bug::Bug;
+use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
 use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{ClusterVersion, Limits, Machine};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bug::Bug;
+use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership};
 use quorate_log::Error;
 use quorate_machine::ClusterVersion;

@@ -6,7 +6,7 @@
 mod seeds;
 mod summary;
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use quorate_sim::{Bug, Fault, Profile, Theme, run_traced};
@@ -129,26 +129,26 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 }
 
 fn themes() -> impl TypedValueParser<Value = Theme> {
-    let told = |theme: &Theme| PossibleValue::new(theme.name()).help(theme.explanation());
-    named(Theme::ALL, |theme| theme.name(), told)
+    let told = |theme: Theme| PossibleValue::new(theme.name()).help(theme.explanation());
+    named(Theme::ALL.iter().copied(), |theme| theme.name(), told)
 }
 
 fn faults() -> impl TypedValueParser<Value = Fault> {
-    named(Fault::ALL, |fault| fault.name(), |fault| PossibleValue::new(fault.name()))
+    named(Fault::ALL.iter().copied(), |fault| fault.name(), |fault| PossibleValue::new(fault.name()))
 }
 
 fn bugs() -> impl TypedValueParser<Value = Bug> {
-    named(Bug::ALL, |bug| bug.name(), |bug| PossibleValue::new(bug.name()).help(bug.explanation()))
+    named(Bug::all(), |bug| bug.name(), |bug| PossibleValue::new(bug.name()).help(bug.explanation()))
 }
 
 /// Takes one of `all` by its name.
-fn named<T: Copy + Send + Sync + fmt::Debug + 'static>(
-    all: &'static [T],
+fn named<T: Copy + Send + Sync + 'static>(
+    all: impl Iterator<Item = T> + Clone + Send + Sync + 'static,
     name: fn(T) -> &'static str,
-    told: impl Fn(&T) -> PossibleValue,
+    told: fn(T) -> PossibleValue,
 ) -> impl TypedValueParser<Value = T> {
-    let find = move |text: String| all.iter().copied().find(|&one| name(one) == text);
-    PossibleValuesParser::new(all.iter().map(told)).map(move |text| find(text).expect("one of those"))
+    let values = PossibleValuesParser::new(all.clone().map(told));
+    values.map(move |text| all.clone().find(|&one| name(one) == text).expect("one of those"))
 }
 
 #[cfg(test)]

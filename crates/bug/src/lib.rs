@@ -1,0 +1,184 @@
+//! Defects that are made on purpose, so that the simulator's checkers can be tested.
+//!
+//! A checker that never fails says nothing. So each property is tried by a defect that breaks it: the simulator runs
+//! seeds with the defect until a property does not hold, and a defect that survives its seeds is a hole in the checkers.
+//!
+//! * Most defects are made by the simulated world, which alters what the product does from outside.
+//! * The others are one line each in the crates that ship, `if bug::on(Bug::..)`. In a build that ships [`on`] is a
+//!   constant, false, and the line is not there. Only with the feature `seeded`, which nothing enables by default, it
+//!   asks which defect this thread was given by [`plant`].
+//!
+//! All are in one list, so that one build has them all and one name selects each.
+
+macro_rules! bugs {
+    ($($name:ident => $text:literal, $place:ident, $explanation:literal;)*) => {
+        /// A defect.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Bug {
+            $(#[doc = $explanation] $name),*
+        }
+
+        impl Bug {
+            /// All of them, also those that this build does not have.
+            const LISTED: &'static [Self] = &[$(Self::$name),*];
+
+            /// The name on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text),*
+                }
+            }
+
+            /// What goes wrong, in a sentence.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self {
+                    $(Self::$name => $explanation),*
+                }
+            }
+
+            const fn place(self) -> Place {
+                match self {
+                    $(Self::$name => Place::$place),*
+                }
+            }
+        }
+    };
+}
+
+/// Where a defect is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the simulated world.
+    World,
+    /// In the crates that ship.
+    Product,
+}
+
+bugs! {
+    LyingDisk => "lying-disk", World,
+        "fdatasync says yes and does nothing";
+    EarlyCompletion => "early-completion", World,
+        "what waits for a write leaves before the write is durable";
+    ForwardTwice => "forward-twice", World,
+        "a forwarded group arrives a second time under the numbers that follow";
+    FastClock => "fast-clock", World,
+        "boot-time clocks run fast by a fifth, far beyond the stated bound";
+    ForgottenVote => "forgotten-vote", World,
+        "a restarted node has forgotten whom it voted for, and in which term";
+    ShiftedAnswers => "shifted-answers", World,
+        "a client's answers are those to its previous request";
+    LocalRead => "local-read", World,
+        "a node answers reads from its own machine, without asking a quorum how far it must be";
+    ReusedSession => "reused-session", World,
+        "a restarted node goes on under the session of its first life";
+    ForgottenMembers => "forgotten-members", World,
+        "a restarted node takes the newest configuration in its log for a blank entry (hazard 3)";
+    HollowNewcomer => "hollow-newcomer", World,
+        "machines that join acknowledge what is not on their disks: the old members alone have it";
+    WipedNewcomer => "wiped-newcomer", World,
+        "machines that join are wiped at each restart, and come back under their ids (hazard 22)";
+    WrongRemoval => "wrong-removal", World,
+        "a node says that it was removed, whether it was or not";
+    ForgetfulWitness => "forgetful-witness", World,
+        "a restarted witness has forgotten which configuration it has agreed to: it votes for who was set aside";
+    EarlyRise => "early-rise", World,
+        "nodes tell that they know a newer version than they do, so that the cluster rises before all can";
+    VotesUnderRepair => "votes-under-repair", World,
+        "a node whose disk has lost what it held takes part in elections as if it had not (hazard 23)";
+
+    OldTermCounted => "old-term-counted", Product,
+        "a leader commits entries of an earlier term by counting (hazard 1)";
+    OwnAckEarly => "own-ack-early", Product,
+        "a leader counts itself for what is not on its disk (hazard 5)";
+    AckInFlight => "ack-in-flight", Product,
+        "a follower acknowledges entries whose write is in flight (hazard 6)";
+    CompletionByIndex => "completion-by-index", Product,
+        "a write's completion counts for what was rewritten at its place: A-B-A (hazard 7)";
+    TwoVotes => "two-votes", Product,
+        "a node votes for each candidate that asks in a term (hazard 13)";
+    AnyLogElected => "any-log-elected", Product,
+        "votes do not look at how far the candidate's log is";
+    UnmatchedCommit => "unmatched-commit", Product,
+        "a heartbeat lets followers commit what they are not known to have (hazard 8)";
+    ReadBeforeApplied => "read-before-applied", Product,
+        "a confirmed read is served before its index is applied";
+    WatchIgnored => "watch-ignored", Product,
+        "a transaction is carried out though a watched key has changed";
+    EarlyExpiry => "early-expiry", Product,
+        "keys expire half a second before their time";
+    TokenReset => "token-reset", Product,
+        "a restored snapshot has forgotten which fencing tokens were given";
+    SessionlessSnapshot => "sessionless-snapshot", Product,
+        "a restored snapshot has no sessions, and so no duplicates";
+    SkippedChecksum => "skipped-checksum", Product,
+        "recovery does not look at the checksums of records";
+    CutCorruption => "cut-corruption", Product,
+        "recovery cuts what rotted as if a power cut had torn it (hazard 20)";
+}
+
+impl Bug {
+    /// Those that this build can have.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        let is_here = |bug: &Self| cfg!(feature = "seeded") || bug.place() == Place::World;
+        Self::LISTED.iter().copied().filter(is_here)
+    }
+}
+
+/// Whether this thread has the defect: never, in a build that ships.
+#[cfg(not(feature = "seeded"))]
+#[must_use]
+#[inline]
+pub const fn on(_bug: Bug) -> bool {
+    false
+}
+
+/// Does nothing: in a build that ships there are no defects of the product.
+#[cfg(not(feature = "seeded"))]
+pub fn plant(_bug: Option<Bug>) {}
+
+#[cfg(feature = "seeded")]
+pub use seeded::{on, plant};
+
+#[cfg(feature = "seeded")]
+mod seeded {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether this thread has the defect.
+    #[must_use]
+    pub fn on(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Gives this thread a defect, or takes it away.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_defects_apart() {
+        let mut names: Vec<_> = Bug::LISTED.iter().map(|bug| bug.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Bug::LISTED.len());
+    }
+
+    #[test]
+    fn a_build_that_ships_has_no_defect() {
+        plant(Some(Bug::TwoVotes));
+        assert_eq!(on(Bug::TwoVotes), cfg!(feature = "seeded"));
+        assert_eq!(Bug::all().any(|bug| bug == Bug::TwoVotes), cfg!(feature = "seeded"));
+    }
+}
