@@ -195,6 +195,9 @@ impl Cluster {
         for index in first_new..=commit {
             self.check_committed(node, index)?;
         }
+        if commit > commit_before {
+            self.check_own_term(node, status)?;
+        }
         // By an installed snapshot the machine is ahead of its own engine for a moment, but of nobody else.
         check(applied <= self.committed(), "only what is committed is applied", || {
             format!("n{} has applied {applied}, and {} is committed", node + 1, self.committed())
@@ -212,6 +215,18 @@ impl Cluster {
         let view = &mut self.nodes[node];
         view.in_force = view.written.in_force();
         Ok(())
+    }
+
+    /// A leader that goes on leading has committed something: it ends in an entry of its term (section 5.4.2; hazard 1).
+    fn check_own_term(&self, node: usize, status: &Status) -> Result<(), Failure> {
+        let (term, commit) = (status.role.term.0, status.commit.0);
+        let went_on_leading =
+            status.role.kind == RoleKind::Leader && self.leaders.get(&term) == Some(&id_of(node));
+        let of_term = self.nodes[node].written.get(commit).map(|slot| slot.term);
+        let is_own = !went_on_leading || of_term.is_none_or(|of_term| of_term == term);
+        check(is_own, "a leader counts for entries of its own term alone", || {
+            format!("n{} leads term {term}, and commits up to {commit}@{of_term:?}", node + 1)
+        })
     }
 
     /// A node goes by the newest configuration in its log.
