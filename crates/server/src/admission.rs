@@ -180,6 +180,9 @@ impl From<redis::RedisError> for Obstacle {
 fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> {
     let mut connection = connect(address)?;
     let status = status(&mut connection)?;
+    if status.joining.is_some() {
+        return Err(Obstacle::Passing("it has not joined a cluster itself".to_owned()));
+    }
     if status.loading {
         return Err(Obstacle::Passing("it recovers its data".to_owned()));
     }

@@ -103,9 +103,8 @@ impl Sentinel {
         let old = match last {
             Some(old) if (&old.host, old.port) == (&new.host, new.port) => return None,
             Some(old) => old,
-            None if status.term > status.term_at_start => {
-                self.view(status).any_follower().unwrap_or(new.clone())
-            }
+            // A node alone has nobody but itself to have led before.
+            None if status.term > status.term_at_start => self.view(status).any_follower()?,
             None => return None,
         };
         let name = &self.settings.master_name;

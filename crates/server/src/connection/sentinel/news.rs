@@ -210,6 +210,18 @@ mod tests {
         assert_eq!(text(&mut subscriber).as_deref(), Some("q h 1 h 3"));
     }
 
+    /// It told clients that it replicates itself, and sent them from itself to itself.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_alone_is_no_news_after_a_start() {
+        let mut bench = Bench::of(NodeStatus { term: 4, term_at_start: 4, ..NodeStatus::default() });
+        let [mut subscriber, mut slaves] = [SWITCH_MASTER, SLAVE].map(|channel| bench.subscriber_of(channel));
+        let led = (*led_by(1, &[])).clone();
+        let alone = NodeStatus { term: 5, term_at_start: 4, peers: Vec::new(), ..led };
+        bench.turns(Arc::new(alone)).await;
+        sleep(SETTLING * 2).await;
+        assert_eq!((text(&mut slaves), text(&mut subscriber)), (None, None));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_leader_that_goes_on_while_a_node_is_started_anew_is_no_news() {
         let mut bench = Bench::of(NodeStatus { term: 4, term_at_start: 4, ..NodeStatus::default() });
