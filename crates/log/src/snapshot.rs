@@ -83,7 +83,7 @@ impl<D: Disk> SnapshotStore<D> {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Newer`], [`Error::Io`].
     pub fn newest(&self) -> Result<Option<SnapshotHeader>, Error> {
-        // It may be removed in between, but only for a newer one: then the second look finds that.
+        // It may be removed in between, for a newer one, or set aside: then the second look finds what is newest.
         for _ in 0..2 {
             let Some(index) = self.newest_index()? else { return Ok(None) };
             match self.open(index) {

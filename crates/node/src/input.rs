@@ -120,12 +120,12 @@ pub enum SnapshotDone {
         /// The bytes.
         data: Bytes,
     },
-    /// The snapshot that a peer needs is not there any more: a newer one is.
+    /// The snapshot that a peer needs is not there any more, since a newer one is, or was not read for now.
     Missing {
         /// The peer.
         to: NodeId,
     },
-    /// The snapshot that a peer needs cannot be read, and no other will do: a new one must be made.
+    /// The snapshot that a peer needs is damaged, or there is none: a new one must be made.
     Unreadable {
         /// The peer.
         to: NodeId,

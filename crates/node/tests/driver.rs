@@ -387,6 +387,44 @@ fn log_that_is_kept_beside_snapshots_is_bounded_in_bytes() {
     assert!(kept < 90, "{kept} entries of a megabyte are kept");
 }
 
+/// A leader without room once wrote all of its state at each heartbeat, to replace a snapshot that had rotted.
+#[test]
+fn lost_snapshot_is_replaced_when_there_is_room_and_not_tried_at_every_heartbeat() {
+    let mut cluster = Cluster::configured(3, |config| {
+        config.snapshot_log_bytes = 4 << 10;
+        config.snapshot_keep_entries = 2;
+    });
+    let leader = cluster.elect();
+    let follower = cluster.follower();
+    cluster.cut_off.insert(follower);
+    let mut older = None;
+    for number in 0..200 {
+        cluster.ask(leader, 1, vec![write(&format!("set k{number} {}", "x".repeat(400)))]);
+        older = older.or(cluster.node(leader).kept.clone());
+    }
+    let node = cluster.node(leader);
+    let newest = node.kept.take().expect("a snapshot was made").0.index;
+    assert!(older.as_ref().is_some_and(|(meta, _)| meta.index < newest));
+    node.is_full = true;
+    let before = node.begun;
+    let mut begun_after = |cluster: &mut Cluster, seconds| {
+        cluster.pass(Duration::from_secs(seconds));
+        cluster.node(leader).begun - before
+    };
+    cluster.cut_off.clear();
+    assert_eq!(begun_after(&mut cluster, 20), 1);
+    // One that a peer was lent is still there, and nobody asks again.
+    cluster.cut_off.insert(follower);
+    cluster.node(leader).kept = older;
+    assert_eq!(begun_after(&mut cluster, 20), 2);
+    cluster.node(leader).is_full = false;
+    assert_eq!(begun_after(&mut cluster, 60), 3);
+    cluster.cut_off.clear();
+    assert_eq!(begun_after(&mut cluster, 5), 3);
+    let applied = |id| cluster.nodes[&id].driver.machine().applied();
+    assert!(applied(follower) >= newest.0 && applied(follower) == applied(leader), "{}", applied(follower));
+}
+
 /// A command that takes a step of its own: it counts `k` up by 10,000.
 fn long() -> Action {
     let script = ["eval", "for i = 1, 10000 do redis.call('incr', KEYS[1]) end", "1", "k"];

@@ -48,8 +48,12 @@ type Failure = String;
 enum Unread {
     /// A newer one has taken its place.
     Gone,
-    /// It cannot be read, and there is no other.
+    /// It is damaged.
     Lost(Failure),
+    /// There is none, since the newest was damaged: that has been told, and a peer asks at each heartbeat.
+    Absent,
+    /// The disk did not give it, and may do so the next time.
+    Failed(Failure),
 }
 
 impl Snapshots {
@@ -87,6 +91,12 @@ impl Snapshots {
                     self.metrics.snapshots.failures.increment();
                     tracing::error!("no snapshot for {to}, so that a new one is made: {reason}");
                     SnapshotDone::Unreadable { to }
+                }
+                Err(Unread::Absent) => SnapshotDone::Unreadable { to },
+                Err(Unread::Failed(reason)) => {
+                    self.metrics.snapshots.failures.increment();
+                    tracing::warn!("a snapshot for {to} cannot be read, and is tried again: {reason}");
+                    SnapshotDone::Missing { to }
                 }
             },
             SnapshotTask::Store { meta, offset, data } => match self.receive(&meta, offset, &data) {
@@ -138,10 +148,10 @@ impl Snapshots {
         offset: u64,
         bytes: usize,
     ) -> Result<(SnapshotMeta, Bytes), Unread> {
-        let newest = || self.store.newest_index().map_err(|error| Unread::Lost(error.to_string()));
+        let newest = || self.store.newest_index().map_err(|error| Unread::Failed(error.to_string()));
         let index = match &meta {
             Some(meta) => meta.index.0,
-            None => newest()?.ok_or(Unread::Lost("there is none".to_owned()))?,
+            None => newest()?.ok_or(Unread::Absent)?,
         };
         self.lent.insert(to, (index, Instant::now()));
         let (meta, data) = self.read(index, meta, offset, bytes)?;
@@ -159,7 +169,7 @@ impl Snapshots {
         let unread = |error| self.unread(index, &error);
         let meta = match meta {
             Some(meta) => meta,
-            None => meta_of(self.store.reader(index).map_err(unread)?.header()).map_err(Unread::Lost)?,
+            None => meta_of(self.store.reader(index).map_err(unread)?.header()).map_err(Unread::Failed)?,
         };
         let data = self.store.read(index, offset, bytes).map_err(unread)?;
         Ok((meta, data))
@@ -177,7 +187,7 @@ impl Snapshots {
                 };
                 Unread::Lost(format!("{}; {aside}", error.finding()))
             }
-            other => Unread::Lost(other.to_string()),
+            other => Unread::Failed(other.to_string()),
         }
     }
 

@@ -84,7 +84,7 @@ impl<E: Engine> Driver<E> {
         }
         self.leadership.applied(entry.term, &self.machine, &self.config, now);
         self.snapshots.applied(&entry, &self.config);
-        self.make_snapshot_if_due();
+        self.make_snapshot_if_due(now.boot);
         self.give_views();
     }
 

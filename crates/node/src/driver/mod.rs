@@ -285,6 +285,7 @@ impl<E: Engine> Driver<E> {
             let applied = self.apply_committed(now);
             self.serve_stale_reads();
             self.serve_reads();
+            self.replace_snapshot(now.boot);
             self.give_views();
             let may_lead_to_more = more || applied || !self.runnable.is_empty();
             if self.dead || self.work_left == 0 || !may_lead_to_more {

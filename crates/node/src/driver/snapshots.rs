@@ -1,9 +1,9 @@
 //! When a snapshot of the machine is made, and how one is given to and taken from a peer.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use quorate_consensus::{
-    Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
+    BootTime, Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
 };
 use quorate_log::{Disk, SnapshotHeader, SnapshotReader};
 use quorate_machine::{ClusterVersion, Machine};
@@ -20,6 +20,10 @@ use crate::{
     record,
 };
 
+/// How long a driver waits after a snapshot that could not be made before it replaces one that is lost. Each attempt writes
+/// the whole state, and what fails it, a full disk for the most part, takes an operator's minutes; the peer waits meanwhile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What a driver remembers of snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
@@ -31,8 +35,11 @@ pub(super) struct Snapshots {
     recent: VecDeque<(Index, usize)>,
     recent_bytes: usize,
     making: bool,
-    /// Whether one must be made whatever was applied since the last, which has gone bad.
+    /// Whether one must be made whatever was applied since the last, which has gone bad. It stays so until one is made: an
+    /// older one may still be there for a peer that it was lent, so that nobody would ask again.
     wanted: bool,
+    /// When one that is wanted may be begun.
+    retry_at: BootTime,
     /// The size of the last snapshot made.
     last_bytes: usize,
     /// Who is to get a view of the machine, as soon as no entry is under way.
@@ -68,32 +75,27 @@ impl Snapshots {
 impl<E: Engine> Driver<E> {
     /// Begins a snapshot, between two entries, when enough of the log has been applied since the last. The view is taken here, at
     /// once and cheaply; writing it is somebody else's work.
-    pub(super) fn make_snapshot_if_due(&mut self) {
+    pub(super) fn make_snapshot_if_due(&mut self, now: BootTime) {
         // A large state is written less often, so that snapshots cost a bounded share of the disk's time, and one
         // that travels to a peer is not outdated all the time.
         let due_bytes = self.config.snapshot_log_bytes.max(self.snapshots.last_bytes);
-        if self.snapshots.making || (self.snapshots.applied_bytes < due_bytes && !self.snapshots.wanted) {
+        let is_wanted = self.snapshots.wanted && self.snapshots.retry_at <= now;
+        if self.snapshots.making || (self.snapshots.applied_bytes < due_bytes && !is_wanted) {
             return;
         }
         self.make_snapshot();
     }
 
-    /// Has the last snapshot, which cannot be read, replaced by a new one as soon as no entry is under way. One that is
+    /// Has the last snapshot, if it cannot be read, replaced by a new one as soon as no entry is under way. One that is
     /// being made already will do.
-    fn replace_snapshot(&mut self) {
-        if self.snapshots.making {
-            return;
-        }
-        if self.machine.is_applying() || self.snapshots.last_term == Term(0) {
-            self.snapshots.wanted = true;
-        } else {
-            self.make_snapshot();
+    pub(super) fn replace_snapshot(&mut self, now: BootTime) {
+        if self.snapshots.wanted && !self.machine.is_applying() && self.snapshots.last_term != Term(0) {
+            self.make_snapshot_if_due(now);
         }
     }
 
     fn make_snapshot(&mut self) {
         self.snapshots.making = true;
-        self.snapshots.wanted = false;
         self.snapshots.applied_bytes = 0;
         let snapshot = Box::new(self.machine.snapshot());
         self.out.snapshots.push(SnapshotTask::Make { meta: self.meta(), snapshot });
@@ -145,6 +147,7 @@ impl<E: Engine> Driver<E> {
             SnapshotDone::Made { meta } => return self.snapshot_made(now, meta),
             SnapshotDone::MakeFailed { reason } => {
                 self.snapshots.making = false;
+                self.snapshots.retry_at = now.boot.after(RETRY_INTERVAL);
                 return self.notice(Level::Warn, format!("no snapshot could be made: {reason}"));
             }
             SnapshotDone::Received { meta, machine } => return self.install(now, meta, *machine),
@@ -153,7 +156,7 @@ impl<E: Engine> Driver<E> {
             }
             SnapshotDone::Missing { to } => EngineInput::SnapshotMissing { to },
             SnapshotDone::Unreadable { to } => {
-                self.replace_snapshot();
+                self.snapshots.wanted = true;
                 EngineInput::SnapshotMissing { to }
             }
             SnapshotDone::Stored { meta, end } => EngineInput::SnapshotStored { meta, end },
@@ -170,6 +173,7 @@ impl<E: Engine> Driver<E> {
 
     fn snapshot_made(&mut self, now: Now, meta: SnapshotMeta) {
         self.snapshots.making = false;
+        self.snapshots.wanted = false;
         self.snapshots.last_bytes = usize::try_from(meta.bytes).unwrap_or(usize::MAX);
         let keep_from = self.snapshots.keep_from(meta.index);
         self.notice(Level::Info, format!("made a snapshot at {} of {} bytes", meta.index, meta.bytes));

@@ -43,7 +43,11 @@ pub(crate) struct Node {
     writes: VecDeque<Write>,
     snapshots: VecDeque<SnapshotTask>,
     /// The newest snapshot.
-    kept: Option<(SnapshotMeta, Bytes)>,
+    pub(crate) kept: Option<(SnapshotMeta, Bytes)>,
+    /// Whether there is no room for another.
+    pub(crate) is_full: bool,
+    /// How often one was begun.
+    pub(crate) begun: u64,
     /// One that is arriving.
     coming: BytesMut,
     /// How often a snapshot has taken the place of entries.
@@ -290,6 +294,8 @@ impl Node {
             writes: VecDeque::new(),
             snapshots: VecDeque::new(),
             kept: None,
+            is_full: false,
+            begun: 0,
             coming: BytesMut::new(),
             jumps: 0,
             answers: Vec::new(),
@@ -302,7 +308,12 @@ impl Node {
     /// What a snapshot store does, in memory.
     fn keep(&mut self, task: SnapshotTask) -> SnapshotDone {
         match task {
+            SnapshotTask::Make { .. } if self.is_full => {
+                self.begun += 1;
+                SnapshotDone::MakeFailed { reason: "the disk is full".to_owned() }
+            }
             SnapshotTask::Make { meta, snapshot } => {
+                self.begun += 1;
                 let bytes = Bytes::from(snapshot.collect::<Vec<_>>().concat());
                 let meta = SnapshotMeta { bytes: bytes.len() as u64, ..meta };
                 self.kept = Some((meta.clone(), bytes));
@@ -314,7 +325,8 @@ impl Node {
                     let data = kept.slice(begin..kept.len().min(begin + bytes));
                     SnapshotDone::Loaded { to, meta: meta.clone(), offset, data }
                 }
-                Some(_) | None => SnapshotDone::Missing { to },
+                Some(_) => SnapshotDone::Missing { to },
+                None => SnapshotDone::Unreadable { to },
             },
             SnapshotTask::Store { meta, offset, data } => {
                 self.coming.truncate(usize::try_from(offset).expect("a small snapshot"));

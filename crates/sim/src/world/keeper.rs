@@ -40,15 +40,11 @@ impl Keeper {
             SnapshotTask::Make { meta, snapshot } => self
                 .make(now, &meta, *snapshot)
                 .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
-            SnapshotTask::Load { to, meta, offset, bytes } => {
-                let loaded = self.load(now, to, meta, offset, bytes).ok().flatten();
-                loaded.map_or(SnapshotDone::Missing { to }, |(meta, data)| SnapshotDone::Loaded {
-                    to,
-                    meta,
-                    offset,
-                    data,
-                })
-            }
+            SnapshotTask::Load { to, meta, offset, bytes } => match self.load(now, to, meta, offset, bytes) {
+                Ok(Some((meta, data))) => SnapshotDone::Loaded { to, meta, offset, data },
+                Ok(None) | Err(Error::Corrupt { .. }) => SnapshotDone::Unreadable { to },
+                Err(_) => SnapshotDone::Missing { to },
+            },
             SnapshotTask::Store { meta, offset, data } => match self.store(&meta, offset, &data) {
                 Ok(end) => SnapshotDone::Stored { meta, end },
                 Err(reason) => self.reject(meta, reason),
