@@ -271,7 +271,7 @@ fn begin_log(
 ) -> Result<(), Error> {
     let first = Header {
         number: intact.next_segment,
-        // Behind all that the slots have vouched for: positions never come twice.
+        // Not below what the slots have vouched for.
         first_position: promised.durable,
         last_index: intact.base(),
         hard_state: HardState { commit: intact.base(), ..promised.hard_state },

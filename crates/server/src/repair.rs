@@ -31,7 +31,7 @@ pub(crate) fn open(
         result => return result.map_err(|error| open_error(config, &error)),
     };
     if let Some(learners) = alone_but_for(config, disk)? {
-        return Err(data(config, ways_out(&damage, &learners)));
+        return Err(data(config, ways_out(&damage, config.node_id, &learners)));
     }
     let SetAside { last_index, files, .. } =
         Log::set_damage_aside(disk, options, &damage).map_err(|error| match error {
@@ -53,14 +53,16 @@ const WAYS_OUT_ALONE: &str = "it held what this node alone has, so that no other
      quorate recover --force-new-cluster goes on with what is intact, and quorate snapshot restore with a backup";
 
 /// Why a node that is all the voters there are is not repaired, and what can be done.
-fn ways_out(damage: &LogError, learners: &[u64]) -> String {
+fn ways_out(damage: &LogError, node: u64, learners: &[u64]) -> String {
     let learners: Vec<String> = learners.iter().map(u64::to_string).collect();
     let copies = match &learners[..] {
         [] => String::new(),
         ids => format!(
             "; by what is left of its log it is the only voter, and a learner ({}) need not have what was acknowledged, but \
-             may have more than is left here: the same command on each says where its log ends",
-            ids.join(", ")
+             may have more than is left here: the same command on each says where its log ends; unless they vote by now: then \
+             recover nothing, and {}",
+            ids.join(", "),
+            way_back(node)
         ),
     };
     format!("{}; {WAYS_OUT_ALONE}{copies}", damage.finding())

@@ -295,6 +295,7 @@ fn a_sole_voter_is_refused_beside_a_learner_which_need_not_have_all() {
     let told = first.await_line("is damaged at byte");
     assert!(told.contains("it is the only voter, and a learner (2)"), "{told}");
     assert!(told.contains("quorate recover --force-new-cluster"), "{told}");
+    assert!(told.contains("unless they vote by now") && told.contains("`quorate member remove 1`"), "{told}");
     let damaged: Vec<_> =
         contents(&data).into_iter().filter(|(path, _)| path.to_string_lossy().contains("segment")).collect();
     assert!(damaged.iter().all(|(path, bytes)| before.get(path) == Some(bytes)));

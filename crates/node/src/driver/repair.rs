@@ -119,12 +119,13 @@ fn lonely(membership: &Membership, node: NodeId) -> String {
              quorate recover --force-new-cluster goes on with what is intact, here or on a learner whose log ends later"
                 .to_owned()
         }
-        // Of two, both acknowledge whatever is acknowledged.
+        // Of two, both acknowledge whatever is acknowledged. But the configuration may be an old one, or not committed.
         [other] if membership.is_voter(node) => format!(
             "it waits for node {other}, the only other voter, which can go on leading but is not elected without the vote \
-             that this node does not give now; if it does not lead, stop both, and make a new cluster of it, which has all \
-             that was acknowledged, by quorate recover --force-new-cluster there; if it is lost for ever, the same command \
-             here goes on with what is intact"
+             that this node does not give now; if it does not lead, stop both, and make a new cluster of it by quorate \
+             recover --force-new-cluster there: it has all that was acknowledged, if these two are still the voters; that \
+             command on each says where its log ends, and changes nothing before you confirm; if node {other} is lost for \
+             ever, here it goes on with what is intact"
         ),
         _ => format!(
             "it waits for the voters {}: a majority of all voters must run, this one not counted; if they are lost for \
@@ -146,6 +147,7 @@ mod tests {
         let says = |voters: &[u64]| lonely(&of(voters), NodeId(1));
         assert!(says(&[1, 2, 3]).contains("waits for the voters 2, 3: a majority"));
         assert!(says(&[1, 2]).contains("waits for node 2, the only other voter"));
+        assert!(says(&[1, 2]).contains("has all that was acknowledged, if these two are still the voters"));
         assert!(says(&[1]).contains("it is the only voter"));
         // A learner, of one voter.
         assert!(says(&[2]).contains("waits for the voters 2: a majority"));

@@ -23,7 +23,7 @@ use super::{
     Exit,
     problem::{Problem, failed, refused, told},
 };
-use crate::{clock, new_cluster::FirstState, repair::newest_membership};
+use crate::{clock, new_cluster::FirstState, peer::acquaintances::way_back, repair::newest_membership};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -193,7 +193,8 @@ impl Survivor {
             format!(
                 "It has lost a part of what it held, since {damage}. Entries behind entry {last} are LOST; those that \
                  are left may be some that were replaced later. If a majority of the other nodes runs, recover \
-                 nothing: start this one, or replace it, and they give back what is lost.\n"
+                 nothing: they give back what is lost. Start this one; if it is refused, {}.\n",
+                way_back(node)
             )
         });
         format!(
