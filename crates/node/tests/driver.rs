@@ -407,7 +407,7 @@ fn lost_snapshot_is_replaced_when_there_is_room_and_not_tried_at_every_heartbeat
     assert!(older.as_ref().is_some_and(|(meta, _)| meta.index < newest));
     node.is_full = true;
     let before = node.begun;
-    let mut begun_after = |cluster: &mut Cluster, seconds| {
+    let begun_after = |cluster: &mut Cluster, seconds| {
         cluster.pass(Duration::from_secs(seconds));
         cluster.node(leader).begun - before
     };

@@ -5,6 +5,7 @@
 mod support;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Instant,
@@ -129,7 +130,7 @@ fn each_file_of_a_node_is_damaged_in_turn_and_it_is_whole_again_by_itself() {
     eventually("the victim has a snapshot", || {
         status(cluster.port(victim)).filter(|status| status.log.snapshot > 0 && status.log.first > 1)
     });
-    let (mut repaired, mut times) = (0, Vec::new());
+    let (mut repaired, mut times) = (BTreeSet::new(), Vec::new());
     for place in 0.. {
         for part in [0, 1, 4] {
             eventually("the victim has all", || {
@@ -138,8 +139,10 @@ fn each_file_of_a_node_is_damaged_in_turn_and_it_is_whole_again_by_itself() {
             stop(&mut cluster, victim, Signal::TERM);
             let files = files(&data);
             if place >= files.len() {
-                assert!(repaired >= 6, "only {repaired} repairs, in {times:?}");
-                println!("{repaired} repairs, whole again after {times:?}");
+                // How many there are depends on how full the files were when their turn came.
+                let is_repaired = |kind| repaired.iter().any(|name: &String| name.contains(kind));
+                assert!(is_repaired("segment") && is_repaired("snapshot"), "{repaired:?} in {times:?}");
+                println!("{repaired:?} repaired, whole again after {times:?}");
                 return;
             }
             let file = &files[place];
@@ -162,7 +165,7 @@ fn each_file_of_a_node_is_damaged_in_turn_and_it_is_whole_again_by_itself() {
                     name.starts_with("damaged-").then_some(name)
                 });
                 assert!(aside.into_iter().any(|aside| aside.ends_with(&name)), "{name} was not set aside");
-                repaired += 1;
+                repaired.insert(name);
             }
         }
     }
