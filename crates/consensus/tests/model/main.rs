@@ -2,7 +2,8 @@
 //! crash and stand for election, within a bound.
 //!
 //! * Time stands still but for pauses, in which all that a node waits for runs out; and an election begins whenever it may,
-//!   by an input. Leases, members and snapshots are left to the golden scripts and the simulator.
+//!   by an input. Leases, members and snapshots are left to the golden scripts and the simulator, and so is commitment by
+//!   counting (figure 8), which needs more than two terms.
 //! * The network has no order. What is never delivered was lost; what was delivered may come again.
 //! * It goes breadth first, from the beginning and from some places where it gets interesting: all that can happen within so
 //!   many steps of each is looked at.
