@@ -11,7 +11,12 @@
 //! * It asks again, for as long as it takes, while nobody answers or the cluster is busy with another change. What the
 //!   cluster refuses for good ends the process with its words.
 
-use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use quorate_log::{Identity, OsDisk};
 use quorate_machine::ClusterVersion;
@@ -33,6 +38,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before the nodes are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// What a node says of the members may be a moment old: a member that was removed just before still stands in the way. A
+/// refusal within this time is looked at once more.
+const SETTLING: Duration = Duration::from_millis(750);
 
 /// What became of the question who this node is.
 pub(crate) enum Admission {
@@ -132,10 +140,13 @@ fn join(config: &Config, status: &Told, given_up: impl Fn() -> bool) -> Joined {
     let tell = |why: String| status.send_modify(|told| Arc::make_mut(told).joining = Some(why));
     tell(format!("it asks {}", config.join.show()));
     let mut told = BTreeSet::new();
+    let begin = Instant::now();
     loop {
         for address in &config.join.0 {
+            let is_settled = begin.elapsed() > SETTLING;
             match join_by(config, address) {
                 Ok(joined) => return Ok(joined),
+                Err(Obstacle::Final(_)) if !is_settled => {}
                 Err(Obstacle::Final(reason)) => return Err(refusal(config, address, &reason)),
                 Err(Obstacle::Passing(reason)) => {
                     tell(format!("by {address}: {reason}"));
