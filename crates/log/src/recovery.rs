@@ -333,7 +333,8 @@ pub(crate) fn intact_beginning(
     Ok(Some((scan.contents, scan.entries)))
 }
 
-fn sorted_numbers(names: &[String]) -> Vec<u64> {
+/// The numbers of the segments, ascending.
+pub(crate) fn sorted_numbers(names: &[String]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
     numbers.sort_unstable();
     numbers

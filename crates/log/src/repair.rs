@@ -147,8 +147,7 @@ fn check_promised(disk: &impl Disk, intact: &Intact, promised: HardState) -> Res
 /// Reads what is intact. Nothing is changed.
 pub(crate) fn find_intact(disk: &impl Disk, names: &[String], owner: u32) -> Result<Intact, Error> {
     let (snapshot, damaged) = SnapshotStore::new(disk.clone()).newest_intact()?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::parse_name(name)).collect();
-    numbers.sort_unstable();
+    let numbers = recovery::sorted_numbers(names);
     // The newest first: what is left of a log that is being moved is its beginning.
     let segments = numbers.iter().rev().map(|&number| segment::name(number));
     let others = segments.chain(damaged.iter().map(|&(index, _)| snapshot::file_name(index))).collect();

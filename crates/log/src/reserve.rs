@@ -97,7 +97,7 @@ impl<D: Disk> Reserve<D> {
     }
 
     /// The same as [`step`](Self::step), for as many slices as it takes until so many bytes of the segment are zero,
-    /// within a bound, and nothing if they are.
+    /// within a bound. If they are, it does nothing, and says that this is enough.
     pub(crate) fn step_up_to(&mut self, number: u64, zeroed_wanted: u64) -> Result<bool, Error> {
         let Next::Zeroing { zeroed, .. } = self.next else { return self.step(number) };
         let missing = zeroed_wanted.saturating_sub(zeroed).div_ceil(SLICE_BYTES as u64);

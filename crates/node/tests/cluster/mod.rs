@@ -114,7 +114,7 @@ impl Cluster {
         (cluster, leader)
     }
 
-    /// Lets time pass until a node that is not cut off leads and has applied its first entries.
+    /// Lets time pass until a node that is neither cut off nor frozen leads and has applied its first entries.
     pub(crate) fn elect(&mut self) -> u64 {
         for _ in 0..200 {
             self.pass(Duration::from_millis(20));
@@ -128,7 +128,8 @@ impl Cluster {
 
     pub(crate) fn leader(&self) -> Option<u64> {
         let leads = |node: &Node| node.driver.status(self.now).engine.role.kind == RoleKind::Leader;
-        self.nodes.iter().find(|(id, node)| !self.cut_off.contains(id) && leads(node)).map(|(&id, _)| id)
+        let is_there = |id: &u64| !self.cut_off.contains(id) && !self.frozen.contains(id);
+        self.nodes.iter().find(|(id, node)| is_there(id) && leads(node)).map(|(&id, _)| id)
     }
 
     pub(crate) fn follower(&self) -> u64 {

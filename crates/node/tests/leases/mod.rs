@@ -53,9 +53,7 @@ fn hazard_29_deposed_leader_that_wakes_up_revokes_nothing() {
     cluster.ask(leader, 1, vec![write("set lock a nx px 5000")]);
     cluster.pass(Duration::from_millis(500));
     cluster.frozen.insert(leader);
-    cluster.pass(Duration::from_secs(2));
-    let successor = cluster.nodes.keys().copied().find(|&id| id != leader && is_leader(&cluster, id));
-    let successor = successor.expect("a successor within two seconds");
+    let successor = cluster.elect();
     cluster.ask(successor, 2, vec![write("pexpire lock 60000")]);
     cluster.pass(Duration::from_secs(8));
     assert_eq!(cluster.answers(successor), [integer(2, 1)]);
@@ -68,11 +66,6 @@ fn hazard_29_deposed_leader_that_wakes_up_revokes_nothing() {
     let answers: Vec<_> = cluster.answers(leader).into_iter().filter(|&(conn, _)| conn == 3).collect();
     assert_eq!(answers, [bulk(3, "a")]);
     assert!(time_left(&mut cluster, successor, "lock") > 45_000);
-}
-
-fn is_leader(cluster: &Cluster, id: u64) -> bool {
-    let role = cluster.nodes[&id].driver.status(cluster.now).engine.role;
-    role.kind == quorate_consensus::engine::RoleKind::Leader
 }
 
 /// etcd#22082: a release that was tried again, or came late, freed the lock of whoever had it by then.

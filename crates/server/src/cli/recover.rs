@@ -5,8 +5,8 @@
 //! one. The result is the first state of a new cluster with this node alone, made as from a backup.
 //!
 //! The new folder is made whole beside the old files, within the same folder, and then takes their place, while the old
-//! ones are set aside. Before that everything is as it was, to the byte; in between the folder is marked as unfinished, and no node
-//! starts on it. Nothing is ever removed.
+//! ones are set aside. Before that everything is as it was, to the byte; in between the folder is marked as unfinished,
+//! and no node starts on it. Nothing is ever removed.
 
 use std::{
     fs::{self, File},
