@@ -1,24 +1,30 @@
 //! What is going to happen, in the order of time; at equal times, in the order in which it was decided.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::time::SimTime;
 
 /// A queue of future events.
 #[derive(Debug)]
 pub(crate) struct Agenda<E> {
-    order: BinaryHeap<Reverse<(SimTime, u64)>>,
-    events: BTreeMap<u64, E>,
+    /// When each event happens, its number, and its place in `events`: so that little moves when the order is kept.
+    order: BinaryHeap<Reverse<(SimTime, u64, usize)>>,
+    events: Vec<Option<E>>,
+    /// The empty places among them.
+    free: Vec<usize>,
     next: u64,
     now: SimTime,
 }
 
 impl<E> Agenda<E> {
     pub(crate) fn new() -> Self {
-        Self { order: BinaryHeap::new(), events: BTreeMap::new(), next: 0, now: SimTime::default() }
+        Self {
+            order: BinaryHeap::new(),
+            events: Vec::new(),
+            free: Vec::new(),
+            next: 0,
+            now: SimTime::default(),
+        }
     }
 
     /// The time of the last event that was taken.
@@ -28,17 +34,22 @@ impl<E> Agenda<E> {
 
     /// Lets `event` happen at `at`, or now if that has passed.
     pub(crate) fn add(&mut self, at: SimTime, event: E) {
-        self.order.push(Reverse((at.max(self.now), self.next)));
-        self.events.insert(self.next, event);
+        let place = self.free.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(None);
+        }
+        self.events[place] = Some(event);
+        self.order.push(Reverse((at.max(self.now), self.next, place)));
         self.next += 1;
     }
 
-    /// The next event, with its number. Time moves on to it.
-    pub(crate) fn take(&mut self) -> Option<(SimTime, u64, E)> {
-        let Reverse((at, number)) = self.order.pop()?;
+    /// The next event. Time moves on to it.
+    pub(crate) fn take(&mut self) -> Option<(SimTime, E)> {
+        let Reverse((at, _, place)) = self.order.pop()?;
         self.now = at;
-        let event = self.events.remove(&number).expect("each number in the order has an event");
-        Some((at, number, event))
+        let event = self.events[place].take().expect("each place in the order has an event");
+        self.free.push(place);
+        Some((at, event))
     }
 }
 
@@ -53,7 +64,7 @@ mod tests {
         agenda.add(at(5), 'b');
         agenda.add(at(5), 'c');
         agenda.add(at(1), 'a');
-        let taken: String = std::iter::from_fn(|| agenda.take()).map(|(_, _, event)| event).collect();
+        let taken: String = std::iter::from_fn(|| agenda.take()).map(|(_, event)| event).collect();
         assert_eq!(taken, "abc");
         assert_eq!(agenda.now(), at(5));
     }

@@ -231,7 +231,7 @@ impl World {
     /// Runs until everything was judged.
     pub(crate) fn run(&mut self) -> Result<Report, Failure> {
         while !matches!(self.phase, Phase::Done) {
-            let (at, _, event) = self.agenda.take().expect("there is always another tick");
+            let (at, event) = self.agenda.take().expect("there is always another tick");
             self.trace.step(at, event.facts());
             self.happen(at, event)?;
             if self.trace.steps() > STEPS_MAX {
