@@ -68,6 +68,8 @@ impl Slot {
 pub(crate) struct Database {
     /// Empty until the first write, then [`PAGES`] of them.
     pages: Vec<Arc<Page>>,
+    /// A bit for each page, 64 together, which says whether it was ever written: where there are few keys, few were.
+    written: Vec<u64>,
     /// As [`Page::removed`], for slots that left with a whole database: at each flush the version it found.
     flushed: Version,
     /// Every slot with a deadline, soonest first.
@@ -101,6 +103,18 @@ impl Database {
 
     pub(crate) fn pages(&self) -> &[Arc<Page>] {
         &self.pages
+    }
+
+    /// The pages that were ever written, with their numbers, last first.
+    pub(crate) fn written_pages(&self) -> impl Iterator<Item = (usize, &Arc<Page>)> {
+        let groups = self.written.iter().enumerate().rev().filter(|(_, bits)| **bits != 0);
+        let numbers = groups.flat_map(|(group, bits)| {
+            (0..u64::BITS as usize)
+                .rev()
+                .filter(move |bit| bits >> bit & 1 == 1)
+                .map(move |bit| 64 * group + bit)
+        });
+        numbers.map(|number| (number, &self.pages[number]))
     }
 
     /// The keys that exist.
@@ -227,7 +241,9 @@ impl Database {
     fn page_mut(&mut self, page: usize) -> &mut Page {
         if self.pages.is_empty() {
             self.pages = vec![Arc::default(); PAGES];
+            self.written = vec![0; PAGES.div_ceil(64)];
         }
+        self.written[page / 64] |= 1 << (page % 64);
         Arc::make_mut(&mut self.pages[page])
     }
 

@@ -194,9 +194,9 @@ impl Machine {
         let state = &self.state;
         let databases = state.keyspace.databases().iter().enumerate().rev();
         let pages = databases.flat_map(|(db, database)| {
-            let pages = database.pages().iter().enumerate().rev();
-            let written = pages.filter(|(_, page)| !page.slots.is_empty() || page.removed != Version(0));
-            written.map(move |(number, page)| Part { db, number, page: Arc::clone(page), drawn: None })
+            let pages = database.written_pages();
+            let told = pages.filter(|(_, page)| !page.slots.is_empty() || page.removed != Version(0));
+            told.map(move |(number, page)| Part { db, number, page: Arc::clone(page), drawn: None })
         });
         Snapshot {
             active: state.active,
