@@ -14,6 +14,7 @@ fn sim(arguments: &str) -> (i32, Value) {
     (code, serde_json::from_str(last).expect("JSON"))
 }
 
+/// Two processes, each with its own addresses and hash keys.
 #[test]
 fn equal_seeds_say_the_same_but_for_the_time_they_took() {
     let told = || {
@@ -26,6 +27,10 @@ fn equal_seeds_say_the_same_but_for_the_time_they_took() {
         told
     };
     let first = told();
+    let traces = first["traces"].as_array().unwrap();
+    let is_distinct =
+        |at: usize| traces[..at].iter().all(|other| other["trace_hash"] != traces[at]["trace_hash"]);
+    assert!((0..3).all(|at| traces[at]["seed"] == 3 + at && is_distinct(at)), "{traces:?}");
     assert_eq!(first, told());
     assert_eq!(
         (&first["seeds"], &first["first_seed"], &first["end_seed"]),

@@ -56,7 +56,7 @@ pub(super) fn run_all(args: &Args, profile: &Profile) -> Summary {
     let mut summary = Summary::new(profile.theme.name(), plan.range.start);
     let mut progress = Progress::new("simulating", None);
     let mut go_on = |summary: &mut Summary, seed| {
-        summary.add(run(seed, profile));
+        summary.add(seed, run(seed, profile));
         summary.wall = begin.elapsed();
         progress.shows(|took| format!("{}, {}", plan.progress(summary.seeds, took), summary.brief()));
         args.keep_going || summary.violations.is_empty()

@@ -17,10 +17,15 @@ pub(super) struct Summary {
     /// Those that came from a range; others were listed.
     pub(super) range: Range<u64>,
     total: Report,
+    /// The hash of what happened in each of the first seeds.
+    traces: Vec<(u64, u64)>,
     pub(super) violations: Vec<Violation>,
     /// How long it took on a real clock.
     pub(super) wall: Duration,
 }
+
+/// How many seeds have their own trace hash told, the first ones: the sum has those of all.
+const TRACES_MAX: usize = 100;
 
 impl Summary {
     pub(super) fn new(profile: &'static str, first: u64) -> Self {
@@ -29,15 +34,21 @@ impl Summary {
             seeds: 0,
             range: first..first,
             total: Report::default(),
+            traces: Vec::new(),
             violations: Vec::new(),
             wall: Duration::ZERO,
         }
     }
 
-    pub(super) fn add(&mut self, result: Result<Report, Box<Violation>>) {
+    pub(super) fn add(&mut self, seed: u64, result: Result<Report, Box<Violation>>) {
         self.seeds += 1;
         match result {
-            Ok(report) => self.total.merge(&report),
+            Ok(report) => {
+                if self.traces.len() < TRACES_MAX {
+                    self.traces.push((seed, report.trace_hash));
+                }
+                self.total.merge(&report);
+            }
             Err(violation) => self.violations.push(*violation),
         }
     }
@@ -93,6 +104,8 @@ impl Summary {
         let faults: Map<String, Value> =
             total.faults.iter().map(|(fault, count)| (fault.name().to_owned(), count.into())).collect();
         let members = total.members;
+        let trace =
+            |&(seed, hash): &(u64, u64)| json!({ "seed": seed, "trace_hash": format!("{hash:016x}") });
         json!({
             "profile": self.profile,
             "seeds": self.seeds,
@@ -121,6 +134,7 @@ impl Summary {
             "repairs": total.repairs,
             "faults": faults,
             "trace_hash": format!("{:016x}", total.trace_hash),
+            "traces": self.traces.iter().map(trace).collect::<Vec<_>>(),
             "violations": self.violations.iter().map(violation_json).collect::<Vec<_>>(),
             "wall_seconds": self.wall.as_secs_f64(),
             "wall_speed_up": self.speed_up(),
