@@ -104,6 +104,8 @@ bugs! {
         "a heartbeat lets followers commit what they are not known to have (hazard 8)";
     ReadBeforeApplied => "read-before-applied", Product,
         "a confirmed read is served before its index is applied";
+    AppliedTwice => "applied-twice", Product,
+        "a leader logs a command that it has logged before, and machines apply it again (hazard 21)";
     WatchIgnored => "watch-ignored", Product,
         "a transaction is carried out though a watched key has changed";
     EarlyExpiry => "early-expiry", Product,

@@ -247,7 +247,12 @@ impl Machine {
             return self.apply_unnumbered(entry, operation);
         }
         match self.state.sessions.admit(entry.session, sequence) {
-            Admission::Duplicate(reply) => reply.map_or(Outcome::Waits, Outcome::Reply),
+            Admission::Duplicate(reply) => {
+                if bug::on(Bug::AppliedTwice) {
+                    self.run(entry, sequence, operation);
+                }
+                reply.map_or(Outcome::Waits, Outcome::Reply)
+            }
             Admission::Refused(refusal) => Outcome::Refused(refusal),
             Admission::Fresh => {
                 let reply = self.run(entry, sequence, operation);

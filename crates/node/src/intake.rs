@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 use quorate_consensus::Term;
 use quorate_machine::{Batch, ClusterVersion, Group, Machine, Operation, SessionId, weight};
 
@@ -102,8 +103,9 @@ impl Intake {
                 next.entry(group.session).or_insert_with(|| next_of(machine, group.session))
             }
         };
-        let Some(group) = beginning_at(group, *next) else { return };
-        *next += group.operations.len() as u64;
+        let from = if bug::on(Bug::AppliedTwice) { group.first_sequence.min(*next) } else { *next };
+        let Some(group) = beginning_at(group, from) else { return };
+        *next = (group.first_sequence + group.operations.len() as u64).max(*next);
         let bytes = weight::of_group(&group);
         // A batch is at most so large, or one group, which its origin keeps as small.
         if self.taken_bytes + bytes > self.limits.batch_bytes {
