@@ -116,6 +116,8 @@ bugs! {
         "a restored snapshot has no sessions, and so no duplicates";
     SkippedChecksum => "skipped-checksum", Product,
         "recovery does not look at the checksums of records";
+    UnsyncedName => "unsynced-name", Product,
+        "a snapshot counts as published before its name is durable";
     CutCorruption => "cut-corruption", Product,
         "recovery cuts what rotted as if a power cut had torn it (hazard 20)";
 }

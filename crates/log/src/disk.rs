@@ -13,7 +13,7 @@ use std::io;
 /// * A file's bytes are durable once [`DiskFile::sync_data`] has returned without error. Until then a power cut
 ///   leaves any subset of them, torn anywhere. A crash of the process alone loses nothing.
 /// * Creating, renaming and removing are at once visible, and durable after [`sync_directory`](Self::sync_directory).
-///   Until then a power cut keeps some prefix of them, in order.
+///   Until then a power cut keeps, of the changes of each name, some prefix: no order holds among different names.
 /// * Renaming replaces the target atomically: after a power cut the name leads to the old file or to the new one.
 ///   It says nothing about the file's bytes: who wants them there syncs them before.
 pub trait Disk: Clone {

@@ -22,6 +22,7 @@ fn theme_for(bug: Bug) -> Theme {
     match bug {
         Bug::SkippedChecksum | Bug::CutCorruption | Bug::VotesUnderRepair => Theme::Disks,
         Bug::TwoVotes | Bug::OldTermCounted => Theme::Network,
+        Bug::UnsyncedName => Theme::Crashes,
         _ => Theme::Default,
     }
 }

@@ -1,6 +1,9 @@
 //! The folder: which name leads to which file.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use crate::random::Random;
 
@@ -49,20 +52,37 @@ impl Folder {
         Ok(())
     }
 
+    /// Forgets a name behind everybody's back.
+    pub(super) fn lose(&mut self, name: &str) {
+        self.durable.remove(name);
+        self.volatile.remove(name);
+    }
+
+    pub(super) fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
     pub(super) fn sync(&mut self) {
         self.unsynced.clear();
         self.durable.clone_from(&self.volatile);
     }
 
-    /// Leaves some prefix of the unsynced changes. Whether any was lost.
+    /// Leaves some of the unsynced changes: of all together a prefix, as a journal does, or each by itself, as long as it
+    /// follows no lost one of the same name. Whether any was lost.
     pub(super) fn cut_power(&mut self, random: &mut Random) -> bool {
         let changes = std::mem::take(&mut self.unsynced);
-        let kept = random.index(changes.len() + 1);
-        for change in &changes[..kept] {
-            change.apply(&mut self.durable);
+        let (is_ordered, kept) = (random.chance(500), random.index(changes.len() + 1));
+        let mut lost = BTreeSet::new();
+        for (at, change) in changes.iter().enumerate() {
+            let is_kept = if is_ordered { at < kept } else { random.chance(500) };
+            if is_kept && !change.names().any(|name| lost.contains(name)) {
+                change.apply(&mut self.durable);
+            } else {
+                lost.extend(change.names());
+            }
         }
         self.volatile.clone_from(&self.durable);
-        kept < changes.len()
+        !lost.is_empty()
     }
 
     fn change(&mut self, change: Change) {
@@ -72,6 +92,15 @@ impl Folder {
 }
 
 impl Change {
+    /// The names that lead elsewhere by it.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (one, other) = match self {
+            Self::Create(name, _) | Self::Remove(name) => (name, None),
+            Self::Rename(from, to) => (from, Some(to)),
+        };
+        std::iter::once(one).chain(other).map(String::as_str)
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Create(name, file) => {

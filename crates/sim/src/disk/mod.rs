@@ -2,8 +2,8 @@
 //!
 //! Each file has two images: what a process reads (*volatile*, the page cache) and what a power cut leaves
 //! (*durable*), with the unsynced writes between them. A power cut keeps, of each sector, the effect of some
-//! prefix of the unsynced writes to it, independently of the other sectors; and of the folder, some prefix of its
-//! unsynced changes. The end of a process alone loses nothing.
+//! prefix of the unsynced writes to it, independently of the other sectors; and of the folder, for each name some prefix
+//! of its unsynced changes. The end of a process alone loses nothing.
 //!
 //! Faults: a *fuse* cuts the power in the middle of a series of operations; a failing fdatasync marks pages as
 //! clean that it did not write, as Linux does; a *full* disk refuses what needs new room. How a disk breaks its contract
@@ -46,6 +46,8 @@ struct State {
     power: bool,
     /// The power is cut before this many more operations have been done.
     fuse: Option<u64>,
+    /// The power is cut before the next time that names are made durable.
+    cuts_at_names: bool,
     /// How many of the next fdatasyncs fail.
     failing_syncs: u32,
     /// How many fdatasyncs have succeeded.
@@ -78,6 +80,7 @@ impl SimDisk {
             capacity_bytes,
             power: true,
             fuse: None,
+            cuts_at_names: false,
             failing_syncs: 0,
             syncs: 0,
             stale: None,
@@ -98,6 +101,11 @@ impl SimDisk {
     /// Cuts the power when `operations` more have been done. They fail from then on.
     pub(crate) fn light_fuse(&self, operations: u64) {
         self.state.borrow_mut().fuse = Some(operations);
+    }
+
+    /// Cuts the power when changes of names are to be made durable the next time, before they are.
+    pub(crate) fn cut_power_at_names(&self) {
+        self.state.borrow_mut().cuts_at_names = true;
     }
 
     /// Whether a fuse has cut the power.
@@ -125,6 +133,7 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         state.failing_syncs = 0;
         state.capacity_bytes = capacity_bytes;
+        state.cuts_at_names = false;
         if state.power {
             state.fuse = None;
         }
@@ -157,6 +166,7 @@ impl State {
         }
         self.power = false;
         self.fuse = None;
+        self.cuts_at_names = false;
         let mut lossy = self.folder.cut_power(&mut self.random);
         for file in &mut self.files {
             lossy |= file.cut_power(&mut self.random);
@@ -240,6 +250,9 @@ impl Disk for SimDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
+        if state.cuts_at_names && state.folder.has_unsynced() {
+            state.fuse = Some(0);
+        }
         state.operate()?;
         if !state.lies {
             state.folder.sync();

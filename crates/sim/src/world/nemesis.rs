@@ -56,11 +56,7 @@ impl World {
                 self.nodes[node].kill_in_step = self.nodes[node].process.is_some();
                 return false;
             }
-            Fault::PowerCutInWrite => {
-                let (node, operations) = (self.some_node(), self.random.below(FUSE_MAX));
-                self.nodes[node].disk.light_fuse(operations);
-                return false;
-            }
+            Fault::PowerCutInWrite => self.light_fuse(),
             Fault::Pause => self.pause(at),
             Fault::Shutdown => self.shut_down(at),
             Fault::WallJump => self.jump_wall_clock(),
@@ -197,6 +193,16 @@ impl World {
             self.plan_boot(at, node);
         }
         true
+    }
+
+    /// Lets the power fail within the disk's work. False: it counts when that happens.
+    fn light_fuse(&mut self) -> bool {
+        let (node, operations) = (self.some_node(), self.random.below(FUSE_MAX));
+        match self.random.chance(300) {
+            true => self.nodes[node].disk.cut_power_at_names(),
+            false => self.nodes[node].disk.light_fuse(operations),
+        }
+        false
     }
 
     fn pause(&mut self, at: SimTime) -> bool {
