@@ -102,6 +102,14 @@ bugs! {
         "votes do not look at how far the candidate's log is";
     UnmatchedCommit => "unmatched-commit", Product,
         "a heartbeat lets followers commit what they are not known to have (hazard 8)";
+    UnconfirmedRead => "unconfirmed-read", Product,
+        "a leader answers reads without asking a quorum whether it still leads (hazard 11)";
+    LateConfirmation => "late-confirmation", Product,
+        "an answer to an earlier heartbeat confirms the reads of the present one (hazard 11)";
+    EarlierAnswer => "earlier-answer", Product,
+        "how far a node must be for earlier reads is taken to be enough for later ones";
+    UnboundVoter => "unbound-voter", Product,
+        "a voter takes part in an election while a leader may rely on its lease";
     ReadBeforeApplied => "read-before-applied", Product,
         "a confirmed read is served before its index is applied";
     AppliedTwice => "applied-twice", Product,

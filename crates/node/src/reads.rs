@@ -92,7 +92,8 @@ impl Reads {
         let Some(answered) = self.groups.iter().rposition(|group| group.state == State::Asked(id)) else {
             return;
         };
-        for group in self.groups.iter_mut().take(answered + 1) {
+        let served = if bug::on(Bug::EarlierAnswer) { self.groups.len() } else { answered + 1 };
+        for group in self.groups.iter_mut().take(served) {
             if let State::Asked(_) = group.state {
                 group.state = State::Ready { index, stamp };
             }

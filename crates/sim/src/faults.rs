@@ -86,6 +86,8 @@ faults! {
     StaleRead => "stale-read",
     /// The disk of a member is wiped: it never comes back, and a new machine takes its place.
     WipedDisk => "wiped-disk",
+    /// A leader is heard no more, and goes on hearing for a while what was said before: it is deposed and does not know.
+    LateNews => "late-news",
 }
 
 impl fmt::Display for Fault {

@@ -7,11 +7,11 @@
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use quorate_bug::Bug;
-use quorate_consensus::{self as consensus, NodeId};
+use quorate_consensus::{self as consensus, Lease, NodeId};
 use quorate_machine::ClusterVersion;
 use quorate_node as node;
 
-use crate::{faults::Fault, random::Random, theme::Theme};
+use crate::{clock::DRIFT_PPM_MAX, faults::Fault, random::Random, theme::Theme};
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,10 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     /// Whether somebody reads a node's own data, without asking anybody.
     pub(crate) has_observer: bool,
+    /// Whether some clients of each node raise and read one counter in quick succession while something is amiss.
+    pub(crate) has_pulse: bool,
+    /// By which leaders may answer reads at once, from the cluster's birth on.
+    pub(crate) lease: Option<Lease>,
     pub(crate) duration: Duration,
     pub(crate) faults: BTreeSet<Fault>,
     /// The mean time between two faults that have an instant.
@@ -121,7 +125,7 @@ const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
-const DRAWN_LATER: [Fault; 7] = [
+const DRAWN_LATER: [Fault; 8] = [
     Fault::Members,
     Fault::Upgrade,
     Fault::BitRot,
@@ -129,11 +133,16 @@ const DRAWN_LATER: [Fault; 7] = [
     Fault::MisdirectedWrite,
     Fault::StaleRead,
     Fault::WipedDisk,
+    Fault::LateNews,
 ];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
 /// Of a thousand clusters, how many somebody observes.
 const OBSERVED_PERMILLE: u64 = 350;
+/// Of a thousand clusters without late news, how many have a pulse.
+const PULSE_PERMILLE: u64 = 100;
+/// Of a thousand clusters, how many are born with a lease.
+const LEASE_PERMILLE: u64 = 250;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -163,12 +172,19 @@ impl Plan {
         }
         faults.extend(draw_damage(profile, random, faults.contains(&Fault::Members), has_witness));
         let has_observer = random.chance(OBSERVED_PERMILLE);
+        if profile.faults.contains(&Fault::LateNews) && random.chance(FAULT_PERMILLE) {
+            faults.insert(Fault::LateNews);
+        }
+        let has_pulse = faults.contains(&Fault::LateNews) || random.chance(PULSE_PERMILLE);
+        let lease = random.chance(LEASE_PERMILLE).then(|| draw_lease(random));
         Self {
             nodes,
             spares,
             has_witness,
             clients,
             has_observer,
+            has_pulse,
+            lease,
             duration: profile.duration,
             fault_interval,
             loss_permille,
@@ -181,6 +197,17 @@ impl Plan {
         }
     }
 }
+
+/// A lease for reads, shorter or longer than an election time-out. The clocks of two machines may drift apart by twice
+/// what one may.
+pub(crate) fn draw_lease(random: &mut Random) -> Lease {
+    let millis = *random.pick(&[20, 150, 400, 1000]);
+    let drift_ppm = 2 * u32::try_from(DRIFT_PPM_MAX).expect("a small number") + LEASE_MARGIN_PPM;
+    Lease { millis, drift_ppm }
+}
+
+/// That one clock runs slower and the other faster makes a little more of it than their sum.
+const LEASE_MARGIN_PPM: u32 = 10;
 
 /// In which ways disks fail for good. What fails is a minority, and who that is must not change meanwhile, but by the
 /// operator who replaces it. Beside a witness it may be the only disk.

@@ -49,7 +49,9 @@ impl Theme {
         match self {
             Self::Default => "a random subset of all faults in each seed",
             Self::Calm => "no faults: then nothing may be refused either",
-            Self::Network => "loss, duplication, reordering, partitions, slow links, resets; and kills",
+            Self::Network => {
+                "loss, duplication, reordering, partitions, slow links, resets, late news; and kills"
+            }
             Self::Disks => "power cuts, damage, full, failing, slow and hanging disks; and kills",
             Self::Crashes => "kills at any instant, power cuts, blackouts, shutdowns",
             Self::Members => "members and builds change, while nodes are killed and cut off",
@@ -72,6 +74,7 @@ impl Theme {
                 F::Partition,
                 F::OneWayPartition,
                 F::Reset,
+                F::LateNews,
                 F::Kill,
             ],
             Self::Disks => &[

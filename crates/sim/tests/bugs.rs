@@ -21,7 +21,12 @@ const SEEDS: u64 = 200;
 fn theme_for(bug: Bug) -> Theme {
     match bug {
         Bug::SkippedChecksum | Bug::CutCorruption | Bug::VotesUnderRepair => Theme::Disks,
-        Bug::TwoVotes | Bug::OldTermCounted => Theme::Network,
+        Bug::TwoVotes
+        | Bug::OldTermCounted
+        | Bug::UnconfirmedRead
+        | Bug::LateConfirmation
+        | Bug::EarlierAnswer
+        | Bug::UnboundVoter => Theme::Network,
         Bug::UnsyncedName => Theme::Crashes,
         _ => Theme::Default,
     }

@@ -15,6 +15,8 @@
 
 use std::collections::VecDeque;
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{Raft, Role, leader::Leader, progress::Peer};
 use crate::{BootTime, Index};
 
@@ -79,7 +81,8 @@ impl Raft {
     pub(super) fn bound_until(&self, now: BootTime) -> Option<BootTime> {
         let membership = self.log.membership();
         let lease = membership.lease.filter(|_| !membership.is_sole_voter(self.config.id))?;
-        Some(self.leader_heard.after(lease.of_voter())).filter(|&until| now < until)
+        let until = self.leader_heard.after(lease.of_voter());
+        (now < until && !bug::on(Bug::UnboundVoter)).then_some(until)
     }
 
     /// Whether this node leads, and nobody else can have been elected by `now`.

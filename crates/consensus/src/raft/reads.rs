@@ -14,6 +14,8 @@
 
 use std::collections::VecDeque;
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{
     Raft, Role,
     leader::Leader,
@@ -146,6 +148,7 @@ impl Raft {
         }
         peer.heard = now;
         peer.priority = Some(priority);
+        let round = if bug::on(Bug::LateConfirmation) { leader.reads.newest } else { round };
         peer.confirmed_round = peer.confirmed_round.max(round);
         self.extend_lease();
         self.close_read_rounds(now);
@@ -158,7 +161,7 @@ impl Raft {
             return;
         }
         let confirmed = self.log.membership().reached_by_quorum(|voter| {
-            if voter == self.config.id {
+            if voter == self.config.id || bug::on(Bug::UnconfirmedRead) {
                 leader.reads.newest
             } else {
                 leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)

@@ -12,6 +12,7 @@ use super::{
     sequence::Sequence,
     wishes::Wishes,
 };
+use crate::time::SimTime;
 
 /// Everything that clients have seen in one run.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct History {
     pub(crate) holders: Holders,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
+    /// Until then clients that look closely do so.
+    pub(crate) excited_until: SimTime,
     /// What the last client of each node has read.
     pub(crate) audits: BTreeMap<usize, BTreeMap<String, Bytes>>,
     registers: BTreeMap<String, Register>,

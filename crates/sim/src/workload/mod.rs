@@ -11,6 +11,7 @@ mod leases;
 mod locks;
 pub(crate) mod observer;
 pub(crate) mod operator;
+pub(crate) mod pulse;
 mod queues;
 mod registers;
 

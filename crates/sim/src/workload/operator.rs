@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_consensus::{Change, Lease, Membership, NodeId, Purpose, Step as MemberStep};
+use quorate_consensus::{Change, Membership, NodeId, Purpose, Step as MemberStep};
 use quorate_machine::Reply;
 use quorate_node::{Action, Answer, Request};
 
@@ -15,7 +15,7 @@ use crate::{
         history::History,
         wishes::{Fate, View},
     },
-    clock::DRIFT_PPM_MAX,
+    profile::draw_lease,
     random::Random,
     time::SimTime,
 };
@@ -142,15 +142,10 @@ fn demote_some(present: &Membership, random: &mut Random) -> Vec<MemberStep> {
     node.map(|node| MemberStep::Demote { node }).into_iter().collect()
 }
 
-/// Reads by lease, or not. The clocks of two machines may drift apart by twice what one may.
+/// Reads by lease, or not.
 fn lease(random: &mut Random) -> MemberStep {
-    let millis = *random.pick(&[0, 20, 150, 400, 1000]);
-    let drift_ppm = 2 * u32::try_from(DRIFT_PPM_MAX).expect("a small number") + LEASE_MARGIN_PPM;
-    MemberStep::Lease((millis > 0).then_some(Lease { millis, drift_ppm }))
+    MemberStep::Lease(random.chance(800).then(|| draw_lease(random)))
 }
-
-/// That one clock runs slower and the other faster makes a little more of it than their sum.
-const LEASE_MARGIN_PPM: u32 = 10;
 
 /// Machines that have left do not come back: seldom one of the last.
 fn remove_some(present: &Membership, random: &mut Random) -> Vec<MemberStep> {

@@ -8,7 +8,7 @@ use crate::{
     faults::Fault,
     random::Random,
     time::SimTime,
-    workload::{observer::Observer, operator::Operator},
+    workload::{observer::Observer, operator::Operator, pulse::Pulse},
 };
 
 impl World {
@@ -26,6 +26,21 @@ impl World {
         if self.plan.has_observer {
             let random = Random::new(seed, stream::OBSERVER);
             self.clients.push(Client::with(Box::<Observer>::default(), 0, random));
+        }
+    }
+
+    /// Lets some clients of each founder look closely, if the seed wants it.
+    pub(super) fn add_pulse(&mut self, seed: u64) {
+        if !self.plan.has_pulse {
+            return;
+        }
+        let mut random = Random::new(seed, stream::PULSE);
+        let founders = usize::try_from(self.plan.nodes).expect("a few nodes");
+        for node in 0..founders - usize::from(self.plan.has_witness) {
+            for part in Pulse::PARTS {
+                let random = Random::new(random.number(), 0);
+                self.clients.push(Client::with(Box::new(Pulse::new(part)), node, random));
+            }
         }
     }
 

@@ -3,10 +3,11 @@
 //! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
 //! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
 //! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `members` (what follows from who
-//! is one), `nemesis` (faults), `phases` (faults, healing, judgement).
+//! is one), `nemesis` and `late_news` (faults), `phases` (faults, healing, judgement).
 
 mod clients;
 mod keeper;
+mod late_news;
 mod log_writer;
 mod members;
 mod nemesis;
@@ -134,6 +135,7 @@ mod stream {
     pub(super) const CLOCKS: u64 = 4;
     pub(super) const OPERATOR: u64 = 5;
     pub(super) const OBSERVER: u64 = 6;
+    pub(super) const PULSE: u64 = 7;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -169,6 +171,7 @@ impl World {
         let witness = plan.has_witness.then_some((NodeId(plan.nodes), Uncounted::Witness));
         let founders = Membership {
             uncounted: witness.into_iter().collect(),
+            lease: plan.lease,
             ..Membership::of_voters((1..=plan.nodes).map(NodeId))
         };
         let mut world = Self {
@@ -193,6 +196,7 @@ impl World {
         };
         world.hire_operator(seed);
         world.add_observer(seed);
+        world.add_pulse(seed);
         world.begin();
         world
     }

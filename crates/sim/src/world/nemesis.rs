@@ -10,6 +10,9 @@ use crate::{checks::cluster::number_of, disk::damage::Damage, faults::Fault, ran
 /// The most disk operations until a fuse cuts the power: a start takes some dozens, a write about two.
 const FUSE_MAX: u64 = 60;
 
+/// How long clients that look closely do so after a fault.
+const EXCITED: Duration = Duration::from_secs(1);
+
 impl World {
     /// Plans the next fault, exponentially distributed, as independent misfortunes are.
     pub(super) fn plan_fault(&mut self) {
@@ -82,6 +85,7 @@ impl World {
             Fault::MisdirectedWrite => self.damage(at, Damage::MisdirectedWrite),
             Fault::StaleRead => self.damage(at, Damage::StaleRead),
             Fault::WipedDisk => self.wipe_disk(at),
+            Fault::LateNews => self.bring_late_news(at),
             Fault::ClientReset => {
                 let client = self.random.index(self.clients.len());
                 self.reset_client(at, client)
@@ -102,12 +106,13 @@ impl World {
         };
         if done {
             self.counts.add(fault);
+            self.history.excited_until = self.history.excited_until.max(at + EXCITED);
         }
         done
     }
 
     /// The machines that have not left for good.
-    fn present_nodes(&self) -> Vec<usize> {
+    pub(super) fn present_nodes(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|&node| !self.nodes[node].has_left()).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The links between nodes, one in each direction.
 //!
 //! Like the connections of the real transport a link keeps its order, unless reordering is on, and loses what is
-//! under way when it is reset. Cut links lose everything.
+//! under way when it is reset. Cut links lose everything; a congested one delivers ever later, and then takes nothing.
 
 use std::time::Duration;
 
@@ -32,6 +32,27 @@ struct Link {
     /// Counts the connections: what was sent over an earlier one is lost.
     connection: u64,
     last_arrival: SimTime,
+    congestion: Option<Congestion>,
+}
+
+/// A queue that fills: what is sent is later the longer it has been filling, and what finds it full is lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Congestion {
+    pub(super) since: SimTime,
+    /// How much later a message is for each unit of time since then.
+    pub(super) growth: u32,
+    pub(super) full_from: SimTime,
+    pub(super) until: SimTime,
+}
+
+impl Congestion {
+    fn is_full(&self, now: SimTime) -> bool {
+        self.full_from <= now && now < self.until
+    }
+
+    fn delay(&self, now: SimTime) -> Duration {
+        if now < self.full_from { now.since(self.since) * self.growth } else { Duration::ZERO }
+    }
 }
 
 /// One copy of a message, under way.
@@ -57,7 +78,8 @@ impl Network {
     /// Sends a message from `from` to `to`.
     pub(super) fn send(&mut self, now: SimTime, from: usize, to: usize) -> Passages {
         let mut passages = Passages::default();
-        if self.is_cut(now, from, to) {
+        let congestion = self.links[from * self.nodes + to].congestion;
+        if self.is_cut(now, from, to) || congestion.is_some_and(|congestion| congestion.is_full(now)) {
             return passages;
         }
         if self.random.chance(self.odds.loss) {
@@ -80,6 +102,7 @@ impl Network {
         if now < link.slow_until {
             delay += link.slowness;
         }
+        delay += link.congestion.map_or(Duration::ZERO, |congestion| congestion.delay(now));
         let connection = link.connection;
         if overtakes {
             return Passage { arrival: now + delay + late, connection };
@@ -110,6 +133,11 @@ impl Network {
         (link.slowness, link.slow_until) = (by, until);
     }
 
+    /// Congests one direction.
+    pub(super) fn congest(&mut self, from: usize, to: usize, congestion: Congestion) {
+        self.links[from * self.nodes + to].congestion = Some(congestion);
+    }
+
     /// Resets the connections of two nodes.
     pub(super) fn reset(&mut self, one: usize, other: usize) {
         for (from, to) in [(one, other), (other, one)] {
@@ -122,6 +150,7 @@ impl Network {
         self.odds = Odds::default();
         for link in &mut self.links {
             (link.cut_until, link.slow_until) = (SimTime::default(), SimTime::default());
+            link.congestion = None;
         }
     }
 }
@@ -160,6 +189,21 @@ mod tests {
         assert!(network.send(at(9), 0, 1).copies.is_empty());
         assert_eq!(network.send(at(9), 1, 0).copies.len(), 1);
         assert_eq!(network.send(at(10), 0, 1).copies.len(), 1);
+    }
+
+    #[test]
+    fn a_congested_link_delivers_ever_later_and_then_nothing() {
+        let mut network = Network::new(2, ODDS, Random::new(1, 1));
+        let congestion = Congestion { since: at(100), growth: 3, full_from: at(200), until: at(300) };
+        network.congest(0, 1, congestion);
+        let arrival = |network: &mut Network, millis| {
+            network.send(at(millis), 0, 1).copies.first().map(|copy| copy.arrival)
+        };
+        assert!(arrival(&mut network, 110) < Some(at(145)));
+        assert!(arrival(&mut network, 190) > Some(at(460)));
+        assert_eq!(arrival(&mut network, 200), None);
+        assert!(arrival(&mut network, 300) > Some(at(460)), "what was sent before comes first");
+        assert!(arrival(&mut network, 500) < Some(at(505)));
     }
 
     #[test]
