@@ -88,6 +88,10 @@ faults! {
     WipedDisk => "wiped-disk",
     /// A leader is heard no more, and goes on hearing for a while what was said before: it is deposed and does not know.
     LateNews => "late-news",
+    /// The newest snapshot of a running leader rots, and it finds out when it is to send it.
+    RottedSnapshot => "rotted-snapshot",
+    /// A file of a log is gone, on a disk whose node is down.
+    LostSegment => "lost-segment",
 }
 
 impl fmt::Display for Fault {

@@ -125,7 +125,7 @@ const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
-const DRAWN_LATER: [Fault; 8] = [
+const DRAWN_LATER: [Fault; 10] = [
     Fault::Members,
     Fault::Upgrade,
     Fault::BitRot,
@@ -134,6 +134,8 @@ const DRAWN_LATER: [Fault; 8] = [
     Fault::StaleRead,
     Fault::WipedDisk,
     Fault::LateNews,
+    Fault::RottedSnapshot,
+    Fault::LostSegment,
 ];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
@@ -214,9 +216,17 @@ const LEASE_MARGIN_PPM: u32 = 10;
 fn draw_damage(profile: &Profile, random: &mut Random, has_operator: bool, has_witness: bool) -> Vec<Fault> {
     let possible: &[Fault] = match (has_operator, has_witness) {
         (_, true) => &[],
-        (false, false) => &[Fault::BitRot, Fault::LostWrite, Fault::MisdirectedWrite, Fault::StaleRead],
+        (false, false) => &DAMAGE,
         (true, false) => &[Fault::WipedDisk],
     };
+    const DAMAGE: [Fault; 6] = [
+        Fault::BitRot,
+        Fault::LostWrite,
+        Fault::MisdirectedWrite,
+        Fault::StaleRead,
+        Fault::RottedSnapshot,
+        Fault::LostSegment,
+    ];
     let mut is_drawn = |fault: &Fault| profile.faults.contains(fault) && random.chance(FAULT_PERMILLE);
     possible.iter().copied().filter(|fault| is_drawn(fault)).collect()
 }

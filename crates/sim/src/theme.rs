@@ -91,6 +91,8 @@ impl Theme {
                 F::LostWrite,
                 F::MisdirectedWrite,
                 F::StaleRead,
+                F::RottedSnapshot,
+                F::LostSegment,
             ],
             Self::Crashes => &[
                 F::Kill,

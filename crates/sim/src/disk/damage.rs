@@ -47,6 +47,8 @@ pub(crate) enum Damage {
     MisdirectedWrite,
     /// Reads bring back what was there before a write, a few times.
     StaleRead,
+    /// A whole file is gone, which is followed by another: without that it could never have been there.
+    LostFile,
 }
 
 /// The most reads of a place that bring back what was there before.
@@ -75,13 +77,16 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         let files = state.named(may_be);
         let spared = state.pasts(&files, |past| past.sync > spared_after);
+        if damage == Damage::LostFile {
+            return state.lose_file(&files, random);
+        }
         let file = if damage == Damage::Rot {
             state.rot(some(&files, random)?.1, random, &spared)?
         } else {
             let pasts = state.pasts(&files, |past| past.sync <= spared_after);
             let (file, past) = some(&pasts, random)?.clone();
             match damage {
-                Damage::Rot => unreachable!("it needs no write"),
+                Damage::Rot | Damage::LostFile => unreachable!("it needs no write"),
                 Damage::LostWrite => state.overwrite(file, past.offset, &past.before),
                 Damage::MisdirectedWrite => {
                     let elsewhere = random.pick(&files).1;
@@ -132,6 +137,14 @@ impl State {
             }
         });
         Some(file)
+    }
+
+    /// Takes a file away, in the order of whose names another one follows that has something in it.
+    fn lose_file(&mut self, files: &[(String, usize)], random: &mut Random) -> Option<String> {
+        let newest = files.iter().rposition(|&(_, file)| self.files[file].written().next().is_some())?;
+        let (name, _) = some(&files[..newest], random)?;
+        self.folder.lose(name);
+        Some(name.clone())
     }
 
     /// Stores a write in another place, unless nothing fits there.

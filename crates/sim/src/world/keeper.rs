@@ -23,6 +23,8 @@ pub(super) struct Keeper {
     incoming: Option<(SnapshotMeta, SnapshotWriter<SimDisk>)>,
     /// The snapshot that was last read for each peer, and when.
     lent: BTreeMap<NodeId, (u64, SimTime)>,
+    /// What was wrong with a snapshot that the last task had to read, and has set aside.
+    pub(super) found_rot: Option<String>,
 }
 
 /// A snapshot that a peer is being sent stays until nothing of it was read for so long, as in the server.
@@ -31,7 +33,7 @@ const LENT: Duration = Duration::from_secs(10);
 impl Keeper {
     pub(super) fn new(store: SnapshotStore<SimDisk>, build: ClusterVersion) -> Self {
         let (queue, lent) = (VecDeque::new(), BTreeMap::new());
-        Self { queue, busy: false, store, build, incoming: None, lent }
+        Self { queue, busy: false, store, build, incoming: None, lent, found_rot: None }
     }
 
     /// Does the next task, all at once. What the driver is told when it is over.
@@ -42,7 +44,11 @@ impl Keeper {
                 .unwrap_or_else(|error| SnapshotDone::MakeFailed { reason: error.to_string() }),
             SnapshotTask::Load { to, meta, offset, bytes } => match self.load(now, to, meta, offset, bytes) {
                 Ok(Some((meta, data))) => SnapshotDone::Loaded { to, meta, offset, data },
-                Ok(None) | Err(Error::Corrupt { .. }) => SnapshotDone::Unreadable { to },
+                Ok(None) => SnapshotDone::Unreadable { to },
+                Err(error @ Error::Corrupt { .. }) => {
+                    self.found_rot = Some(error.to_string());
+                    SnapshotDone::Unreadable { to }
+                }
                 Err(_) => SnapshotDone::Missing { to },
             },
             SnapshotTask::Store { meta, offset, data } => match self.store(&meta, offset, &data) {
@@ -85,16 +91,39 @@ impl Keeper {
         offset: u64,
         bytes: usize,
     ) -> Result<Option<(SnapshotMeta, bytes::Bytes)>, Error> {
+        let newest = || self.store.newest_index();
+        let Some(index) = wanted.as_ref().map_or_else(newest, |meta| Ok(Some(meta.index.0)))? else {
+            return Ok(None);
+        };
+        self.lent.insert(to, (index, now));
+        let read = self.read(index, wanted, offset, bytes);
+        if let Err(Error::Corrupt { .. }) = read {
+            self.store.set_aside(index)?;
+        }
+        read.map(Some)
+    }
+
+    fn read(
+        &self,
+        index: u64,
+        wanted: Option<SnapshotMeta>,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<(SnapshotMeta, bytes::Bytes), Error> {
         let meta = match wanted {
             Some(meta) => meta,
-            None => match self.store.newest()? {
-                Some(header) => meta_of(&header),
-                None => return Ok(None),
-            },
+            None => meta_of(self.store.reader(index)?.header()),
         };
-        self.lent.insert(to, (meta.index.0, now));
-        let data = self.store.read(meta.index.0, offset, bytes)?;
-        Ok(Some((meta, data)))
+        Ok((meta, self.store.read(index, offset, bytes)?))
+    }
+
+    /// The snapshot that the next task reads, if it reads one.
+    pub(super) fn is_about_to_read(&self) -> Option<u64> {
+        match self.queue.front()? {
+            SnapshotTask::Load { meta: Some(meta), .. } => Some(meta.index.0),
+            SnapshotTask::Load { meta: None, .. } => self.store.newest_index().ok().flatten(),
+            SnapshotTask::Make { .. } | SnapshotTask::Store { .. } | SnapshotTask::Finish { .. } => None,
+        }
     }
 
     fn store(&mut self, meta: &SnapshotMeta, offset: u64, data: &[u8]) -> Result<u64, String> {

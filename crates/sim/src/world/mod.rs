@@ -64,6 +64,8 @@ pub(crate) struct World {
     dead: BTreeSet<usize>,
     /// Nodes whose disks may hold less than they once did.
     damaged: BTreeSet<usize>,
+    /// The next snapshot that is read for a peer turns out to have rotted.
+    rots_what_is_sent: bool,
     cluster: Cluster,
     history: History,
     report: Report,
@@ -188,6 +190,7 @@ impl World {
             phase: Phase::Faults,
             dead: BTreeSet::new(),
             damaged: BTreeSet::new(),
+            rots_what_is_sent: false,
             history: History::default(),
             report: Report::default(),
             counts,

@@ -54,11 +54,7 @@ impl World {
             Fault::Kill => self.kill_some(at),
             Fault::PowerCut => self.cut_power_of_some(at),
             Fault::Blackout => self.black_out(at),
-            Fault::KillInStep => {
-                let node = self.some_node();
-                self.nodes[node].kill_in_step = self.nodes[node].process.is_some();
-                return false;
-            }
+            Fault::KillInStep => self.kill_in_next_step(),
             Fault::PowerCutInWrite => self.light_fuse(),
             Fault::Pause => self.pause(at),
             Fault::Shutdown => self.shut_down(at),
@@ -84,6 +80,8 @@ impl World {
             Fault::LostWrite => self.damage(at, Damage::LostWrite),
             Fault::MisdirectedWrite => self.damage(at, Damage::MisdirectedWrite),
             Fault::StaleRead => self.damage(at, Damage::StaleRead),
+            Fault::LostSegment => self.damage(at, Damage::LostFile),
+            Fault::RottedSnapshot => self.rot_what_is_sent_next(),
             Fault::WipedDisk => self.wipe_disk(at),
             Fault::LateNews => self.bring_late_news(at),
             Fault::ClientReset => {
@@ -200,6 +198,13 @@ impl World {
         true
     }
 
+    /// False: it counts when that step comes.
+    fn kill_in_next_step(&mut self) -> bool {
+        let node = self.some_node();
+        self.nodes[node].kill_in_step = self.nodes[node].process.is_some();
+        false
+    }
+
     /// Lets the power fail within the disk's work. False: it counts when that happens.
     fn light_fuse(&mut self) -> bool {
         let (node, operations) = (self.some_node(), self.random.below(FUSE_MAX));
@@ -247,8 +252,7 @@ impl World {
     /// Damages the disk of a node, which is down for it, as long as a minority is damaged.
     fn damage(&mut self, at: SimTime, damage: Damage) -> bool {
         let node = self.some_node();
-        let may_be = self.damaged.contains(&node) || self.damaged.len() < (self.nodes.len() - 1) / 2;
-        if !may_be || !self.nodes[node].was_born {
+        if !self.may_be_damaged(node) || !self.nodes[node].was_born {
             return false;
         }
         self.kill(at, node, "is killed, and its disk fails");
@@ -258,7 +262,9 @@ impl World {
         if self.lost_power(at, node) || marked.is_err() {
             return false;
         }
-        let may_fail = |name: &str| name.starts_with("segment-") || name.ends_with(".snapshot");
+        let is_of_log = |name: &str| name.starts_with("segment-");
+        let may_fail =
+            |name: &str| is_of_log(name) || (damage != Damage::LostFile && name.ends_with(".snapshot"));
         let harmed = self.nodes[node].disk.damage(damage, &mut self.random, syncs, may_fail);
         self.trace
             .tell(at, || format!("{damage:?} of n{}: {}", node + 1, harmed.as_deref().unwrap_or("nothing")));
@@ -266,6 +272,30 @@ impl World {
             self.damaged.insert(node);
         }
         harmed.is_some()
+    }
+
+    /// Whether only a minority is damaged with this one.
+    fn may_be_damaged(&self, node: usize) -> bool {
+        self.damaged.contains(&node) || self.damaged.len() < (self.nodes.len() - 1) / 2
+    }
+
+    /// False: it counts when a running node finds out.
+    fn rot_what_is_sent_next(&mut self) -> bool {
+        self.rots_what_is_sent = true;
+        false
+    }
+
+    /// Changes bits of a snapshot that a running node is about to read for a peer.
+    pub(super) fn rot_snapshot(&mut self, at: SimTime, node: usize, index: u64) {
+        if !self.may_be_damaged(node) {
+            return;
+        }
+        self.rots_what_is_sent = false;
+        let is_read = |name: &str| name.ends_with(&format!("{index:020}.snapshot"));
+        if self.nodes[node].disk.damage(Damage::Rot, &mut self.random, u64::MAX, is_read).is_some() {
+            self.damaged.insert(node);
+            self.trace.tell(at, || format!("snapshot {index} of n{} has rotted", node + 1));
+        }
     }
 
     /// Wipes the disk of a voter, if the others are a majority without it, and there is a machine to take its place.
@@ -298,6 +328,7 @@ impl World {
     /// Ends all faults, and starts what is down.
     pub(super) fn heal(&mut self, at: SimTime) {
         self.network.heal();
+        self.rots_what_is_sent = false;
         for number in 0..self.nodes.len() {
             let node = &mut self.nodes[number];
             node.disk.heal(DISK_BYTES);

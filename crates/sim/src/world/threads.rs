@@ -125,8 +125,18 @@ impl World {
             self.agenda.add(paused_until, Event::SnapshotWork { node, life });
             return;
         }
+        if self.rots_what_is_sent
+            && let Some(index) = process.keeper.is_about_to_read()
+        {
+            self.rot_snapshot(at, node, index);
+        }
+        let Some(process) = &mut self.nodes[node].process else { return };
         let done = process.keeper.work(at);
         process.keeper.busy = false;
+        if let Some(finding) = process.keeper.found_rot.take() {
+            self.counts.add(Fault::RottedSnapshot);
+            self.trace.tell(at, || format!("n{} sets a snapshot aside: {finding}", node + 1));
+        }
         if self.lost_power(at, node) {
             return;
         }
