@@ -17,7 +17,7 @@ fn header() -> SnapshotHeader {
     SnapshotHeader { index: 40, term: 5, stamp: 400, membership: Bytes::from_static(b"n1"), bytes: 0 }
 }
 
-fn found(disk: &MemoryDisk) -> Result<(), Error> {
+pub(crate) fn found(disk: &MemoryDisk) -> Result<(), Error> {
     let data = [Bytes::from_static(b"the machine's "), Bytes::from_static(b"state")];
     Founding::begin(disk.clone())?.finish(&of_cluster(), &header(), data)
 }

@@ -29,13 +29,13 @@ pub(crate) fn store() -> MemoryDisk {
     disk
 }
 
-fn set_aside(disk: &MemoryDisk) -> Result<SetAside, Error> {
+pub(crate) fn set_aside(disk: &MemoryDisk) -> Result<SetAside, Error> {
     let damage = refusal(open(disk));
     Log::set_damage_aside(disk, &options(), &damage)
 }
 
 /// What is left is a beginning of what the log once was, and what it takes for committed is so.
-fn check_left(recovered: &Recovered, whole: &Recovered, context: &str) {
+pub(crate) fn check_left(recovered: &Recovered, whole: &Recovered, context: &str) {
     assert_eq!((recovered.hard_state.term, recovered.hard_state.vote), (7, 2), "{context}");
     let (base, commit) =
         (recovered.snapshot.as_ref().map_or(0, |header| header.index), recovered.hard_state.commit);
