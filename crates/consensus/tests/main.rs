@@ -6,6 +6,7 @@ mod cluster;
 mod cluster_time;
 mod dissertation_tests;
 mod golden;
+mod hostile_peers;
 mod paper_tests;
 mod properties;
 mod quorums;

@@ -137,8 +137,7 @@ impl Raft {
             self.send(leader, Body::AppendRejected { base: base.index, hint });
             return;
         }
-        let matched = entries.last().map_or(base.index, |entry| entry.index);
-        self.merge(entries);
+        let matched = self.merge(base.index, entries);
         self.note_match(matched);
         self.learn_commit(commit.min(matched));
         self.promise(leader, matched, Body::AppendAccepted { matched });
@@ -164,16 +163,25 @@ impl Raft {
         (Position { index: self.commit, term }, entries)
     }
 
-    /// Appends what is new; truncates only where an entry differs, never because an append is shorter.
-    fn merge(&mut self, entries: Vec<Entry>) {
+    /// Appends what is new behind `base`; truncates only where an entry differs, never because an append is shorter.
+    /// Answers the last entry that is the leader's. That is not the last of `entries` if one turns back terms or time, which
+    /// no log does: its sender is wrong, and nothing more of it is taken.
+    fn merge(&mut self, base: Index, entries: Vec<Entry>) -> Index {
+        let mut matched = base;
         for entry in entries {
-            match self.log.term_at(entry.index) {
-                Some(term) if term == entry.term => continue,
-                Some(_) => self.truncate(entry.index),
-                None => {}
+            let index = entry.index;
+            if self.log.term_at(index) != Some(entry.term) {
+                if !self.log.goes_on_with(&entry) {
+                    break;
+                }
+                if index <= self.log.last_index() {
+                    self.truncate(index);
+                }
+                self.log.append(entry);
             }
-            self.log.append(entry);
+            matched = index;
         }
+        matched
     }
 
     fn truncate(&mut self, from: Index) {

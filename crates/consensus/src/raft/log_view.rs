@@ -123,6 +123,13 @@ impl LogView {
         self.term_at(position.index) == Some(position.term)
     }
 
+    /// Whether `entry` may follow the one before it, which is here or was compacted last: neither term nor stamp falls.
+    pub(super) fn goes_on_with(&self, entry: &Entry) -> bool {
+        let before = self.get(entry.index.previous()).map(|before| (before.term, before.stamp));
+        let (term, stamp) = before.unwrap_or((self.base.term, self.base_stamp));
+        entry.term >= term && entry.stamp >= stamp
+    }
+
     fn get(&self, index: Index) -> Option<&Entry> {
         let offset = index.0.checked_sub(self.first_index().0)?;
         self.entries.get(usize::try_from(offset).ok()?)

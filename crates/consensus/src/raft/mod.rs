@@ -331,7 +331,10 @@ impl Raft {
             _ => {}
         }
         if message.term == self.term {
-            return true;
+            // A term has one leader. Whoever else claims to be it is wrong, and who obeyed both, or ended here and forgot the
+            // first, could lose what that one counts on.
+            let leader = self.role_view().leader;
+            return !message.body.is_from_leader() || leader.is_none_or(|leader| leader == from);
         }
         // Whoever is behind must learn of it, or it could neither follow nor lead.
         if message.body.is_from_leader() {

@@ -154,6 +154,10 @@ impl Raft {
             }
             return;
         }
+        if meta.term > self.term {
+            // No log ends in a term that has not begun: this node could never be elected with it.
+            return;
+        }
         // Nothing at all would be a poor state for anybody but a witness, be it on its way out.
         let is_witness =
             [&meta.membership, self.log.membership()].iter().any(|known| known.is_witness(self.config.id));
