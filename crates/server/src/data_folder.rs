@@ -3,7 +3,7 @@
 //! A folder says for ever whose it is and which cluster it was born with. Settings say where the members are; they
 //! form a cluster only on an empty folder, and never change one that is there.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use quorate_consensus::{self as consensus, Engine as _, Lease, Membership, NodeId, Priority, raft::Raft};
 use quorate_log::{Log, Options, OsDisk, Recovered, SnapshotStore};
@@ -13,7 +13,7 @@ use quorate_node::{self as node, Driver, record};
 use crate::{
     clock,
     config::{Address, Config, JoinAs, ReadMode, Value as _},
-    peer::acquaintances::Acquaintances,
+    peer::acquaintances::{Acquaintances, way_back},
     repair,
     service::Error,
     snapshots::chain,
@@ -63,7 +63,7 @@ pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder
     let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| data(&error))?;
     let (log, recovered) = repair::open(config, &disk, &options(config, admitted))?;
     let store = log.snapshots();
-    let acquaintances = Acquaintances::load(&config.data_dir).map_err(|error| data(&error))?;
+    let acquaintances = acquaintances(config)?;
     let disk_id = acquaintances.own(config.node_id).map_err(|error| data(&error))?;
     tell(config, &recovered);
 
@@ -97,6 +97,23 @@ pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder
         last,
         snapshot,
         committed,
+    })
+}
+
+/// The disks that the folder of `config` remembers, its own among them.
+///
+/// # Errors
+/// [`Error::Data`]: without that file nobody can prove that this folder is the one that the others have met.
+pub(crate) fn acquaintances(config: &Config) -> Result<Acquaintances, Error> {
+    Acquaintances::load(&config.data_dir).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => data(
+            config,
+            format!(
+                "{error}; a node that never had others can do without the file: delete it; else put back a copy of it, or {}",
+                way_back(config.node_id)
+            ),
+        ),
+        _ => data(config, error),
     })
 }
 

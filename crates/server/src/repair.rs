@@ -12,8 +12,8 @@ use quorate_node::record;
 
 use crate::{
     config::Config,
-    data_folder::{data, open_error},
-    peer::acquaintances::{Acquaintances, way_back},
+    data_folder::{acquaintances, data, open_error},
+    peer::acquaintances::way_back,
     service::Error,
 };
 
@@ -74,7 +74,7 @@ fn ways_out(damage: &LogError, node: u64, learners: &[u64]) -> String {
 /// elected. But the configuration that is left may be an old one. So a node waits rather than being refused, if it has ever
 /// met another that is not a learner by what it knows.
 fn alone_but_for(config: &Config, disk: &OsDisk) -> Result<Option<Vec<u64>>, Error> {
-    let met = Acquaintances::load(&config.data_dir).map_err(|error| data(config, error))?;
+    let met = acquaintances(config)?;
     let left = match Salvage::read(disk.clone()) {
         Ok((_, recovered)) => {
             let restored = record::restored(recovered).map_err(|error| data(config, error))?;

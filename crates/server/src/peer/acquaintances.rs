@@ -3,6 +3,15 @@
 //! A folder is told from another by a random number that it gets when a node first starts on it. A file in the data
 //! folder beside the log has a line for each member. It is written before a member is talked
 //! to for the first time, so that a node which may have promised something is known for ever by its folder.
+//!
+//! ```text
+//! crc32c 8f2d01a7
+//! 1 5a0c2f1e9b7746d38e10c4a2f7d95b63
+//! 2 0e4411d7a35c4f0f9c6b8a21d3e5f790
+//! ```
+//!
+//! The checksum is that of all that follows its line. Without it a bit that rots makes another disk of a member's, which
+//! would be shut out for ever, and a file that has lost its end forgets members whose disks may have been wiped.
 
 use std::{
     collections::BTreeMap,
@@ -30,11 +39,13 @@ impl Acquaintances {
     /// Those that `folder` remembers.
     ///
     /// # Errors
-    /// The file cannot be read, or says what this program does not write.
+    /// The file cannot be read; [`io::ErrorKind::InvalidData`], with file and offset, if it says what this program does not
+    /// write.
     pub(crate) fn load(folder: &Path) -> io::Result<Self> {
-        let disks = match std::fs::read_to_string(folder.join(FILE)) {
-            Ok(text) => parse(&text).ok_or_else(|| {
-                let text = format!("{} is damaged", folder.join(FILE).display());
+        let disks = match std::fs::read(folder.join(FILE)) {
+            Ok(bytes) => parse(&bytes).ok_or_else(|| {
+                let file = folder.join(FILE);
+                let text = format!("{} is damaged at byte 0: its checksum does not match", file.display());
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
@@ -104,13 +115,9 @@ impl Acquaintances {
 
     fn store(&self, disks: &BTreeMap<u64, u128>) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
-        let mut text = String::new();
-        for (node, disk_id) in disks {
-            writeln!(text, "{node} {disk_id:032x}").expect("a string takes all text");
-        }
         let aside = folder.join("acquaintances.partial");
         let mut file = File::create(&aside)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(write(disks).as_bytes())?;
         file.sync_data()?;
         std::fs::rename(&aside, folder.join(FILE))?;
         File::open(folder)?.sync_all()
@@ -126,13 +133,29 @@ pub(crate) fn way_back(node: u64) -> String {
     )
 }
 
-fn parse(text: &str) -> Option<BTreeMap<u64, u128>> {
-    text.lines()
+/// What stands before the checksum.
+const LEAD: &str = "crc32c ";
+
+fn write(disks: &BTreeMap<u64, u128>) -> String {
+    let mut lines = String::new();
+    for (node, disk_id) in disks {
+        writeln!(lines, "{node} {disk_id:032x}").expect("a string takes all text");
+    }
+    format!("{LEAD}{:08x}\n{lines}", crc32c::crc32c(lines.as_bytes()))
+}
+
+/// What [`write`] wrote, and nothing else.
+fn parse(bytes: &[u8]) -> Option<BTreeMap<u64, u128>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (_, lines) = text.strip_prefix(LEAD)?.split_once('\n')?;
+    let disks = lines
+        .lines()
         .map(|line| {
             let (node, disk_id) = line.split_once(' ')?;
             Some((node.parse().ok()?, u128::from_str_radix(disk_id, 16).ok()?))
         })
-        .collect()
+        .collect::<Option<_>>()?;
+    (write(&disks) == text).then_some(disks)
 }
 
 #[cfg(test)]
@@ -167,10 +190,37 @@ mod tests {
         assert!(acquaintances.meet(2, 20).is_err());
     }
 
+    /// A flipped bit once made another disk of a member's, and a file that had lost its last line knew one member less.
     #[test]
-    fn a_damaged_file_is_refused() {
+    fn each_flipped_bit_and_each_lost_end_is_refused_with_file_and_offset() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(FILE), "2 xyz\n").unwrap();
-        assert!(Acquaintances::load(folder.path()).is_err());
+        let acquaintances = Acquaintances::load(folder.path()).unwrap();
+        acquaintances.meet(1, 1 << 100).unwrap();
+        acquaintances.meet(2, 20).unwrap();
+        let file = folder.path().join(FILE);
+        let whole = std::fs::read(&file).unwrap();
+        let flips = (0..whole.len() * 8).map(|bit| {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes
+        });
+        for bytes in flips.chain((0..whole.len()).map(|length| whole[..length].to_vec())) {
+            std::fs::write(&file, &bytes).unwrap();
+            let error = Acquaintances::load(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.contains("acquaintances is damaged at byte 0"),
+                "{}: {error}",
+                bytes.escape_ascii()
+            );
+        }
+    }
+
+    /// `docs/log-format.md` draws these bytes.
+    #[test]
+    fn golden_bytes_of_the_file() {
+        let disks = BTreeMap::from([(1, 0x1f), (22, u128::MAX)]);
+        let lines = "1 0000000000000000000000000000001f\n22 ffffffffffffffffffffffffffffffff\n";
+        assert_eq!(write(&disks), format!("crc32c 64fc37c6\n{lines}"));
+        assert_eq!(parse(write(&disks).as_bytes()), Some(disks));
     }
 }
