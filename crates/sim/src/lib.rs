@@ -30,6 +30,7 @@ mod checks;
 mod clock;
 mod disk;
 mod faults;
+pub mod linearizability;
 mod panics;
 mod profile;
 mod random;
