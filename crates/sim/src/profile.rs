@@ -86,6 +86,8 @@ pub(crate) struct Plan {
     pub(crate) has_pulse: bool,
     /// By which leaders may answer reads at once, from the cluster's birth on.
     pub(crate) lease: Option<Lease>,
+    /// How many clients move amounts among accounts, besides the others.
+    pub(crate) accountants: usize,
     pub(crate) duration: Duration,
     pub(crate) faults: BTreeSet<Fault>,
     /// The mean time between two faults that have an instant.
@@ -145,6 +147,10 @@ const OBSERVED_PERMILLE: u64 = 350;
 const PULSE_PERMILLE: u64 = 100;
 /// Of a thousand clusters, how many are born with a lease.
 const LEASE_PERMILLE: u64 = 250;
+/// Of a thousand clusters, in how many some clients keep accounts.
+const ACCOUNTS_PERMILLE: u64 = 350;
+/// How many do: enough to get in each other's way.
+const ACCOUNTANTS: usize = 3;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -179,6 +185,7 @@ impl Plan {
         }
         let has_pulse = faults.contains(&Fault::LateNews) || random.chance(PULSE_PERMILLE);
         let lease = random.chance(LEASE_PERMILLE).then(|| draw_lease(random));
+        let accountants = if random.chance(ACCOUNTS_PERMILLE) { ACCOUNTANTS } else { 0 };
         Self {
             nodes,
             spares,
@@ -187,6 +194,7 @@ impl Plan {
             has_observer,
             has_pulse,
             lease,
+            accountants,
             duration: profile.duration,
             fault_interval,
             loss_permille,

@@ -5,12 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    Failure, check,
-    holders::Holders,
-    queues::Queues,
-    register::{Register, Verdict},
-    sequence::Sequence,
-    wishes::Wishes,
+    Failure, calls::Calls, check, holders::Holders, queues::Queues, sequence::Sequence, wishes::Wishes,
 };
 use crate::time::SimTime;
 
@@ -30,9 +25,7 @@ pub(crate) struct History {
     pub(crate) excited_until: SimTime,
     /// What the last client of each node has read.
     pub(crate) audits: BTreeMap<usize, BTreeMap<String, Bytes>>,
-    registers: BTreeMap<String, Register>,
-    /// How many registers each name has used up.
-    generations: BTreeMap<usize, u64>,
+    pub(crate) calls: Calls,
 }
 
 /// The length of one appended entry: all are equally long, so that a length is a place.
@@ -114,22 +107,6 @@ impl History {
         self.tokens.entry(lock.to_owned()).or_insert_with(|| Sequence::new(format!("tokens of {lock}")))
     }
 
-    /// The register that stands for `name` at the moment.
-    pub(crate) fn register_key(&mut self, name: usize) -> String {
-        let generation = self.generations.entry(name).or_default();
-        let key = format!("register:{name}:{generation}");
-        // A few operations may be under way when a register is full.
-        if self.registers.get(&key).is_none_or(|register| register.has_room_for(IN_FLIGHT_MAX)) {
-            return key;
-        }
-        *generation += 1;
-        format!("register:{name}:{generation}")
-    }
-
-    pub(crate) fn register(&mut self, key: &str) -> &mut Register {
-        self.registers.entry(key.to_owned()).or_insert_with(|| Register::new(key))
-    }
-
     /// The keys whose final content is needed for the judgement.
     pub(crate) fn keys(&self) -> Vec<String> {
         self.appends.keys().chain(self.counters.keys()).cloned().chain(self.queues.keys()).collect()
@@ -161,18 +138,12 @@ impl History {
         judged.operations += self.holders.len();
         self.queues.verify(content)?;
         judged.operations += self.queues.len();
-        for register in self.registers.values() {
-            match register.verify()? {
-                Verdict::Linearizable => judged.operations += register.len(),
-                Verdict::Undecided => judged.undecided += 1,
-            }
-        }
+        let calls = self.calls.verify()?;
+        judged.operations += calls.operations;
+        judged.undecided += calls.undecided;
         Ok(judged)
     }
 }
-
-/// How many operations may be added to a register after it was last chosen: all clients' pipelines.
-const IN_FLIGHT_MAX: usize = 32;
 
 /// What a judgement was based on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -67,7 +67,7 @@ impl Counters {
     }
 }
 
-fn transaction(watched: Vec<Watched>, commands: &[&[&str]]) -> Request {
+pub(super) fn transaction(watched: Vec<Watched>, commands: &[&[&str]]) -> Request {
     let commands = commands.iter().map(|args| (0, arguments(args))).collect();
     Request { db: 0, action: Action::Transaction { watched, commands } }
 }

@@ -4,6 +4,7 @@
 //! carries it out, and it learns what came back: answers, in order, and perhaps the end of the connection, after
 //! which nobody knows what became of the rest.
 
+pub(crate) mod accounts;
 mod appends;
 pub(crate) mod auditor;
 mod counters;
@@ -23,6 +24,7 @@ use quorate_node::{Action, Answer, ConnId, Request};
 
 use crate::{
     checks::{Failure, Span, history::History},
+    linearizability::keyspace::{Command, Seen},
     random::Random,
     time::SimTime,
 };
@@ -98,6 +100,26 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Remembers what became of request number `at`, which a sequential keyspace must explain.
+fn record(
+    exchange: &Exchange,
+    at: usize,
+    client: usize,
+    (group, command): (&str, Command),
+    history: &mut History,
+) -> Result<(), Failure> {
+    match exchange.outcome(at) {
+        Outcome::Done(answer, span) => {
+            let Answer::Reply(reply) = answer else { return Err(unexpected(&command.to_string(), answer)) };
+            let seen = Seen::of(reply).ok_or_else(|| unexpected(&command.to_string(), answer))?;
+            history.calls.answered(client, group, (command, seen), span);
+        }
+        Outcome::Unknown => history.calls.lost_sight(client, group, command, exchange.sent),
+        Outcome::Refused => {}
+    }
+    Ok(())
 }
 
 /// A request for a read.

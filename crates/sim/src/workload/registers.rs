@@ -1,13 +1,14 @@
 //! Shared registers: plain reads and writes, whose history must be linearizable.
 
-use super::{Exchange, Outcome, Step, Workload, number, read, think, unexpected, write};
+use quorate_node::Request;
+
+use super::{Exchange, Step, Workload, read, record, think, write};
 use crate::{
-    checks::{Failure, Span, history::History, register::Action},
+    checks::{Failure, history::History},
+    linearizability::keyspace::Command,
     random::Random,
     time::SimTime,
 };
-use quorate_machine::Reply;
-use quorate_node::Answer;
 
 /// How many registers clients share at a time.
 const REGISTERS: usize = 3;
@@ -18,15 +19,9 @@ const PIPELINE_MAX: usize = 3;
 pub(crate) struct Registers {
     client: usize,
     next: u64,
-    asked: Vec<(String, Asked)>,
+    /// The calls that are under way, each with the group of its key.
+    asked: Vec<(String, Command)>,
     resting: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Asked {
-    Get,
-    Set(u64),
-    Swap(u64),
 }
 
 impl Registers {
@@ -35,19 +30,22 @@ impl Registers {
     }
 
     /// A value that nobody else writes.
-    fn value(&mut self) -> u64 {
+    fn value(&mut self) -> String {
         self.next += 1;
-        self.next * 1000 + self.client as u64
+        (self.next * 1000 + self.client as u64).to_string()
     }
 
-    fn ask(&mut self, random: &mut Random, history: &mut History) -> (String, Asked) {
-        let key = history.register_key(random.index(REGISTERS));
-        let asked = match random.below(10) {
-            0..5 => Asked::Get,
-            5..8 => Asked::Set(self.value()),
-            _ => Asked::Swap(self.value()),
+    fn ask(&mut self, random: &mut Random, history: &mut History) -> Vec<String> {
+        // A group of one key, which has the same name.
+        let key = history.calls.group(&format!("register:{}", random.index(REGISTERS)));
+        let words = match random.below(10) {
+            0..5 => vec!["GET".to_owned(), key.clone()],
+            5..8 => vec!["SET".to_owned(), key.clone(), self.value()],
+            _ => vec!["GETSET".to_owned(), key.clone(), self.value()],
         };
-        (key, asked)
+        let parsed: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.asked.push((key, Command::parse(&parsed).expect("a command of the model")));
+        words
     }
 }
 
@@ -58,38 +56,19 @@ impl Workload for Registers {
             return think(random);
         }
         let count = if random.chance(700) { 1 } else { random.index(PIPELINE_MAX) + 1 };
-        self.asked = (0..count).map(|_| self.ask(random, history)).collect();
-        let requests = self.asked.iter().map(|(key, asked)| match asked {
-            Asked::Get => read(&["GET", key]),
-            Asked::Set(value) => write(&["SET", key, &value.to_string()]),
-            Asked::Swap(value) => write(&["GETSET", key, &value.to_string()]),
-        });
-        Step::Ask(requests.collect())
+        let words: Vec<Vec<String>> = (0..count).map(|_| self.ask(random, history)).collect();
+        Step::Ask(words.iter().map(|words| request(words)).collect())
     }
 
     fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
-        for (at, (key, asked)) in self.asked.drain(..).enumerate() {
-            let register = history.register(&key);
-            match (exchange.outcome(at), asked) {
-                (Outcome::Done(answer, span), asked) => register.done(action(asked, answer, span)?, span),
-                (Outcome::Unknown, Asked::Set(value)) => {
-                    register.lost_sight(Action::Write(value), exchange.sent);
-                }
-                (Outcome::Unknown, Asked::Swap(value)) => {
-                    register.lost_sight(Action::Swap(value, None), exchange.sent);
-                }
-                (Outcome::Unknown, Asked::Get) | (Outcome::Refused, _) => {}
-            }
-        }
-        Ok(())
+        let asked = std::mem::take(&mut self.asked);
+        asked.into_iter().enumerate().try_for_each(|(at, (group, command))| {
+            record(exchange, at, self.client, (&group, command), history)
+        })
     }
 }
 
-fn action(asked: Asked, answer: &Answer, _span: Span) -> Result<Action, Failure> {
-    Ok(match asked {
-        Asked::Get => Action::Read(number("GET", answer)?),
-        Asked::Set(value) if *answer == Answer::Reply(Reply::ok()) => Action::Write(value),
-        Asked::Set(_) => return Err(unexpected("SET", answer)),
-        Asked::Swap(value) => Action::Swap(value, Some(number("GETSET", answer)?)),
-    })
+fn request(words: &[String]) -> Request {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words[0] == "GET" { read(&words) } else { write(&words) }
 }

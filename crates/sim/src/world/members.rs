@@ -8,7 +8,7 @@ use crate::{
     faults::Fault,
     random::Random,
     time::SimTime,
-    workload::{observer::Observer, operator::Operator, pulse::Pulse},
+    workload::{accounts::Accounts, observer::Observer, operator::Operator, pulse::Pulse},
 };
 
 impl World {
@@ -41,6 +41,15 @@ impl World {
                 let random = Random::new(random.number(), 0);
                 self.clients.push(Client::with(Box::new(Pulse::new(part)), node, random));
             }
+        }
+    }
+
+    /// Lets some clients keep accounts together, if the seed wants it.
+    pub(super) fn add_accounts(&mut self, seed: u64) {
+        for number in 0..self.plan.accountants {
+            let random = Random::new(seed, stream::ACCOUNTS + number as u64);
+            let workload = Box::new(Accounts::new(self.clients.len()));
+            self.clients.push(Client::with(workload, 0, random));
         }
     }
 

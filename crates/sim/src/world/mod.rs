@@ -138,6 +138,7 @@ mod stream {
     pub(super) const OPERATOR: u64 = 5;
     pub(super) const OBSERVER: u64 = 6;
     pub(super) const PULSE: u64 = 7;
+    pub(super) const ACCOUNTS: u64 = 50;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -200,6 +201,7 @@ impl World {
         world.hire_operator(seed);
         world.add_observer(seed);
         world.add_pulse(seed);
+        world.add_accounts(seed);
         world.begin();
         world
     }
