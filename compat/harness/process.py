@@ -13,12 +13,14 @@ STOP_BOUND_S = 20
 
 
 class Process:
-    """One program, restarted on the same arguments. Its output is appended to one file."""
+    """One program, restarted on the same arguments. Its output is appended to one file. `settings` are Popen's own, such
+    as `env` and `group`."""
 
-    def __init__(self, name, arguments, output):
+    def __init__(self, name, arguments, output, **settings):
         self.name = name
         self.arguments = [str(argument) for argument in arguments]
         self.output = Path(output)
+        self.settings = settings
         self.child = None
 
     @property
@@ -28,7 +30,7 @@ class Process:
     def start(self):
         with self.output.open("ab") as log:
             self.child = subprocess.Popen(
-                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.settings
             )
 
     def is_running(self):

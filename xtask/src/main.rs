@@ -10,6 +10,7 @@ mod model;
 mod provision;
 mod sim;
 mod steps;
+mod torture;
 mod verify;
 mod workspace;
 
@@ -37,6 +38,8 @@ enum Command {
     Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
     Compat(compat::Options),
+    /// Torture real nodes with every fault that one machine can make, and judge what clients saw; needs root
+    Torture(torture::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Model(options) => model::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Compat(options) => compat::run(&options),
+        Command::Torture(options) => torture::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

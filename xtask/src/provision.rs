@@ -29,6 +29,16 @@ const PROGRAMS: &[Program] = &[
 /// What is taken out of its package, and not installed: that would start a service.
 const PROMETHEUS: &str = "prometheus";
 
+/// What the torture run makes its faults with.
+const TORTURE: &[Program] = &[
+    Program { name: "python3", package: "python3" },
+    Program { name: "ip", package: "iproute2" },
+    Program { name: "nft", package: "nftables" },
+    Program { name: "strace", package: "strace" },
+    Program { name: "mkfs.ext4", package: "e2fsprogs" },
+    Program { name: "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", package: "libfaketime" },
+];
+
 /// The servers beside which the bench `peers` measures, and the Java that one of them runs on.
 const PEERS: &[Program] = &[
     Program { name: "redis-server", package: "redis-server" },
@@ -59,6 +69,14 @@ pub(crate) fn all() -> Result<PathBuf> {
     environment(DEPLOY, "deploy.txt", |_| Ok(())).context("cannot prepare what checks deploy/")?;
     unpacked(PROMETHEUS).context("cannot prepare Prometheus and promtool, which check deploy/")?;
     Ok(python(CLIENTS[0]))
+}
+
+/// Makes everything available that the torture run needs; the answer is the Python that runs it.
+pub(crate) fn torture() -> Result<PathBuf> {
+    programs(TORTURE)?;
+    let version = CLIENTS[0];
+    client(version).with_context(|| format!("cannot prepare redis-py {version}"))?;
+    Ok(python(version))
 }
 
 /// Makes the servers available that Quorate is compared with.
