@@ -122,6 +122,10 @@ bugs! {
         "a restored snapshot has forgotten which fencing tokens were given";
     SessionlessSnapshot => "sessionless-snapshot", Product,
         "a restored snapshot has no sessions, and so no duplicates";
+    NoExpiry => "no-expiry", Product,
+        "what has a time-to-live lives for ever";
+    RevivedKeys => "revived-keys", Product,
+        "what has expired is there again in each other millisecond (hazard 30)";
     SkippedChecksum => "skipped-checksum", Product,
         "recovery does not look at the checksums of records";
     UnsyncedName => "unsynced-name", Product,

@@ -73,6 +73,17 @@ impl Entry {
     }
 }
 
+/// Up to which deadline keys are reclaimed: those that have expired by `stamp`.
+fn reclaimed_by(stamp: Stamp) -> Stamp {
+    if bug::on(Bug::EarlyExpiry) {
+        Stamp(stamp.0 + 500)
+    } else if bug::on(Bug::NoExpiry) || bug::on(Bug::RevivedKeys) {
+        Stamp(0)
+    } else {
+        stamp
+    }
+}
+
 impl Machine {
     /// Applies the committed entry `index`, stamped `stamp_ms`, at one go: [`Machine::begin`], and
     /// [`Machine::apply_next`] to the end. Answers an [`Applied`] for each operation, in order, and one for each that
@@ -115,8 +126,7 @@ impl Machine {
         if let Some(batch) = &batch {
             self.rise_to(batch.version, index);
         }
-        let early_ms = if bug::on(Bug::EarlyExpiry) { 500 } else { 0 };
-        let expired = self.state.keyspace.advance(Stamp(stamp.0 + early_ms));
+        let expired = self.state.keyspace.advance(reclaimed_by(stamp));
         let freed = self.reclaim();
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));

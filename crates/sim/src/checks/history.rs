@@ -1,6 +1,6 @@
 //! What clients have seen, thing by thing, and the judgement at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -23,10 +23,15 @@ pub(crate) struct History {
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
     pub(crate) excited_until: SimTime,
+    /// The keys that only ever had a time-to-live: in the end they are gone.
+    pub(crate) mortal: BTreeSet<String>,
     /// What the last client of each node has read.
     pub(crate) audits: BTreeMap<usize, BTreeMap<String, Bytes>>,
     pub(crate) calls: Calls,
 }
+
+/// A lock whose holder has died comes free, and a lease that is not renewed ends: not early, but it does.
+pub(crate) const EXPIRES: &str = "what has a time-to-live expires";
 
 /// The length of one appended entry: all are equally long, so that a length is a place.
 pub(crate) const APPEND_BYTES: usize = 12;
@@ -109,7 +114,8 @@ impl History {
 
     /// The keys whose final content is needed for the judgement.
     pub(crate) fn keys(&self) -> Vec<String> {
-        self.appends.keys().chain(self.counters.keys()).cloned().chain(self.queues.keys()).collect()
+        let kept = self.appends.keys().chain(self.counters.keys());
+        kept.chain(&self.mortal).cloned().chain(self.queues.keys()).collect()
     }
 
     /// Judges everything, with the final content of [`Self::keys`]. How many operations that were, and how many
@@ -137,6 +143,12 @@ impl History {
         self.holders.verify()?;
         judged.operations += self.holders.len();
         self.queues.verify(content)?;
+        for key in &self.mortal {
+            let left = content.get(key);
+            check(left.is_none(), EXPIRES, || {
+                format!("{key} holds {left:?} though all its deadlines are over")
+            })?;
+        }
         judged.operations += self.queues.len();
         let calls = self.calls.verify()?;
         judged.operations += calls.operations;

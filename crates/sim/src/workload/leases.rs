@@ -1,5 +1,5 @@
-//! A key of one's own with a time-to-live: it is there until that has passed, whatever happens to the cluster; each
-//! new value has a greater fencing token, and an equal value keeps it.
+//! A key of one's own with a time-to-live: it is there until that has passed, whatever happens to the cluster; once it was
+//! seen to be gone it does not come back; each new value has a greater fencing token, and an equal value keeps it.
 
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct Known {
     ttl: Duration,
     until: SimTime,
     token: Option<u64>,
+    /// It was seen that it has expired.
+    is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Leases {
         }
     }
 
-    fn set(&mut self, random: &mut Random) -> Step {
+    fn set(&mut self, random: &mut Random, history: &mut History) -> Step {
         let ttl = Duration::from_millis(random.between(100, 2000));
         self.next += 1;
         let value = match &self.known {
@@ -83,6 +85,7 @@ impl Leases {
             read(&["GET", &self.key]),
             read(&["FENCE", &self.key]),
         ];
+        history.mortal.insert(self.key.clone());
         self.asked = Asked::Set { value, ttl };
         Step::Ask(requests)
     }
@@ -110,7 +113,7 @@ impl Leases {
             Outcome::Done(answer, _) => return Err(unexpected("SET", answer)),
         }
         let until = valid_until(exchange.sent, ttl);
-        let mut known = Known { value, ttl, until, token: None };
+        let mut known = Known { value, ttl, until, token: None, is_gone: false };
         if let Outcome::Done(answer, span) = exchange.outcome(1) {
             known.check(&self.key, answer, span)?;
         }
@@ -152,26 +155,30 @@ impl Leases {
 
 impl Known {
     /// The value is there while it must be, and no other is.
-    fn check(&self, key: &str, answer: &Answer, span: Span) -> Result<(), Failure> {
+    fn check(&mut self, key: &str, answer: &Answer, span: Span) -> Result<(), Failure> {
         let seen = string("GET", answer)?;
         let is_there = seen.as_ref().is_some_and(|seen| seen == self.value.as_bytes());
         let may_be_gone = seen.is_none() && span.completed >= self.until;
         check(is_there || may_be_gone, "nothing expires early", || {
             format!("{key} holds {} until {}, and was {seen:?} at {}", self.value, self.until, span.completed)
-        })
+        })?;
+        self.stays_gone(key, is_there, span)
     }
 
-    fn check_time_left(&self, key: &str, answer: &Answer, span: Span) -> Result<(), Failure> {
+    fn check_time_left(&mut self, key: &str, answer: &Answer, span: Span) -> Result<(), Failure> {
         let left = integer("PTTL", answer)?;
         let most = i64::try_from(self.ttl.as_millis()).expect("some seconds");
         let may_be_gone = left == -2 && span.completed >= self.until;
         check((1..=most).contains(&left) || may_be_gone, "PTTL is within the time-to-live", || {
             format!("{key}, set for {most} ms until {}, has {left} ms left at {}", self.until, span.completed)
-        })
+        })?;
+        self.stays_gone(key, left > 0, span)
     }
 
-    fn token_in(&self, key: &str, answer: &Answer, span: Span) -> Result<Option<u64>, Failure> {
-        if *answer != Answer::Reply(Reply::Null) {
+    fn token_in(&mut self, key: &str, answer: &Answer, span: Span) -> Result<Option<u64>, Failure> {
+        let is_there = *answer != Answer::Reply(Reply::Null);
+        self.stays_gone(key, is_there, span)?;
+        if is_there {
             return place("FENCE", answer).map(Some);
         }
         check(span.completed >= self.until, "nothing expires early", || {
@@ -179,16 +186,25 @@ impl Known {
         })?;
         Ok(None)
     }
+
+    /// What was not there once is not there again, unless it is set again.
+    fn stays_gone(&mut self, key: &str, is_there: bool, span: Span) -> Result<(), Failure> {
+        check(!(self.is_gone && is_there), "what has expired stays expired", || {
+            format!("{key}, set until {}, was gone and is there again at {}", self.until, span.completed)
+        })?;
+        self.is_gone = !is_there;
+        Ok(())
+    }
 }
 
 impl Workload for Leases {
-    fn plan(&mut self, _now: SimTime, random: &mut Random, _history: &mut History) -> Step {
+    fn plan(&mut self, _now: SimTime, random: &mut Random, history: &mut History) -> Step {
         self.resting = !self.resting;
         if !self.resting {
             return think(random);
         }
         if self.known.is_none() || random.chance(300) {
-            return self.set(random);
+            return self.set(random, history);
         }
         self.asked = Asked::Look;
         Step::Ask(vec![read(&["GET", &self.key]), read(&["PTTL", &self.key]), read(&["FENCE", &self.key])])

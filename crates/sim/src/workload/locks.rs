@@ -86,13 +86,14 @@ impl Locks {
         Self { client, attempts: 0, by_script, state: State::Free, asked: Asked::Nothing }
     }
 
-    fn acquire(&mut self, random: &mut Random) -> Step {
+    fn acquire(&mut self, random: &mut Random, history: &mut History) -> Step {
         self.attempts += 1;
         let key = format!("lock:{}", random.index(LOCKS));
         let id = format!("holder-{}-{}", self.client, self.attempts);
         let ttl = random.millis(100, 3000);
         let ttl = Duration::from_millis(u64::try_from(ttl.as_millis()).expect("some seconds"));
         let request = write(&["SET", &key, &id, "NX", "PX", &ttl.as_millis().to_string()]);
+        history.mortal.insert(key.clone());
         self.asked = Asked::Acquire { key, id, ttl };
         Step::Ask(vec![request])
     }
@@ -242,7 +243,7 @@ impl Workload for Locks {
     fn plan(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
         match std::mem::replace(&mut self.state, State::Free) {
             State::Free if random.chance(500) => think(random),
-            State::Free => self.acquire(random),
+            State::Free => self.acquire(random, history),
             State::Held(held) => self.hold(now, random, history, held),
         }
     }

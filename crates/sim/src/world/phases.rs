@@ -1,8 +1,9 @@
 //! The course of a run: faults, then healing, then judgement.
 //!
 //! After the faults everything is healed, and the cluster owes progress: each client of a living node must get an
-//! answer, first with a minority of the voters down, then with all; then changes of members must end, each member must
-//! answer a last read, and all members must arrive at one state, each within a bound of simulated time.
+//! answer, first with a minority of the voters down, then with all; then changes of members must end, what has a
+//! time-to-live must expire, each member must answer a last read, and all members must arrive at one state, each within a
+//! bound of simulated time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +14,7 @@ use super::{
     clients::{Client, State},
 };
 use crate::{
-    checks::{Failure, check, cluster::number_of},
+    checks::{Failure, check, cluster::number_of, history::EXPIRES},
     random::Random,
     time::SimTime,
     workload::auditor::Auditor,
@@ -33,6 +34,10 @@ pub(super) enum Phase {
     },
     /// Changes of members end, and who was removed learns it.
     Settling {
+        since: SimTime,
+    },
+    /// What has a time-to-live expires.
+    Expiring {
         since: SimTime,
     },
     /// On each member a client reads everything.
@@ -116,10 +121,19 @@ impl World {
             }
             Phase::Settling { since } => {
                 if self.has_settled() {
-                    self.begin_audit(at);
+                    self.phase = Phase::Expiring { since: at };
                 } else {
                     let present = self.cluster.members().present();
                     self.check_progress(at, since, || format!("a change of {present} does not end"))?;
+                }
+            }
+            Phase::Expiring { since } => {
+                if self.has_expired() {
+                    self.begin_audit(at);
+                } else {
+                    check(at.since(since) < PROGRESS_MAX, EXPIRES, || {
+                        format!("nobody uses anything, and something has a deadline after {PROGRESS_MAX:?}")
+                    })?;
                 }
             }
             Phase::Auditing { since } => {
@@ -203,6 +217,17 @@ impl World {
         for node in self.dead.clone() {
             self.kill(self.now(), node, "stays down");
         }
+    }
+
+    /// Whether nothing has a deadline on any member, and no command is under way that could bring another one.
+    fn has_expired(&self) -> bool {
+        self.servers().into_iter().all(|number| {
+            let node = &self.nodes[number];
+            node.process.as_ref().is_some_and(|process| {
+                let status = process.driver.status(node.now(self.now()));
+                !process.driver.machine().has_deadlines() && status.commands_in_flight == 0
+            })
+        })
     }
 
     fn begin_audit(&mut self, at: SimTime) {
