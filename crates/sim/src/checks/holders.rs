@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use super::{Failure, Span, check};
 use crate::time::SimTime;
 
+const PROPERTY: &str = "one holder at a time";
+
 /// Who believed to hold which lock, and when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Holders {
     by_lock: BTreeMap<String, Vec<Holding>>,
+    /// Who believes in a lock at present, and until when if nothing else happens.
+    present: BTreeMap<String, (String, SimTime)>,
 }
 
 #[derive(Clone, Debug)]
@@ -22,8 +26,28 @@ struct Holding {
 }
 
 impl Holders {
-    /// `holder` believed to hold `lock` for this long.
+    /// `holder` begins to believe in `lock`, or learns that it may for longer. Nobody else may do so meanwhile.
+    pub(crate) fn believes(
+        &mut self,
+        lock: &str,
+        holder: &str,
+        from: SimTime,
+        until: SimTime,
+    ) -> Result<(), Failure> {
+        if let Some((other, others_until)) = self.present.get(lock) {
+            check(other == holder || *others_until <= from, PROPERTY, || {
+                format!("{lock}: {other} holds it until {others_until}, and {holder} from {from} on")
+            })?;
+        }
+        if from < until {
+            self.present.insert(lock.to_owned(), (holder.to_owned(), until));
+        }
+        Ok(())
+    }
+
+    /// `holder` believed to hold `lock` for this long, and does no more.
     pub(crate) fn add(&mut self, lock: &str, holder: &str, from: SimTime, until: SimTime) {
+        self.present.retain(|present, (by, _)| present != lock || by != holder);
         if from < until {
             let span = Span { invoked: from, completed: until };
             self.by_lock
@@ -43,7 +67,7 @@ impl Holders {
             holdings.sort_by_key(|holding| holding.span.invoked);
             for pair in holdings.windows(2) {
                 let [first, second] = pair else { unreachable!("windows of two") };
-                check(first.span.completed <= second.span.invoked, "one holder at a time", || {
+                check(first.span.completed <= second.span.invoked, PROPERTY, || {
                     format!(
                         "{lock}: {} held it from {} until {}, and {} from {} on",
                         first.holder,
@@ -62,6 +86,19 @@ impl Holders {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn second_holder_is_noticed_when_it_begins() {
+        let at = |micros| SimTime { micros };
+        let mut holders = Holders::default();
+        assert_eq!(holders.believes("lock", "a", at(1), at(5)), Ok(()));
+        assert_eq!(holders.believes("lock", "a", at(3), at(8)), Ok(()), "it extends its own");
+        assert_eq!(holders.believes("other", "b", at(3), at(8)), Ok(()));
+        assert!(holders.believes("lock", "b", at(7), at(9)).is_err());
+        holders.add("lock", "a", at(1), at(6));
+        assert_eq!(holders.believes("lock", "b", at(7), at(9)), Ok(()));
+        assert_eq!(holders.believes("lock", "c", at(9), at(10)), Ok(()));
+    }
 
     #[test]
     fn overlapping_holders_are_noticed() {

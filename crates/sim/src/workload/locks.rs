@@ -169,6 +169,7 @@ impl Locks {
         match (was_changed(answer)?, intent) {
             (true, Intent::Extend) => {
                 held.valid_until = held.valid_until.max(valid_until(exchange.sent, held.ttl));
+                believe(&held, span.completed, self.client, history)?;
                 self.state = State::Held(held);
             }
             (true, Intent::Release) => {}
@@ -220,9 +221,16 @@ impl Held {
     }
 }
 
+fn holder(held: &Held, client: usize) -> String {
+    format!("client {client} ({})", held.id)
+}
+
+fn believe(held: &Held, from: SimTime, client: usize, history: &mut History) -> Result<(), Failure> {
+    history.holders.believes(&held.key, &holder(held, client), from, held.valid_until)
+}
+
 fn end(held: &Held, at: SimTime, client: usize, history: &mut History) {
-    let holder = format!("client {client} ({})", held.id);
-    history.holders.add(&held.key, &holder, held.acquired.completed, at.min(held.valid_until));
+    history.holders.add(&held.key, &holder(held, client), held.acquired.completed, at.min(held.valid_until));
 }
 
 /// Whether a script or a transaction found the lock to be the client's own.
@@ -256,8 +264,9 @@ impl Workload for Locks {
                 Outcome::Done(answer, acquired) if *answer == Answer::Reply(Reply::ok()) => {
                     let valid_until = valid_until(exchange.sent, ttl);
                     let (is_disturbed, checked) = (false, None);
-                    self.state =
-                        State::Held(Held { key, id, ttl, acquired, valid_until, is_disturbed, checked });
+                    let held = Held { key, id, ttl, acquired, valid_until, is_disturbed, checked };
+                    believe(&held, acquired.completed, self.client, history)?;
+                    self.state = State::Held(held);
                 }
                 Outcome::Done(answer, _) => return Err(unexpected("SET NX", answer)),
             },
