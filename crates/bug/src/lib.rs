@@ -87,6 +87,14 @@ bugs! {
         "nodes tell that they know a newer version than they do, so that the cluster rises before all can";
     VotesUnderRepair => "votes-under-repair", World,
         "a node whose disk has lost what it held takes part in elections as if it had not (hazard 23)";
+    AnsweredEarly => "answered-early", World,
+        "a push is answered before it is logged";
+    WanderingReads => "wandering-reads", World,
+        "a connection's stale reads go to whichever node";
+    DeniedChange => "denied-change", World,
+        "an operator is told that a change of the members was refused, and it was made";
+    FeignedChange => "feigned-change", World,
+        "an operator is told that a change of the members was made, and it was refused";
 
     OldTermCounted => "old-term-counted", Product,
         "a leader commits entries of an earlier term by counting (hazard 1)";
@@ -126,6 +134,18 @@ bugs! {
         "what has a time-to-live lives for ever";
     RevivedKeys => "revived-keys", Product,
         "what has expired is there again in each other millisecond (hazard 30)";
+    KeptToken => "kept-token", Product,
+        "what is made anew gets the token that was given last";
+    GreedySet => "greedy-set", Product,
+        "SET NX overwrites what is there";
+    AppliedTwice => "applied-twice", Product,
+        "a command that is sent again is logged again, and applied again (hazard 26)";
+    RefusedApplied => "refused-applied", Product,
+        "a command that was refused for want of a leader is sent all the same (hazard 27)";
+    TornTransaction => "torn-transaction", Product,
+        "of a transaction the first command is not carried out, and the last one twice";
+    AbsoluteTtl => "absolute-ttl", Product,
+        "PTTL shows the deadline, not what is left until then";
     SkippedChecksum => "skipped-checksum", Product,
         "recovery does not look at the checksums of records";
     UnsyncedName => "unsynced-name", Product,

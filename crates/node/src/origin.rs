@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use quorate_bug::{self as bug, Bug};
 use quorate_consensus::{BootTime, NodeId, Term};
 use quorate_machine::{Group, Operation, SessionId};
 
@@ -373,6 +374,10 @@ impl Origin {
         }
         let command = self.waiting.pop_front()?;
         self.bytes -= command.bytes;
+        if bug::on(Bug::RefusedApplied) {
+            let operation = command.operation.clone();
+            self.sent.push_back(Command { operation, bytes: 0, conn: None, expires: NEVER });
+        }
         command.conn.map(Expired::NotApplied)
     }
 

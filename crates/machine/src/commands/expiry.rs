@@ -4,6 +4,7 @@
 //! is applied, and later changes of the calendar do not move it.
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
@@ -255,7 +256,8 @@ fn show_deadline(context: &Context<'_>, key: &[u8], show: impl FnOnce(Stamp) -> 
 
 /// A key that exists has at least a millisecond to live, however late the reader's clock says it is.
 fn remaining_ms(context: &Context<'_>, deadline: Stamp) -> i64 {
-    i64::try_from(deadline.0.saturating_sub(context.present.0)).unwrap_or(i64::MAX).max(1)
+    let present = if bug::on(Bug::AbsoluteTtl) { 0 } else { context.present.0 };
+    i64::try_from(deadline.0.saturating_sub(present)).unwrap_or(i64::MAX).max(1)
 }
 
 fn to_seconds(ms: i64) -> i64 {

@@ -1,6 +1,7 @@
 //! Strings: reading and writing them whole or in part. Numbers in strings are in [`super::counters`].
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::expiry::{Expiry, Unit};
 use crate::command::{Group, KeySpec, Spec};
@@ -174,7 +175,7 @@ fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     let allowed = match options.condition {
         Condition::Always => true,
-        Condition::Absent => !context.exists(key),
+        Condition::Absent => !context.exists(key) || bug::on(Bug::GreedySet),
         Condition::Present => context.exists(key),
         Condition::Equal(expected) => former.as_ref() == Some(expected),
     };

@@ -1,8 +1,9 @@
 //! A key of one's own with a time-to-live: it is there until that has passed, whatever happens to the cluster; once it was
 //! seen to be gone it does not come back; each new value has a greater fencing token, and an equal value keeps it.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use bytes::Bytes;
 use quorate_machine::Reply;
 use quorate_node::Answer;
 
@@ -25,6 +26,8 @@ pub(crate) struct Leases {
     next: u64,
     /// The value that is known to be there until then.
     known: Option<Known>,
+    /// The values whose SET was refused.
+    refused: BTreeSet<Bytes>,
     /// The greatest token that was ever seen.
     token: u64,
     asked: Asked,
@@ -65,6 +68,7 @@ impl Leases {
             key: key(client, 0),
             next: 0,
             known: None,
+            refused: BTreeSet::new(),
             token: 0,
             asked: Asked::Nothing,
             resting: true,
@@ -102,6 +106,7 @@ impl Leases {
         let before = self.known.take();
         match exchange.outcome(0) {
             Outcome::Refused => {
+                self.refused.insert(value.into());
                 self.known = before;
                 return Ok(());
             }
@@ -115,7 +120,7 @@ impl Leases {
         let until = valid_until(exchange.sent, ttl);
         let mut known = Known { value, ttl, until, token: None, is_gone: false };
         if let Outcome::Done(answer, span) = exchange.outcome(1) {
-            known.check(&self.key, answer, span)?;
+            known.check(&self.key, &self.refused, answer, span)?;
         }
         if let Outcome::Done(answer, span) = exchange.outcome(2)
             && let Some(token) = known.token_in(&self.key, answer, span)?
@@ -134,7 +139,7 @@ impl Leases {
     fn learn_look(&mut self, exchange: &Exchange) -> Result<(), Failure> {
         let Some(known) = &mut self.known else { return Ok(()) };
         if let Outcome::Done(answer, span) = exchange.outcome(0) {
-            known.check(&self.key, answer, span)?;
+            known.check(&self.key, &self.refused, answer, span)?;
         }
         if let Outcome::Done(answer, span) = exchange.outcome(1) {
             known.check_time_left(&self.key, answer, span)?;
@@ -155,9 +160,19 @@ impl Leases {
 
 impl Known {
     /// The value is there while it must be, and no other is.
-    fn check(&mut self, key: &str, answer: &Answer, span: Span) -> Result<(), Failure> {
+    fn check(
+        &mut self,
+        key: &str,
+        refused: &BTreeSet<Bytes>,
+        answer: &Answer,
+        span: Span,
+    ) -> Result<(), Failure> {
         let seen = string("GET", answer)?;
         let is_there = seen.as_ref().is_some_and(|seen| seen == self.value.as_bytes());
+        let was_refused = !is_there && seen.as_ref().is_some_and(|seen| refused.contains(seen));
+        check(!was_refused, "what was refused is not applied", || {
+            format!("{key} holds {seen:?}, which was refused, at {}", span.completed)
+        })?;
         let may_be_gone = seen.is_none() && span.completed >= self.until;
         check(is_there || may_be_gone, "nothing expires early", || {
             format!("{key} holds {} until {}, and was {seen:?} at {}", self.value, self.until, span.completed)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_bug::Bug;
-use quorate_machine::Machine;
+use quorate_machine::{Machine, Reply};
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
 use super::{Event, World};
@@ -153,6 +153,11 @@ impl World {
         let is_alive = self.nodes[node].life == life && self.nodes[node].process.is_some();
         if is_alive && self.plan.bug == Some(Bug::LocalRead) && requests.iter().all(is_read) {
             self.answer_by_itself(at, client, node, conn, &requests);
+        } else if is_alive && self.plan.bug == Some(Bug::AnsweredEarly) && requests.iter().all(is_push) {
+            self.answer_early(at, client, node, conn, requests);
+        } else if is_alive && self.plan.bug == Some(Bug::WanderingReads) && requests.iter().all(is_stale) {
+            let node = self.some_running(node);
+            self.answer_by_itself(at, client, node, conn, &requests);
         } else if is_alive {
             self.put(at, node, Input::Requests { conn, requests });
         } else {
@@ -174,10 +179,35 @@ impl World {
             .expect("a machine's own snapshot");
         let (mut copy, latency) = (copy, self.clients[client].latency);
         for request in requests {
-            let Action::Read(args) = &request.action else { unreachable!("only reads are answered so") };
+            let (Action::Read(args) | Action::StaleRead(args)) = &request.action else {
+                unreachable!("only reads are answered so")
+            };
             let answer = Box::new(Answer::Reply(copy.read(copy.stamp(), request.db, args)));
             self.agenda.add(at + latency, Event::Answer { client, conn, answer });
         }
+    }
+
+    /// Some node that runs and has data, or `otherwise`.
+    fn some_running(&mut self, otherwise: usize) -> usize {
+        let is_up = |node: &usize| self.nodes[*node].process.is_some();
+        let running: Vec<usize> = self.servers().into_iter().filter(is_up).collect();
+        if running.is_empty() { otherwise } else { *self.random.pick(&running) }
+    }
+
+    /// For the test of the checkers: success, before anything is logged. What then becomes of it, nobody is told.
+    fn answer_early(
+        &mut self,
+        at: SimTime,
+        client: usize,
+        node: usize,
+        conn: ConnId,
+        requests: Vec<Request>,
+    ) {
+        for _ in &requests {
+            let answer = Box::new(Answer::Reply(Reply::Integer(1)));
+            self.agenda.add(at + self.clients[client].latency, Event::Answer { client, conn, answer });
+        }
+        self.put(at, node, Input::Requests { conn: NOBODY, requests });
     }
 
     pub(super) fn answered(
@@ -195,6 +225,9 @@ impl World {
             && let Some(previous) = client.previous.replace(answer.clone())
         {
             answer = previous;
+        }
+        if self.operator == Some(number) {
+            answer = mistold(self.plan.bug, answer);
         }
         let State::Waiting { exchange, expected } = &mut client.state else {
             return Err(Failure::new("one answer for each request", format!("c{number} asked for nothing")));
@@ -270,6 +303,28 @@ impl World {
             self.agenda.add(at + self.clients[number].latency, Event::Tell { node, life, input });
         }
         true
+    }
+}
+
+/// The connection of no client.
+const NOBODY: ConnId = ConnId(u64::MAX);
+
+fn is_push(request: &Request) -> bool {
+    matches!(&request.action, Action::Write(args) if args[0] == "RPUSH")
+}
+
+fn is_stale(request: &Request) -> bool {
+    matches!(request.action, Action::StaleRead(_))
+}
+
+/// For the test of the checkers: what an operator is told of a change that was made, or was not.
+fn mistold(bug: Option<Bug>, answer: Answer) -> Answer {
+    match (bug, &answer) {
+        (Some(Bug::DeniedChange), Answer::Reply(Reply::Status(_) | Reply::Integer(_) | Reply::Array(_))) => {
+            Answer::Reply(Reply::error("ERR the members stay as they are: so it is told"))
+        }
+        (Some(Bug::FeignedChange), Answer::Reply(Reply::Error(_))) => Answer::Reply(Reply::ok()),
+        _ => answer,
     }
 }
 
