@@ -8,10 +8,12 @@
 //!   constant, false, and the line is not there. Only with the feature `seeded`, which nothing enables by default, it
 //!   asks which defect this thread was given by [`plant`].
 //!
-//! All are in one list, so that one build has them all and one name selects each.
+//! All are in one list, so that one build has them all and one name selects each. Each says which property it breaks, in
+//! the simulator's words: to be noticed by another one is not to be noticed, since then nobody has seen the one that is
+//! meant fail.
 
 macro_rules! bugs {
-    ($($name:ident => $text:literal, $place:ident, $explanation:literal;)*) => {
+    ($($name:ident => $text:literal, $place:ident, $explanation:literal, $property:literal $(| $or:literal)*;)*) => {
         /// A defect.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Bug {
@@ -38,6 +40,14 @@ macro_rules! bugs {
                 }
             }
 
+            /// The properties that it breaks: one of them must be what notices it.
+            #[must_use]
+            pub const fn breaks(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$name => &[$property $(, $or)*]),*
+                }
+            }
+
             const fn place(self) -> Place {
                 match self {
                     $(Self::$name => Place::$place),*
@@ -58,100 +68,144 @@ enum Place {
 
 bugs! {
     LyingDisk => "lying-disk", World,
-        "fdatasync says yes and does nothing";
+        "fdatasync says yes and does nothing",
+        "what was durable is recovered";
     EarlyCompletion => "early-completion", World,
-        "what waits for a write leaves before the write is durable";
+        "what waits for a write leaves before the write is durable",
+        "what is committed is on a quorum's disks";
     ForwardTwice => "forward-twice", World,
-        "a forwarded group arrives a second time under the numbers that follow";
+        "a forwarded group arrives a second time under the numbers that follow",
+        "assertions hold";
     FastClock => "fast-clock", World,
-        "boot-time clocks run fast by a fifth, far beyond the stated bound";
+        "boot-time clocks run fast by a fifth, far beyond the stated bound",
+        "nothing expires early" | "one holder at a time";
     ForgottenVote => "forgotten-vote", World,
-        "a restarted node has forgotten whom it voted for, and in which term";
+        "a restarted node has forgotten whom it voted for, and in which term",
+        "what was durable is recovered";
     ShiftedAnswers => "shifted-answers", World,
-        "a client's answers are those to its previous request";
+        "a client's answers are those to its previous request",
+        "answers are of the right kind";
     LocalRead => "local-read", World,
-        "a node answers reads from its own machine, without asking a quorum how far it must be";
+        "a node answers reads from its own machine, without asking a quorum how far it must be",
+        "linearizable";
     ReusedSession => "reused-session", World,
-        "a restarted node goes on under the session of its first life";
+        "a restarted node goes on under the session of its first life",
+        "assertions hold";
     ForgottenMembers => "forgotten-members", World,
-        "a restarted node takes the newest configuration in its log for a blank entry (hazard 3)";
+        "a restarted node takes the newest configuration in its log for a blank entry (hazard 3)",
+        "the newest configuration in the log is in force";
     HollowNewcomer => "hollow-newcomer", World,
-        "machines that join acknowledge what is not on their disks: the old members alone have it";
+        "machines that join acknowledge what is not on their disks: the old members alone have it",
+        "what is committed is on a quorum's disks";
     WipedNewcomer => "wiped-newcomer", World,
-        "machines that join are wiped at each restart, and come back under their ids (hazard 22)";
+        "machines that join are wiped at each restart, and come back under their ids (hazard 22)",
+        "what was durable is recovered";
     WrongRemoval => "wrong-removal", World,
-        "a node says that it was removed, whether it was or not";
+        "a node says that it was removed, whether it was or not",
+        "only who was removed is told so";
     ForgetfulWitness => "forgetful-witness", World,
-        "a restarted witness has forgotten which configuration it has agreed to: it votes for who was set aside";
+        "a restarted witness has forgotten which configuration it has agreed to: it votes for who was set aside",
+        "leaders have all that is committed";
     EarlyRise => "early-rise", World,
-        "nodes tell that they know a newer version than they do, so that the cluster rises before all can";
+        "nodes tell that they know a newer version than they do, so that the cluster rises before all can",
+        "the cluster's version is one that all members know";
     VotesUnderRepair => "votes-under-repair", World,
-        "a node whose disk has lost what it held takes part in elections as if it had not (hazard 23)";
+        "a node whose disk has lost what it held takes part in elections as if it had not (hazard 23)",
+        "liveness: after healing everything goes on" | "leaders have all that is committed";
     AnsweredEarly => "answered-early", World,
-        "a push is answered before it is logged";
+        "a push is answered before it is logged",
+        "nothing acknowledged is lost";
     WanderingReads => "wandering-reads", World,
-        "a connection's stale reads go to whichever node";
+        "a connection's stale reads go to whichever node",
+        "time does not run backwards on a connection";
     DeniedChange => "denied-change", World,
-        "an operator is told that a change of the members was refused, and it was made";
+        "an operator is told that a change of the members was refused, and it was made",
+        "members change only by a wish";
     FeignedChange => "feigned-change", World,
-        "an operator is told that a change of the members was made, and it was refused";
+        "an operator is told that a change of the members was made, and it was refused",
+        "a change that was granted is in force";
 
     OldTermCounted => "old-term-counted", Product,
-        "a leader commits entries of an earlier term by counting (hazard 1)";
+        "a leader commits entries of an earlier term by counting (hazard 1)",
+        "a leader counts for entries of its own term alone";
     OwnAckEarly => "own-ack-early", Product,
-        "a leader counts itself for what is not on its disk (hazard 5)";
+        "a leader counts itself for what is not on its disk (hazard 5)",
+        "what is committed is on a quorum's disks";
     AckInFlight => "ack-in-flight", Product,
-        "a follower acknowledges entries whose write is in flight (hazard 6)";
+        "a follower acknowledges entries whose write is in flight (hazard 6)",
+        "what is committed is on a quorum's disks";
     CompletionByIndex => "completion-by-index", Product,
-        "a write's completion counts for what was rewritten at its place: A-B-A (hazard 7)";
+        "a write's completion counts for what was rewritten at its place: A-B-A (hazard 7)",
+        "assertions hold" | "what is committed is on a quorum's disks";
     TwoVotes => "two-votes", Product,
-        "a node votes for each candidate that asks in a term (hazard 13)";
+        "a node votes for each candidate that asks in a term (hazard 13)",
+        "one leader a term";
     AnyLogElected => "any-log-elected", Product,
-        "votes do not look at how far the candidate's log is";
+        "votes do not look at how far the candidate's log is",
+        "leaders have all that is committed";
     UnmatchedCommit => "unmatched-commit", Product,
-        "a heartbeat lets followers commit what they are not known to have (hazard 8)";
+        "a heartbeat lets followers commit what they are not known to have (hazard 8)",
+        "committed entries are the same everywhere";
     UnconfirmedRead => "unconfirmed-read", Product,
-        "a leader answers reads without asking a quorum whether it still leads (hazard 11)";
+        "a leader answers reads without asking a quorum whether it still leads (hazard 11)",
+        "linearizable";
     LateConfirmation => "late-confirmation", Product,
-        "an answer to an earlier heartbeat confirms the reads of the present one (hazard 11)";
+        "an answer to an earlier heartbeat confirms the reads of the present one (hazard 11)",
+        "linearizable";
     EarlierAnswer => "earlier-answer", Product,
-        "how far a node must be for earlier reads is taken to be enough for later ones";
+        "how far a node must be for earlier reads is taken to be enough for later ones",
+        "linearizable";
     UnboundVoter => "unbound-voter", Product,
-        "a voter takes part in an election while a leader may rely on its lease";
+        "a voter takes part in an election while a leader may rely on its lease",
+        "linearizable";
     ReadBeforeApplied => "read-before-applied", Product,
-        "a confirmed read is served before its index is applied";
-    AppliedTwice => "applied-twice", Product,
-        "a leader logs a command that it has logged before, and machines apply it again (hazard 21)";
+        "a confirmed read is served before its index is applied",
+        "linearizable";
     WatchIgnored => "watch-ignored", Product,
-        "a transaction is carried out though a watched key has changed";
+        "a transaction is carried out though a watched key has changed",
+        "nothing expires early" | "each write takes effect once" | "one holder at a time";
     EarlyExpiry => "early-expiry", Product,
-        "keys expire half a second before their time";
+        "keys expire half a second before their time",
+        "nothing expires early" | "one holder at a time";
     TokenReset => "token-reset", Product,
-        "a restored snapshot has forgotten which fencing tokens were given";
+        "a restored snapshot has forgotten which fencing tokens were given",
+        "equal machines at equal indexes";
     SessionlessSnapshot => "sessionless-snapshot", Product,
-        "a restored snapshot has no sessions, and so no duplicates";
+        "a restored snapshot has no sessions, and so no duplicates",
+        "equal machines at equal indexes";
     NoExpiry => "no-expiry", Product,
-        "what has a time-to-live lives for ever";
+        "what has a time-to-live lives for ever",
+        "what has a time-to-live expires";
     RevivedKeys => "revived-keys", Product,
-        "what has expired is there again in each other millisecond (hazard 30)";
+        "what has expired is there again in each other millisecond (hazard 30)",
+        "what has expired stays expired";
     KeptToken => "kept-token", Product,
-        "what is made anew gets the token that was given last";
+        "what is made anew gets the token that was given last",
+        "fencing tokens grow";
     GreedySet => "greedy-set", Product,
-        "SET NX overwrites what is there";
+        "SET NX overwrites what is there",
+        "one holder at a time";
     AppliedTwice => "applied-twice", Product,
-        "a command that is sent again is logged again, and applied again (hazard 26)";
+        "a command that is sent again is logged again, and applied again (hazard 26)",
+        "each write takes effect at most once";
     RefusedApplied => "refused-applied", Product,
-        "a command that was refused for want of a leader is sent all the same (hazard 27)";
+        "a command that was refused for want of a leader is sent all the same (hazard 27)",
+        "what was refused is not applied";
     TornTransaction => "torn-transaction", Product,
-        "of a transaction the first command is not carried out, and the last one twice";
+        "of a transaction the first command is not carried out, and the last one twice",
+        "a transaction takes effect as a whole";
     AbsoluteTtl => "absolute-ttl", Product,
-        "PTTL shows the deadline, not what is left until then";
+        "PTTL shows the deadline, not what is left until then",
+        "PTTL is within the time-to-live";
     SkippedChecksum => "skipped-checksum", Product,
-        "recovery does not look at the checksums of records";
+        "recovery does not look at the checksums of records",
+        "assertions hold";
     UnsyncedName => "unsynced-name", Product,
-        "a snapshot counts as published before its name is durable";
+        "a snapshot counts as published before its name is durable",
+        "what was durable is recovered";
     CutCorruption => "cut-corruption", Product,
-        "recovery cuts what rotted as if a power cut had torn it (hazard 20)";
+        "recovery cuts what rotted as if a power cut had torn it (hazard 20)",
+        "what was durable is recovered";
 }
 
 impl Bug {

@@ -24,7 +24,7 @@ pub struct Profile {
     pub duration: Duration,
     /// The kinds of faults that may happen: those of the theme, or fewer.
     pub faults: BTreeSet<Fault>,
-    /// A defect that the world makes, to see whether the checkers notice.
+    /// A defect, to see whether the checkers notice.
     pub bug: Option<Bug>,
 }
 
