@@ -167,6 +167,11 @@ impl Cluster {
         check(members == *agreed || is_decided, "committed configurations are the same everywhere", || {
             format!("n{} installs snapshot {} with {members}, and not {agreed}", node + 1, header.index)
         })?;
+        let committed = self.committed.get(position(header.index)).map(|(slot, _)| slot.term);
+        check(committed == Some(header.term) || is_decided, "snapshots hold what is committed", || {
+            let (index, term) = (header.index, header.term);
+            format!("n{} installs snapshot {index}@{term}, and committed there is @{committed:?}", node + 1)
+        })?;
         self.nodes[node].written.replace(header);
         Ok(())
     }
@@ -190,6 +195,10 @@ impl Cluster {
         went_back("commit index", view.commit, commit)?;
         went_back("applied index", view.applied, applied)?;
         (view.term, view.applied) = (term, applied);
+        let last = view.written.last();
+        check(commit <= last, "what a node commits it has", || {
+            format!("n{} has committed {commit}, and its log ends with {last}", node + 1)
+        })?;
         let first_new = view.commit + 1;
         view.commit = commit;
         for index in first_new..=commit {
