@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_consensus::{Membership, NodeId, engine::RoleKind, engine::Status};
-use quorate_log::{LogEntry, SnapshotHeader, Write};
+use quorate_log::{HardState, LogEntry, SnapshotHeader, Write};
 
 use super::{
     Failure, check,
@@ -42,6 +42,8 @@ struct View {
     written: Mirror,
     /// What its disk has made durable.
     durable: Mirror,
+    /// The same of its term and vote.
+    promised: HardState,
     commit: u64,
     applied: u64,
     term: u64,
@@ -104,12 +106,13 @@ impl Cluster {
     }
 
     /// A node has started, with what its disk held: all of that is durable. `members` is in force at `snapshot`. If it is
-    /// under repair, that is less than it once was.
+    /// under repair, that is less than it once was, but for its term and vote.
     pub(crate) fn restarted(
         &mut self,
         node: usize,
         (snapshot, members): (u64, Membership),
         entries: &[LogEntry],
+        promised: HardState,
         under_repair: bool,
     ) -> Result<(), Failure> {
         let mirror = Mirror::new(snapshot, members, entries);
@@ -120,8 +123,17 @@ impl Cluster {
             lost.push(std::mem::take(&mut view.durable));
         }
         check_recovered(node, &mirror, &view.durable, &self.committed)?;
-        let in_force = mirror.in_force();
-        *view = View { written: mirror.clone(), durable: mirror, in_force, lost, ..View::default() };
+        check_promised(node, promised, view.promised)?;
+        let (in_force, term) = (mirror.in_force(), promised.term);
+        *view = View {
+            written: mirror.clone(),
+            durable: mirror,
+            promised,
+            term,
+            in_force,
+            lost,
+            ..View::default()
+        };
         Ok(())
     }
 
@@ -156,7 +168,10 @@ impl Cluster {
 
     /// A node's disk has made writes durable.
     pub(crate) fn has_written(&mut self, node: usize, writes: &[Write]) -> Result<(), Failure> {
-        writes.iter().try_for_each(|write| self.nodes[node].durable.write(write))
+        let view = &mut self.nodes[node];
+        view.promised =
+            writes.iter().filter_map(|write| write.hard_state).next_back().unwrap_or(view.promised);
+        writes.iter().try_for_each(|write| view.durable.write(write))
     }
 
     /// A snapshot takes the place of a node's log.
@@ -370,7 +385,7 @@ fn check_recovered(
         if let (Some(slot), Some(&(committed, _))) = (before.get(index), committed.get(position(index)))
             && slot == committed
         {
-            check(now.get(index) == Some(slot), "what was durable is recovered", || {
+            check(now.get(index) == Some(slot), RECOVERED, || {
                 format!("n{} has lost entry {index}", node + 1)
             })?;
         }
@@ -378,6 +393,17 @@ fn check_recovered(
     Ok(())
 }
 
+/// A node has not forgotten whom it voted for.
+fn check_promised(node: usize, now: HardState, before: HardState) -> Result<(), Failure> {
+    let is_kept =
+        now.term > before.term || (now.term == before.term && (before.vote == 0 || now.vote == before.vote));
+    check(is_kept, RECOVERED, || {
+        let told = |state: HardState| format!("term {} with a vote for {}", state.term, state.vote);
+        format!("n{} had {}, and has {}", node + 1, told(before), told(now))
+    })
+}
+
+const RECOVERED: &str = "what was durable is recovered";
 const REMOVED: &str = "only who was removed is told so";
 
 /// Nodes are numbered from 0 on, and their ids from 1.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
-use quorate_log::{Error, Log, LogEntry, Options, Recovered, Room};
+use quorate_log::{Error, HardState, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{ClusterVersion, Limits, Machine};
 use quorate_node::{ConnId, Driver, Input, Now, record};
 
@@ -72,6 +72,8 @@ pub(super) struct Booted {
     /// The configuration in force there.
     pub(super) members: Membership,
     pub(super) entries: Vec<LogEntry>,
+    /// Its term and vote.
+    pub(super) promised: HardState,
     pub(super) cut: Option<String>,
     pub(super) under_repair: bool,
 }
@@ -162,6 +164,7 @@ impl Node {
         let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
         let membership = recovered.snapshot.as_ref().map(|header| meta_of(header).membership);
         let (entries, cut) = (recovered.entries.clone(), recovered.cut.clone());
+        let promised = recovered.hard_state;
         if birth.bug == Some(Bug::ForgottenMembers) {
             forget_members(&mut recovered);
         }
@@ -175,7 +178,7 @@ impl Node {
         let process = Process::new(driver, LogWriter::new(log), keeper, at);
         self.life += 1;
         let process = Box::new(process);
-        Ok(Booted { process, snapshot, members: membership, entries, cut, under_repair })
+        Ok(Booted { process, snapshot, members: membership, entries, promised, cut, under_repair })
     }
 
     /// Has all that the log holds marked as durable, as a start does that ends at once: damage to it is no torn write.

@@ -303,7 +303,8 @@ impl World {
                     self.damaged.remove(&node);
                 }
                 let found = (booted.snapshot, booted.members);
-                self.cluster.restarted(node, found, &booted.entries, booted.under_repair)?;
+                let promised = booted.promised;
+                self.cluster.restarted(node, found, &booted.entries, promised, booted.under_repair)?;
                 self.nodes[node].process = Some(booted.process);
                 self.plan_step(at, node);
                 Ok(())
