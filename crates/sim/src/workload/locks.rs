@@ -53,6 +53,8 @@ struct Held {
     ttl: Duration,
     acquired: Span,
     valid_until: SimTime,
+    /// Its fencing token, once that is known.
+    token: Option<u64>,
     /// A change of unknown outcome may still be under way, and spoil a transaction.
     is_disturbed: bool,
     /// What it means to do under WATCH, once it knows that the lock is still its own.
@@ -263,20 +265,24 @@ impl Workload for Locks {
                 Outcome::Done(Answer::Reply(Reply::Null), _) | Outcome::Refused | Outcome::Unknown => {}
                 Outcome::Done(answer, acquired) if *answer == Answer::Reply(Reply::ok()) => {
                     let valid_until = valid_until(exchange.sent, ttl);
-                    let (is_disturbed, checked) = (false, None);
-                    let held = Held { key, id, ttl, acquired, valid_until, is_disturbed, checked };
+                    let (token, is_disturbed, checked) = (None, false, None);
+                    let held = Held { key, id, ttl, acquired, valid_until, token, is_disturbed, checked };
                     believe(&held, acquired.completed, self.client, history)?;
                     self.state = State::Held(held);
                 }
                 Outcome::Done(answer, _) => return Err(unexpected("SET NX", answer)),
             },
-            (Asked::Fence, State::Held(held)) => {
+            (Asked::Fence, State::Held(mut held)) => {
                 match exchange.outcome(0) {
                     Outcome::Done(Answer::Reply(Reply::Null), span) => {
                         held.compare(None, span)?;
                     }
                     Outcome::Done(answer, _) => {
                         let token = place("FENCE", answer)?;
+                        let known = *held.token.get_or_insert(token);
+                        check(token == known, "an acquisition has one token", || {
+                            format!("{} of {}: {known}, then {token}", held.key, held.id)
+                        })?;
                         history.tokens(&held.key).took(token, held.acquired)?;
                     }
                     Outcome::Refused | Outcome::Unknown => {}
