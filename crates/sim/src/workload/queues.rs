@@ -1,5 +1,5 @@
-//! Queues: clients put elements of their own, and wait for whichever comes first. Each is taken once, and none is lost
-//! but to a client that does not know what became of its request.
+//! Queues: clients put elements of their own, and wait for whichever comes first. Each is taken once, those of one client in
+//! their order, and none is lost but to a client that does not know what became of its request.
 
 use bytes::Bytes;
 use quorate_machine::Reply;
@@ -64,7 +64,7 @@ impl Workload for Queues {
                 let elements: Vec<Bytes> = (0..count).map(|_| self.element()).collect();
                 let put = |element: &Bytes| write(&["RPUSH", &key, &String::from_utf8_lossy(element)]);
                 let requests = elements.iter().map(put).collect();
-                elements.iter().for_each(|element| history.queues.put(&key, element));
+                elements.iter().for_each(|element| history.queues.put(self.client, &key, element));
                 self.asked = Asked::Put(key, elements);
                 Step::Ask(requests)
             }
@@ -92,8 +92,8 @@ impl Workload for Queues {
             }
             Asked::Take => match exchange.outcome(0) {
                 Outcome::Done(Answer::Reply(Reply::NullArray), _) | Outcome::Refused => {}
-                Outcome::Done(Answer::Reply(Reply::Array(taken)), _) => match &taken[..] {
-                    [Reply::Bulk(key), Reply::Bulk(element)] => history.queues.taken(key, element)?,
+                Outcome::Done(Answer::Reply(Reply::Array(taken)), span) => match &taken[..] {
+                    [Reply::Bulk(key), Reply::Bulk(element)] => history.queues.taken(key, element, span)?,
                     _ => return Err(unexpected("BLPOP", &Answer::Reply(Reply::Array(taken.clone())))),
                 },
                 Outcome::Done(answer, _) => return Err(unexpected("BLPOP", answer)),
