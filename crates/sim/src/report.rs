@@ -23,6 +23,8 @@ pub struct Report {
     pub undecided: u64,
     /// Entries that were committed.
     pub committed: u64,
+    /// How often two nodes' machines were compared, in the midst of it.
+    pub compared: u64,
     /// Changes of leader.
     pub elections: u64,
     /// How the members changed.
@@ -50,6 +52,7 @@ impl Report {
         self.judged += other.judged;
         self.undecided += other.undecided;
         self.committed += other.committed;
+        self.compared += other.compared;
         self.elections += other.elections;
         self.members.merge(other.members);
         self.snapshots.0 += other.snapshots.0;
@@ -73,7 +76,12 @@ impl fmt::Display for Report {
             self.answered, self.refused, self.unknown
         )?;
         writeln!(f, "judged     {} operations, {} histories undecided", self.judged, self.undecided)?;
-        writeln!(f, "cluster    {} entries, {} elections", self.committed, self.elections)?;
+        let (committed, compared) = (self.committed, self.compared);
+        writeln!(
+            f,
+            "cluster    {committed} entries, {} elections, machines compared {compared} times",
+            self.elections
+        )?;
         let MemberCounts { added, promoted, replaced, demoted, removed, refused, unknown } = self.members;
         writeln!(
             f,

@@ -22,6 +22,7 @@ fn seeds_under_mixed_faults_hold_every_property() {
         assert!(count > 0, "no {fault} happened");
     }
     assert!(total.snapshots.1 > 0, "no snapshot was installed from a leader");
+    assert!(total.compared > 1000, "two machines were compared only {} times", total.compared);
     let MemberCounts { added, promoted, replaced, demoted, removed, refused, unknown: _ } = total.members;
     let changes = [added, promoted, replaced, demoted, removed, refused];
     assert!(changes.iter().all(|&count| count > 0), "a kind of change did not happen: {:?}", total.members);

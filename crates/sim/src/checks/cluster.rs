@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     committed: Vec<(Slot, u64)>,
     /// The hash of the machine at an applied index, and who told it first.
     machines: BTreeMap<u64, (u64, usize)>,
+    /// How often one was compared with that of another node.
+    compared: u64,
     members: Members,
     /// What is known of its versions.
     pub(crate) versions: Versions,
@@ -71,6 +73,7 @@ impl Cluster {
             written: BTreeMap::new(),
             committed: Vec::new(),
             machines: BTreeMap::new(),
+            compared: 0,
         }
     }
 
@@ -82,6 +85,11 @@ impl Cluster {
     /// How many terms had a leader.
     pub(crate) fn elections(&self) -> u64 {
         self.leaders.len() as u64
+    }
+
+    /// How often two nodes' machines were compared.
+    pub(crate) fn compared(&self) -> u64 {
+        self.compared
     }
 
     /// What is known of its configurations.
@@ -360,6 +368,7 @@ impl Cluster {
     /// A node's machine has this hash at this index.
     pub(crate) fn machine(&mut self, node: usize, applied: u64, hash: u64) -> Result<(), Failure> {
         let (known, by) = *self.machines.entry(applied).or_insert((hash, node));
+        self.compared += u64::from(by != node);
         check(known == hash, "equal machines at equal indexes", || {
             format!("at {applied} the machine of n{} differs from that of n{}", node + 1, by + 1)
         })

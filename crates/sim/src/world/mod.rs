@@ -271,7 +271,7 @@ impl World {
             Event::Step { node, life } => self.step(at, node, life)?,
             Event::Wake { node, life } => self.wake(at, node, life),
             Event::LogWork { node, life } => self.log_work(at, node, life)?,
-            Event::SnapshotWork { node, life } => self.snapshot_work(at, node, life),
+            Event::SnapshotWork { node, life } => self.snapshot_work(at, node, life)?,
             Event::Boot { node } => self.boot(at, node)?,
             Event::End { node, life } => {
                 if self.nodes[node].life == life {
@@ -296,6 +296,7 @@ impl World {
         report.simulated = self.now().since(SimTime::default());
         report.steps = self.trace.steps();
         report.committed = self.cluster.committed();
+        report.compared = self.cluster.compared();
         report.elections = self.cluster.elections();
         for node in &self.nodes {
             let counters = node.disk.counters();

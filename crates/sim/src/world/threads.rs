@@ -115,15 +115,15 @@ impl World {
         }
     }
 
-    pub(super) fn snapshot_work(&mut self, at: SimTime, node: usize, life: u64) {
+    pub(super) fn snapshot_work(&mut self, at: SimTime, node: usize, life: u64) -> Result<(), Failure> {
         if self.nodes[node].life != life {
-            return;
+            return Ok(());
         }
         let paused_until = self.nodes[node].paused_until;
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         if at < paused_until {
             self.agenda.add(paused_until, Event::SnapshotWork { node, life });
-            return;
+            return Ok(());
         }
         if self.rots_what_is_sent
             && let Some(index) = process.keeper.is_about_to_read()
@@ -138,9 +138,14 @@ impl World {
             self.trace.tell(at, || format!("n{} sets a snapshot aside: {finding}", node + 1));
         }
         if self.lost_power(at, node) {
-            return;
+            return Ok(());
         }
         if let Some(done) = done {
+            if let SnapshotDone::Received { meta, machine } = &done
+                && !machine.is_without_data()
+            {
+                self.cluster.machine(node, meta.index.0, machine.hash())?;
+            }
             match &done {
                 SnapshotDone::Made { .. } => self.report.snapshots.0 += 1,
                 SnapshotDone::Received { .. } => self.report.snapshots.1 += 1,
@@ -155,5 +160,6 @@ impl World {
             self.put(at, node, Input::Snapshot(done));
         }
         self.plan_snapshot_work(at, node);
+        Ok(())
     }
 }
