@@ -254,7 +254,9 @@ impl World {
             }
             states.insert(number, (machine.applied(), machine.hash()));
             let status = process.driver.status(node.now(self.now()));
-            if status.commands_in_flight > 0 || status.repair.is_some() {
+            let waits = status.commands_in_flight + status.commands_waiting + status.machine.waiting;
+            let queued = status.queues.intake_bytes + status.queues.backlog_bytes;
+            if waits > 0 || queued > 0 || status.repair.is_some() {
                 return Ok(false);
             }
         }
