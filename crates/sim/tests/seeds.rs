@@ -23,6 +23,8 @@ fn seeds_under_mixed_faults_hold_every_property() {
     }
     assert!(total.snapshots.1 > 0, "no snapshot was installed from a leader");
     assert!(total.compared > 1000, "two machines were compared only {} times", total.compared);
+    let (lossy, failed, full) = total.disks;
+    assert!(lossy > 0 && failed > 0 && full > 0, "disks were asked to fail, and did not: {:?}", total.disks);
     let MemberCounts { added, promoted, replaced, demoted, removed, refused, unknown: _ } = total.members;
     let changes = [added, promoted, replaced, demoted, removed, refused];
     assert!(changes.iter().all(|&count| count > 0), "a kind of change did not happen: {:?}", total.members);

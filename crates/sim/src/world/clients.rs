@@ -95,6 +95,8 @@ impl World {
             return;
         }
         if at < client.paused_until {
+            self.counts.add(Fault::ClientPause);
+            self.trace.tell(at, || format!("c{number} stands still"));
             self.agenda.add(client.paused_until, Event::ClientWake { client: number });
             return;
         }

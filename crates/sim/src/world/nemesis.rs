@@ -62,7 +62,7 @@ impl World {
             Fault::SlowDisk => {
                 let node = self.some_node();
                 self.nodes[node].slow_until = at + self.random.millis(100, 6000);
-                true
+                self.nodes[node].process.is_some()
             }
             Fault::HangingSync => {
                 let node = self.some_node();
@@ -91,7 +91,7 @@ impl World {
             Fault::ClientPause => {
                 let client = self.random.index(self.clients.len());
                 self.clients[client].paused_until = at + self.random.millis(100, 4000);
-                true
+                return false;
             }
             Fault::Loss
             | Fault::Duplication
@@ -140,7 +140,10 @@ impl World {
                 }
             }
         }
-        sides.contains(&true) && sides.contains(&false)
+        // One that parts nobody who runs is none.
+        let parts =
+            |side| (0..sides.len()).any(|node| sides[node] == side && self.nodes[node].process.is_some());
+        parts(true) && parts(false)
     }
 
     fn one_way_partition(&mut self, at: SimTime) -> bool {
