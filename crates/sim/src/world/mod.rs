@@ -191,7 +191,7 @@ impl World {
             phase: Phase::Faults,
             dead: BTreeSet::new(),
             damaged: BTreeSet::new(),
-            rots_what_is_sent: false,
+            rots_what_is_sent: plan.faults.contains(&Fault::RottedSnapshot),
             history: History::default(),
             report: Report::default(),
             counts,
