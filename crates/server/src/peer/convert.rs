@@ -72,7 +72,7 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
             Ok(PeerMessage::Forward(group))
         }
         Content::Transfer(wire::Transfer { to, term }) => {
-            Ok(PeerMessage::Transfer { term: Term(term), to: (to != 0).then_some(NodeId(to)) })
+            Ok(PeerMessage::Transfer { term: from_term(term)?, to: (to != 0).then_some(NodeId(to)) })
         }
         Content::Reconfigure(wire::Reconfigure { ticket, steps }) => {
             let steps = steps.into_iter().map(changes::from_step).collect::<Result<_, _>>()?;
@@ -80,14 +80,14 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
         }
         Content::Reconfigured(wire::Reconfigured { ticket, verdict }) => {
             let verdict = verdict.ok_or(Malformed("a wish without an outcome"))?;
-            Ok(PeerMessage::Reconfigured { ticket, verdict: changes::from_verdict(verdict) })
+            Ok(PeerMessage::Reconfigured { ticket, verdict: changes::from_verdict(verdict)? })
         }
         Content::Gossip(gossip) => Ok(PeerMessage::Gossip(quorate_node::Gossip {
-            applied: Index(gossip.applied),
+            applied: from_index(gossip.applied)?,
             room: gossip.room,
             wall_ms: gossip.wall_ms,
             followers: gossip.followers,
-            commit: Index(gossip.commit),
+            commit: from_index(gossip.commit)?,
             version: ClusterVersion(u16::try_from(gossip.version).unwrap_or(u16::MAX)),
             sent: BootTime { micros: gossip.sent_us },
             echo: gossip.echo.map(|wire::Echo { sent_us, unconfirmed_ms }| Echo {
@@ -152,26 +152,26 @@ fn raft_to_wire(message: raft::Message) -> wire::Raft {
 
 fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
     let body = match message.body.ok_or(Malformed("a Raft message without body"))? {
-        Body::PreVote(last) => raft::Body::PreVote { last: from_position(last) },
+        Body::PreVote(last) => raft::Body::PreVote { last: from_position(last)? },
         Body::PreVoteAnswer(wire::Granted { granted }) => raft::Body::PreVoteAnswer { granted },
         Body::Vote(vote) => raft::Body::Vote { last: required(vote.last)?, transfer: vote.transfer },
         Body::VoteAnswer(wire::Granted { granted }) => raft::Body::VoteAnswer { granted },
         Body::Append(append) => append_from_wire(append)?,
-        Body::AppendAccepted(matched) => raft::Body::AppendAccepted { matched: Index(matched) },
+        Body::AppendAccepted(matched) => raft::Body::AppendAccepted { matched: from_index(matched)? },
         Body::AppendRejected(rejected) => {
-            raft::Body::AppendRejected { base: Index(rejected.base), hint: required(rejected.hint)? }
+            raft::Body::AppendRejected { base: from_index(rejected.base)?, hint: required(rejected.hint)? }
         }
         Body::Heartbeat(heartbeat) => raft::Body::Heartbeat {
-            commit: Index(heartbeat.commit),
+            commit: from_index(heartbeat.commit)?,
             round: heartbeat.round,
-            stamp: stamp(heartbeat.stamp_ms),
+            stamp: from_stamp(heartbeat.stamp_ms)?,
             preferred: Priority(heartbeat.preferred),
         },
         Body::HeartbeatAnswer(wire::HeartbeatAnswer { round, priority }) => {
             raft::Body::HeartbeatAnswer { round, priority: Priority(priority) }
         }
         Body::Commit(commit) => {
-            raft::Body::Commit { commit: Index(commit.commit), stamp: stamp(commit.stamp_ms) }
+            raft::Body::Commit { commit: from_index(commit.commit)?, stamp: from_stamp(commit.stamp_ms)? }
         }
         Body::Inquiry(wire::Nothing {}) => raft::Body::Inquiry,
         Body::Removed(wire::Nothing {}) => raft::Body::Removed,
@@ -181,13 +181,11 @@ fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
         Body::ReadAnswer(answer) => raft::Body::ReadAnswer {
             origin: answer.origin,
             batch: answer.batch,
-            point: answer
-                .point
-                .map(|point| ReadPoint { index: Index(point.index), stamp: stamp(point.stamp_ms) }),
+            point: answer.point.map(from_read_point).transpose()?,
         },
         Body::SnapshotChunk(chunk) => raft::Body::SnapshotChunk {
             meta: from_snapshot_meta(chunk.meta.ok_or(Malformed("a chunk of no snapshot"))?)?,
-            offset: chunk.offset,
+            offset: bounded(chunk.offset)?,
             data: chunk.data,
         },
         Body::SnapshotReceived(received) => {
@@ -195,40 +193,59 @@ fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
         }
         Body::RepairRequest(life) => raft::Body::RepairRequest { life },
         Body::RepairPoint(wire::RepairPoint { life, last }) => {
-            raft::Body::RepairPoint { life, last: Index(last) }
+            raft::Body::RepairPoint { life, last: from_index(last)? }
         }
     };
-    Ok(raft::Message { term: Term(message.term), body })
+    Ok(raft::Message { term: from_term(message.term)?, body })
 }
 
 fn append_from_wire(append: wire::Append) -> Result<raft::Body, Malformed> {
     let base = required(append.base)?;
     let count = append.entries.len() as u64;
-    base.index.0.checked_add(count).ok_or(Malformed("entries beyond the last index"))?;
+    bounded(base.index.0 + count)?;
     let indexes = (base.index.0 + 1..).map(Index);
     let entries = append.entries.into_iter().zip(indexes).map(|(entry, index)| from_entry(entry, index));
     Ok(raft::Body::Append {
         base,
         entries: entries.collect::<Result<_, _>>()?,
-        commit: Index(append.commit),
-        stamp: stamp(append.stamp_ms),
+        commit: from_index(append.commit)?,
+        stamp: from_stamp(append.stamp_ms)?,
     })
 }
 
-fn stamp(millis: u64) -> ClusterTime {
-    ClusterTime { millis }
+/// No term, index, stamp or size of a cluster comes near it, and what follows it can be counted without an overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
+fn bounded(number: u64) -> Result<u64, Malformed> {
+    if number <= NUMBER_MAX { Ok(number) } else { Err(Malformed("a number that no cluster comes to")) }
+}
+
+fn from_index(number: u64) -> Result<Index, Malformed> {
+    bounded(number).map(Index)
+}
+
+fn from_term(number: u64) -> Result<Term, Malformed> {
+    bounded(number).map(Term)
+}
+
+fn from_stamp(millis: u64) -> Result<ClusterTime, Malformed> {
+    bounded(millis).map(|millis| ClusterTime { millis })
+}
+
+fn from_read_point(point: wire::ReadPoint) -> Result<ReadPoint, Malformed> {
+    Ok(ReadPoint { index: from_index(point.index)?, stamp: from_stamp(point.stamp_ms)? })
 }
 
 fn position(position: raft::Position) -> wire::Position {
     wire::Position { index: position.index.0, term: position.term.0 }
 }
 
-fn from_position(position: wire::Position) -> raft::Position {
-    raft::Position { index: Index(position.index), term: Term(position.term) }
+fn from_position(position: wire::Position) -> Result<raft::Position, Malformed> {
+    Ok(raft::Position { index: from_index(position.index)?, term: from_term(position.term)? })
 }
 
 fn required(position: Option<wire::Position>) -> Result<raft::Position, Malformed> {
-    position.map(from_position).ok_or(Malformed("a message without its position"))
+    from_position(position.ok_or(Malformed("a message without its position"))?)
 }
 
 fn entry(entry: consensus::Entry) -> wire::Entry {
@@ -257,7 +274,7 @@ fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malf
             consensus::Payload::Membership(membership)
         }
     };
-    Ok(consensus::Entry { index, term: Term(entry.term), stamp: stamp(entry.stamp_ms), payload })
+    Ok(consensus::Entry { index, term: from_term(entry.term)?, stamp: from_stamp(entry.stamp_ms)?, payload })
 }
 
 /// A configuration on the wire.
@@ -320,12 +337,16 @@ fn snapshot_meta(meta: &consensus::SnapshotMeta) -> wire::SnapshotMeta {
 
 fn from_snapshot_meta(meta: wire::SnapshotMeta) -> Result<consensus::SnapshotMeta, Malformed> {
     let last = required(meta.last)?;
+    let membership = membership_from_wire(meta.membership.unwrap_or_default())?;
+    if membership.is_empty() {
+        return Err(Malformed("a snapshot with a configuration of nobody"));
+    }
     Ok(consensus::SnapshotMeta {
         index: last.index,
         term: last.term,
-        stamp: stamp(meta.stamp_ms),
-        membership: membership_from_wire(meta.membership.unwrap_or_default())?,
-        bytes: meta.bytes,
+        stamp: from_stamp(meta.stamp_ms)?,
+        membership,
+        bytes: bounded(meta.bytes)?,
     })
 }
 

@@ -23,6 +23,10 @@ const GOSSIP: Gossip = Gossip {
     echo: None,
 };
 
+fn stamp(millis: u64) -> ClusterTime {
+    ClusterTime { millis }
+}
+
 fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
     to_frame(message, ClusterVersion::FIRST).encode_to_vec()
 }
@@ -175,6 +179,12 @@ fn what_no_node_sends_is_refused() {
     let base = Some(wire::Position { index: u64::MAX, term: 1 });
     let entries = vec![wire::Entry { term: 1, stamp_ms: 0, payload: None }];
     malformed(raft(Some(Body::Append(wire::Append { base, entries, commit: 0, stamp_ms: 0 }))));
+    malformed(raft(Some(Body::AppendAccepted(NUMBER_MAX + 1))));
+    malformed(raft(Some(Body::PreVote(wire::Position { index: 1, term: u64::MAX }))));
+    malformed(Frame { shard: 0, content: Some(Content::Transfer(wire::Transfer { to: 0, term: u64::MAX })) });
+    let meta = wire::SnapshotMeta { last: Some(wire::Position { index: 1, term: 1 }), ..Default::default() };
+    let chunk = wire::SnapshotChunk { meta: Some(meta), ..Default::default() };
+    malformed(raft(Some(Body::SnapshotChunk(chunk))));
     let of = |membership| {
         let payload = Some(wire::Payload::Membership(membership));
         let entries = vec![wire::Entry { term: 1, stamp_ms: 0, payload }];
@@ -202,9 +212,12 @@ fn what_no_node_sends_is_refused() {
     malformed(Frame { shard: 0, content: Some(Content::Forward(nobody)) });
 }
 
+fn number() -> impl Strategy<Value = u64> {
+    0..=NUMBER_MAX
+}
+
 fn position_strategy() -> impl Strategy<Value = raft::Position> {
-    (any::<u64>(), any::<u64>())
-        .prop_map(|(index, term)| raft::Position { index: Index(index), term: Term(term) })
+    (number(), number()).prop_map(|(index, term)| raft::Position { index: Index(index), term: Term(term) })
 }
 
 fn membership_strategy() -> impl Strategy<Value = Membership> {
@@ -242,69 +255,66 @@ fn payload_strategy() -> impl Strategy<Value = Payload> {
 }
 
 fn append_strategy() -> impl Strategy<Value = raft::Body> {
-    let entries = proptest::collection::vec((any::<u64>(), any::<u64>(), payload_strategy()), 0..5);
-    (0u64..1 << 60, any::<u64>(), entries, any::<u64>(), any::<u64>()).prop_map(
-        |(base, term, entries, commit, now)| {
-            let entries = entries.into_iter().zip(base + 1..).map(|((term, at, payload), index)| Entry {
-                index: Index(index),
-                term: Term(term),
-                stamp: stamp(at),
-                payload,
-            });
-            raft::Body::Append {
-                base: raft::Position { index: Index(base), term: Term(term) },
-                entries: entries.collect(),
-                commit: Index(commit),
-                stamp: stamp(now),
-            }
+    let entries = proptest::collection::vec((number(), number(), payload_strategy()), 0..5);
+    (0u64..1 << 60, number(), entries, number(), number()).prop_map(|(base, term, entries, commit, now)| {
+        let entries = entries.into_iter().zip(base + 1..).map(|((term, at, payload), index)| Entry {
+            index: Index(index),
+            term: Term(term),
+            stamp: stamp(at),
+            payload,
+        });
+        raft::Body::Append {
+            base: raft::Position { index: Index(base), term: Term(term) },
+            entries: entries.collect(),
+            commit: Index(commit),
+            stamp: stamp(now),
+        }
+    })
+}
+
+fn chunk_strategy() -> impl Strategy<Value = raft::Body> {
+    (position_strategy(), number(), membership_strategy(), number(), number(), bytes_strategy(0)).prop_map(
+        |(last, at, membership, bytes, offset, data)| {
+            let meta =
+                SnapshotMeta { index: last.index, term: last.term, stamp: stamp(at), membership, bytes };
+            raft::Body::SnapshotChunk { meta, offset, data }
         },
     )
 }
 
-fn chunk_strategy() -> impl Strategy<Value = raft::Body> {
-    (position_strategy(), any::<u64>(), membership_strategy(), any::<u64>(), any::<u64>(), bytes_strategy(0))
-        .prop_map(|(last, at, membership, bytes, offset, data)| {
-            let meta =
-                SnapshotMeta { index: last.index, term: last.term, stamp: stamp(at), membership, bytes };
-            raft::Body::SnapshotChunk { meta, offset, data }
-        })
-}
-
 fn body_strategy() -> impl Strategy<Value = raft::Body> {
     use raft::Body;
-    let point = proptest::option::of((any::<u64>(), any::<u64>()));
+    let point = proptest::option::of((number(), number()));
     prop_oneof![
         position_strategy().prop_map(|last| Body::PreVote { last }),
         any::<bool>().prop_map(|granted| Body::PreVoteAnswer { granted }),
         (position_strategy(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
         any::<bool>().prop_map(|granted| Body::VoteAnswer { granted }),
         append_strategy(),
-        any::<u64>().prop_map(|matched| Body::AppendAccepted { matched: Index(matched) }),
-        (any::<u64>(), position_strategy())
+        number().prop_map(|matched| Body::AppendAccepted { matched: Index(matched) }),
+        (number(), position_strategy())
             .prop_map(|(base, hint)| Body::AppendRejected { base: Index(base), hint }),
-        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
-            |(commit, round, at, preferred)| {
-                let preferred = Priority(preferred);
-                Body::Heartbeat { commit: Index(commit), round, stamp: stamp(at), preferred }
-            }
-        ),
-        (any::<u64>(), any::<u32>())
+        (number(), number(), number(), any::<u32>()).prop_map(|(commit, round, at, preferred)| {
+            let preferred = Priority(preferred);
+            Body::Heartbeat { commit: Index(commit), round, stamp: stamp(at), preferred }
+        }),
+        (number(), any::<u32>())
             .prop_map(|(round, priority)| Body::HeartbeatAnswer { round, priority: Priority(priority) }),
         Just(Body::Inquiry),
         Just(Body::Removed),
-        (any::<u64>(), any::<u64>())
+        (number(), number())
             .prop_map(|(commit, at)| Body::Commit { commit: Index(commit), stamp: stamp(at) }),
         Just(Body::Outdated),
         Just(Body::TimeoutNow),
-        (any::<u64>(), any::<u64>()).prop_map(|(origin, batch)| Body::Read { origin, batch }),
-        (any::<u64>(), any::<u64>(), point).prop_map(|(origin, batch, point)| {
+        (number(), number()).prop_map(|(origin, batch)| Body::Read { origin, batch }),
+        (number(), number(), point).prop_map(|(origin, batch, point)| {
             let point = point.map(|(index, at)| ReadPoint { index: Index(index), stamp: stamp(at) });
             Body::ReadAnswer { origin, batch, point }
         }),
         chunk_strategy(),
-        (position_strategy(), any::<u64>()).prop_map(|(last, end)| Body::SnapshotReceived { last, end }),
-        any::<u64>().prop_map(|life| Body::RepairRequest { life }),
-        (any::<u64>(), any::<u64>()).prop_map(|(life, last)| Body::RepairPoint { life, last: Index(last) }),
+        (position_strategy(), number()).prop_map(|(last, end)| Body::SnapshotReceived { last, end }),
+        number().prop_map(|life| Body::RepairRequest { life }),
+        (number(), number()).prop_map(|(life, last)| Body::RepairPoint { life, last: Index(last) }),
     ]
 }
 
@@ -332,7 +342,7 @@ fn step_strategy() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn wishes_and_answers_come_back_as_they_were(
-        ticket: u64, steps in proptest::collection::vec(step_strategy(), 0..4), at: u64, reason: String,
+        ticket: u64, steps in proptest::collection::vec(step_strategy(), 0..4), at in number(), reason: String,
     ) {
         let appended = Verdict::Appended { index: Index(at), term: Term(at / 2) };
         let answers = [appended, Verdict::Refused(reason), Verdict::Later];
@@ -344,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn engine_messages_come_back_as_they_were(term: u64, body in body_strategy()) {
+    fn engine_messages_come_back_as_they_were(term in number(), body in body_strategy()) {
         let message = engine(term, body);
         prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
     }

@@ -1,9 +1,9 @@
 //! Changes of members, and what comes of them.
 
-use quorate_consensus::{Address, Index, Lease, NodeId, Purpose, Step, Term};
+use quorate_consensus::{Address, Lease, NodeId, Purpose, Step};
 use quorate_node::Verdict;
 
-use super::Malformed;
+use super::{Malformed, from_index, from_term};
 use crate::peer::wire::{self, StepKind};
 
 pub(super) fn step(step: Step) -> wire::Step {
@@ -76,10 +76,12 @@ pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
     }
 }
 
-pub(super) fn from_verdict(verdict: wire::Verdict) -> Verdict {
-    match verdict {
-        wire::Verdict::Appended(at) => Verdict::Appended { index: Index(at.index), term: Term(at.term) },
+pub(super) fn from_verdict(verdict: wire::Verdict) -> Result<Verdict, Malformed> {
+    Ok(match verdict {
+        wire::Verdict::Appended(at) => {
+            Verdict::Appended { index: from_index(at.index)?, term: from_term(at.term)? }
+        }
         wire::Verdict::Refused(reason) => Verdict::Refused(reason),
         wire::Verdict::Later(wire::Nothing {}) => Verdict::Later,
-    }
+    })
 }
