@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{HardState, record::Record, segment::Header};
+use crate::{HardState, record::Record, seal::NUMBER_MAX, segment::Header};
 
 /// One segment, by what is still alive in it.
 #[derive(Clone, Debug)]
@@ -78,6 +78,9 @@ impl Contents {
                 if self.terms.back().is_none_or(|&(_, term)| term != entry.term) {
                     self.terms.push_back((entry.index, entry.term));
                 }
+            }
+            Record::Reset { index, .. } if *index > NUMBER_MAX => {
+                return Err(format!("a snapshot of entry {index} took the log's place"));
             }
             Record::Reset { index, .. } => self.reset(*index),
         }
@@ -222,5 +225,7 @@ mod tests {
         assert!(log.apply(&entry(3, 1)).is_err());
         assert!(log.apply(&Record::HardState(HardState { term: 1, vote: 0, commit: 0 })).is_err());
         assert!(log.apply(&Record::HardState(HardState { term: 2, vote: 3, commit: 0 })).is_err());
+        // The next entry would have no index. It once ended the process.
+        assert!(log.apply(&Record::Reset { index: u64::MAX, term: 2 }).is_err());
     }
 }

@@ -13,6 +13,10 @@ pub(crate) const ENVELOPE_BYTES: usize = 20;
 /// The bytes before the body.
 pub(crate) const LEAD_BYTES: usize = 16;
 
+/// No index, position or number of a file comes near it. Whoever reads a greater one reads what no log has written, and what
+/// follows a lesser one can be counted without an overflow.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+
 const CRC_BYTES: usize = 4;
 const _: () = assert!(LEAD_BYTES + CRC_BYTES == ENVELOPE_BYTES);
 

@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut};
 use crate::{
     Error, HardState,
     record::{get_hard_state, put_hard_state},
-    seal::{self, Kind, Unsealed},
+    seal::{self, Kind, NUMBER_MAX, Unsealed},
 };
 
 /// Where a segment's records begin. The sealed header is shorter; the rest is zeros.
@@ -107,7 +107,9 @@ impl Header {
             owner: body.try_get_u32_le().ok()?,
             chain: body.try_get_u32_le().ok()?,
         };
-        body.is_empty().then_some(header)
+        let Self { number, first_position, last_index, .. } = header;
+        let is_sound = [number, first_position, last_index].into_iter().all(|number| number <= NUMBER_MAX);
+        (body.is_empty() && is_sound).then_some(header)
     }
 
     /// Where in the file the record at `position` begins.
@@ -126,6 +128,19 @@ mod tests {
         assert_eq!(parse_name(&name(u64::MAX)), Some(u64::MAX));
         assert_eq!(parse_name("segment-7"), None);
         assert_eq!(parse_name("spare-00000000000000000007"), None);
+    }
+
+    #[test]
+    fn a_header_with_numbers_that_no_log_comes_to_is_none() {
+        let header = Header { last_index: NUMBER_MAX, ..Header::first(1024, 1) };
+        assert_eq!(Header::decode(&header.encode(), "f").unwrap(), Some(header.clone()));
+        for wrong in [
+            Header { last_index: u64::MAX, ..header.clone() },
+            Header { first_position: u64::MAX, ..header.clone() },
+            Header { number: u64::MAX, ..header.clone() },
+        ] {
+            assert_eq!(Header::decode(&wrong.encode(), "f").unwrap(), None);
+        }
     }
 
     /// `docs/log-format.md` draws these bytes: they change only together with the format version.

@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use crate::{
     SnapshotHeader,
-    seal::{self, ENVELOPE_BYTES, Kind},
+    seal::{self, ENVELOPE_BYTES, Kind, NUMBER_MAX},
 };
 
 /// The data in a block: what is read and verified at once.
@@ -37,13 +37,14 @@ pub(crate) fn encode_head(header: &SnapshotHeader) -> Vec<u8> {
 
 /// The header, but for its size.
 pub(crate) fn decode_head(mut body: &[u8]) -> Option<SnapshotHeader> {
-    Some(SnapshotHeader {
+    let header = SnapshotHeader {
         index: body.try_get_u64_le().ok()?,
         term: body.try_get_u64_le().ok()?,
         stamp: body.try_get_u64_le().ok()?,
         membership: Bytes::copy_from_slice(body),
         bytes: 0,
-    })
+    };
+    (header.index <= NUMBER_MAX).then_some(header)
 }
 
 pub(crate) fn encode_foot(bytes: u64, head_crc: u32) -> Vec<u8> {
