@@ -6,6 +6,7 @@
 
 mod bench;
 mod compat;
+mod fuzz;
 mod model;
 mod provision;
 mod sim;
@@ -34,6 +35,8 @@ enum Command {
     Sim(sim::Options),
     /// Look at every order of events in a small cluster, within a bound
     Model(model::Options),
+    /// Give garbage to everything that reads foreign bytes
+    Fuzz(fuzz::Options),
     /// Measure in release builds, beside peers: `bench peers`, `bench micro`, `bench resilience`
     Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Fix => verify::fix(),
         Command::Sim(options) => sim::run(&options),
         Command::Model(options) => model::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Compat(options) => compat::run(&options),
         Command::Torture(options) => torture::run(&options),

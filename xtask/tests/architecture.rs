@@ -47,6 +47,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "quorate-benches",
         &["quorate", "quorate-consensus", "quorate-log", "quorate-machine", "quorate-resilience"],
     ),
+    // So do the fuzz targets with whatever reads foreign bytes.
+    ("quorate-fuzz", &["quorate", "quorate-consensus", "quorate-log", "quorate-machine", "quorate-node"]),
     ("xtask", &[]),
 ];
 

@@ -8,6 +8,8 @@ pub mod config;
 pub mod connection;
 mod data_folder;
 mod ending;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handle;
 mod http;
 mod inlet;
