@@ -1,8 +1,8 @@
 //! `torture`: three real nodes and real clients under every fault that one machine can make, and the judgement of what
 //! the clients saw. The run itself is Python, `compat/torture`; here it gets what it needs, and namespaces of its own.
 
-use crate::workspace::{built, execute, root, target};
-use crate::{provision, verify};
+use crate::provision;
+use crate::workspace::{built, cargo, execute, root, target};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,7 +25,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    verify::build()?;
+    let programs = ["--bin", "quorate", "--example", "judge_history"];
+    execute(cargo("build").args(["--workspace", "--locked", "--quiet"]).args(programs))?;
     let python = provision::torture()?;
     // When the first process of the namespaces ends, so does everything in them: nodes, clients, mounts, cuts.
     let mut command = Command::new("unshare");

@@ -35,13 +35,13 @@ pub(crate) fn run() -> Result<()> {
     steps.finish()
 }
 
-/// The compat suite's Rust clients, and the judge of histories.
-const EXAMPLES: [&str; 5] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred", "judge_history"];
+/// The compat suite's Rust clients.
+const EXAMPLES: [&str; 4] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred"];
 
 /// The server as a build of the next cluster version has it.
 pub(crate) const NEXT: &str = "quorate-next";
 
-/// Builds the server and the programs of the compat suite and of torture, with the features of the tests' build.
+/// Builds the server and the compat suite's Rust clients, with the features of the tests' build.
 pub(crate) fn build() -> Result<()> {
     let mut build = cargo("build");
     build.args(["--workspace", "--locked", "--quiet", "--bins"]);
