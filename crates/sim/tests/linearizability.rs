@@ -208,6 +208,10 @@ impl Model for Queue {
         Some(next)
     }
 
+    fn is_read(&self, _: &QueueAction) -> bool {
+        false
+    }
+
     fn parts(&self, _: &QueueAction) -> Vec<()> {
         vec![()]
     }

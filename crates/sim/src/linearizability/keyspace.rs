@@ -182,6 +182,10 @@ impl Model for Keyspace {
         call.seen.as_ref().is_none_or(|seen| *seen == reply).then_some(after)
     }
 
+    fn is_read(&self, call: &Call) -> bool {
+        !call.command.is_write()
+    }
+
     fn parts(&self, call: &Call) -> Vec<Bytes> {
         let mut keys = BTreeSet::new();
         call.command.add_keys(&mut keys);

@@ -12,6 +12,8 @@
 //!
 //! * An operation of unknown outcome takes effect at some time after it began, or never. Such operations are tried
 //!   last: most of them are not needed to explain the others.
+//! * A read that fits is taken at once, and no other way is tried from there: in each order in which it comes later it
+//!   could as well have come here.
 //! * Linearizability is local (Herlihy and Wing, 1990, theorem 1): operations that share no part of the state, not
 //!   through others either, are judged apart.
 //! * The problem is NP-complete. A search that has remembered as many configurations as it may ends *undecided*,
@@ -44,6 +46,9 @@ pub trait Model {
 
     /// The state after an action; `None` if it cannot have been answered so in this state.
     fn step(&self, state: &Self::State, action: &Self::Action) -> Option<Self::State>;
+
+    /// Whether an action never changes the state, whatever it is and whatever is seen.
+    fn is_read(&self, action: &Self::Action) -> bool;
 
     /// The parts of the state that an action sees or changes.
     fn parts(&self, action: &Self::Action) -> Vec<Self::Part>;

@@ -62,6 +62,9 @@ impl<'a, M: Model> Search<'a, M> {
             };
             let action = &self.operations[next].action;
             let Some(state) = self.model.step(&place.state, action) else { continue };
+            if self.model.is_read(action) {
+                place.untried.clear();
+            }
             self.take(next);
             if !met.insert((self.taken.clone(), state.clone())) {
                 self.put_back(next);
