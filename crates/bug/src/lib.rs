@@ -199,10 +199,10 @@ bugs! {
         "PTTL is within the time-to-live";
     SkippedChecksum => "skipped-checksum", Product,
         "recovery does not look at the checksums of records",
-        "assertions hold";
+        "what was durable is recovered" | "assertions hold";
     UnsyncedName => "unsynced-name", Product,
         "a snapshot counts as published before its name is durable",
-        "what was durable is recovered";
+        "a node recovers from any crash";
     CutCorruption => "cut-corruption", Product,
         "recovery cuts what rotted as if a power cut had torn it (hazard 20)",
         "what was durable is recovered";

@@ -18,10 +18,10 @@ use quorate_sim::{Bug, Fault, Profile, Theme, Violation, run};
 /// Several times as many as any of them has needed, but for those that [`seeds_for`] names.
 const SEEDS: u64 = 200;
 
-/// How many seeds a defect has.
+/// How many seeds a defect has. What needs a rare encounter has more: with another draw it may take several times as many.
 fn seeds_for(bug: Bug) -> u64 {
     match bug {
-        Bug::CompletionByIndex => 1000,
+        Bug::CompletionByIndex | Bug::ForgetfulWitness => 1000,
         _ => SEEDS,
     }
 }
