@@ -39,7 +39,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause before the nodes are asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// What a node says of the members may be a moment old: a member that was removed just before still stands in the way. After
-/// a refusal within this time the nodes are asked again.
+/// a refusal within this time the nodes are asked again: twice at most, [`RETRY_PAUSE`] apart.
 const SETTLING: Duration = Duration::from_millis(750);
 
 /// What became of the question who this node is.
