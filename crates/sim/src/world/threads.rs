@@ -130,7 +130,7 @@ impl World {
         {
             self.rot_snapshot(at, node, index);
         }
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else { return Ok(()) };
         let done = process.keeper.work(at);
         process.keeper.busy = false;
         if let Some(finding) = process.keeper.found_rot.take() {
