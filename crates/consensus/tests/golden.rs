@@ -382,6 +382,7 @@ scripts![
     failover,
     figure_8,
     flow_control,
+    flow_control_learner,
     join,
     learner,
     lease_pause,

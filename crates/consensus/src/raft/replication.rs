@@ -83,7 +83,7 @@ impl Courier<'_> {
 
     /// Sends all entries that fit into the window; otherwise what else the peer should hear.
     fn stream(&mut self, id: NodeId, peer: &mut Peer) {
-        while peer.next <= self.log.last_index() && self.has_room(peer) {
+        while peer.next <= self.log.last_index() && self.has_room(id, peer) {
             let entries = self.next_entries(peer);
             let next = entries.last().map_or(peer.next, |entry| entry.index.next());
             self.note_inflight(peer, &entries);
@@ -99,9 +99,14 @@ impl Courier<'_> {
         }
     }
 
-    fn has_room(&self, peer: &Peer) -> bool {
+    /// Whether one more append may be sent. A peer without a vote gets one at a time: nobody waits for it, and what a
+    /// newcomer lacks would otherwise crowd out, on links and disks, what commits.
+    fn has_room(&self, id: NodeId, peer: &Peer) -> bool {
         match &peer.progress {
-            Progress::Replicate { inflight, .. } => inflight.has_room(self.config),
+            Progress::Replicate { inflight, .. } if self.log.membership().is_voter(id) => {
+                inflight.has_room(self.config)
+            }
+            Progress::Replicate { inflight, .. } => inflight.is_empty(),
             Progress::Probe { .. } | Progress::Snapshot(_) => false,
         }
     }
