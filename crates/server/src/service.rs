@@ -343,7 +343,8 @@ impl Parts<'_> {
         };
         let writer =
             LogWriter::new(data.log, data.disk, log_queue, self.inlet.clone(), Arc::clone(&self.metrics));
-        let snapshots = Snapshots::new(data.store, snapshot_queue, self.inlet, self.metrics);
+        let rate = self.config.snapshot_bytes_per_second.0;
+        let snapshots = Snapshots::new(data.store, snapshot_queue, self.inlet, self.metrics, rate);
         let (ended, endings) = mpsc::channel(THREADS);
         spawn("log", &ended, || writer.run().map_err(|error| error.to_string()))?;
         spawn("snapshots", &ended, || {

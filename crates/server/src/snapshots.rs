@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -28,9 +29,16 @@ pub(crate) struct Snapshots {
     metrics: Arc<Metrics>,
     /// The snapshot that a leader is sending.
     receiving: Option<Receiving>,
+    /// How many bytes of it are taken in a second, at most.
+    received_per_second: usize,
     /// The snapshot that was last read for each peer, and when.
     lent: BTreeMap<NodeId, (u64, Instant)>,
+    /// How often in a row the disk has not given a part of one.
+    failures: u32,
 }
+
+/// A disk that has failed so often in a row will not give that snapshot any more: a bad sector, say.
+const FAILURES_MAX: u32 = 3;
 
 /// A snapshot that a peer is being sent stays until nothing of it was read for so long: otherwise a node that
 /// makes snapshots faster than it sends them would never finish.
@@ -57,14 +65,25 @@ enum Unread {
 }
 
 impl Snapshots {
-    /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`.
+    /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`. Of a leader's snapshot at most
+    /// `received_per_second` bytes are taken in a second.
     pub(crate) fn new(
         store: SnapshotStore<OsDisk>,
         tasks: Receiver<SnapshotTask>,
         inlet: Inlet,
         metrics: Arc<Metrics>,
+        received_per_second: usize,
     ) -> Self {
-        Self { store, tasks, inlet, metrics, receiving: None, lent: BTreeMap::new() }
+        Self {
+            store,
+            tasks,
+            inlet,
+            metrics,
+            receiving: None,
+            received_per_second,
+            lent: BTreeMap::new(),
+            failures: 0,
+        }
     }
 
     /// Works until the shard is gone.
@@ -85,7 +104,10 @@ impl Snapshots {
                 }
             },
             SnapshotTask::Load { to, meta, offset, bytes } => match self.load(to, meta, offset, bytes) {
-                Ok((meta, data)) => SnapshotDone::Loaded { to, meta, offset, data },
+                Ok((meta, data)) => {
+                    self.failures = 0;
+                    SnapshotDone::Loaded { to, meta, offset, data }
+                }
                 Err(Unread::Gone) => SnapshotDone::Missing { to },
                 Err(Unread::Lost(reason)) => {
                     self.metrics.snapshots.failures.increment();
@@ -93,11 +115,7 @@ impl Snapshots {
                     SnapshotDone::Unreadable { to }
                 }
                 Err(Unread::Absent) => SnapshotDone::Unreadable { to },
-                Err(Unread::Failed(reason)) => {
-                    self.metrics.snapshots.failures.increment();
-                    tracing::warn!("a snapshot for {to} cannot be read, and is tried again: {reason}");
-                    SnapshotDone::Missing { to }
-                }
+                Err(Unread::Failed(reason)) => self.failed(to, &reason),
             },
             SnapshotTask::Store { meta, offset, data } => match self.receive(&meta, offset, &data) {
                 Ok(end) => SnapshotDone::Stored { meta, end },
@@ -108,6 +126,23 @@ impl Snapshots {
                 Err(reason) => self.reject(meta, reason),
             },
         }
+    }
+
+    /// The disk did not give a part of a snapshot. It is asked again, but not for ever.
+    fn failed(&mut self, to: NodeId, reason: &str) -> SnapshotDone {
+        self.metrics.snapshots.failures.increment();
+        self.failures += 1;
+        match self.failures {
+            FAILURES_MAX => tracing::error!(
+                "a snapshot for {to} could not be read {FAILURES_MAX} times, so that a new one is made: {reason}"
+            ),
+            0..FAILURES_MAX => {
+                tracing::warn!("a snapshot for {to} cannot be read, and is tried again: {reason}");
+                return SnapshotDone::Missing { to };
+            }
+            _ => {}
+        }
+        SnapshotDone::Unreadable { to }
     }
 
     /// Writes a snapshot of this node's own machine, and removes those that it replaces.
@@ -191,8 +226,10 @@ impl Snapshots {
         }
     }
 
-    /// Writes a part of a snapshot that a leader sends; answers where the next part begins.
+    /// Writes a part of a snapshot that a leader sends; answers where the next part begins. The leader sends that when
+    /// it has the answer: waiting here for the part's share of time is what holds the rate.
     fn receive(&mut self, meta: &SnapshotMeta, offset: u64, data: &Bytes) -> Result<u64, Failure> {
+        let begin = Instant::now();
         if offset == 0 {
             // What a former transfer has left goes first, since it may have the same name.
             self.receiving = None;
@@ -209,6 +246,8 @@ impl Snapshots {
         let written = receiving.writer.written();
         self.metrics.snapshots.received_bytes.set(written);
         self.metrics.snapshots.received_bytes_max.set(meta.bytes);
+        let share = Duration::from_secs_f64(data.len() as f64 / self.received_per_second as f64);
+        thread::sleep(share.saturating_sub(begin.elapsed()));
         Ok(written)
     }
 
@@ -306,6 +345,7 @@ mod tests {
             crossbeam_channel::never(),
             Inlet::new(crossbeam_channel::unbounded().0),
             Arc::default(),
+            1 << 30,
         );
         let received = receive(&mut snapshots, 2, &machine_at(2));
         assert!(matches!(received, SnapshotDone::Received { .. }), "{received:?}");
@@ -366,5 +406,47 @@ mod tests {
         assert!(matches!(snapshots.done(load(None)), SnapshotDone::Unreadable { to: NodeId(2) }));
         assert_eq!(std::fs::read(file.with_extension("damaged")).unwrap(), bytes);
         assert!(matches!(snapshots.done(load(None)), SnapshotDone::Unreadable { .. }), "there is no other");
+    }
+
+    #[test]
+    fn a_snapshot_that_the_disk_does_not_give_is_given_up_after_some_tries() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut snapshots = with_own_snapshot(&folder);
+        let mut load =
+            || snapshots.done(SnapshotTask::Load { to: NodeId(2), meta: None, offset: 0, bytes: 1 });
+        let file = folder.path().join(format!("snapshots/{:020}.snapshot", 2));
+        let aside = folder.path().join("aside");
+        // A name that leads to itself cannot be opened: as good as a bad sector.
+        let hide = || {
+            std::fs::rename(&file, &aside).unwrap();
+            std::os::unix::fs::symlink(&file, &file).unwrap();
+        };
+        hide();
+        for _ in 1..FAILURES_MAX {
+            assert!(matches!(load(), SnapshotDone::Missing { .. }));
+        }
+        // In between the disk gives it, once.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::rename(&aside, &file).unwrap();
+        assert!(matches!(load(), SnapshotDone::Loaded { .. }));
+        hide();
+        let tries: Vec<_> =
+            (0..=FAILURES_MAX).map(|_| matches!(load(), SnapshotDone::Unreadable { .. })).collect();
+        assert_eq!(tries, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_snapshot_is_received_no_faster_than_at_its_rate() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut snapshots = with_own_snapshot(&folder);
+        snapshots.received_per_second = 1 << 20;
+        let begin = Instant::now();
+        let part = Bytes::from(vec![0; 64 << 10]);
+        for number in 0..2 {
+            let stored =
+                SnapshotTask::Store { meta: meta(5, &part), offset: number * (64 << 10), data: part.clone() };
+            assert!(matches!(snapshots.done(stored), SnapshotDone::Stored { .. }));
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(125));
     }
 }
