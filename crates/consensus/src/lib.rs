@@ -4,14 +4,16 @@
 //! socket, file, clock, thread or source of randomness, and it never looks into a command. The driver, the
 //! simulator and the model checker are its three callers; [`engine::Engine`] says what each may rely on.
 //!
-//! Start reading at [`engine`], then [`raft`].
+//! Start reading at [`engine`], then [`raft`]; or at [`paxos::synod`], which is consensus in its smallest form.
 
 pub mod change;
 pub mod cluster_clock;
 pub mod engine;
 pub mod entry;
 pub mod identifiers;
+mod jitter;
 pub mod membership;
+pub mod paxos;
 pub mod raft;
 pub mod time;
 

@@ -38,7 +38,6 @@
 mod durability;
 mod election;
 mod follower;
-mod jitter;
 mod leader;
 mod lease;
 mod log_view;
@@ -54,14 +53,15 @@ mod transfer;
 mod witness;
 
 use self::{
-    durability::Durability, election::Canvass, follower::Follower, jitter::Jitter, leader::Leader,
-    log_view::LogView, message::Message, outbox::Outbox, repair::Repair, snapshots::Incoming,
+    durability::Durability, election::Canvass, follower::Follower, leader::Leader, log_view::LogView,
+    message::Message, outbox::Outbox, repair::Repair, snapshots::Incoming,
 };
 use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
     Restored, SnapshotMeta, Term,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
+    jitter::Jitter,
 };
 
 /// A Raft node of one shard.

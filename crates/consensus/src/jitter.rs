@@ -7,20 +7,20 @@ use rand_pcg::{Pcg32, rand_core::Rng as _};
 /// A generator that can be compared and hashed, as the model checker needs it: the state of a PCG as plain
 /// numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Jitter {
+pub(crate) struct Jitter {
     state: u64,
     stream: u64,
 }
 
 impl Jitter {
     /// A generator for `seed`; `stream` keeps nodes apart that were given the same seed.
-    pub(super) fn new(seed: u64, stream: u64) -> Self {
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
         let generator = Pcg32::new(seed, stream);
         Self { state: generator.state(), stream: generator.stream() }
     }
 
     /// The next random number.
-    pub(super) fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         let mut generator = Pcg32::from_state(self.state, self.stream);
         let number = generator.next_u64();
         self.state = generator.state();
@@ -28,7 +28,7 @@ impl Jitter {
     }
 
     /// A random time from zero up to, not including, `limit`, in microseconds.
-    pub(super) fn up_to(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn up_to(&mut self, limit: Duration) -> Duration {
         let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX).max(1);
         Duration::from_micros(self.number() % micros)
     }
