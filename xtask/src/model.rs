@@ -1,4 +1,4 @@
-//! `model`: bounded model checking of the consensus engine, for longer than the tests do it.
+//! `model`: model checking of the consensus engine, within a bound, and of the synod, for longer than the tests do it.
 
 use crate::workspace::{cargo, execute};
 use anyhow::Result;
@@ -13,6 +13,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let test = ["--workspace", "--locked", "--quiet", "--test", "model", "--", "--nocapture"];
+    let test =
+        ["--workspace", "--locked", "--quiet", "--test", "model", "--test", "synod", "--", "--nocapture"];
     execute(cargo("test").args(test).env("QUORATE_MODEL_STATES", options.states.to_string()))
 }

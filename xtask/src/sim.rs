@@ -21,9 +21,16 @@ const USUAL: [&str; 3] = ["--once-failed", "--seconds", "480"];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.seeded_bugs {
-        // Some crates of the workspace are built a second time for it, and no program.
+        // Some crates of the workspace are built a second time for it, and no program. The bounded model has its part.
         let hunt = ["--workspace", "--locked", "--quiet", "--features", "quorate-sim/seeded-bugs"];
-        return execute(cargo("test").args(hunt).args(["--test", "bugs", "--", "--nocapture"]));
+        return execute(cargo("test").args(hunt).args([
+            "--test",
+            "bugs",
+            "--test",
+            "model",
+            "--",
+            "--nocapture",
+        ]));
     }
     execute(cargo("build").args(["--workspace", "--locked", "--quiet", "--bin", "quorate"]))?;
     let mut simulator = Command::new(built("quorate"));

@@ -8,19 +8,27 @@
 //! * It goes breadth first, from the beginning and from some places where it gets interesting: all that can happen within so
 //!   many steps of each is looked at.
 //! * "Sometimes" properties prove that what should be looked at was reached.
+//! * In the build of `cargo xtask sim --seeded-bugs` some defects of the engine must break an "always" property.
 //!
 //! `QUORATE_MODEL_STATES` is how many states are looked at, counted each time one is reached; `cargo xtask model` sets it.
 
 mod world;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    panic::{self, AssertUnwindSafe},
+};
 
+use quorate_bug::Bug;
 use quorate_consensus::{Entry, NodeId, Payload, Term, engine::RoleKind};
-use stateright::{Checker as _, Model, Property};
+use stateright::{Checker as _, Expectation, Model, Property};
 use world::{Left, Node, World};
 
 /// What a plain run of the tests looks at.
 const STATES: usize = 500_000;
+
+/// What the model must notice, where the build can have it.
+const NOTICED: [Bug; 4] = [Bug::AnyLogElected, Bug::TwoVotes, Bug::OwnAckEarly, Bug::AckInFlight];
 
 /// What there is a bound for.
 struct Bound {
@@ -29,6 +37,8 @@ struct Bound {
     left: Left,
     /// The most messages on their way: whoever says more is not looked at, unless one of them is lost first.
     messages_max: usize,
+    /// A defect of the engine.
+    bug: Option<Bug>,
 }
 
 /// What can happen next. Messages are named by their keys in [`World::network`].
@@ -50,6 +60,11 @@ enum Action {
 }
 
 impl Bound {
+    fn usual(bug: Option<Bug>) -> Self {
+        let left = Left { proposals: 2, crashes: 1, repeats: 1, pauses: 1 };
+        Self { voters: 3, terms: 2, left, messages_max: 4, bug }
+    }
+
     /// What a node, and its disk, may do. Only n1 and n2 stand for election: a third candidate would bring little that
     /// is new.
     fn actions_of(&self, world: &World, id: NodeId, node: &Node, actions: &mut Vec<Action>) {
@@ -84,6 +99,7 @@ impl Model for Bound {
     /// Nothing has happened; n1 and n2 both ask n3 for its vote; n1 leads; n1 has committed a proposal that n2 has not heard
     /// of; n2 leads, and n1 has two proposals that nobody has heard of.
     fn init_states(&self) -> Vec<World> {
+        quorate_bug::plant(self.bug);
         let blank = World::new(self.voters, self.left);
         let [n1, n2, n3] = [1, 2, 3].map(NodeId);
         let mut rivals = blank.clone();
@@ -109,7 +125,13 @@ impl Model for Bound {
         }
         replaced.campaign(n2);
         replaced.come_to_rest(Some(n1));
-        vec![blank, rivals, led, behind, replaced]
+        quorate_bug::plant(None);
+        let mut all = vec![blank, rivals, led, behind, replaced];
+        for world in &mut all {
+            assert!(self.within_boundary(world), "a beginning that nobody would look at: {world:?}");
+            world.seen.leaders_at_first = world.seen.leaders.len();
+        }
+        all
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
@@ -127,6 +149,7 @@ impl Model for Bound {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        quorate_bug::plant(self.bug);
         let mut next = world.clone();
         match action {
             Action::Campaign(id) => next.campaign(id),
@@ -177,7 +200,9 @@ impl Model for Bound {
                 let logs: Vec<Vec<Entry>> = world.nodes.values().map(|node| node.log()).collect();
                 logs.iter().all(|one| logs.iter().all(|other| are_equal_up_to_common(one, other)))
             }),
-            Property::sometimes("a leader is replaced", |_, world: &World| world.seen.leaders.len() > 1),
+            Property::sometimes("a leader is replaced", |_, world: &World| {
+                world.seen.leaders.len() > world.seen.leaders_at_first.max(1)
+            }),
             Property::sometimes("an entry is overwritten", |_, world: &World| world.seen.overwritten),
             Property::sometimes("two proposals are committed", |_, world: &World| {
                 committed(world).filter(|entry| matches!(entry.payload, Payload::Command(_))).count() == 2
@@ -211,10 +236,8 @@ fn are_equal_up_to_common(one: &[Entry], other: &[Entry]) -> bool {
 fn no_order_of_events_breaks_a_promise() {
     let states = std::env::var("QUORATE_MODEL_STATES").ok();
     let states = states.map_or(STATES, |text| text.parse().expect("a number of states"));
-    let left = Left { proposals: 2, crashes: 1, repeats: 1, pauses: 1 };
-    let bound = Bound { voters: 3, terms: 2, left, messages_max: 4 };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = bound.checker().threads(threads).target_state_count(states).spawn_bfs().join();
+    let checker =
+        Bound::usual(None).checker().threads(threads()).target_state_count(states).spawn_bfs().join();
     println!(
         "{} states, {} of them unique, at most {} steps from the first",
         checker.state_count(),
@@ -222,4 +245,26 @@ fn no_order_of_events_breaks_a_promise() {
         checker.max_depth()
     );
     checker.assert_properties();
+    assert!(checker.unique_state_count() > states / 8, "the bound leaves little to look at");
+}
+
+/// In a build without defects there is none to notice.
+#[test]
+fn defects_of_the_engine_are_noticed() {
+    for bug in NOTICED.into_iter().filter(|&bug| Bug::all().any(|present| present == bug)) {
+        let checker = Bound::usual(Some(bug)).checker().threads(threads()).target_state_count(STATES);
+        let broken = panic::catch_unwind(AssertUnwindSafe(|| {
+            let checker = checker.spawn_bfs().join();
+            let properties = checker.model().properties();
+            let always = properties.into_iter().filter(|one| one.expectation == Expectation::Always);
+            always.map(|one| one.name).filter(|name| checker.discovery(name).is_some()).collect()
+        }));
+        let broken: Vec<&str> = broken.unwrap_or_else(|_| vec!["the engine's own assertions"]);
+        assert!(!broken.is_empty(), "{} is not noticed", bug.name());
+        println!("{:<22} {}", bug.name(), broken.join("; "));
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

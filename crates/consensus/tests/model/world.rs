@@ -48,6 +48,8 @@ pub(crate) struct Left {
 pub(crate) struct Seen {
     /// Who has led each term. More than one is a violation.
     pub(crate) leaders: BTreeSet<(Term, NodeId)>,
+    /// How many of them had led where the search begins.
+    pub(crate) leaders_at_first: usize,
     /// All that was ever handed out as committed, at any node. Two entries at one place are a violation.
     pub(crate) committed: BTreeMap<Index, Vec<Entry>>,
     /// Whether an entry was replaced by another.
