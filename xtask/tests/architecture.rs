@@ -57,6 +57,9 @@ const PURE: &[&str] = &["quorate-consensus", "quorate-machine", "quorate-node", 
 const IMPURE_DEPENDENCIES: &[&str] =
     &["tokio", "rustix", "socket2", "getrandom", "rand", "crossbeam-channel", "axum", "tempfile", "redis"];
 
+/// Features that put defects, or what no release has yet, into a build: named on a command line alone.
+const FOR_TESTS: &[&str] = &["seeded", "seeded-bugs", "next-version"];
+
 /// What reads a clock, sleeps, reaches a network, or asks the operating system for randomness.
 const OUTSIDE_WORLD: &[&str] = &[
     "std::net",
@@ -137,6 +140,17 @@ fn pure_crates_link_nothing_that_reaches_the_outside_world() {
         for dependency in dependencies(package, false) {
             let legal = !IMPURE_DEPENDENCIES.contains(&dependency.as_str());
             assert!(legal, "{} may not depend on {dependency}", package.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_enables_what_only_tests_may_have() {
+    for package in metadata().workspace_packages() {
+        let by_default = package.features.get("default").into_iter().flatten();
+        let of_dependencies = package.dependencies.iter().flat_map(|dependency| &dependency.features);
+        for feature in by_default.chain(of_dependencies) {
+            assert!(!FOR_TESTS.contains(&feature.as_str()), "{} enables {feature}", package.name);
         }
     }
 }

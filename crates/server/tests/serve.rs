@@ -2,9 +2,15 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
+use std::{
+    io::{PipeReader, PipeWriter, Write as _},
+    process::Command,
+};
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::Signal,
+};
 use support::{SENTINEL_OFFSET, ask, connect, eventually, free_ports, http, run, serve, try_ask};
 
 #[test]
@@ -95,18 +101,27 @@ fn a_port_in_use_is_told_with_its_setting() {
     assert!(text.contains("(setting listen)") && text.contains("in use"), "{text}");
 }
 
+/// A pipe in which nothing more has room: who writes to it stands still.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (unread, mut full) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&full).unwrap();
+    fcntl_setfl(&full, flags | OFlags::NONBLOCK).unwrap();
+    while full.write(&[0]).is_ok() {}
+    fcntl_setfl(&full, flags).unwrap();
+    (unread, full)
+}
+
 /// Hazard 25: a log pipe that nobody reads once stopped a whole service (etcd#22214).
 #[test]
 fn a_blocked_standard_error_does_not_stop_the_service() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(1));
+    let (unread, full) = full_pipe();
     let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
         .args(["serve", "--log-level", "trace", "--listen", &format!("127.0.0.1:{port}")])
         .current_dir(folder.path())
-        .stderr(Stdio::piped())
+        .stderr(full)
         .spawn()
         .unwrap();
-    let unread = child.stderr.take();
-    // Refused settings of peers and ended clients write lines; a pipe holds 64 KiB.
     let answers: Vec<_> = (0..200).map(|number| ask(port, &["SET", "n", &number.to_string()])).collect();
     assert_eq!(answers.len(), 200);
     assert_eq!(ask(port, &["GET", "n"]).as_deref(), Some("199"));
