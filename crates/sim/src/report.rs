@@ -120,6 +120,19 @@ pub struct Violation {
     pub trace: Vec<String>,
 }
 
+impl Violation {
+    /// Whether a second run of the seed has found the same.
+    pub(crate) fn is_like(&self, first: &Self) -> bool {
+        (&self.property, &self.detail, self.at) == (&first.property, &first.detail, first.at)
+    }
+
+    /// What it means that a second run of the seed has ended otherwise: replicas may differ, too.
+    pub(crate) fn followed_by(self: Box<Self>, otherwise: &dyn fmt::Display) -> Box<Self> {
+        let detail = format!("first {}: {}; in a second run {otherwise}", self.property, self.detail);
+        Box::new(Self { property: "equal seeds run equally".to_owned(), detail, ..*self })
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in &self.trace {

@@ -49,13 +49,24 @@ impl Progress {
             false => writeln!(io::stderr(), "{line}"),
         };
     }
+
+    /// Tells a line at once, above what moves.
+    pub(super) fn interject(&mut self, line: &str) {
+        self.clear();
+        let _ = writeln!(io::stderr(), "{} {line}", self.doing);
+    }
+
+    /// Makes room for what others write to the terminal.
+    pub(super) fn clear(&mut self) {
+        if self.terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.terminal {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.clear();
     }
 }
 

@@ -5,8 +5,15 @@
 
 mod seeds;
 mod summary;
+mod synod;
 
-use std::{ops::Range, time::Duration};
+use std::{
+    io::{self, Write as _},
+    num::NonZero,
+    ops::Range,
+    thread,
+    time::Duration,
+};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use quorate_sim::{Bug, Fault, Profile, Theme, run_traced};
@@ -19,6 +26,7 @@ Examples:
   quorate sim --seeds 0..500 --profile disks    five hundred seeds, the same ones each time
   quorate sim --seed 17 --trace                 all that happens in one seed
   quorate sim --seconds 3600 --json             an hour of fresh seeds, for a program to read
+  quorate sim synod                             how Paxos has nodes agree on one value
 
 A seed makes a world: nodes with the code of this program, their disks, clocks and links, clients,
 and what goes wrong. The same seed makes the same world on each machine. What must hold is checked
@@ -30,8 +38,10 @@ const NODES_MAX: u64 = 7;
 
 /// The flags of `sim`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    play: Option<Play>,
     /// One seed
     #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "seconds", "once_failed"])]
     seed: Option<u64>,
@@ -39,11 +49,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
     seeds: Option<Range<u64>>,
     /// Begin no seed after so many seconds; without --seeds, run fresh ones until then [default: 10]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// Run the seeds first that once found a defect, each in an earlier version
     #[arg(long)]
     once_failed: bool,
+    /// How many seeds are run side by side [default: as many as there are cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZero<usize>>,
     /// How many nodes the cluster is born with; otherwise the seed chooses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
     nodes: Option<u64>,
@@ -73,6 +86,13 @@ pub(crate) struct Args {
     trace: bool,
 }
 
+/// What is shown instead of being judged.
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Play {
+    /// Show single-decree Paxos at work: nodes that propose different values, and the one that they agree on
+    Synod(synod::Args),
+}
+
 /// The consensus engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Engine {
@@ -81,12 +101,18 @@ enum Engine {
 }
 
 pub(crate) fn run(args: &Args) -> Exit {
+    if let Some(Play::Synod(args)) = &args.play {
+        return synod::run(args);
+    }
     let profile = args.profile();
     let upheld = match args.seed.filter(|_| args.trace) {
         Some(seed) => trace(seed, &profile),
         None => {
             let summary = seeds::run_all(args, &profile);
-            summary.print(args.json);
+            match args.json {
+                true => say(false, &format!("{}\n", summary.json())),
+                false => say(false, &summary.text()),
+            }
             summary.violations.is_empty()
         }
     };
@@ -96,21 +122,40 @@ pub(crate) fn run(args: &Args) -> Exit {
 /// Prints one seed from its beginning to its end. Whether everything held.
 fn trace(seed: u64, profile: &Profile) -> bool {
     let (result, lines) = run_traced(seed, profile, usize::MAX);
-    lines.iter().for_each(|line| println!("{line}"));
+    lines.iter().for_each(|line| say(false, &format!("{line}\n")));
     match result {
         Ok(report) => {
-            print!("{report}");
+            say(false, &report.to_string());
             true
         }
         Err(mut violation) => {
             violation.trace.clear();
-            println!("{violation}");
+            say(false, &format!("{violation}\n"));
             false
         }
     }
 }
 
+/// A seed that probably nobody has run: short enough to be read out and typed.
+fn fresh() -> u64 {
+    u64::from(getrandom::u32().expect("an operating system that runs this has random numbers"))
+}
+
+/// Writes to standard output, or beside it, where that is for a program to read. A reader that has gone away needs not
+/// be told more.
+fn say(beside: bool, text: &str) {
+    let _ = match beside {
+        true => io::stderr().write_all(text.as_bytes()),
+        false => io::stdout().write_all(text.as_bytes()),
+    };
+}
+
 impl Args {
+    /// On how many cores seeds are run.
+    fn jobs(&self) -> usize {
+        self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+    }
+
     fn profile(&self) -> Profile {
         let Engine::Raft = self.engine;
         let mut profile = Profile::about(self.profile);

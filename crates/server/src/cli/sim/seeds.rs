@@ -1,17 +1,27 @@
-//! Which seeds are run, one after the other, and until when.
+//! Which seeds are run, on how many cores, and until when.
 
 use std::{
+    collections::BTreeMap,
+    iter::{Chain, Enumerate},
     ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
     time::{Duration, Instant},
+    vec,
 };
 
-use quorate_sim::{Profile, run, seeds_that_failed};
+use quorate_sim::{Profile, Report, Violation, run, seeds_that_failed};
 
-use super::{Args, summary::Summary};
+use super::{Args, fresh, say, summary::Summary};
 use crate::cli::progress::{Progress, bar};
 
 /// How long fresh seeds are run if nobody says.
 const FRESH_SECONDS: u64 = 10;
+/// How often the progress is looked at while no seed ends.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is to be run.
 struct Plan {
@@ -26,7 +36,7 @@ impl Plan {
     fn new(args: &Args) -> Self {
         let listed = if args.once_failed { seeds_that_failed().collect() } else { Vec::new() };
         match (args.seed, args.seeds.clone()) {
-            (Some(seed), _) => Self { listed: vec![seed], range: 0..0, seconds: None },
+            (Some(seed), _) => Self { listed, range: seed..seed + 1, seconds: None },
             (None, Some(range)) => Self { listed, range, seconds: args.seconds },
             (None, None) => {
                 let seconds = Some(args.seconds.unwrap_or(FRESH_SECONDS));
@@ -42,37 +52,96 @@ impl Plan {
             None => bar(seeds, self.listed.len() as u64 + self.range.end - self.range.start, "seeds"),
         }
     }
+
+    fn queue(&self) -> Queue {
+        let seeds = self.listed.clone().into_iter().chain(self.range.clone()).enumerate();
+        Queue { seeds, listed: self.listed.len() }
+    }
+
+    fn is_over(&self, took: Duration) -> bool {
+        self.seconds.is_some_and(|seconds| took >= Duration::from_secs(seconds))
+    }
 }
 
-/// Where a range begins that probably nobody has run: short enough to be read out and typed.
-fn fresh() -> u64 {
-    u64::from(getrandom::u32().expect("an operating system that runs this has random numbers"))
+/// The seeds that nobody has begun yet, each with its place in the order.
+struct Queue {
+    seeds: Enumerate<Chain<vec::IntoIter<u64>, Range<u64>>>,
+    /// How many of the first are run whatever the time.
+    listed: usize,
 }
 
-/// Runs what `args` ask for, and sums it up.
+impl Queue {
+    fn next(&mut self, is_over: bool) -> Option<(usize, u64)> {
+        self.seeds.next().filter(|&(place, _)| place < self.listed || !is_over)
+    }
+}
+
+/// The end of a seed's run: its place in the order, the seed, and what came of it.
+type Ended = (usize, u64, Result<Report, Box<Violation>>);
+
+/// Runs what `args` ask for, and sums it up. Seeds are run side by side, and told in their order: equal seeds are summed
+/// up equally, whatever the number of cores.
 pub(super) fn run_all(args: &Args, profile: &Profile) -> Summary {
     let plan = Plan::new(args);
     let begin = Instant::now();
-    let mut summary = Summary::new(profile.theme.name(), plan.range.start);
+    let queue = Mutex::new(plan.queue());
+    let next = || {
+        let is_over = plan.is_over(begin.elapsed());
+        queue.lock().unwrap_or_else(PoisonError::into_inner).next(is_over)
+    };
+    let (ended, endings) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..args.jobs() {
+            let (ended, next) = (ended.clone(), &next);
+            scope.spawn(move || {
+                while let Some((place, seed)) = next() {
+                    if ended.send((place, seed, run(seed, profile))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(ended);
+        // Who begins a seed goes on only while somebody listens, which this does no longer than it needs to.
+        sum_up(args, &plan, Summary::new(profile.theme.name(), plan.range.start), endings, begin)
+    })
+}
+
+/// Adds up what ends, in the order of the seeds, until all have ended or one says enough.
+fn sum_up(
+    args: &Args,
+    plan: &Plan,
+    mut summary: Summary,
+    endings: mpsc::Receiver<Ended>,
+    begin: Instant,
+) -> Summary {
     let mut progress = Progress::new("simulating", None);
-    let mut go_on = |summary: &mut Summary, seed| {
-        summary.add(seed, run(seed, profile));
+    if args.seed.is_none() && args.seeds.is_none() {
+        // Told at once: a run that never ends has been of these seeds.
+        progress.interject(&format!("seeds from {} on", plan.range.start));
+    }
+    // Those that ended before one that began earlier.
+    let mut early = BTreeMap::new();
+    loop {
         summary.wall = begin.elapsed();
         progress.shows(|took| format!("{}, {}", plan.progress(summary.seeds, took), summary.brief()));
-        args.keep_going || summary.violations.is_empty()
-    };
-    if !plan.listed.iter().all(|&seed| go_on(&mut summary, seed)) {
-        return summary;
-    }
-    let is_over = || plan.seconds.is_some_and(|seconds| begin.elapsed() >= Duration::from_secs(seconds));
-    for seed in plan.range.clone() {
-        if is_over() {
-            break;
+        match endings.recv_timeout(LOOK) {
+            Ok((place, seed, result)) => drop(early.insert(place as u64, (seed, result))),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return summary,
         }
-        summary.range.end = seed + 1;
-        if !go_on(&mut summary, seed) {
-            break;
+        while let Some((seed, result)) = early.remove(&summary.seeds) {
+            if let Err(violation) = &result {
+                progress.clear();
+                say(args.json, &format!("{violation}\n\n"));
+            }
+            if summary.seeds >= plan.listed.len() as u64 {
+                summary.range.end = seed + 1;
+            }
+            summary.add(seed, result);
+            if !summary.violations.is_empty() && !args.keep_going {
+                return summary;
+            }
         }
     }
-    summary
 }

@@ -1,10 +1,6 @@
 //! What a run over many seeds amounts to, for people and for programs.
 
-use std::{
-    io::{self, Write as _},
-    ops::Range,
-    time::Duration,
-};
+use std::{ops::Range, time::Duration};
 
 use quorate_sim::{Report, Violation};
 use serde_json::{Map, Value, json};
@@ -64,24 +60,7 @@ impl Summary {
         format!("{seeds} seeds, {speed_up:.0} times real time, {violations} violations")
     }
 
-    /// Tells everything: violations first, and the sum last. With `as_json` standard output is for programs.
-    pub(super) fn print(&self, as_json: bool) {
-        for violation in &self.violations {
-            let told = format!("{violation}\n\n");
-            // Who has gone away needs not be told.
-            let _ = match as_json {
-                true => io::stderr().write_all(told.as_bytes()),
-                false => io::stdout().write_all(told.as_bytes()),
-            };
-        }
-        if as_json {
-            println!("{}", self.json());
-        } else {
-            print!("{}", self.text());
-        }
-    }
-
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let Range { start, end } = self.range;
         let listed = self.seeds - (end - start);
         let seeds = match (listed, end - start) {
@@ -99,7 +78,7 @@ impl Summary {
         )
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let total = &self.total;
         let faults: Map<String, Value> =
             total.faults.iter().map(|(fault, count)| (fault.name().to_owned(), count.into())).collect();
