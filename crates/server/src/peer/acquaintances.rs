@@ -43,7 +43,7 @@ impl Acquaintances {
     /// write.
     pub(crate) fn load(folder: &Path) -> io::Result<Self> {
         let disks = match std::fs::read(folder.join(FILE)) {
-            Ok(bytes) => parse(&bytes).ok_or_else(|| {
+            Ok(bytes) => parse(&bytes).or_else(|| parse_old(&bytes)).ok_or_else(|| {
                 let file = folder.join(FILE);
                 let text = format!("{} is damaged at byte 0: its checksum does not match", file.display());
                 io::Error::new(io::ErrorKind::InvalidData, text)
@@ -148,14 +148,24 @@ fn write(disks: &BTreeMap<u64, u128>) -> String {
 fn parse(bytes: &[u8]) -> Option<BTreeMap<u64, u128>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (_, lines) = text.strip_prefix(LEAD)?.split_once('\n')?;
-    let disks = lines
-        .lines()
-        .map(|line| {
-            let (node, disk_id) = line.split_once(' ')?;
-            Some((node.parse().ok()?, u128::from_str_radix(disk_id, 16).ok()?))
-        })
-        .collect::<Option<_>>()?;
-    (write(&disks) == text).then_some(disks)
+    members(lines).filter(|disks| write(disks) == text)
+}
+
+/// What programs before the checksum wrote: the same lines, at least one. No damage makes this of what [`write`] wrote,
+/// which begins otherwise. The next member that is met has it written anew.
+fn parse_old(bytes: &[u8]) -> Option<BTreeMap<u64, u128>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let is_whole =
+        |disks: &BTreeMap<u64, u128>| !disks.is_empty() && write(disks).ends_with(&format!("\n{text}"));
+    members(text).filter(is_whole)
+}
+
+fn members(lines: &str) -> Option<BTreeMap<u64, u128>> {
+    let member = |line: &str| {
+        let (node, disk_id) = line.split_once(' ')?;
+        Some((node.parse().ok()?, u128::from_str_radix(disk_id, 16).ok()?))
+    };
+    lines.lines().map(member).collect()
 }
 
 #[cfg(test)]
@@ -188,6 +198,19 @@ mod tests {
         drop(folder);
         assert!(acquaintances.meet(2, 20).is_err());
         assert!(acquaintances.meet(2, 20).is_err());
+    }
+
+    #[test]
+    fn a_file_of_before_the_checksum_is_read_and_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        std::fs::write(&file, "1 5a0c2f1e9b7746d38e10c4a2f7d95b63\n2 0e4411d7a35c4f0f9c6b8a21d3e5f790\n")
+            .unwrap();
+        let old = Acquaintances::load(folder.path()).unwrap();
+        assert_eq!(old.own(1).unwrap(), 0x5a0c_2f1e_9b77_46d3_8e10_c4a2_f7d9_5b63);
+        old.meet(3, 30).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap().starts_with(LEAD));
+        assert!(Acquaintances::load(folder.path()).unwrap().meet(2, 2).is_err(), "2 is known");
     }
 
     /// A flipped bit once made another disk of a member's, and a file that had lost its last line knew one member less.
