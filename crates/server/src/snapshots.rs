@@ -33,11 +33,11 @@ pub(crate) struct Snapshots {
     received_per_second: usize,
     /// The snapshot that was last read for each peer, and when.
     lent: BTreeMap<NodeId, (u64, Instant)>,
-    /// How often in a row the disk has not given a part of one.
-    failures: u32,
+    /// The snapshot of which the disk has not given some part, and how often.
+    failed: (u64, u32),
 }
 
-/// A disk that has failed so often in a row will not give that snapshot any more: a bad sector, say.
+/// A disk that has failed so often will not give that snapshot any more, be it only a sector in its middle.
 const FAILURES_MAX: u32 = 3;
 
 /// A snapshot that a peer is being sent stays until nothing of it was read for so long: otherwise a node that
@@ -47,7 +47,12 @@ const LENT: Duration = Duration::from_secs(10);
 struct Receiving {
     meta: SnapshotMeta,
     writer: SnapshotWriter<OsDisk>,
+    /// From when on the next part may be asked for.
+    due: Instant,
 }
+
+/// The longest wait for the next part: a node that is told to end is not held up by more.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Why a task failed, in words for the log.
 type Failure = String;
@@ -60,8 +65,8 @@ enum Unread {
     Lost(Failure),
     /// There is none, since the newest was damaged: that has been told, and a peer asks at each heartbeat.
     Absent,
-    /// The disk did not give it, and may do so the next time.
-    Failed(Failure),
+    /// The disk did not give it, and may do so the next time; which one it was, 0 if none.
+    Failed(u64, Failure),
 }
 
 impl Snapshots {
@@ -82,7 +87,7 @@ impl Snapshots {
             receiving: None,
             received_per_second,
             lent: BTreeMap::new(),
-            failures: 0,
+            failed: (0, 0),
         }
     }
 
@@ -104,10 +109,7 @@ impl Snapshots {
                 }
             },
             SnapshotTask::Load { to, meta, offset, bytes } => match self.load(to, meta, offset, bytes) {
-                Ok((meta, data)) => {
-                    self.failures = 0;
-                    SnapshotDone::Loaded { to, meta, offset, data }
-                }
+                Ok((meta, data)) => SnapshotDone::Loaded { to, meta, offset, data },
                 Err(Unread::Gone) => SnapshotDone::Missing { to },
                 Err(Unread::Lost(reason)) => {
                     self.metrics.snapshots.failures.increment();
@@ -115,7 +117,7 @@ impl Snapshots {
                     SnapshotDone::Unreadable { to }
                 }
                 Err(Unread::Absent) => SnapshotDone::Unreadable { to },
-                Err(Unread::Failed(reason)) => self.failed(to, &reason),
+                Err(Unread::Failed(index, reason)) => self.failed(to, index, &reason),
             },
             SnapshotTask::Store { meta, offset, data } => match self.receive(&meta, offset, &data) {
                 Ok(end) => SnapshotDone::Stored { meta, end },
@@ -128,19 +130,20 @@ impl Snapshots {
         }
     }
 
-    /// The disk did not give a part of a snapshot. It is asked again, but not for ever.
-    fn failed(&mut self, to: NodeId, reason: &str) -> SnapshotDone {
+    /// The disk did not give a part of a snapshot. It is asked again, from the beginning of that, but not for ever: what it
+    /// gives before that part is no success.
+    fn failed(&mut self, to: NodeId, index: u64, reason: &str) -> SnapshotDone {
         self.metrics.snapshots.failures.increment();
-        self.failures += 1;
-        match self.failures {
-            FAILURES_MAX => tracing::error!(
+        let times = if self.failed.0 == index { self.failed.1.saturating_add(1) } else { 1 };
+        self.failed = (index, times);
+        if times < FAILURES_MAX {
+            tracing::warn!("a snapshot for {to} cannot be read, and is tried again: {reason}");
+            return SnapshotDone::Missing { to };
+        }
+        if times == FAILURES_MAX {
+            tracing::error!(
                 "a snapshot for {to} could not be read {FAILURES_MAX} times, so that a new one is made: {reason}"
-            ),
-            0..FAILURES_MAX => {
-                tracing::warn!("a snapshot for {to} cannot be read, and is tried again: {reason}");
-                return SnapshotDone::Missing { to };
-            }
-            _ => {}
+            );
         }
         SnapshotDone::Unreadable { to }
     }
@@ -183,7 +186,7 @@ impl Snapshots {
         offset: u64,
         bytes: usize,
     ) -> Result<(SnapshotMeta, Bytes), Unread> {
-        let newest = || self.store.newest_index().map_err(|error| Unread::Failed(error.to_string()));
+        let newest = || self.store.newest_index().map_err(|error| Unread::Failed(0, error.to_string()));
         let index = match &meta {
             Some(meta) => meta.index.0,
             None => newest()?.ok_or(Unread::Absent)?,
@@ -204,7 +207,8 @@ impl Snapshots {
         let unread = |error| self.unread(index, &error);
         let meta = match meta {
             Some(meta) => meta,
-            None => meta_of(self.store.reader(index).map_err(unread)?.header()).map_err(Unread::Failed)?,
+            None => meta_of(self.store.reader(index).map_err(unread)?.header())
+                .map_err(|reason| Unread::Failed(index, reason))?,
         };
         let data = self.store.read(index, offset, bytes).map_err(unread)?;
         Ok((meta, data))
@@ -222,7 +226,7 @@ impl Snapshots {
                 };
                 Unread::Lost(format!("{}; {aside}", error.finding()))
             }
-            other => Unread::Failed(other.to_string()),
+            other => Unread::Failed(index, other.to_string()),
         }
     }
 
@@ -234,7 +238,7 @@ impl Snapshots {
             // What a former transfer has left goes first, since it may have the same name.
             self.receiving = None;
             let writer = self.store.begin(&header(meta)).map_err(|error| error.to_string())?;
-            self.receiving = Some(Receiving { meta: meta.clone(), writer });
+            self.receiving = Some(Receiving { meta: meta.clone(), writer, due: begin });
         }
         let receiving = self.receiving.as_mut().filter(|receiving| receiving.meta == *meta);
         let receiving = receiving.ok_or("its beginning is missing")?;
@@ -247,7 +251,11 @@ impl Snapshots {
         self.metrics.snapshots.received_bytes.set(written);
         self.metrics.snapshots.received_bytes_max.set(meta.bytes);
         let share = Duration::from_secs_f64(data.len() as f64 / self.received_per_second as f64);
-        thread::sleep(share.saturating_sub(begin.elapsed()));
+        // The way of this part here counts into its share.
+        receiving.due = receiving.due.max(begin.checked_sub(share).unwrap_or(begin)) + share;
+        if written < meta.bytes {
+            thread::sleep(receiving.due.saturating_duration_since(Instant::now()).min(WAIT_MAX));
+        }
         Ok(written)
     }
 
@@ -408,31 +416,33 @@ mod tests {
         assert!(matches!(snapshots.done(load(None)), SnapshotDone::Unreadable { .. }), "there is no other");
     }
 
+    /// A bad sector behind the first part: that part is given each time, which once counted as success.
     #[test]
     fn a_snapshot_that_the_disk_does_not_give_is_given_up_after_some_tries() {
         let folder = tempfile::tempdir().unwrap();
         let mut snapshots = with_own_snapshot(&folder);
-        let mut load =
-            || snapshots.done(SnapshotTask::Load { to: NodeId(2), meta: None, offset: 0, bytes: 1 });
+        let known = meta(2, &machine_at(2));
         let file = folder.path().join(format!("snapshots/{:020}.snapshot", 2));
         let aside = folder.path().join("aside");
-        // A name that leads to itself cannot be opened: as good as a bad sector.
-        let hide = || {
-            std::fs::rename(&file, &aside).unwrap();
-            std::os::unix::fs::symlink(&file, &file).unwrap();
+        let mut load = |is_given: bool| {
+            // A name that leads to itself cannot be opened: an error of the disk.
+            if !is_given {
+                std::fs::rename(&file, &aside).unwrap();
+                std::os::unix::fs::symlink(&file, &file).unwrap();
+            }
+            let load = SnapshotTask::Load { to: NodeId(2), meta: Some(known.clone()), offset: 0, bytes: 1 };
+            let done = snapshots.done(load);
+            if !is_given {
+                std::fs::rename(&aside, &file).unwrap();
+            }
+            done
         };
-        hide();
         for _ in 1..FAILURES_MAX {
-            assert!(matches!(load(), SnapshotDone::Missing { .. }));
+            assert!(matches!(load(false), SnapshotDone::Missing { .. }));
+            assert!(matches!(load(true), SnapshotDone::Loaded { .. }));
         }
-        // In between the disk gives it, once.
-        std::fs::remove_file(&file).unwrap();
-        std::fs::rename(&aside, &file).unwrap();
-        assert!(matches!(load(), SnapshotDone::Loaded { .. }));
-        hide();
-        let tries: Vec<_> =
-            (0..=FAILURES_MAX).map(|_| matches!(load(), SnapshotDone::Unreadable { .. })).collect();
-        assert_eq!(tries, [false, false, true, true]);
+        assert!(matches!(load(false), SnapshotDone::Unreadable { .. }));
+        assert!(matches!(load(false), SnapshotDone::Unreadable { .. }));
     }
 
     #[test]
@@ -441,10 +451,13 @@ mod tests {
         let mut snapshots = with_own_snapshot(&folder);
         snapshots.received_per_second = 1 << 20;
         let begin = Instant::now();
-        let part = Bytes::from(vec![0; 64 << 10]);
-        for number in 0..2 {
-            let stored =
-                SnapshotTask::Store { meta: meta(5, &part), offset: number * (64 << 10), data: part.clone() };
+        let (part, whole) = (Bytes::from(vec![0; 64 << 10]), Bytes::from(vec![0; 256 << 10]));
+        for number in 0..3 {
+            let stored = SnapshotTask::Store {
+                meta: meta(5, &whole),
+                offset: number * (64 << 10),
+                data: part.clone(),
+            };
             assert!(matches!(snapshots.done(stored), SnapshotDone::Stored { .. }));
         }
         assert!(begin.elapsed() >= Duration::from_millis(125));

@@ -178,7 +178,7 @@ settings! {
     peer_queue_bytes_max "max-peer-queue-bytes": Bytes = "64mb", bytes(MB, 4 * GB);
     /// The bytes of one piece of a snapshot on its way to a peer.
     snapshot_chunk_bytes "snapshot-chunk-bytes": Bytes = "256kb", bytes(4 * KB, 4 * MB);
-    /// How much of a snapshot a node receives in a second, so that others on its links and disks are not held up.
+    /// How much of a snapshot a node receives in a second, so that others on its links and disks are not held up. Where more is written in a second, a node that lags too far never catches up.
     snapshot_bytes_per_second "snapshot-bytes-per-second": Bytes = "32mb", bytes(MB, 64 * GB);
     /// A snapshot is made when the log has grown by this much since the last one.
     snapshot_log_bytes "snapshot-log-bytes": Bytes = "64mb", bytes(64 * KB, 16 * GB);
