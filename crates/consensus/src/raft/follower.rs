@@ -164,14 +164,16 @@ impl Raft {
     }
 
     /// Appends what is new behind `base`; truncates only where an entry differs, never because an append is shorter.
-    /// Answers the last entry that is the leader's. That is not the last of `entries` if one turns back terms or time, which
-    /// no log does: its sender is wrong, and nothing more of it is taken.
+    /// Answers the last entry that is the leader's. That is not the last of `entries` if one turns back terms or time, or replaces
+    /// one of this term, which no log does: its sender is wrong, and nothing more of it is taken.
     fn merge(&mut self, base: Index, entries: Vec<Entry>) -> Index {
         let mut matched = base;
         for entry in entries {
             let index = entry.index;
             if self.log.term_at(index) != Some(entry.term) {
-                if !self.log.goes_on_with(&entry) {
+                // The log of this term's leader only grows: what is here of its term it does not replace.
+                let is_leaders = self.log.term_at(index) == Some(self.term);
+                if is_leaders || !self.log.goes_on_with(&entry) {
                     break;
                 }
                 if index <= self.log.last_index() {

@@ -189,10 +189,11 @@ pub(super) struct Inflight {
 }
 
 impl Inflight {
-    /// Whether one more may be sent. The limit on bytes is passed by at most one message.
-    pub(super) fn has_room(&self, config: &Config) -> bool {
-        self.messages.len() < config.inflight_messages_max.max(1)
-            && (self.messages.is_empty() || self.bytes < config.inflight_bytes_max)
+    /// Whether one more may be sent, if the limits are parted by `parts`. That on bytes is passed by at most one message.
+    pub(super) fn has_room(&self, config: &Config, parts: usize) -> bool {
+        self.messages.is_empty()
+            || (self.messages.len() < config.inflight_messages_max / parts
+                && self.bytes < config.inflight_bytes_max / parts)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -266,13 +267,13 @@ mod tests {
         config.inflight_messages_max = 2;
         let mut inflight = Inflight::default();
         inflight.add(&entries(&[1]));
-        assert!(inflight.has_room(&config));
+        assert!(inflight.has_room(&config, 1));
         inflight.add(&entries(&[2]));
-        assert!(!inflight.has_room(&config));
+        assert!(!inflight.has_room(&config, 1));
         config.inflight_messages_max = 9;
         config.inflight_bytes_max = 1;
-        assert!(!inflight.has_room(&config));
-        assert!(Inflight::default().has_room(&config), "a single large message must be able to leave");
+        assert!(!inflight.has_room(&config, 1));
+        assert!(Inflight::default().has_room(&config, 1), "a single large message must be able to leave");
     }
 
     #[test]

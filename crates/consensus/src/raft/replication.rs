@@ -99,14 +99,14 @@ impl Courier<'_> {
         }
     }
 
-    /// Whether one more append may be sent. A peer without a vote gets one at a time: nobody waits for it, and what a
-    /// newcomer lacks would otherwise crowd out, on links and disks, what commits.
+    /// Whether one more append may be sent. No commit waits for a peer without a vote, so it has a part of the window: what
+    /// a newcomer lacks would otherwise crowd out, on links and disks, what commits.
     fn has_room(&self, id: NodeId, peer: &Peer) -> bool {
         match &peer.progress {
             Progress::Replicate { inflight, .. } if self.log.membership().is_voter(id) => {
-                inflight.has_room(self.config)
+                inflight.has_room(self.config, 1)
             }
-            Progress::Replicate { inflight, .. } => inflight.is_empty(),
+            Progress::Replicate { inflight, .. } => inflight.has_room(self.config, 4),
             Progress::Probe { .. } | Progress::Snapshot(_) => false,
         }
     }
