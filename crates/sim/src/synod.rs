@@ -61,6 +61,8 @@ struct Process {
     proposer: Proposer,
     acceptor: Acceptor,
     learner: Learner,
+    /// For when it is to be woken.
+    planned: Option<BootTime>,
 }
 
 struct Play {
@@ -135,6 +137,7 @@ impl Play {
             proposer: Proposer::new(id, self.members.clone(), own, disk.round, self.seed),
             acceptor: Acceptor::new(disk.memory.clone(), self.members.electorate()),
             learner: Learner::new(self.members.clone()),
+            planned: None,
         };
         self.processes.insert(id, Some(process));
         self.agenda.add(self.agenda.now(), Event::Wake(id));
@@ -193,9 +196,11 @@ impl Play {
             self.disks.entry(id).and_modify(|disk| disk.round = round);
         }
         self.send(id, effects.messages);
-        if let Some(Some(process)) = self.processes.get(&id) {
-            let at = SimTime { micros: process.proposer.deadline().micros };
-            self.agenda.add(at, Event::Wake(id));
+        if let Some(Some(process)) = self.processes.get_mut(&id) {
+            let deadline = process.proposer.deadline();
+            if process.planned.replace(deadline) != Some(deadline) {
+                self.agenda.add(SimTime { micros: deadline.micros }, Event::Wake(id));
+            }
         }
     }
 

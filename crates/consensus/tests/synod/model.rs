@@ -4,6 +4,7 @@
 //!   need no actions of their own.
 //! * A process crashes after its write and before its messages leave, which is the worst moment: what it has written is
 //!   there, and what it would have said is not. A proposer also loses all that it had in mind.
+//! * With a ballot each, an acceptor never has two to report; that the highest is adopted is left to `steps`.
 //! * Learners are not in it, since what is chosen follows from what was accepted.
 
 use std::collections::{BTreeMap, BTreeSet};

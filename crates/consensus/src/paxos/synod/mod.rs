@@ -49,7 +49,7 @@
 //!
 //! Two proposers can refuse each other's ballots for ever (there is no way around it: Fischer, Lynch and Paterson 1985). So
 //! a proposer that was refused, or not answered, waits for a random time below a bound that doubles, and then tries again,
-//! above what it was refused by. Whoever has the network to itself for a moment wins.
+//! above what it was refused by, with twice the patience. Whoever has the network to itself for a moment wins.
 //!
 //! # What it does not do
 //!

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Acceptance, Ballot, Effects, Message, Value};
 use crate::{BootTime, Membership, NodeId, jitter::Jitter};
 
-/// How long an attempt may take, and the bound of the first wait after one that failed.
+/// How long a phase of the first attempt may take, and the bound of the first wait after it.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The bound of a wait doubles so often: then it is six seconds, long enough for any network that works at all.
+/// Both double with each failure so often: then they are six seconds, long enough for any network that works at all.
 const DOUBLINGS_MAX: u32 = 6;
 
 /// What a proposer keeps on its disk: the last round that it has used. It never uses one twice.
@@ -57,7 +57,8 @@ impl Proposer {
         }
     }
 
-    /// Time has passed: begins the next attempt, or gives the present one up.
+    /// Time has passed: begins the next attempt, or gives the present one up. A proposer does not know that its value was
+    /// chosen: its caller stops waking it once a learner knows.
     pub fn wake(&mut self, now: BootTime) -> Effects<Round> {
         if now < self.deadline() {
             return Effects::none();
@@ -73,6 +74,9 @@ impl Proposer {
 
     /// Takes note of what the acceptor `from` says; what is not for proposers, or about an earlier ballot, is ignored.
     pub fn receive(&mut self, now: BootTime, from: NodeId, message: Message) -> Effects<Round> {
+        if !self.acceptors.is_voter(from) {
+            return Effects::none();
+        }
         match message {
             Message::Promise { ballot, accepted } if ballot == self.ballot() => {
                 self.promised(now, from, accepted)
@@ -100,8 +104,9 @@ impl Proposer {
     }
 
     fn prepare(&mut self, now: BootTime) -> Effects<Round> {
-        self.round = self.round.max(self.refused_by) + 1;
-        self.phase = Phase::Preparing { promises: BTreeMap::new(), until: now.after(PATIENCE) };
+        self.round =
+            self.round.max(self.refused_by).checked_add(1).expect("fewer attempts than 64 bits count");
+        self.phase = Phase::Preparing { promises: BTreeMap::new(), until: now.after(self.patience()) };
         let ballot = self.ballot();
         Effects { write: Some(self.round), messages: self.to_acceptors(&Message::Prepare { ballot }) }
     }
@@ -119,15 +124,20 @@ impl Proposer {
         // Whatever may have been chosen below this ballot is the value of the highest that was accepted.
         let highest = promises.values().flatten().max_by_key(|last| last.ballot);
         let value = highest.map_or_else(|| self.own.clone(), |last| last.value.clone());
-        self.phase = Phase::Accepting { until: now.after(PATIENCE) };
+        self.phase = Phase::Accepting { until: now.after(self.patience()) };
         Effects { write: None, messages: self.to_acceptors(&Message::Accept(Acceptance { ballot, value })) }
     }
 
     /// The present ballot is burnt, whatever becomes of it: a later attempt is a new one, after a random wait.
     fn give_up(&mut self, now: BootTime) {
-        let bound = PATIENCE * 2_u32.pow(self.failures.min(DOUBLINGS_MAX));
+        let bound = self.patience();
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting { until: now.after(self.jitter.up_to(bound)) };
+    }
+
+    /// Grows with the failures: a network may be slow rather than contested.
+    fn patience(&self) -> Duration {
+        PATIENCE * 2_u32.pow(self.failures.min(DOUBLINGS_MAX))
     }
 
     fn to_acceptors(&self, message: &Message) -> Vec<(NodeId, Message)> {
