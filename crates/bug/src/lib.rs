@@ -69,7 +69,7 @@ enum Place {
 bugs! {
     LyingDisk => "lying-disk", World,
         "fdatasync says yes and does nothing",
-        "what was durable is recovered";
+        "what was durable is recovered" | "a node recovers from any crash";
     EarlyCompletion => "early-completion", World,
         "what waits for a write leaves before the write is durable",
         "what is committed is on a quorum's disks";
@@ -163,7 +163,7 @@ bugs! {
         "linearizable";
     WatchIgnored => "watch-ignored", Product,
         "a transaction is carried out though a watched key has changed",
-        "nothing expires early" | "each write takes effect once" | "one holder at a time";
+        "linearizable" | "nothing expires early" | "each write takes effect once" | "one holder at a time";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

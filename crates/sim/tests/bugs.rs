@@ -21,7 +21,11 @@ const SEEDS: u64 = 200;
 /// How many seeds a defect has. What needs a rare encounter has more: with another draw it may take several times as many.
 fn seeds_for(bug: Bug) -> u64 {
     match bug {
-        Bug::CompletionByIndex | Bug::ForgetfulWitness => 1000,
+        Bug::CompletionByIndex
+        | Bug::ForgetfulWitness
+        | Bug::LateConfirmation
+        | Bug::EarlierAnswer
+        | Bug::UnboundVoter => 1000,
         _ => SEEDS,
     }
 }
