@@ -95,6 +95,7 @@ fn body() -> impl Strategy<Value = Body> {
 
 /// What happens to the node next.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most events are of the large kind")]
 enum Event {
     Hears {
         from: u64,

@@ -103,11 +103,11 @@ fn a_port_in_use_is_told_with_its_setting() {
 
 /// A pipe in which nothing more has room: who writes to it stands still.
 fn full_pipe() -> (PipeReader, PipeWriter) {
-    let (unread, mut full) = std::io::pipe().unwrap();
-    let flags = fcntl_getfl(&full).unwrap();
-    fcntl_setfl(&full, flags | OFlags::NONBLOCK).unwrap();
+    let (unread, mut full) = std::io::pipe().expect("a pipe");
+    let flags = fcntl_getfl(&full).expect("its flags");
+    fcntl_setfl(&full, flags | OFlags::NONBLOCK).expect("it is set");
     while full.write(&[0]).is_ok() {}
-    fcntl_setfl(&full, flags).unwrap();
+    fcntl_setfl(&full, flags).expect("it is set");
     (unread, full)
 }
 

@@ -74,8 +74,8 @@ pub fn run(seed: u64, profile: &Profile) -> Result<Report, Box<Violation>> {
         let again = run_traced(seed, profile, TRACE_LINES).0;
         match &again {
             Err(violation) if violation.is_like(&first) => again,
-            Err(violation) => Err(first.followed_by(violation)),
-            Ok(_) => Err(first.followed_by(&"no violation")),
+            Err(violation) => Err(Box::new(first.followed_by(violation))),
+            Ok(_) => Err(Box::new(first.followed_by(&"no violation"))),
         }
     })
 }

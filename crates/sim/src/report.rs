@@ -127,9 +127,9 @@ impl Violation {
     }
 
     /// What it means that a second run of the seed has ended otherwise: replicas may differ, too.
-    pub(crate) fn followed_by(self: Box<Self>, otherwise: &dyn fmt::Display) -> Box<Self> {
+    pub(crate) fn followed_by(self, otherwise: &dyn fmt::Display) -> Self {
         let detail = format!("first {}: {}; in a second run {otherwise}", self.property, self.detail);
-        Box::new(Self { property: "equal seeds run equally".to_owned(), detail, ..*self })
+        Self { property: "equal seeds run equally".to_owned(), detail, ..self }
     }
 }
 

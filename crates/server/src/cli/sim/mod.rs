@@ -36,6 +36,9 @@ Exit status: 0 if everything held, 1 if something did not.";
 /// The most nodes that a cluster is born with here.
 const NODES_MAX: u64 = 7;
 
+/// The most seeds side by side.
+const JOBS_MAX: i64 = 1024;
+
 /// The flags of `sim`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
@@ -43,7 +46,8 @@ pub(crate) struct Args {
     #[command(subcommand)]
     play: Option<Play>,
     /// One seed
-    #[arg(long, value_name = "N", conflicts_with_all = ["seeds", "seconds", "once_failed"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..u64::MAX),
+        conflicts_with_all = ["seeds", "seconds", "once_failed"])]
     seed: Option<u64>,
     /// Seeds from A up to B, without B itself
     #[arg(long, value_name = "A..B", value_parser = parse_range)]
@@ -55,8 +59,8 @@ pub(crate) struct Args {
     #[arg(long)]
     once_failed: bool,
     /// How many seeds are run side by side [default: as many as there are cores]
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=JOBS_MAX))]
+    jobs: Option<u16>,
     /// How many nodes the cluster is born with; otherwise the seed chooses
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
     nodes: Option<u64>,
@@ -153,7 +157,7 @@ fn say(beside: bool, text: &str) {
 impl Args {
     /// On how many cores seeds are run.
     fn jobs(&self) -> usize {
-        self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+        self.jobs.map_or_else(|| thread::available_parallelism().map_or(1, NonZero::get), usize::from)
     }
 
     fn profile(&self) -> Profile {
