@@ -129,7 +129,13 @@ impl World {
         self.clients[number].node = node;
     }
 
-    /// New members get a client each, so that it shows what they answer.
+    /// Whether a machine may run: it was born with the cluster, or its addition is agreed on. Before that it has no id, and
+    /// another machine may yet get the one that an addition would have given it, if that is taken back.
+    pub(super) fn knows_its_id(&self, node: usize) -> bool {
+        self.nodes[node].id.0 <= self.ids_welcomed
+    }
+
+    /// New members start, and get a client each, so that it shows what they answer.
     pub(super) fn welcome(&mut self, at: SimTime) {
         let present = self.cluster.members().present();
         if present.ids_used <= self.ids_welcomed {
@@ -139,6 +145,7 @@ impl World {
             present.members().filter(|member| member.0 > self.ids_welcomed).collect();
         self.ids_welcomed = present.ids_used;
         for node in newcomers.into_iter().map(number_of) {
+            self.plan_boot(at, node);
             let number = self.random.index(self.clients.len());
             if self.operator != Some(number) {
                 self.reset_client(at, number);

@@ -33,7 +33,11 @@ use self::{
 };
 use crate::{
     agenda::Agenda,
-    checks::{Failure, cluster::Cluster, history::History},
+    checks::{
+        Failure,
+        cluster::{Cluster, number_of},
+        history::History,
+    },
     clock::{Clock, DRIFT_PPM_MAX},
     disk::SimDisk,
     faults::{Fault, FaultCounts},
@@ -226,7 +230,7 @@ impl World {
 
     fn begin(&mut self) {
         self.trace.tell(SimTime::default(), || format!("{:?}", self.plan));
-        for node in 0..self.nodes.len() {
+        for node in self.founders.members().map(number_of) {
             let at = SimTime::default() + self.random.millis(0, 100);
             self.agenda.add(at, Event::Boot { node });
         }

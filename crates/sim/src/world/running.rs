@@ -266,7 +266,7 @@ impl World {
     }
 
     pub(super) fn boot(&mut self, at: SimTime, node: usize) -> Result<(), Failure> {
-        let stays_down = self.nodes[node].has_left() || self.dead.contains(&node);
+        let stays_down = self.nodes[node].has_left() || self.dead.contains(&node) || !self.knows_its_id(node);
         if self.nodes[node].process.is_some() || stays_down {
             return Ok(());
         }
