@@ -22,7 +22,7 @@ impl<E: Engine> Driver<E> {
     pub(super) fn apply_committed(&mut self, now: Now) -> bool {
         let before = self.applied();
         let mut progress = false;
-        while self.work_left > 0 && !self.dead {
+        while self.work_left > 0 && !self.dead && !self.is_left_behind {
             let work = self.machine.work();
             if !self.machine.is_applying() && !self.begin_entry() {
                 break;
@@ -62,7 +62,11 @@ impl<E: Engine> Driver<E> {
         let begun = self.machine.begin(entry.index.0, entry.stamp.millis, payload);
         self.out.publications.extend(self.machine.take_publications());
         if let Err(error) = &begun {
-            self.die(format!("entry {due} could not be applied: {error}"));
+            if self.membership.excludes(self.config.node) {
+                self.is_left_behind = true;
+            } else {
+                self.die(format!("entry {due} could not be applied: {error}"));
+            }
         }
         self.tell_version(version, due);
         begun.is_ok()

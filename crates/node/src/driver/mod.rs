@@ -96,6 +96,9 @@ pub struct Driver<E: Engine> {
     out: Outputs<E::Message>,
     /// Whether this node was told to end: then losing the leader, and leadership, is the normal course of things.
     leaving: bool,
+    /// Whether this node was removed, and the others have since logged what its program does not know: it applies nothing more,
+    /// and is told by its engine that it was removed.
+    is_left_behind: bool,
     dead: bool,
 }
 
@@ -141,6 +144,7 @@ impl<E: Engine> Driver<E> {
             crowded_since: None,
             out: Outputs::default(),
             leaving: false,
+            is_left_behind: false,
             dead: false,
         };
         driver.tell_version(ClusterVersion::FIRST, driver.applied());
@@ -178,7 +182,8 @@ impl<E: Engine> Driver<E> {
     /// When [`Self::step`] wants to be called at the latest, with [`Input::Deadline`] if nothing has happened.
     pub fn deadline(&self, now: Now) -> BootTime {
         let can_read = !self.stale_reads.is_empty() || self.reads.is_ready(self.applied());
-        if !self.unapplied.is_empty() || !self.runnable.is_empty() || can_read {
+        let can_apply = !self.unapplied.is_empty() && !self.is_left_behind;
+        if can_apply || !self.runnable.is_empty() || can_read {
             return now.boot;
         }
         let optional = [

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use quorate_consensus::{Change, NodeId, Step};
 use quorate_machine::ClusterVersion;
-use quorate_node::Config;
+use quorate_node::{Action, Config};
 
 use crate::cluster::{Cluster, integer, write};
 
@@ -63,6 +64,26 @@ fn nothing_rises_while_a_member_is_silent() {
     cluster.cut_off.remove(&3);
     cluster.pass(A_WHILE);
     assert_eq!(versions(&cluster), [NEW; 3]);
+}
+
+/// The leader's last message to it may carry what the others have logged since, which its program does not know: it ended as one
+/// that cannot go on, and not as one that was removed.
+#[test]
+fn old_member_that_is_removed_need_not_know_what_follows() {
+    let mut cluster = cluster(&[2, 3]);
+    let leader = cluster.elect();
+    assert_ne!(leader, 1, "the last one asks first");
+    let remove = Step::Remove { node: NodeId(1) };
+    cluster.cut_off.insert(1);
+    cluster.ask(leader, 1, vec![Action::Reconfigure(Change(vec![remove]))]);
+    cluster.pass(Duration::from_millis(400));
+    let others = [2, 3].map(|node| cluster.nodes[&node].driver.machine().version());
+    assert_eq!(others, [NEW; 2]);
+    cluster.cut_off.clear();
+    cluster.pass(A_WHILE);
+    let removed = &cluster.nodes[&1];
+    assert_eq!((&removed.fatal, removed.driver.machine().version()), (&None, OLD));
+    assert!(removed.notices.iter().any(|notice| notice.contains("was removed")), "{:?}", removed.notices);
 }
 
 #[test]
