@@ -71,7 +71,7 @@ pub(crate) async fn measure(
     let disk = Disk::of(folder)?;
     let mut measured: Vec<((Workload, u64, System), Vec<Measured>)> = Vec::new();
     for round in 0..options.rounds {
-        let others = calm::wait(clusters, Duration::from_secs(options.calm)).await?;
+        let others = calm::wait(clusters, options.calm()).await?;
         report.physical.push(physical::measure(folder)?);
         eprintln!(
             "round {} of {}: others take {:.0}% of the machine",

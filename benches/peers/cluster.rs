@@ -67,7 +67,11 @@ fn in_path(program: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     system: System,
+    programs: Programs,
+    folder: PathBuf,
     nodes: Vec<Node>,
+    /// How many nodes there ever were: each has a folder of its own.
+    numbered: usize,
 }
 
 #[derive(Debug)]
@@ -82,11 +86,30 @@ impl Cluster {
     pub(crate) fn new(system: System, nodes: usize, programs: &Programs, folder: &Path) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix(system.name()).tempdir_in(folder)?.keep();
         let places = (1..=nodes).map(|number| Place::new(number, &folder)).collect::<Result<Vec<_>>>()?;
-        let nodes = (0..nodes).map(|index| {
-            let launch = launch(system, programs, &places, &places[index])?;
-            Ok(Node { address: places[index].clients, launch, process: None })
-        });
-        Ok(Self { system, nodes: nodes.collect::<Result<_>>()? })
+        let node = |place: &Place| {
+            let launch = launch(system, programs, &places, place)?;
+            Ok(Node { address: place.clients, launch, process: None })
+        };
+        let nodes = places.iter().map(node).collect::<Result<Vec<_>>>()?;
+        Ok(Self { system, programs: programs.clone(), folder, numbered: nodes.len(), nodes })
+    }
+
+    /// Starts one more node of Quorate, which asks `node` to let it join. Where its peers find it.
+    pub(crate) fn join_by(&mut self, node: usize) -> Result<SocketAddr> {
+        ensure!(self.system == System::Quorate, "nodes of {} do not join", self.system.name());
+        self.numbered += 1;
+        let place = Place::new(self.numbered, &self.folder)?;
+        let mut arguments = quorate_at(&place);
+        arguments.extend(words(&["--join", &self.nodes[node].address.to_string()]));
+        let launch = Launch { program: self.programs.quorate.clone(), arguments, folder: place.folder };
+        let process = Some(launch.start()?);
+        self.nodes.push(Node { address: place.clients, launch, process });
+        Ok(place.peers)
+    }
+
+    /// Forgets a node that is no member any more, and ends it if it has not ended by itself.
+    pub(crate) fn forget_node(&mut self, node: usize) {
+        self.nodes.remove(node);
     }
 
     pub(crate) fn system(&self) -> System {
@@ -256,15 +279,20 @@ fn members(all: &[Place], separator: &str, member: impl Fn(&Place) -> String) ->
     all.iter().map(member).collect::<Vec<_>>().join(separator)
 }
 
+/// The flags that any node has.
+fn quorate_at(place: &Place) -> Vec<String> {
+    let mut arguments = words(&["serve", "--data-dir", &place.folder()]);
+    for (flag, address) in
+        [("--listen", place.clients), ("--peer-listen", place.peers), ("--http-listen", place.other)]
+    {
+        arguments.extend([flag.to_owned(), address.to_string()]);
+    }
+    arguments
+}
+
 fn quorate(all: &[Place], place: &Place) -> Vec<String> {
-    let mut arguments = words(&["serve", "--node-id", &place.number.to_string()]);
-    arguments.extend(words(&[
-        "--listen",
-        &place.clients.to_string(),
-        "--peer-listen",
-        &place.peers.to_string(),
-    ]));
-    arguments.extend(words(&["--http-listen", &place.other.to_string(), "--data-dir", &place.folder()]));
+    let mut arguments = quorate_at(place);
+    arguments.extend(words(&["--node-id", &place.number.to_string()]));
     if all.len() > 1 {
         let peers = members(all, ",", |place| format!("{}={}", place.number, place.peers));
         // It has no effect on a folder that holds data.

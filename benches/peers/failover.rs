@@ -11,7 +11,7 @@ use crate::{
     statistics::Summary,
     system::System,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{
@@ -92,30 +92,48 @@ async fn once(cluster: &mut Cluster, fault: Fault) -> Result<Duration> {
     let leader = cluster.leader().await?;
     let mut survivors = cluster.addresses();
     survivors.remove(leader);
-    let acknowledged = Rc::new(RefCell::new(Acknowledged::new()));
-    // The writers end when they are dropped.
-    let _writers = with_client!(cluster.system(), writers(&survivors, &acknowledged));
-    sleep(BEFORE).await;
-    ensure!(acknowledged.borrow().writes > 0, "{} acknowledged nothing", cluster.system().name());
-    let fault_at = Instant::now();
-    acknowledged.borrow_mut().forget_gaps();
+    let system = cluster.system();
+    let strike = async {
+        match fault {
+            Fault::Kill => cluster.kill_node(leader),
+            Fault::Stop => cluster.pause_node(leader)?,
+        }
+        Ok(())
+    };
+    let window = with_client!(system, window(&survivors, strike));
     match fault {
-        Fault::Kill => cluster.kill_node(leader),
-        Fault::Stop => cluster.pause_node(leader)?,
+        Fault::Kill => cluster.start_node(leader)?,
+        Fault::Stop => cluster.resume_node(leader)?,
     }
-    let over = loop {
+    window.with_context(|| format!("after the {} of the leader of {}", fault.name(), system.name()))
+}
+
+/// Waits until writes go on after their longest gap; whether they do.
+async fn is_over(acknowledged: &RefCell<Acknowledged>) -> bool {
+    let fault_at = Instant::now();
+    loop {
         sleep(Duration::from_millis(50)).await;
         let seen = acknowledged.borrow();
         let steady = seen.longest_gap_end.is_some_and(|end| seen.last > end + AFTER);
         if steady || fault_at.elapsed() > LONGEST {
             break steady;
         }
-    };
-    match fault {
-        Fault::Kill => cluster.start_node(leader)?,
-        Fault::Stop => cluster.resume_node(leader)?,
     }
-    ensure!(over, "{} acknowledged nothing for long", cluster.system().name());
+}
+
+/// The longest gap between writes at `survivors` from when `fault` begins.
+pub(crate) async fn window<C: Client>(
+    survivors: &[SocketAddr],
+    fault: impl Future<Output = Result<()>>,
+) -> Result<Duration> {
+    let acknowledged = Rc::new(RefCell::new(Acknowledged::new()));
+    // The writers end when they are dropped.
+    let _writers = writers::<C>(survivors, &acknowledged).await;
+    sleep(BEFORE).await;
+    ensure!(acknowledged.borrow().writes > 0, "nothing was acknowledged");
+    acknowledged.borrow_mut().forget_gaps();
+    fault.await?;
+    ensure!(is_over(&acknowledged).await, "nothing was acknowledged for long");
     let window = acknowledged.borrow().longest_gap;
     Ok(window)
 }

@@ -18,6 +18,7 @@ mod client;
 mod cluster;
 mod failover;
 mod load;
+mod members;
 mod options;
 mod physical;
 mod process;
@@ -34,6 +35,7 @@ use cluster::{Cluster, Programs};
 use options::{Options, Part};
 use report::Report;
 use std::{path::Path, process::ExitCode};
+use system::System;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::LocalSet,
@@ -86,6 +88,10 @@ async fn run(options: &Options) -> Result<()> {
     if options.wants(Part::Resources) {
         report.resources = resources::measure(options, &programs, folder.path()).await?;
         tables::print_resources(&report);
+    }
+    if options.wants(Part::Members) && options.only.contains(&System::Quorate) {
+        report.members = Some(members::measure(options, &programs, folder.path()).await?);
+        tables::print_members(&report);
     }
     save(options, &report)
 }

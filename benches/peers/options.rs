@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "quorate,redis,etcd,zookeeper")]
     pub(crate) only: Vec<System>,
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "load,failover,resources")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "load,failover,resources,members")]
     pub(crate) parts: Vec<Part>,
     /// The workloads
     #[arg(long, value_enum, value_delimiter = ',', default_value = "set,get,lock,contended,pipeline")]
@@ -37,12 +37,12 @@ pub(crate) struct Options {
     /// Different keys, all of them written beforehand
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) keys: u64,
-    /// Failovers of each kind
+    /// Failovers of each kind, and changes of members
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) trials: u64,
     /// The most seconds to wait for the machine to become calm, before each round
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
-    pub(crate) calm: u64,
+    calm: u64,
     /// Write all figures to this file, those of each round too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -62,6 +62,11 @@ impl Options {
         self.parts.contains(&part)
     }
 
+    /// The longest wait for a calm machine.
+    pub(crate) fn calm(&self) -> Duration {
+        Duration::from_secs(self.calm)
+    }
+
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
@@ -76,6 +81,8 @@ pub(crate) enum Part {
     Failover,
     /// Start, idle cost, footprint, restart
     Resources,
+    /// What clients of Quorate notice while a node joins, and while the leader is removed
+    Members,
 }
 
 /// To which node clients connect.

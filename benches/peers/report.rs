@@ -4,6 +4,7 @@ use crate::{
     cell::{Measured, summary},
     client::{KEY_BYTES, VALUE_BYTES, Workload},
     failover::Failover,
+    members::Changes,
     options::{Options, Spread},
     physical::Physical,
     resources::Figure,
@@ -26,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) cells: Vec<Cell>,
     pub(crate) failovers: Vec<Failover>,
     pub(crate) resources: Vec<Figure>,
+    /// None if not measured.
+    pub(crate) members: Option<Changes>,
 }
 
 /// One system under one workload.
@@ -57,6 +60,7 @@ impl Report {
             cells: Vec::new(),
             failovers: Vec::new(),
             resources: Vec::new(),
+            members: None,
         }
     }
 

@@ -147,7 +147,7 @@ async fn restart(system: System, programs: &Programs, folder: &Path) -> Result<V
 
 /// Writes all keys in pipelines on a few connections. The answer is the longest that one more client had to wait
 /// meanwhile for one command, which is what snapshots and compaction would show in.
-async fn fill_many(address: SocketAddr) -> Result<Duration> {
+pub(crate) async fn fill_many(address: SocketAddr) -> Result<Duration> {
     const CONNECTIONS: u64 = 4;
     const DEPTH: u64 = 250;
     const { assert!(MANY_KEYS.is_multiple_of(CONNECTIONS * DEPTH)) };

@@ -2,6 +2,7 @@
 
 use crate::{
     cell::Measured,
+    members::Trial,
     report::{Cell, Report},
     statistics::Summary,
     system::System,
@@ -100,6 +101,27 @@ pub(crate) fn print_resources(report: &Report) {
         vec![figure.what.to_owned(), figure.system.name().to_owned(), figure.nodes.to_string(), value]
     });
     print(&["what", "system", "nodes", "value"], rows.collect());
+}
+
+/// Prints what clients noticed of changes of members.
+pub(crate) fn print_members(report: &Report) {
+    let Some(changes) = &report.members else { return };
+    println!(
+        "\nA fourth node joins three with a million keys, then the leader is removed; under 16 writers.\n"
+    );
+    let row = |what: &str, figure: &dyn Fn(&Trial) -> f64| {
+        let Summary { median, least, most } = changes.summary(figure);
+        let figures = [median, least, most].map(|figure| format!("{figure:.3}"));
+        [&[what.to_owned(), changes.trials.len().to_string()], &figures[..]].concat()
+    };
+    let rows = vec![
+        row("p99 before, ms", &|trial| trial.before_p99_ms),
+        row("p99 while it joins, ms", &|trial| trial.joining_p99_ms),
+        row("times as long", &Trial::ratio),
+        row("the join, s", &|trial| trial.join_s),
+        row("longest gap while the leader is removed, s", &|trial| trial.removal_window_s),
+    ];
+    print(&["what", "trials", "median", "least", "most"], rows);
 }
 
 /// A Markdown table whose columns are as wide as they need.

@@ -62,6 +62,16 @@ impl Resp {
         }
     }
 
+    /// What the server answers to a command, as text.
+    pub(crate) async fn ask(&mut self, words: &[&str]) -> io::Result<String> {
+        match self.send_lines(words).await? {
+            Answer::Bulk(text) => String::from_utf8(text).map_err(io::Error::other),
+            Answer::Integer(number) => Ok(number.to_string()),
+            Answer::Status => Ok("OK".to_owned()),
+            answer @ (Answer::Nil | Answer::Error(_)) => Err(unexpected(answer)),
+        }
+    }
+
     async fn send_lines(&mut self, words: &[&str]) -> io::Result<Answer> {
         self.stream.write_all(&encode(words)).await?;
         self.receive().await
