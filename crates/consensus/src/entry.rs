@@ -1,5 +1,7 @@
 //! What the log holds, and what a node must remember beside it.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::{ClusterTime, Index, Membership, NodeId, Term};
@@ -37,6 +39,21 @@ impl Entry {
             }
         };
         HEADER_BYTES + payload
+    }
+}
+
+/// A place in a log. The default, 0@0, is the place before the first entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The entry's index.
+    pub index: Index,
+    /// The entry's term.
+    pub term: Term,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.term)
     }
 }
 
@@ -79,4 +96,12 @@ pub struct SnapshotMeta {
     pub membership: Membership,
     /// The size of the machine's data in bytes, without headers and checksums of the file.
     pub bytes: u64,
+}
+
+impl SnapshotMeta {
+    /// The place of the last entry that it includes.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        Position { index: self.index, term: self.term }
+    }
 }

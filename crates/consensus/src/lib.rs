@@ -15,12 +15,13 @@ mod jitter;
 pub mod membership;
 pub mod paxos;
 pub mod raft;
+mod replication;
 pub mod time;
 
 pub use change::{Change, Purpose, Refusal, Step};
 pub use cluster_clock::{ClusterClock, HeardStamp};
 pub use engine::{Config, Effects, Engine, Input, Persist, Restored};
-pub use entry::{Entry, HardState, Payload, SnapshotMeta};
+pub use entry::{Entry, HardState, Payload, Position, SnapshotMeta};
 pub use identifiers::{Address, Index, NodeId, PersistId, Priority, ProposalId, ReadId, Term};
 pub use membership::{ID_MAX, Lease, MEMBERS_MAX, Membership, Uncounted};
 pub use time::{BootTime, ClusterTime};

@@ -22,10 +22,11 @@ use super::{
     follower::Follower,
     leader::Leader,
     message::{Body, Message, Position},
-    outbox::Guarded,
-    snapshots::Incoming,
 };
-use crate::{BootTime, Index, Membership, NodeId, Payload, Priority, Term};
+use crate::{
+    BootTime, Index, Membership, NodeId, Payload, Priority, Term,
+    replication::{incoming::Incoming, outbox::Guarded},
+};
 
 /// The answers to a pre-vote or an election so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +82,7 @@ impl Raft {
     pub(super) fn hears_leader(&self, now: BootTime) -> bool {
         match &self.role {
             Role::Follower(follower) => follower.hears_leader(now, self.config.election_timeout),
-            Role::Leader(leader) => leader.hears_quorum(now, self.log.membership(), &self.config),
+            Role::Leader(leader) => self.hears_quorum(now, leader),
             Role::PreCandidate(_) | Role::Candidate(_) => false,
         }
     }

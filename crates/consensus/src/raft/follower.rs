@@ -5,13 +5,20 @@
 //!   was empty or a duplicate (hazard 6).
 //! * While a snapshot is being installed nothing is appended or committed; the leader repeats itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     Raft, Role,
-    message::{Body, Position, ReadPoint},
+    message::{Body, ReadPoint},
 };
-use crate::{BootTime, ClusterTime, Config, Entry, Index, NodeId, Priority, ReadId, engine::ReadOutcome};
+use crate::{
+    BootTime, ClusterTime, Config, Entry, Index, NodeId, Position, Priority, ReadId,
+    engine::ReadOutcome,
+    replication::{
+        offer::{Merge, Offer},
+        reads::Forwarded,
+    },
+};
 
 /// The state of a node that follows a leader, or waits for one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,10 +28,7 @@ pub(super) struct Follower {
     pub(super) campaign_at: BootTime,
     /// Whether a voter of greater priority could succeed the leader, and is to stand first.
     outranked: bool,
-    /// Reads that arrived in this batch of inputs.
-    reads_waiting: Vec<ReadId>,
-    /// Reads that the leader was asked about, by batch: ascending in age, too.
-    reads_asked: BTreeMap<u64, Asked>,
+    reads: Forwarded,
 }
 
 /// The leader of the present term, and when it was heard last.
@@ -34,18 +38,10 @@ struct Contact {
     heard: BootTime,
 }
 
-/// One forwarded batch of reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asked {
-    reads: Vec<ReadId>,
-    since: BootTime,
-}
-
 impl Follower {
     /// Knows no leader.
     pub(super) fn waiting(campaign_at: BootTime) -> Self {
-        let (reads_waiting, reads_asked) = (Vec::new(), BTreeMap::new());
-        Self { leader: None, campaign_at, outranked: false, reads_waiting, reads_asked }
+        Self { leader: None, campaign_at, outranked: false, reads: Forwarded::default() }
     }
 
     /// Just heard `leader`.
@@ -63,17 +59,13 @@ impl Follower {
 
     /// When the follower wants to be called: to campaign, or to give up on forwarded reads.
     pub(super) fn deadline(&self, config: &Config) -> BootTime {
-        let oldest = self.reads_asked.values().next();
-        let give_up = oldest.map(|asked| asked.since.after(config.election_timeout));
+        let give_up = self.reads.gives_up_at(config.election_timeout);
         give_up.map_or(self.campaign_at, |give_up| give_up.min(self.campaign_at))
     }
 
     /// All reads that have no outcome yet.
     pub(super) fn take_reads(&mut self) -> Vec<ReadId> {
-        let asked = std::mem::take(&mut self.reads_asked).into_values().flat_map(|asked| asked.reads);
-        let mut reads: Vec<ReadId> = asked.collect();
-        reads.append(&mut self.reads_waiting);
-        reads
+        self.reads.take_all()
     }
 }
 
@@ -127,68 +119,26 @@ impl Raft {
 
     /// Entries from the leader.
     pub(super) fn append(&mut self, leader: NodeId, base: Position, entries: Vec<Entry>, commit: Index) {
-        if self.incoming.is_installing() || !self.is_well_formed(base, &entries) {
+        let offer = Offer { base, entries };
+        if self.incoming.is_installing() || !offer.is_well_formed(self.term) {
             return;
         }
         // What is committed here is equal at the leader: only the rest needs a look.
-        let (base, entries) = self.skip_committed(base, entries);
+        let offer = offer.without_committed(&self.log, self.commit);
+        let base = offer.base;
         if !self.log.holds(base) {
             let hint = self.log.may_agree(base.index, base.term);
             self.send(leader, Body::AppendRejected { base: base.index, hint });
             return;
         }
-        let matched = self.merge(base.index, entries);
+        let Merge { matched, truncated_from } = offer.merge_into(&mut self.log, self.term, self.commit);
+        truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
         self.learn_commit(commit.min(matched));
         self.promise(leader, matched, Body::AppendAccepted { matched });
     }
 
-    /// Whether an append could come from a correct leader of this term.
-    fn is_well_formed(&self, base: Position, entries: &[Entry]) -> bool {
-        let mut before = base;
-        entries.iter().all(|entry| {
-            let follows = entry.index == before.index.next() && entry.term >= before.term;
-            before = Position { index: entry.index, term: entry.term };
-            follows && entry.term <= self.term
-        })
-    }
-
-    /// Leaves out what is at or below the commit index.
-    fn skip_committed(&self, base: Position, mut entries: Vec<Entry>) -> (Position, Vec<Entry>) {
-        if base.index >= self.commit {
-            return (base, entries);
-        }
-        entries.retain(|entry| entry.index > self.commit);
-        let term = self.log.term_at(self.commit).expect("compaction stops at the commit index");
-        (Position { index: self.commit, term }, entries)
-    }
-
-    /// Appends what is new behind `base`; truncates only where an entry differs, never because an append is shorter.
-    /// Answers the last entry that is the leader's. That is not the last of `entries` if one turns back terms or time, or replaces
-    /// one of this term, which no log does: its sender is wrong, and nothing more of it is taken.
-    fn merge(&mut self, base: Index, entries: Vec<Entry>) -> Index {
-        let mut matched = base;
-        for entry in entries {
-            let index = entry.index;
-            if self.log.term_at(index) != Some(entry.term) {
-                // The log of this term's leader only grows: what is here of its term it does not replace.
-                let is_leaders = self.log.term_at(index) == Some(self.term);
-                if is_leaders || !self.log.goes_on_with(&entry) {
-                    break;
-                }
-                if index <= self.log.last_index() {
-                    self.truncate(index);
-                }
-                self.log.append(entry);
-            }
-            matched = index;
-        }
-        matched
-    }
-
-    fn truncate(&mut self, from: Index) {
-        assert!(from > self.commit, "truncated from {from}, but {} is committed", self.commit);
-        self.log.truncate(from);
+    fn truncated(&mut self, from: Index) {
         self.durability.truncated(from);
         // What was to be promised about these entries, in this very batch, would never become true.
         self.outbox.guarded.retain(|guarded| guarded.through < from);
@@ -206,20 +156,19 @@ impl Raft {
     pub(super) fn forward_reads(&mut self, now: BootTime) {
         let Role::Follower(follower) = &mut self.role else { return };
         let Some(leader) = follower.leader_id() else { return };
-        if follower.reads_waiting.is_empty() {
+        if !follower.reads.is_waiting() {
             return;
         }
         self.read_batches += 1;
         let batch = self.read_batches;
-        let reads = std::mem::take(&mut follower.reads_waiting);
-        follower.reads_asked.insert(batch, Asked { reads, since: now });
+        follower.reads.ask(batch, now);
         self.send(leader, Body::Read { origin: self.origin, batch });
     }
 
     /// A read arrived at a node that does not lead.
     pub(super) fn read_as_follower(&mut self, id: ReadId) {
         match &mut self.role {
-            Role::Follower(follower) if follower.leader.is_some() => follower.reads_waiting.push(id),
+            Role::Follower(follower) if follower.leader.is_some() => follower.reads.wait(id),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
                 self.drop_reads([id]);
             }
@@ -232,23 +181,18 @@ impl Raft {
         if origin != self.origin || follower.leader_id() != Some(from) {
             return;
         }
-        let Some(asked) = follower.reads_asked.remove(&batch) else { return };
+        let reads = follower.reads.answered(batch);
         let outcome = match point {
             Some(ReadPoint { index, stamp }) => ReadOutcome::Ready { index, stamp },
             None => ReadOutcome::Dropped,
         };
-        self.outbox.reads.extend(asked.reads.into_iter().map(|id| (id, outcome)));
+        self.outbox.reads.extend(reads.into_iter().map(|id| (id, outcome)));
     }
 
     /// Gives up on forwarded reads that have waited for an election time-out: question or answer is lost.
     pub(super) fn drop_unanswered_reads(&mut self, now: BootTime) {
         let Role::Follower(follower) = &mut self.role else { return };
-        let timeout = self.config.election_timeout;
-        while let Some(oldest) = follower.reads_asked.first_entry()
-            && oldest.get().since.after(timeout) <= now
-        {
-            let lost = oldest.remove().reads;
-            self.outbox.reads.extend(lost.into_iter().map(|id| (id, ReadOutcome::Dropped)));
-        }
+        let lost = follower.reads.take_lost(now, self.config.election_timeout);
+        self.drop_reads(lost);
     }
 }

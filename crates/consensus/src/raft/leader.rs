@@ -12,17 +12,20 @@ use quorate_bug::{self as bug, Bug};
 
 use super::{
     Raft, Role,
-    durability::Durability,
     lease::Held,
     message::{Body, Position},
-    progress::Peer,
-    reads::Reads,
     transfer::Handover,
 };
 use crate::{
     BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, Priority, ProposalId,
     cluster_clock::ClusterClock,
-    engine::{PeerStatus, ProposalOutcome},
+    engine::ProposalOutcome,
+    replication::{
+        circle::Circle,
+        durability::Durability,
+        progress::{Peer, is_active, serve_members},
+        reads::Reads,
+    },
 };
 
 /// How much of the log, as a multiple of what may be uncommitted, is kept for a peer that installs a snapshot: some
@@ -68,41 +71,8 @@ impl Leader {
             farewell: None,
             heartbeat_at: now.after(config.heartbeat_interval),
         };
-        leader.serve_members(membership, first, now, config);
+        serve_members(&mut leader.peers, membership, config.id, first, now);
         leader
-    }
-
-    /// Serves all members from now on; `next` is the guess for those that were not served before.
-    pub(super) fn serve_members(
-        &mut self,
-        membership: &Membership,
-        next: Index,
-        now: BootTime,
-        config: &Config,
-    ) {
-        for member in membership.members().filter(|&member| member != config.id) {
-            let peer = self.peers.entry(member).or_insert_with(|| Peer::new(next, now));
-            peer.is_witness |= membership.is_witness(member);
-        }
-    }
-
-    /// Whether a quorum, this node included, was heard within an election time-out.
-    pub(super) fn hears_quorum(&self, now: BootTime, membership: &Membership, config: &Config) -> bool {
-        membership.has_quorum(|voter| {
-            voter == config.id
-                || self.peers.get(&voter).is_some_and(|peer| is_active(peer, now, config.election_timeout))
-        })
-    }
-
-    pub(super) fn peer_status(&self, now: BootTime, timeout: Duration) -> Vec<PeerStatus> {
-        let status = |(&id, peer): (&NodeId, &Peer)| PeerStatus {
-            id,
-            matched: peer.matched,
-            active: is_active(peer, now, timeout),
-            progress: peer.state_name(),
-            priority: peer.priority,
-        };
-        self.peers.iter().map(status).collect()
     }
 
     /// The greatest priority among the voters that were heard lately.
@@ -129,16 +99,31 @@ impl Leader {
     }
 }
 
-/// Whether the peer was heard within `timeout`.
-pub(super) fn is_active(peer: &Peer, now: BootTime, timeout: Duration) -> bool {
-    now.since(peer.heard) <= timeout
+impl Raft {
+    /// What this node knows as a leader.
+    pub(super) fn circle<'a>(&'a self, now: BootTime, leader: &'a Leader) -> Circle<'a> {
+        Circle {
+            config: &self.config,
+            log: &self.log,
+            peers: &leader.peers,
+            term: self.term,
+            commit: self.commit,
+            first: leader.first,
+            now,
+        }
+    }
+
+    /// Whether a quorum, this node included, was heard within an election time-out.
+    pub(super) fn hears_quorum(&self, now: BootTime, leader: &Leader) -> bool {
+        self.circle(now, leader).hears(|is_heard| self.log.membership().has_quorum(is_heard))
+    }
 }
 
 impl Raft {
     /// What a leader does as time passes.
     pub(super) fn lead_on(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
-        if !leader.hears_quorum(now, self.log.membership(), &self.config) {
+        if !self.hears_quorum(now, leader) {
             self.become_follower(now, self.term, None);
             return;
         }

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 
 use quorate_bug::{self as bug, Bug};
 
-use super::{Raft, Role, leader::Leader, progress::Peer};
-use crate::{BootTime, Index};
+use super::{Raft, Role, leader::Leader};
+use crate::{BootTime, Index, replication::progress::Peer};
 
 /// How many rounds are remembered: answers to older ones come too late to be of use.
 const ROUNDS_MAX: usize = 16;

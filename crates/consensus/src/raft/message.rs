@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{ClusterTime, Entry, Index, Priority, SnapshotMeta, Term};
+pub use crate::{Position, replication::reads::ReadPoint};
 
 /// One message from a node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,24 +18,6 @@ pub struct Message {
     pub term: Term,
     /// What it says.
     pub body: Body,
-}
-
-/// A place in a log. The default, 0@0, is the place before the first entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// The entry's index.
-    pub index: Index,
-    /// The entry's term.
-    pub term: Term,
-}
-
-/// What a leader answers to a forwarded read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReadPoint {
-    /// The index that must be applied before the read is served.
-    pub index: Index,
-    /// The leader's cluster time when a quorum had confirmed the read.
-    pub stamp: ClusterTime,
 }
 
 /// What a message says.
@@ -255,12 +238,6 @@ impl Body {
 /// Writes a priority that is not the usual one.
 fn write_priority(f: &mut fmt::Formatter<'_>, name: &str, priority: Priority) -> fmt::Result {
     if priority == Priority::default() { Ok(()) } else { write!(f, " {name}={priority}") }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.index, self.term)
-    }
 }
 
 /// Up to this many entries are listed one by one; of more, the first and the last.

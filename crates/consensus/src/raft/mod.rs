@@ -35,15 +35,11 @@
 //! Sources: Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*, sections 5 to 8; Ongaro's
 //! dissertation: pre-vote 9.6, leadership transfer 3.10, membership 4, check quorum 6.2, ReadIndex 6.4.
 
-mod durability;
 mod election;
 mod follower;
 mod leader;
 mod lease;
-mod log_view;
 pub mod message;
-mod outbox;
-mod progress;
 mod reads;
 mod reconfiguration;
 mod repair;
@@ -52,16 +48,19 @@ mod snapshots;
 mod transfer;
 mod witness;
 
-use self::{
-    durability::Durability, election::Canvass, follower::Follower, leader::Leader, log_view::LogView,
-    message::Message, outbox::Outbox, repair::Repair, snapshots::Incoming,
-};
+use self::{election::Canvass, follower::Follower, leader::Leader, message::Message, repair::Repair};
 use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
     Restored, SnapshotMeta, Term,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
     jitter::Jitter,
+    replication::{
+        durability::Durability,
+        incoming::Incoming,
+        log_view::LogView,
+        outbox::{Guarded, Outbox},
+    },
 };
 
 /// A Raft node of one shard.
@@ -83,7 +82,7 @@ pub struct Raft {
     role: Role,
     incoming: Incoming,
     heard: HeardStamp,
-    outbox: Outbox,
+    outbox: Outbox<Message>,
     /// The number of batches of reads that were forwarded to leaders.
     read_batches: u64,
     /// What was last told of the role.
@@ -233,7 +232,7 @@ impl Engine for Raft {
 
     fn status(&self, now: BootTime) -> Status {
         let peers = match &self.role {
-            Role::Leader(leader) => leader.peer_status(now, self.config.election_timeout),
+            Role::Leader(leader) => self.circle(now, leader).peer_status(),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => Vec::<PeerStatus>::new(),
         };
         Status {
@@ -468,7 +467,7 @@ impl Raft {
     /// Queues a message that promises term, vote, and the log up to `through`.
     fn promise(&mut self, to: NodeId, through: Index, body: message::Body) {
         let message = Message { term: self.term, body };
-        self.outbox.guarded.push(outbox::Guarded { to, message, through });
+        self.outbox.guarded.push(Guarded { to, message, through });
     }
 
     fn drop_reads(&mut self, reads: impl IntoIterator<Item = crate::ReadId>) {

@@ -12,8 +12,6 @@
 //!   earlier leader acknowledged; and none begins or ends during a hand-over.
 //! * A leader that holds a lease needs no round ([`super::lease`]).
 
-use std::collections::VecDeque;
-
 use quorate_bug::{self as bug, Bug};
 
 use super::{
@@ -21,77 +19,7 @@ use super::{
     leader::Leader,
     message::{Body, ReadPoint},
 };
-use crate::{BootTime, Index, NodeId, Priority, ReadId, engine::ReadOutcome};
-
-/// Rounds that may be open at the same time: enough to keep reads flowing while answers are on the way, few enough
-/// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
-const ROUNDS_OPEN_MAX: usize = 8;
-
-/// The reads of a leader.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Reads {
-    /// The number of the newest round; 0 before the first.
-    newest: u64,
-    /// Reads that no round serves yet.
-    waiting: Vec<Asker>,
-    open: VecDeque<Round>,
-    /// When the newest round began that a quorum has confirmed.
-    confirmed_at: Option<BootTime>,
-}
-
-/// Who waits for a read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Asker {
-    /// This node's own caller.
-    Local(ReadId),
-    /// A follower, for a batch of its reads.
-    Peer { node: NodeId, origin: u64, batch: u64 },
-}
-
-/// A round that no quorum has answered yet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Round {
-    number: u64,
-    began: BootTime,
-    /// The commit index when it began.
-    index: Index,
-    askers: Vec<Asker>,
-}
-
-impl Reads {
-    pub(super) fn newest_round(&self) -> u64 {
-        self.newest
-    }
-
-    /// When the newest round began that a quorum has confirmed: until then nobody else led.
-    pub(super) fn confirmed_at(&self) -> Option<BootTime> {
-        self.confirmed_at
-    }
-
-    /// Whether reads wait, and a round may be begun for them.
-    fn wants_round(&self) -> bool {
-        !self.waiting.is_empty() && self.open.len() < ROUNDS_OPEN_MAX
-    }
-
-    /// Begins a round for all that wait, if one may be begun; its number.
-    pub(super) fn begin_round(&mut self, now: BootTime, index: Index) -> Option<u64> {
-        if self.open.len() >= ROUNDS_OPEN_MAX {
-            return None;
-        }
-        self.newest += 1;
-        let askers = std::mem::take(&mut self.waiting);
-        self.open.push_back(Round { number: self.newest, began: now, index, askers });
-        Some(self.newest)
-    }
-
-    /// All readers without an answer.
-    pub(super) fn take_all(&mut self) -> Vec<Asker> {
-        let open = std::mem::take(&mut self.open).into_iter().flat_map(|round| round.askers);
-        let mut askers: Vec<Asker> = open.collect();
-        askers.append(&mut self.waiting);
-        askers
-    }
-}
+use crate::{BootTime, NodeId, Priority, ReadId, engine::ReadOutcome, replication::reads::Asker};
 
 impl Raft {
     /// A read of this node's caller.
@@ -100,7 +28,7 @@ impl Raft {
             return self.answer_reader(Asker::Local(id), Some(point));
         }
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.waiting.push(Asker::Local(id)),
+            Role::Leader(leader) => leader.reads.wait(Asker::Local(id)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.read_as_follower(id),
         }
     }
@@ -111,7 +39,7 @@ impl Raft {
             return self.answer_reader(Asker::Peer { node, origin, batch }, Some(point));
         }
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.waiting.push(Asker::Peer { node, origin, batch }),
+            Role::Leader(leader) => leader.reads.wait(Asker::Peer { node, origin, batch }),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 self.send(node, Body::ReadAnswer { origin, batch, point: None });
             }
@@ -143,12 +71,12 @@ impl Raft {
     pub(super) fn heartbeat_answered(&mut self, now: BootTime, from: NodeId, round: u64, priority: Priority) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        if round > leader.reads.newest {
+        if round > leader.reads.newest_round() {
             return;
         }
         peer.heard = now;
         peer.priority = Some(priority);
-        let round = if bug::on(Bug::LateConfirmation) { leader.reads.newest } else { round };
+        let round = if bug::on(Bug::LateConfirmation) { leader.reads.newest_round() } else { round };
         peer.confirmed_round = peer.confirmed_round.max(round);
         self.extend_lease();
         self.close_read_rounds(now);
@@ -162,23 +90,14 @@ impl Raft {
         }
         let confirmed = self.log.membership().reached_by_quorum(|voter| {
             if voter == self.config.id || bug::on(Bug::UnconfirmedRead) {
-                leader.reads.newest
+                leader.reads.newest_round()
             } else {
                 leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)
             }
         });
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
-        let mut ready = Vec::new();
-        while let Some(round) = leader.reads.open.front()
-            && round.number <= confirmed
-        {
-            let point = ReadPoint { index: round.index, stamp };
-            leader.reads.confirmed_at = Some(round.began);
-            ready.extend(leader.reads.open.pop_front().map(|round| (point, round.askers)));
-        }
-        for (point, askers) in ready {
-            askers.into_iter().for_each(|asker| self.answer_reader(asker, Some(point)));
-        }
+        let answers = leader.reads.confirm(confirmed, stamp);
+        answers.into_iter().for_each(|(asker, point)| self.answer_reader(asker, Some(point)));
     }
 
     /// Tells readers that this node cannot confirm their reads any more.

@@ -5,10 +5,7 @@
 //! added to vote is promoted in the same way when it has caught up, without anybody asking again. All of that is in
 //! the configuration, so a new leader goes on where its predecessor ended.
 //!
-//! * One change at a time, and none before an entry of the leader's own term is committed: before, it does not know
-//!   whether an earlier change is done, and more than two configurations would have to agree (hazard 2).
-//! * A learner votes only once it has nearly the whole log (hazard 4), and no change may leave fewer reachable
-//!   voters than decisions need.
+//! * What speaks against a change, [`crate::replication::circle`] knows.
 //! * A leader that the new configuration leaves out leads until that is committed, without counting itself, and
 //!   then hands over (section 4.2.2).
 //! * Who has left is served until it has had time to hear of it. Who missed that asks, as a candidate or by
@@ -16,13 +13,11 @@
 
 use super::{
     Raft, Role,
-    leader::{Leader, is_active},
     message::{Body, Message},
-    progress::{Peer, Progress},
 };
 use crate::{
-    BootTime, Change, Index, Membership, NodeId, Payload, Priority, ProposalId, Refusal, Step,
-    engine::ProposalOutcome,
+    BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, engine::ProposalOutcome,
+    replication::progress::serve_members,
 };
 
 /// For how many election time-outs after the end of a change those who have left still hear of it. Long enough to
@@ -39,7 +34,7 @@ impl Raft {
         if leader.handover.is_some() {
             return self.refuse_proposal(id, ProposalOutcome::NotLeader);
         }
-        match self.plan(now, leader, change) {
+        match self.circle(now, leader).plan(change) {
             Ok(next) => {
                 let index = self.append_membership(now, next);
                 self.outbox.proposals.push((id, ProposalOutcome::Appended { index, term: self.term }));
@@ -48,77 +43,13 @@ impl Raft {
         }
     }
 
-    /// The configuration that a change leads to, unless something speaks against it.
-    fn plan(&self, now: BootTime, leader: &Leader, change: &Change) -> Result<Membership, Refusal> {
-        if self.commit < leader.first {
-            return Err(Refusal::TermUncommitted { term: self.term });
-        }
-        if self.log.membership_index() > self.commit {
-            return Err(Refusal::UnderWay);
-        }
-        let present = self.log.membership();
-        let next = present.apply(change)?;
-        next.voters
-            .difference(&present.voters)
-            .try_for_each(|&learner| self.check_caught_up(now, leader, learner))?;
-        if next.is_joint() {
-            // A voter counts as heard when a leader begins, and one that is being sent a snapshot is heard, too: neither
-            // helps to commit what comes next.
-            let keeps_up = |voter| self.check_caught_up(now, leader, voter).is_ok();
-            next.check_reachable(|voter| voter == self.config.id || keeps_up(voter))?;
-            self.check_leader(leader, &next)?;
-        }
-        Ok(next)
-    }
-
-    /// Whether somebody would lead after a change.
-    fn check_leader(&self, leader: &Leader, next: &Membership) -> Result<(), Refusal> {
-        let would_lead = |voter: &NodeId| {
-            next.may_lead(*voter)
-                && match leader.peers.get(voter) {
-                    Some(peer) => peer.may_lead(),
-                    None => self.config.priority != Priority::NEVER,
-                }
-        };
-        // Who alone decides leads, whatever its priority.
-        let is_alone = next.needed() == 1;
-        if is_alone || next.voters.iter().any(would_lead) { Ok(()) } else { Err(Refusal::NoLeader) }
-    }
-
-    /// Whether a node has so much of the log that its vote would help to commit.
-    pub(super) fn check_caught_up(
-        &self,
-        now: BootTime,
-        leader: &Leader,
-        node: NodeId,
-    ) -> Result<(), Refusal> {
-        // Who was just added counts as heard: only an acknowledgement shows that it is there.
-        let is_there = |peer: &&Peer| self.is_heard(now, peer) && peer.matched > Index(0);
-        let peer = leader.peers.get(&node).filter(is_there).ok_or(Refusal::Unheard { node })?;
-        if self.log.membership().is_witness(node) {
-            let knows = peer.matched >= self.log.membership_index();
-            return if knows { Ok(()) } else { Err(Refusal::Unheard { node }) };
-        }
-        match &peer.progress {
-            Progress::Snapshot(_) => return Err(Refusal::AwaitsSnapshot { node }),
-            Progress::Probe { .. } | Progress::Replicate { .. } => {}
-        }
-        let entries = self.log.last_index().0 - peer.matched.0;
-        let allowed = self.config.promotion_lag_max;
-        if entries > allowed { Err(Refusal::Lags { node, entries, allowed }) } else { Ok(()) }
-    }
-
-    pub(super) fn is_heard(&self, now: BootTime, peer: &Peer) -> bool {
-        is_active(peer, now, self.config.election_timeout)
-    }
-
     /// Appends a configuration, and serves whom it adds.
     pub(super) fn append_membership(&mut self, now: BootTime, next: Membership) -> Index {
         let fault = next.check().err();
         assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
         let index = self.append_own(now, Payload::Membership(next));
         if let Role::Leader(leader) = &mut self.role {
-            leader.serve_members(self.log.membership(), index, now, &self.config);
+            serve_members(&mut leader.peers, self.log.membership(), self.config.id, index, now);
             leader.farewell = None;
             Self::restart_lease(leader);
         }
@@ -151,12 +82,7 @@ impl Raft {
     /// later.
     fn promote_caught_up(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
-        let waiting = self.log.membership().promotions.keys().copied();
-        let ready = waiting.filter(|&node| self.check_caught_up(now, leader, node).is_ok());
-        let change = Change(ready.map(|node| Step::Promote { node }).collect());
-        if !change.0.is_empty()
-            && let Ok(next) = self.plan(now, leader, &change)
-        {
+        if let Some(next) = self.circle(now, leader).plan_promotions() {
             self.append_membership(now, next);
         }
     }
@@ -176,7 +102,8 @@ impl Raft {
 
     /// The cluster goes on without this node's leadership.
     fn resign(&mut self, now: BootTime) {
-        match self.best_successor(now) {
+        let Role::Leader(leader) = &self.role else { return };
+        match self.circle(now, leader).best_successor() {
             Some(successor) => self.begin_transfer(now, successor),
             None => self.become_follower(now, self.term, None),
         }

@@ -15,75 +15,24 @@ use bytes::Bytes;
 use super::{
     Raft, Role,
     message::{Body, Position},
-    progress::{Outgoing, Progress},
 };
-use crate::{BootTime, Index, NodeId, SnapshotMeta, Term, engine::SnapshotEffect};
-
-/// A snapshot that this node receives.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Incoming {
-    /// None.
-    Idle,
-    /// Chunks arrive.
-    Receiving {
-        from: NodeId,
-        /// The term in which `from` sends it.
-        term: Term,
-        meta: SnapshotMeta,
-        /// The bytes written.
-        end: u64,
-        /// Whether a chunk is being written: others wait until it is.
-        storing: bool,
+use crate::{
+    BootTime, Index, NodeId, SnapshotMeta,
+    engine::SnapshotEffect,
+    replication::{
+        incoming::{Incoming, Reaction, Stored},
+        progress::Peer,
     },
-    /// All chunks are written; earlier writes of this node are not done yet.
-    Complete { meta: SnapshotMeta },
-    /// The caller installs it.
-    Installing { meta: SnapshotMeta },
-}
-
-impl Incoming {
-    /// The position of a configuration that comes without data, on its way into the log of a witness.
-    pub(super) fn configuration(&self) -> Option<Position> {
-        match self {
-            Self::Receiving { meta, .. } | Self::Complete { meta } | Self::Installing { meta } => {
-                (meta.bytes == 0).then(|| last_of(meta))
-            }
-            Self::Idle => None,
-        }
-    }
-
-    /// How many bytes of a snapshot have arrived.
-    pub(super) fn received(&self) -> u64 {
-        match self {
-            Self::Receiving { end, .. } => *end,
-            Self::Idle | Self::Complete { .. } | Self::Installing { .. } => 0,
-        }
-    }
-
-    /// Whether the log must be left alone.
-    pub(super) fn is_installing(&self) -> bool {
-        match self {
-            Self::Complete { .. } | Self::Installing { .. } => true,
-            Self::Idle | Self::Receiving { .. } => false,
-        }
-    }
-}
-
-fn last_of(meta: &SnapshotMeta) -> Position {
-    Position { index: meta.index, term: meta.term }
-}
+};
 
 /// The sender's side.
 impl Raft {
-    fn outgoing(&mut self, to: NodeId) -> Option<&mut Outgoing> {
+    fn receiver(&mut self, node: NodeId) -> Option<&mut Peer> {
         let Role::Leader(leader) = &mut self.role else { return None };
-        match &mut leader.peers.get_mut(&to)?.progress {
-            Progress::Snapshot(outgoing) => Some(outgoing),
-            Progress::Probe { .. } | Progress::Replicate { .. } => None,
-        }
+        leader.peers.get_mut(&node)
     }
 
-    /// The chunk that was asked for; one that nobody waits for any more is dropped.
+    /// The chunk that was asked for.
     pub(super) fn snapshot_loaded(
         &mut self,
         now: BootTime,
@@ -92,50 +41,25 @@ impl Raft {
         offset: u64,
         data: Bytes,
     ) {
-        let Some(outgoing) = self.outgoing(to) else { return };
-        let expected = match outgoing {
-            Outgoing::Opening => offset == 0,
-            Outgoing::Loading { meta: loading, offset: at } => *loading == meta && *at == offset,
-            Outgoing::Absent { .. } | Outgoing::Sent { .. } => false,
-        };
-        if expected {
-            *outgoing = Outgoing::Sent { meta: meta.clone(), offset, since: now, repeated: false };
+        if self.receiver(to).is_some_and(|peer| peer.chunk_loaded(now, &meta, offset)) {
             self.send(to, Body::SnapshotChunk { meta, offset, data });
         }
     }
 
-    /// There is no such snapshot (any more). A newer one may have taken its place: it is opened shortly.
     pub(super) fn snapshot_missing(&mut self, now: BootTime, to: NodeId) {
-        if let Some(outgoing) = self.outgoing(to) {
-            match outgoing {
-                Outgoing::Opening | Outgoing::Loading { .. } => *outgoing = Outgoing::Absent { since: now },
-                Outgoing::Absent { .. } | Outgoing::Sent { .. } => {}
-            }
+        if let Some(peer) = self.receiver(to) {
+            peer.chunk_missing(now);
         }
     }
 
-    /// The follower says how much it has. Going back is believed only after a repeated question: otherwise it is
-    /// a duplicate of an earlier answer.
+    /// The follower says how much it has.
     pub(super) fn snapshot_received(&mut self, now: BootTime, from: NodeId, last: Position, end: u64) {
         let bytes = self.config.snapshot_chunk_bytes;
-        if let Role::Leader(leader) = &mut self.role
-            && let Some(peer) = leader.peers.get_mut(&from)
-        {
-            peer.heard = now;
+        let Some(peer) = self.receiver(from) else { return };
+        peer.heard = now;
+        if let Some((meta, offset)) = peer.chunk_received(last, end) {
+            self.outbox.snapshots.push(SnapshotEffect::Load { to: from, meta: Some(meta), offset, bytes });
         }
-        let Some(outgoing) = self.outgoing(from) else { return };
-        let Outgoing::Sent { meta, offset, since, repeated } = outgoing else { return };
-        if last_of(meta) != last || end > meta.bytes || (end <= *offset && !*repeated) {
-            return;
-        }
-        if end == meta.bytes {
-            // Only the installation is missing.
-            *outgoing = Outgoing::Sent { meta: meta.clone(), offset: end, since: *since, repeated: true };
-            return;
-        }
-        let meta = meta.clone();
-        *outgoing = Outgoing::Loading { meta: meta.clone(), offset: end };
-        self.outbox.snapshots.push(SnapshotEffect::Load { to: from, meta: Some(meta), offset: end, bytes });
     }
 }
 
@@ -149,7 +73,7 @@ impl Raft {
         }
         if self.has_all_of(&meta) {
             // A witness does not know what lies between its configurations.
-            if meta.bytes > 0 || self.log.holds(last_of(&meta)) {
+            if meta.bytes > 0 || self.log.holds(meta.last()) {
                 self.accept_snapshot(from, meta.index);
             }
             return;
@@ -164,36 +88,16 @@ impl Raft {
         if (meta.bytes == 0) != is_witness {
             return;
         }
-        let last = last_of(&meta);
-        if let Incoming::Receiving { from: sender, term, meta: receiving, end, storing } = &mut self.incoming
-        {
-            let same_sender = (*sender, *term) == (from, self.term);
-            if *storing || (same_sender && meta.index < receiving.index) {
-                return;
-            }
-            if same_sender && *receiving == meta {
-                let end = *end;
-                if offset == end && !data.is_empty() {
-                    *storing = true;
-                    self.outbox.snapshots.push(SnapshotEffect::Store { meta, offset, data });
-                } else {
-                    self.send(from, Body::SnapshotReceived { last, end });
-                }
-                return;
-            }
+        match self.incoming.receive((from, self.term), meta, offset, data) {
+            Reaction::Nothing => {}
+            Reaction::Store(store) => self.outbox.snapshots.push(store),
+            Reaction::Tell { last, end } => self.send(from, Body::SnapshotReceived { last, end }),
         }
-        if offset != 0 || (data.is_empty() && meta.bytes > 0) {
-            self.send(from, Body::SnapshotReceived { last, end: 0 });
-            return;
-        }
-        self.incoming =
-            Incoming::Receiving { from, term: self.term, meta: meta.clone(), end: 0, storing: true };
-        self.outbox.snapshots.push(SnapshotEffect::Store { meta, offset: 0, data });
     }
 
     /// Whether the log leaves nothing for the snapshot to add.
     fn has_all_of(&self, meta: &SnapshotMeta) -> bool {
-        meta.index <= self.commit || self.log.holds(last_of(meta))
+        meta.index <= self.commit || self.log.holds(meta.last())
     }
 
     /// The log holds all that the snapshot stands for, so it equals the leader's up to there.
@@ -206,18 +110,12 @@ impl Raft {
 
     /// A chunk is written.
     pub(super) fn snapshot_stored(&mut self, stored: &SnapshotMeta, stored_end: u64) {
-        let Incoming::Receiving { from, term, meta, end, storing } = &mut self.incoming else { return };
-        if meta != stored || !*storing {
-            return;
-        }
-        *storing = false;
-        *end = stored_end;
-        let (from, term, meta) = (*from, *term, meta.clone());
+        let Some(Stored { from, term, meta }) = self.incoming.stored(stored, stored_end) else { return };
         if stored_end == meta.bytes && !self.has_all_of(&meta) {
             self.incoming = Incoming::Complete { meta: meta.clone() };
         }
         if term == self.term {
-            self.send(from, Body::SnapshotReceived { last: last_of(&meta), end: stored_end });
+            self.send(from, Body::SnapshotReceived { last: meta.last(), end: stored_end });
         }
     }
 
@@ -234,12 +132,8 @@ impl Raft {
 
     /// The snapshot is in the machine, and in the place of the log.
     pub(super) fn snapshot_installed(&mut self, installed: &SnapshotMeta) {
-        match &self.incoming {
-            Incoming::Installing { meta } if meta == installed => {}
-            Incoming::Installing { .. }
-            | Incoming::Idle
-            | Incoming::Receiving { .. }
-            | Incoming::Complete { .. } => return,
+        if !self.incoming.installed(installed) {
+            return;
         }
         assert!(
             installed.index > self.commit,
@@ -247,7 +141,6 @@ impl Raft {
             installed.index,
             self.commit
         );
-        self.incoming = Incoming::Idle;
         self.log.install(installed);
         self.durability.installed(installed.index, &self.log);
         self.commit_to(installed.index);
@@ -264,14 +157,6 @@ impl Raft {
 
     /// The snapshot was no good. The leader asks how it stands when it has waited long enough, and starts over.
     pub(super) fn snapshot_rejected(&mut self, rejected: &SnapshotMeta) {
-        let is_present = match &self.incoming {
-            Incoming::Receiving { meta, .. }
-            | Incoming::Complete { meta }
-            | Incoming::Installing { meta } => meta == rejected,
-            Incoming::Idle => false,
-        };
-        if is_present {
-            self.incoming = Incoming::Idle;
-        }
+        self.incoming.rejected(rejected);
     }
 }

@@ -21,15 +21,15 @@
 //! * The set-aside voter stands again once it has the configuration that counts it as a holder, and by log matching has all
 //!   that was committed without it.
 
-use super::{
-    Raft, Role,
-    leader::Leader,
-    log_view::LogView,
-    message::Body,
-    progress::{Peer, Progress},
-    replication::Courier,
+use super::{Raft, Role, leader::Leader, message::Message};
+use crate::{
+    BootTime, Index, NodeId, SnapshotMeta,
+    replication::{
+        courier::{Courier, Freight as _},
+        log_view::LogView,
+        progress::{Peer, Progress, is_active},
+    },
 };
-use crate::{BootTime, Index, NodeId, SnapshotMeta};
 
 impl LogView {
     /// How far the log may be committed beside a witness, by what each has on its disk.
@@ -99,14 +99,15 @@ impl Raft {
 
     /// Whether a peer answers, and its disk does not hang.
     fn keeps_up(&self, now: BootTime, peer: &Peer) -> bool {
-        self.is_heard(now, peer) && !peer.is_stuck(now, self.config.persist_stall_max)
+        is_active(peer, now, self.config.election_timeout)
+            && !peer.is_stuck(now, self.config.persist_stall_max)
     }
 
     fn is_to_be_aside(&self, now: BootTime, leader: &Leader, voter: NodeId) -> bool {
         let Some(peer) = leader.peers.get(&voter) else { return true };
         if self.log.membership().is_set_aside(voter) {
             // What it has acknowledged since then shows that its disk works, too.
-            !self.knows_membership(leader, voter) || self.check_caught_up(now, leader, voter).is_err()
+            !self.knows_membership(leader, voter) || self.circle(now, leader).check_caught_up(voter).is_err()
         } else {
             !self.keeps_up(now, peer)
         }
@@ -128,7 +129,7 @@ impl Peer {
     }
 }
 
-impl Courier<'_> {
+impl Courier<'_, Message> {
     /// Tells a witness the configuration, until it has it.
     pub(super) fn inform(&mut self, id: NodeId, peer: &mut Peer, news: Option<&SnapshotMeta>) {
         let Some(meta) = news.filter(|_| peer.matched < self.log.membership_index()) else { return };
@@ -138,7 +139,7 @@ impl Courier<'_> {
         };
         if is_due {
             peer.progress = Progress::Probe { sent: Some(self.now) };
-            self.send(id, Body::SnapshotChunk { meta: meta.clone(), offset: 0, data: bytes::Bytes::new() });
+            self.send(id, Message::chunk(self.term, meta.clone(), 0, bytes::Bytes::new()));
         }
     }
 }

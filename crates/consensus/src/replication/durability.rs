@@ -15,12 +15,12 @@ use std::{collections::VecDeque, time::Duration};
 
 use quorate_bug::{self as bug, Bug};
 
-use super::{log_view::LogView, message::Message, outbox::Guarded};
+use super::{log_view::LogView, outbox::Guarded};
 use crate::{BootTime, HardState, Index, NodeId, Persist, PersistId};
 
 /// Tracks the writes of one engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Durability {
+pub(crate) struct Durability {
     next: PersistId,
     in_flight: VecDeque<Flight>,
     /// Entries up to here are on the disk.
@@ -48,7 +48,7 @@ struct Flight {
 
 impl Durability {
     /// Everything up to `durable` was read from the disk.
-    pub(super) fn new(durable: Index, commit: Index) -> Self {
+    pub(crate) fn new(durable: Index, commit: Index) -> Self {
         Self {
             next: PersistId(1),
             in_flight: VecDeque::new(),
@@ -61,37 +61,37 @@ impl Durability {
     }
 
     /// The last entry on this node's disk.
-    pub(super) fn durable(&self) -> Index {
+    pub(crate) fn durable(&self) -> Index {
         if bug::on(Bug::OwnAckEarly) { self.submitted } else { self.durable }
     }
 
     /// Term or vote have changed.
-    pub(super) fn promises_changed(&mut self) {
+    pub(crate) fn promises_changed(&mut self) {
         self.promises_changed = true;
     }
 
     /// Whether term and vote are on the disk.
-    pub(super) fn promises_durable(&self) -> bool {
+    pub(crate) fn promises_durable(&self) -> bool {
         !self.promises_changed && self.in_flight.iter().all(|flight| !flight.promises)
     }
 
     /// Whether a message that depends on the present term and vote, and on entries up to `through`, may leave.
-    pub(super) fn covers(&self, through: Index) -> bool {
+    pub(crate) fn covers(&self, through: Index) -> bool {
         self.promises_durable() && (self.durable >= through || bug::on(Bug::AckInFlight))
     }
 
     /// Whether all of `log` was given to writes, and all writes are done.
-    pub(super) fn is_settled(&self, log: &LogView) -> bool {
+    pub(crate) fn is_settled(&self, log: &LogView) -> bool {
         self.in_flight.is_empty() && self.truncate_from.is_none() && self.submitted == log.last_index()
     }
 
     /// Whether the oldest write in flight is older than `limit`.
-    pub(super) fn is_stalled(&self, now: BootTime, limit: Duration) -> bool {
+    pub(crate) fn is_stalled(&self, now: BootTime, limit: Duration) -> bool {
         self.in_flight.front().is_some_and(|flight| now.since(flight.began) > limit)
     }
 
     /// The log was cut in memory: its entries from `from` on are gone.
-    pub(super) fn truncated(&mut self, from: Index) {
+    pub(crate) fn truncated(&mut self, from: Index) {
         let kept = from.previous();
         if kept < self.submitted {
             self.truncate_from = Some(self.truncate_from.map_or(from, |earlier| earlier.min(from)));
@@ -106,7 +106,7 @@ impl Durability {
 
     /// A snapshot was installed that replaces the durable log up to `index`, and all after it unless `log` says
     /// otherwise. No write of entries is in flight, by the contract of the installation.
-    pub(super) fn installed(&mut self, index: Index, log: &LogView) {
+    pub(crate) fn installed(&mut self, index: Index, log: &LogView) {
         assert!(
             self.truncate_from.is_none(),
             "entries were truncated from {} while snapshot {index} was installed",
@@ -117,7 +117,7 @@ impl Durability {
     }
 
     /// A write, and all before it, is durable.
-    pub(super) fn persisted(&mut self, op: PersistId) {
+    pub(crate) fn persisted(&mut self, op: PersistId) {
         while self.in_flight.front().is_some_and(|flight| flight.op <= op) {
             let flight = self.in_flight.pop_front().expect("the front was just seen");
             self.durable = self.durable.max(flight.reaches);
@@ -134,13 +134,13 @@ impl Durability {
     ///
     /// The commit index rides along, but only as far as the log below it is durable already: a write may be torn,
     /// and a commit index that survived without its entries would bless whatever was there before them.
-    pub(super) fn submit(
+    pub(crate) fn submit<M>(
         &mut self,
         now: BootTime,
         log: &LogView,
         hard_state: HardState,
-        guarded: Vec<Guarded>,
-    ) -> (Option<Persist<Message>>, Vec<(NodeId, Message)>) {
+        guarded: Vec<Guarded<M>>,
+    ) -> (Option<Persist<M>>, Vec<(NodeId, M)>) {
         let (free, waiting): (Vec<_>, Vec<_>) =
             guarded.into_iter().partition(|guarded| self.covers(guarded.through));
         let free = free.into_iter().map(Guarded::into_envelope).collect();
@@ -191,7 +191,7 @@ mod tests {
         log.append(Entry { index, term: Term(term), stamp, payload: Payload::Blank });
     }
 
-    fn submit(durability: &mut Durability, log: &LogView) -> Persist<Message> {
+    fn submit(durability: &mut Durability, log: &LogView) -> Persist<()> {
         let (persist, _) = durability.submit(BootTime::default(), log, HardState::default(), Vec::new());
         persist.expect("something is to be written")
     }
@@ -252,11 +252,11 @@ mod tests {
         append(&mut log, 1);
         append(&mut log, 1);
         let hard_state = HardState { commit: Index(2), ..HardState::default() };
-        let (persist, _) = durability.submit(BootTime::default(), &log, hard_state, Vec::new());
+        let (persist, _) = durability.submit::<()>(BootTime::default(), &log, hard_state, Vec::new());
         assert_eq!(persist.expect("entries are new").hard_state, None);
         durability.persisted(PersistId(1));
         append(&mut log, 1);
-        let (persist, _) = durability.submit(BootTime::default(), &log, hard_state, Vec::new());
+        let (persist, _) = durability.submit::<()>(BootTime::default(), &log, hard_state, Vec::new());
         assert_eq!(persist.and_then(|persist| persist.hard_state), Some(hard_state));
     }
 }

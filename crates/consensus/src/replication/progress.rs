@@ -10,38 +10,42 @@
 //! term is on its disk; unless that was damaged, and then the peer says so and begins anew. Acknowledgements of older
 //! terms do not pass the gate (hazard 10).
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use crate::{BootTime, Config, Entry, Index, Priority, SnapshotMeta};
+use super::outgoing::Outgoing;
+use crate::{BootTime, Config, Entry, Index, Membership, NodeId, Priority};
 
 /// A leader's view of one peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// The last entry known to be on its disk and equal to the leader's.
-    pub(super) matched: Index,
+    pub(crate) matched: Index,
     /// The next entry to send.
-    pub(super) next: Index,
+    pub(crate) next: Index,
     /// The greatest commit index that it was told.
-    pub(super) told_commit: Index,
+    pub(crate) told_commit: Index,
     /// The newest round of reads that it has confirmed.
-    pub(super) confirmed_round: u64,
+    pub(crate) confirmed_round: u64,
     /// The first round that it has heard with the configuration in force in its log, if it has that.
-    pub(super) bound_from: Option<u64>,
+    pub(crate) bound_from: Option<u64>,
     /// When it was heard last; for a new leader, when its leadership began, and for a new member, when it became
     /// one.
-    pub(super) heard: BootTime,
+    pub(crate) heard: BootTime,
     /// How willing it is to lead, once it has told.
-    pub(super) priority: Option<Priority>,
+    pub(crate) priority: Option<Priority>,
     /// Whether it keeps no data, or kept none before it left.
-    pub(super) is_witness: bool,
+    pub(crate) is_witness: bool,
     /// While it lacks entries: how far it was, and since when it has been there. Watched beside a witness alone.
-    pub(super) stuck: Option<(Index, BootTime)>,
-    pub(super) progress: Progress,
+    pub(crate) stuck: Option<(Index, BootTime)>,
+    pub(crate) progress: Progress,
 }
 
 /// How entries travel to a peer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Progress {
+pub(crate) enum Progress {
     Probe {
         /// When the probe that awaits its answer was sent.
         sent: Option<BootTime>,
@@ -54,32 +58,9 @@ pub(super) enum Progress {
     Snapshot(Outgoing),
 }
 
-/// A snapshot on its way to a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Outgoing {
-    /// The first chunk of the newest snapshot is being read.
-    Opening,
-    /// There was no snapshot to read at this time.
-    Absent { since: BootTime },
-    /// The chunk at `offset` is being read.
-    Loading { meta: SnapshotMeta, offset: u64 },
-    /// The chunk at `offset` was sent. At the snapshot's end, only its installation is awaited.
-    Sent { meta: SnapshotMeta, offset: u64, since: BootTime, repeated: bool },
-}
-
-impl Outgoing {
-    /// Whether a peer whose log equals the leader's up to `matched` has all of the snapshot under way.
-    fn is_covered_by(&self, matched: Index) -> bool {
-        match self {
-            Self::Opening | Self::Absent { .. } => false,
-            Self::Loading { meta, .. } | Self::Sent { meta, .. } => meta.index <= matched,
-        }
-    }
-}
-
 impl Peer {
     /// A peer of which a new leader knows nothing; `next` is its guess.
-    pub(super) fn new(next: Index, now: BootTime) -> Self {
+    pub(crate) fn new(next: Index, now: BootTime) -> Self {
         Self {
             matched: Index(0),
             next,
@@ -95,18 +76,18 @@ impl Peer {
     }
 
     /// Forgets what is believed of its log: it was damaged. `next` is a guess, as for a new leader.
-    pub(super) fn begin_anew(&mut self, next: Index, now: BootTime) {
+    pub(crate) fn begin_anew(&mut self, next: Index, now: BootTime) {
         *self = Self { priority: self.priority, is_witness: self.is_witness, ..Self::new(next, now) };
     }
 
     /// Whether it would lead, as far as it has told.
-    pub(super) fn may_lead(&self) -> bool {
+    pub(crate) fn may_lead(&self) -> bool {
         self.priority != Some(Priority::NEVER)
     }
 
     /// The connection was lost, and with it all that was in flight. Where probing had got to is kept. The next
     /// probe is due a while after `now`: the connection has to come back first.
-    pub(super) fn lost_connection(&mut self, now: BootTime) {
+    pub(crate) fn lost_connection(&mut self, now: BootTime) {
         match self.progress {
             Progress::Probe { .. } => {}
             Progress::Replicate { .. } | Progress::Snapshot(_) => self.next = self.matched.next(),
@@ -116,7 +97,7 @@ impl Peer {
     }
 
     /// The peer's log equals the leader's, durably, up to `matched`. `first_index` is the leader's first entry.
-    pub(super) fn accepted(&mut self, matched: Index, first_index: Index, now: BootTime) {
+    pub(crate) fn accepted(&mut self, matched: Index, first_index: Index, now: BootTime) {
         self.matched = self.matched.max(matched);
         match &mut self.progress {
             Progress::Replicate { inflight, checked } => {
@@ -144,7 +125,7 @@ impl Peer {
 
     /// The peer refused an append with this base, and `agree_at` is the last position that may agree. Answers
     /// that fit no present question are ignored: the question is long settled.
-    pub(super) fn rejected(&mut self, base: Index, agree_at: Index) {
+    pub(crate) fn rejected(&mut self, base: Index, agree_at: Index) {
         let fits = match &self.progress {
             Progress::Probe { .. } => base.next() == self.next,
             Progress::Replicate { .. } => base > self.matched && base < self.next,
@@ -159,7 +140,7 @@ impl Peer {
     }
 
     /// The last entry of the snapshot that it is being sent, if any.
-    pub(super) fn transfers(&self) -> Option<Index> {
+    pub(crate) fn transfers(&self) -> Option<Index> {
         match &self.progress {
             Progress::Snapshot(Outgoing::Loading { meta, .. } | Outgoing::Sent { meta, .. }) => {
                 Some(meta.index)
@@ -171,7 +152,7 @@ impl Peer {
     }
 
     /// The name of the state.
-    pub(super) fn state_name(&self) -> &'static str {
+    pub(crate) fn state_name(&self) -> &'static str {
         match self.progress {
             Progress::Probe { .. } => "probe",
             Progress::Replicate { .. } => "replicate",
@@ -180,9 +161,28 @@ impl Peer {
     }
 }
 
+/// Whether the peer was heard within `timeout`.
+pub(crate) fn is_active(peer: &Peer, now: BootTime, timeout: Duration) -> bool {
+    now.since(peer.heard) <= timeout
+}
+
+/// Serves all members but `own` from now on; `next` is the guess for those that were not served before.
+pub(crate) fn serve_members(
+    peers: &mut BTreeMap<NodeId, Peer>,
+    membership: &Membership,
+    own: NodeId,
+    next: Index,
+    now: BootTime,
+) {
+    for member in membership.members().filter(|&member| member != own) {
+        let peer = peers.entry(member).or_insert_with(|| Peer::new(next, now));
+        peer.is_witness |= membership.is_witness(member);
+    }
+}
+
 /// Appends with entries that are sent and not acknowledged, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Inflight {
+pub(crate) struct Inflight {
     /// The last index and the bytes of each.
     messages: VecDeque<(Index, usize)>,
     bytes: usize,
@@ -190,18 +190,18 @@ pub(super) struct Inflight {
 
 impl Inflight {
     /// Whether one more may be sent, if the limits are parted by `parts`. That on bytes is passed by at most one message.
-    pub(super) fn has_room(&self, config: &Config, parts: usize) -> bool {
+    pub(crate) fn has_room(&self, config: &Config, parts: usize) -> bool {
         self.messages.is_empty()
             || (self.messages.len() < config.inflight_messages_max / parts
                 && self.bytes < config.inflight_bytes_max / parts)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
     /// Counts a message; one without entries counts for nothing, since no acknowledgement would free it.
-    pub(super) fn add(&mut self, entries: &[Entry]) {
+    pub(crate) fn add(&mut self, entries: &[Entry]) {
         if let Some(last) = entries.last() {
             let bytes = entries.iter().map(Entry::weight).sum();
             self.messages.push_back((last.index, bytes));
@@ -210,7 +210,7 @@ impl Inflight {
     }
 
     /// Frees all messages whose entries are acknowledged.
-    pub(super) fn free_through(&mut self, matched: Index) {
+    pub(crate) fn free_through(&mut self, matched: Index) {
         while let Some(&(last, bytes)) = self.messages.front()
             && last <= matched
         {
@@ -228,7 +228,7 @@ impl Inflight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ClusterTime, NodeId, Payload, Term};
+    use crate::{ClusterTime, Payload, SnapshotMeta, Term};
 
     fn entries(indexes: &[u64]) -> Vec<Entry> {
         let entry = |&index| Entry {

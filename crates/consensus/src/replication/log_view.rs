@@ -10,14 +10,14 @@
 
 use std::collections::VecDeque;
 
-use super::message::Position;
 use crate::{
-    ClusterTime, Entry, Index, Membership, Payload, SnapshotMeta, Term, cluster_clock::assert_stamp_grows,
+    ClusterTime, Entry, Index, Membership, Payload, Position, SnapshotMeta, Term,
+    cluster_clock::assert_stamp_grows,
 };
 
 /// The in-memory log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LogView {
+pub(crate) struct LogView {
     /// The position before the first entry: compacted away, or the start of time.
     base: Position,
     base_stamp: ClusterTime,
@@ -30,7 +30,7 @@ pub(super) struct LogView {
 
 impl LogView {
     /// The log that follows a snapshot, or the start of time with the configuration `birth`.
-    pub(super) fn new(snapshot: Option<&SnapshotMeta>, birth: Membership) -> Self {
+    pub(crate) fn new(snapshot: Option<&SnapshotMeta>, birth: Membership) -> Self {
         match snapshot {
             Some(meta) => Self {
                 base: Position { index: meta.index, term: meta.term },
@@ -50,41 +50,41 @@ impl LogView {
     }
 
     /// The first entry that is still here; one past the last if there is none.
-    pub(super) fn first_index(&self) -> Index {
+    pub(crate) fn first_index(&self) -> Index {
         self.base.index.next()
     }
 
-    pub(super) fn last(&self) -> Position {
+    pub(crate) fn last(&self) -> Position {
         self.entries.back().map_or(self.base, |entry| Position { index: entry.index, term: entry.term })
     }
 
-    pub(super) fn last_index(&self) -> Index {
+    pub(crate) fn last_index(&self) -> Index {
         self.last().index
     }
 
-    pub(super) fn last_stamp(&self) -> ClusterTime {
+    pub(crate) fn last_stamp(&self) -> ClusterTime {
         self.entries.back().map_or(self.base_stamp, |entry| entry.stamp)
     }
 
     /// The configuration in force.
-    pub(super) fn membership(&self) -> &Membership {
+    pub(crate) fn membership(&self) -> &Membership {
         &self.memberships.last().expect("the base's configuration always stays").1
     }
 
     /// The index from which the configuration in force is so.
-    pub(super) fn membership_index(&self) -> Index {
+    pub(crate) fn membership_index(&self) -> Index {
         self.memberships.last().expect("the base's configuration always stays").0
     }
 
     /// The configuration that was in force before the present one, unless that is compacted away.
-    pub(super) fn membership_before(&self) -> Option<&Membership> {
+    pub(crate) fn membership_before(&self) -> Option<&Membership> {
         let (_, before) = self.memberships.iter().rev().nth(1)?;
         Some(before)
     }
 
     /// The configuration in force, as the snapshot of no bytes that a witness is told: at the entry that it came with,
     /// or at a later one, if that is compacted away.
-    pub(super) fn membership_alone(&self) -> SnapshotMeta {
+    pub(crate) fn membership_alone(&self) -> SnapshotMeta {
         let membership = self.membership().clone();
         match self.get(self.membership_index()) {
             Some(&Entry { index, term, stamp, .. }) => {
@@ -98,12 +98,12 @@ impl LogView {
     }
 
     /// The configuration in force, once whenever it has changed, and at first.
-    pub(super) fn take_news(&mut self) -> Option<Membership> {
+    pub(crate) fn take_news(&mut self) -> Option<Membership> {
         std::mem::take(&mut self.has_news).then(|| self.membership().clone())
     }
 
     /// The configuration in force at `index`, which is not compacted away.
-    pub(super) fn membership_at(&self, index: Index) -> &Membership {
+    pub(crate) fn membership_at(&self, index: Index) -> &Membership {
         assert!(
             index >= self.base.index,
             "asked for the configuration at {index}, which is compacted up to {}",
@@ -114,17 +114,17 @@ impl LogView {
     }
 
     /// The term at `index`; `None` if it is compacted away or beyond the end.
-    pub(super) fn term_at(&self, index: Index) -> Option<Term> {
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index { Some(self.base.term) } else { self.get(index).map(|entry| entry.term) }
     }
 
     /// Whether the log holds the entry at `position`.
-    pub(super) fn holds(&self, position: Position) -> bool {
+    pub(crate) fn holds(&self, position: Position) -> bool {
         self.term_at(position.index) == Some(position.term)
     }
 
     /// Whether `entry` may follow the one before it, which is here or was compacted last: neither term nor stamp falls.
-    pub(super) fn goes_on_with(&self, entry: &Entry) -> bool {
+    pub(crate) fn goes_on_with(&self, entry: &Entry) -> bool {
         let before = self.get(entry.index.previous()).map(|before| (before.term, before.stamp));
         let (term, stamp) = before.unwrap_or((self.base.term, self.base_stamp));
         entry.term >= term && entry.stamp >= stamp
@@ -142,13 +142,13 @@ impl LogView {
     }
 
     /// The entries from `first` to `last`, both included, as far as they are here.
-    pub(super) fn range(&self, first: Index, last: Index) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn range(&self, first: Index, last: Index) -> impl Iterator<Item = &Entry> {
         let (from, to) = (self.offset_of(first), self.offset_of(last.next()));
         self.entries.range(from..to.max(from))
     }
 
     /// Entries from `first` on, as many as weigh at most `bytes_max`, but at least one if there is one.
-    pub(super) fn batch(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
+    pub(crate) fn batch(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0_usize;
         self.range(first, self.last_index())
             .enumerate()
@@ -161,7 +161,7 @@ impl LogView {
     }
 
     /// Appends one entry at the end.
-    pub(super) fn append(&mut self, entry: Entry) {
+    pub(crate) fn append(&mut self, entry: Entry) {
         let last = self.last();
         assert!(
             entry.index == last.index.next(),
@@ -179,7 +179,7 @@ impl LogView {
     }
 
     /// Removes all entries from `from` on.
-    pub(super) fn truncate(&mut self, from: Index) {
+    pub(crate) fn truncate(&mut self, from: Index) {
         assert!(
             from > self.base.index,
             "truncated from {from}, which is compacted up to {}",
@@ -191,7 +191,7 @@ impl LogView {
     }
 
     /// Drops the entries before `first_kept`, at most all of them.
-    pub(super) fn compact(&mut self, first_kept: Index) {
+    pub(crate) fn compact(&mut self, first_kept: Index) {
         let first_kept = first_kept.min(self.last_index().next());
         while let Some(entry) = self.entries.front().filter(|entry| entry.index < first_kept) {
             self.base = Position { index: entry.index, term: entry.term };
@@ -204,7 +204,7 @@ impl LogView {
 
     /// Puts an installed snapshot in the place of all that it covers. Entries after it stay if the log held the
     /// snapshot's own last entry; otherwise they belong to another history and go.
-    pub(super) fn install(&mut self, meta: &SnapshotMeta) {
+    pub(crate) fn install(&mut self, meta: &SnapshotMeta) {
         if self.holds(Position { index: meta.index, term: meta.term }) {
             self.compact(meta.index.next());
         } else {
@@ -214,7 +214,7 @@ impl LogView {
 
     /// The greatest position at or before `index` whose term is at most `term`: where two logs may agree, given
     /// that the other holds `term` at `index`. It ends the search at the base, where they agree for certain.
-    pub(super) fn may_agree(&self, index: Index, term: Term) -> Position {
+    pub(crate) fn may_agree(&self, index: Index, term: Term) -> Position {
         let end = self.offset_of(index.next());
         let before = self.entries.range(..end).rev().find(|entry| entry.term <= term);
         before.map_or(self.base, |entry| Position { index: entry.index, term: entry.term })

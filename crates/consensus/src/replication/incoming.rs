@@ -1,0 +1,144 @@
+//! A snapshot that this node receives.
+//!
+//! * A transfer is tagged with sender, term and snapshot. Chunks of another transfer are never mixed in, not even
+//!   of a snapshot of the same position: its bytes may differ from node to node (hazard 16).
+//! * It is installed only once all earlier writes are done, and nothing is appended or committed meanwhile.
+
+use bytes::Bytes;
+
+use crate::{NodeId, Position, SnapshotMeta, Term, engine::SnapshotEffect};
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Incoming {
+    /// None.
+    Idle,
+    /// Chunks arrive.
+    Receiving {
+        from: NodeId,
+        /// The term in which `from` sends it.
+        term: Term,
+        meta: SnapshotMeta,
+        /// The bytes written.
+        end: u64,
+        /// Whether a chunk is being written: others wait until it is.
+        storing: bool,
+    },
+    /// All chunks are written; earlier writes of this node are not done yet.
+    Complete { meta: SnapshotMeta },
+    /// The caller installs it.
+    Installing { meta: SnapshotMeta },
+}
+
+/// What is to be done about a chunk.
+#[derive(Debug)]
+pub(crate) enum Reaction {
+    Nothing,
+    Store(SnapshotEffect),
+    /// Tell the sender how much of the snapshot that ends at `last` is written.
+    Tell {
+        last: Position,
+        end: u64,
+    },
+}
+
+/// A chunk that was written.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) from: NodeId,
+    /// The term in which it was sent.
+    pub(crate) term: Term,
+    pub(crate) meta: SnapshotMeta,
+}
+
+impl Incoming {
+    /// The position of a configuration that comes without data, on its way into the log of a witness.
+    pub(crate) fn configuration(&self) -> Option<Position> {
+        match self {
+            Self::Receiving { meta, .. } | Self::Complete { meta } | Self::Installing { meta } => {
+                (meta.bytes == 0).then(|| meta.last())
+            }
+            Self::Idle => None,
+        }
+    }
+
+    /// How many bytes of a snapshot have arrived.
+    pub(crate) fn received(&self) -> u64 {
+        match self {
+            Self::Receiving { end, .. } => *end,
+            Self::Idle | Self::Complete { .. } | Self::Installing { .. } => 0,
+        }
+    }
+
+    /// Whether the log must be left alone.
+    pub(crate) fn is_installing(&self) -> bool {
+        match self {
+            Self::Complete { .. } | Self::Installing { .. } => true,
+            Self::Idle | Self::Receiving { .. } => false,
+        }
+    }
+
+    /// A chunk of a snapshot that this node needs, from who may send it in `term`.
+    pub(crate) fn receive(
+        &mut self,
+        (from, term): (NodeId, Term),
+        meta: SnapshotMeta,
+        offset: u64,
+        data: Bytes,
+    ) -> Reaction {
+        let last = meta.last();
+        if let Self::Receiving { from: sender, term: since, meta: receiving, end, storing } = self {
+            let same_sender = (*sender, *since) == (from, term);
+            if *storing || (same_sender && meta.index < receiving.index) {
+                return Reaction::Nothing;
+            }
+            if same_sender && *receiving == meta {
+                if offset == *end && !data.is_empty() {
+                    *storing = true;
+                    return Reaction::Store(SnapshotEffect::Store { meta, offset, data });
+                }
+                return Reaction::Tell { last, end: *end };
+            }
+        }
+        if offset != 0 || (data.is_empty() && meta.bytes > 0) {
+            return Reaction::Tell { last, end: 0 };
+        }
+        *self = Self::Receiving { from, term, meta: meta.clone(), end: 0, storing: true };
+        Reaction::Store(SnapshotEffect::Store { meta, offset: 0, data })
+    }
+
+    /// A chunk is written, if it is one that this node waits for.
+    pub(crate) fn stored(&mut self, stored: &SnapshotMeta, stored_end: u64) -> Option<Stored> {
+        let Self::Receiving { from, term, meta, end, storing } = self else { return None };
+        if meta != stored || !*storing {
+            return None;
+        }
+        *storing = false;
+        *end = stored_end;
+        Some(Stored { from: *from, term: *term, meta: meta.clone() })
+    }
+
+    /// The caller has installed `installed`, if it was to do so.
+    pub(crate) fn installed(&mut self, installed: &SnapshotMeta) -> bool {
+        match self {
+            Self::Installing { meta } if meta == installed => {
+                *self = Self::Idle;
+                true
+            }
+            Self::Installing { .. } | Self::Idle | Self::Receiving { .. } | Self::Complete { .. } => false,
+        }
+    }
+
+    /// The snapshot was no good. The sender asks how it stands when it has waited long enough, and starts over.
+    pub(crate) fn rejected(&mut self, rejected: &SnapshotMeta) {
+        let is_present = match self {
+            Self::Receiving { meta, .. } | Self::Complete { meta } | Self::Installing { meta } => {
+                meta == rejected
+            }
+            Self::Idle => false,
+        };
+        if is_present {
+            *self = Self::Idle;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Reads that wait for a round of heartbeats, at a leader, or for a leader's answer, at a follower.
+//!
+//! * A round serves only reads that arrived before it began, and all of them at once. It has a number that no other of
+//!   its leadership has.
+//! * A forwarded batch has a number that no other of the follower's life has.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{BootTime, ClusterTime, Index, NodeId, ReadId};
+
+/// Rounds that may be open at the same time: enough to keep reads flowing while answers are on the way, few enough
+/// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
+const ROUNDS_OPEN_MAX: usize = 8;
+
+/// What a leader answers to a forwarded read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReadPoint {
+    /// The index that must be applied before the read is served.
+    pub index: Index,
+    /// The leader's cluster time when a quorum had confirmed the read.
+    pub stamp: ClusterTime,
+}
+
+/// The reads of a leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Reads {
+    /// The number of the newest round; 0 before the first.
+    newest: u64,
+    /// Reads that no round serves yet.
+    waiting: Vec<Asker>,
+    open: VecDeque<Round>,
+    /// When the newest round began that a quorum has confirmed.
+    confirmed_at: Option<BootTime>,
+}
+
+/// Who waits for a read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// This node's own caller.
+    Local(ReadId),
+    /// A follower, for a batch of its reads.
+    Peer { node: NodeId, origin: u64, batch: u64 },
+}
+
+/// A round that no quorum has answered yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Round {
+    number: u64,
+    began: BootTime,
+    /// The commit index when it began.
+    index: Index,
+    askers: Vec<Asker>,
+}
+
+impl Reads {
+    /// A read waits for the next round.
+    pub(crate) fn wait(&mut self, asker: Asker) {
+        self.waiting.push(asker);
+    }
+
+    pub(crate) fn newest_round(&self) -> u64 {
+        self.newest
+    }
+
+    /// When the newest round began that a quorum has confirmed: until then nobody else led.
+    pub(crate) fn confirmed_at(&self) -> Option<BootTime> {
+        self.confirmed_at
+    }
+
+    /// Whether reads wait, and a round may be begun for them.
+    pub(crate) fn wants_round(&self) -> bool {
+        !self.waiting.is_empty() && self.open.len() < ROUNDS_OPEN_MAX
+    }
+
+    /// Begins a round for all that wait, if one may be begun; its number.
+    pub(crate) fn begin_round(&mut self, now: BootTime, index: Index) -> Option<u64> {
+        if self.open.len() >= ROUNDS_OPEN_MAX {
+            return None;
+        }
+        self.newest += 1;
+        let askers = std::mem::take(&mut self.waiting);
+        self.open.push_back(Round { number: self.newest, began: now, index, askers });
+        Some(self.newest)
+    }
+
+    /// A quorum has confirmed this round, and all before it: who is answered what.
+    pub(crate) fn confirm(&mut self, round: u64, stamp: ClusterTime) -> Vec<(Asker, ReadPoint)> {
+        let mut answers = Vec::new();
+        while let Some(round) = self.open.pop_front_if(|open| open.number <= round) {
+            let point = ReadPoint { index: round.index, stamp };
+            self.confirmed_at = Some(round.began);
+            answers.extend(round.askers.into_iter().map(|asker| (asker, point)));
+        }
+        answers
+    }
+
+    /// All readers without an answer.
+    pub(crate) fn take_all(&mut self) -> Vec<Asker> {
+        let open = std::mem::take(&mut self.open).into_iter().flat_map(|round| round.askers);
+        let mut askers: Vec<Asker> = open.collect();
+        askers.append(&mut self.waiting);
+        askers
+    }
+}
+
+/// The reads of a follower.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Forwarded {
+    /// Reads that arrived in this batch of inputs.
+    waiting: Vec<ReadId>,
+    /// Reads that the leader was asked about, by batch: ascending in age, too.
+    asked: BTreeMap<u64, Asked>,
+}
+
+/// One forwarded batch of reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    reads: Vec<ReadId>,
+    since: BootTime,
+}
+
+impl Forwarded {
+    pub(crate) fn wait(&mut self, id: ReadId) {
+        self.waiting.push(id);
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// All that wait are asked about as this batch.
+    pub(crate) fn ask(&mut self, batch: u64, now: BootTime) {
+        let reads = std::mem::take(&mut self.waiting);
+        self.asked.insert(batch, Asked { reads, since: now });
+    }
+
+    /// The reads of a batch that was answered; nobody's, if it was before.
+    pub(crate) fn answered(&mut self, batch: u64) -> Vec<ReadId> {
+        self.asked.remove(&batch).map_or(Vec::new(), |asked| asked.reads)
+    }
+
+    /// When the oldest batch has waited for so long.
+    pub(crate) fn gives_up_at(&self, timeout: Duration) -> Option<BootTime> {
+        self.asked.values().next().map(|oldest| oldest.since.after(timeout))
+    }
+
+    /// Reads that have waited for so long: question or answer is lost.
+    pub(crate) fn take_lost(&mut self, now: BootTime, timeout: Duration) -> Vec<ReadId> {
+        let mut lost = Vec::new();
+        while let Some(oldest) = self.asked.first_entry()
+            && oldest.get().since.after(timeout) <= now
+        {
+            lost.append(&mut oldest.remove().reads);
+        }
+        lost
+    }
+
+    /// All reads that have no outcome yet.
+    pub(crate) fn take_all(&mut self) -> Vec<ReadId> {
+        let asked = std::mem::take(&mut self.asked).into_values().flat_map(|asked| asked.reads);
+        let mut reads: Vec<ReadId> = asked.collect();
+        reads.append(&mut self.waiting);
+        reads
+    }
+}
