@@ -182,6 +182,11 @@ pub enum Refusal {
         /// Who it is about.
         node: NodeId,
     },
+    /// The cluster's engine cannot do it.
+    Unsupported {
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// Two steps name this node.
     NamedTwice {
         /// Who it is about.
@@ -498,6 +503,7 @@ impl fmt::Display for Refusal {
                 list(full)
             ),
             Self::IsWitness { node } => write!(f, "{node} is a witness, and can only vote or be removed"),
+            Self::Unsupported { what } => write!(f, "the engine of this cluster has no {what}"),
             Self::NamedTwice { node } => write!(f, "two steps of the change name {node}"),
             Self::Empty => write!(f, "the change has no steps"),
         }

@@ -105,3 +105,21 @@ impl SnapshotMeta {
         Position { index: self.index, term: self.term }
     }
 }
+
+/// Up to this many entries are listed one by one; of more, the first and the last.
+const ENTRIES_LISTED_MAX: usize = 4;
+
+/// Writes entries as `[4@2 5@2]`, or `[4@2 .. 9@3]` when there are many, each place by `text`.
+pub(crate) fn write_entries(
+    f: &mut fmt::Formatter<'_>,
+    entries: &[Entry],
+    text: impl Fn(&Position) -> String,
+) -> fmt::Result {
+    let position = |entry: &Entry| text(&Position { index: entry.index, term: entry.term });
+    match entries {
+        [first, .., last] if entries.len() > ENTRIES_LISTED_MAX => {
+            write!(f, "[{} .. {}]", position(first), position(last))
+        }
+        _ => write!(f, "[{}]", entries.iter().map(position).collect::<Vec<_>>().join(" ")),
+    }
+}

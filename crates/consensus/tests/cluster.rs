@@ -17,7 +17,8 @@ use quorate_consensus::{
     BootTime, Change, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership,
     NodeId, Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term, Uncounted,
     engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
-    raft::{Raft, message::Message},
+    paxos::{Ballot, Paxos},
+    raft::{self, Raft},
 };
 
 use crate::snapshot::{decode, encode};
@@ -25,15 +26,33 @@ use crate::snapshot::{decode, encode};
 /// No test needs more steps than this to come to rest.
 const STEPS_MAX: usize = 100_000;
 
-/// A message on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Envelope {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) message: Message,
+/// An engine to be tested.
+pub(crate) trait Subject: Engine {
+    /// How its transcripts name a term.
+    fn term_text(term: Term) -> String;
 }
 
-impl Envelope {
+impl Subject for Raft {
+    fn term_text(term: Term) -> String {
+        term.to_string()
+    }
+}
+
+impl Subject for Paxos {
+    fn term_text(term: Term) -> String {
+        Ballot::of(term).to_string()
+    }
+}
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope<M = raft::message::Message> {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: M,
+}
+
+impl<M: std::fmt::Display> Envelope<M> {
     pub(crate) fn text(&self) -> String {
         format!("{}->{} {}", self.from, self.to, self.message)
     }
@@ -58,7 +77,7 @@ impl Image {
         self.entries.push(entry);
     }
 
-    fn write(&mut self, persist: &Persist<Message>) {
+    fn write<M>(&mut self, persist: &Persist<M>) {
         self.hard_state = persist.hard_state.unwrap_or(self.hard_state);
         persist.truncate_from.into_iter().for_each(|from| self.truncate(from));
         persist.entries.iter().cloned().for_each(|entry| self.append(entry));
@@ -76,13 +95,13 @@ impl Image {
 }
 
 /// One node: what it has in memory, and what is on its disk.
-pub(crate) struct Node {
+pub(crate) struct Node<E: Subject> {
     /// `None` while it is down.
-    pub(crate) raft: Option<Raft>,
+    pub(crate) engine: Option<E>,
     pub(crate) durable: Image,
     /// What the disk will hold when all writes in flight are done.
     pub(crate) submitted: Image,
-    pub(crate) writes: VecDeque<Persist<Message>>,
+    pub(crate) writes: VecDeque<Persist<E::Message>>,
     pub(crate) snapshot: Option<(SnapshotMeta, Vec<u8>)>,
     incoming: Vec<u8>,
     /// The snapshot whose installation is under way.
@@ -97,14 +116,17 @@ pub(crate) struct Node {
     lost: Option<Image>,
 }
 
+/// A cluster that runs Raft.
+pub(crate) type Cluster = ClusterOf<Raft>;
+
 /// The cluster.
-pub(crate) struct Cluster {
+pub(crate) struct ClusterOf<E: Subject> {
     pub(crate) config: Config,
     birth: Membership,
     /// The configurations that were in force before and after the last batch of inputs, at the node that took it.
     in_force: [Membership; 2],
-    pub(crate) nodes: BTreeMap<NodeId, Node>,
-    pub(crate) network: VecDeque<Envelope>,
+    pub(crate) nodes: BTreeMap<NodeId, Node<E>>,
+    pub(crate) network: VecDeque<Envelope<E::Message>>,
     /// Directed links that lose everything.
     pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
     /// The priorities that nodes are started with, but for the usual one.
@@ -136,12 +158,13 @@ fn payload_text(payload: &Payload) -> String {
     }
 }
 
-fn entries_text(entries: &[Entry]) -> String {
-    let texts: Vec<String> = entries.iter().map(|entry| format!("{}@{}", entry.index, entry.term)).collect();
+fn entries_text<E: Subject>(entries: &[Entry]) -> String {
+    let texts: Vec<String> =
+        entries.iter().map(|entry| format!("{}@{}", entry.index, E::term_text(entry.term))).collect();
     format!("[{}]", texts.join(" "))
 }
 
-impl Cluster {
+impl<E: Subject> ClusterOf<E> {
     pub(crate) fn new(voters: u64) -> Self {
         Self::with(voters, 0, |_| {})
     }
@@ -203,12 +226,12 @@ impl Cluster {
         self.nodes.keys().copied().collect()
     }
 
-    pub(crate) fn node(&self, id: u64) -> &Node {
+    pub(crate) fn node(&self, id: u64) -> &Node<E> {
         &self.nodes[&NodeId(id)]
     }
 
     pub(crate) fn status(&self, id: u64) -> Status {
-        self.node(id).raft.as_ref().expect("the node is up").status(self.now)
+        self.node(id).engine.as_ref().expect("the node is up").status(self.now)
     }
 
     /// Starts a node anew in `term`, from a disk with blank entries of `terms`.
@@ -227,18 +250,18 @@ impl Cluster {
         self.start(NodeId(id));
     }
 
-    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+    fn node_mut(&mut self, id: NodeId) -> &mut Node<E> {
         self.nodes.get_mut(&id).expect("a known node")
     }
 
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
-        self.nodes[&id].raft.is_some()
+        self.nodes[&id].engine.is_some()
     }
 
     /// The leader of the greatest term among the nodes that are up.
     pub(crate) fn leader(&self) -> Option<u64> {
         let roles = self.nodes.iter().filter_map(|(id, node)| {
-            let role = node.raft.as_ref()?.status(self.now).role;
+            let role = node.engine.as_ref()?.status(self.now).role;
             (role.kind == RoleKind::Leader).then_some((role.term, id.0))
         });
         roles.max().map(|(_, id)| id)
@@ -266,7 +289,7 @@ impl Cluster {
         let under_repair = node.lost.is_some();
         let restored =
             Restored { hard_state: node.durable.hard_state, snapshot, birth, entries, under_repair };
-        node.raft = Some(Raft::new(config, restored, now));
+        node.engine = Some(E::new(config, restored, now));
         self.removed.remove(&id);
         self.inputs(id, Vec::new());
     }
@@ -275,7 +298,7 @@ impl Cluster {
     /// `torn` counts: hard state, truncation, then entries one by one.
     pub(crate) fn crash(&mut self, id: NodeId, whole: usize, torn: usize) {
         let node = self.node_mut(id);
-        node.raft = None;
+        node.engine = None;
         node.incoming.clear();
         node.installing = None;
         let mut writes = std::mem::take(&mut node.writes).into_iter();
@@ -292,24 +315,24 @@ impl Cluster {
     }
 
     /// One input, and all its effects.
-    pub(crate) fn input(&mut self, id: NodeId, input: Input<Message>) {
+    pub(crate) fn input(&mut self, id: NodeId, input: Input<E::Message>) {
         self.inputs(id, vec![input]);
     }
 
     /// Several inputs as one batch.
-    pub(crate) fn inputs(&mut self, id: NodeId, inputs: Vec<Input<Message>>) {
+    pub(crate) fn inputs(&mut self, id: NodeId, inputs: Vec<Input<E::Message>>) {
         let now = self.now;
-        if let Some(raft) = &mut self.node_mut(id).raft {
-            let before = raft.status(now).membership;
-            inputs.into_iter().for_each(|input| raft.step(now, input));
-            let effects = raft.drain(now);
-            let after = raft.status(now).membership;
+        if let Some(engine) = &mut self.node_mut(id).engine {
+            let before = engine.status(now).membership;
+            inputs.into_iter().for_each(|input| engine.step(now, input));
+            let effects = engine.drain(now);
+            let after = engine.status(now).membership;
             self.in_force = [before, after];
             self.take(id, effects);
         }
     }
 
-    fn take(&mut self, id: NodeId, effects: Effects<Message>) {
+    fn take(&mut self, id: NodeId, effects: Effects<E::Message>) {
         let Effects {
             persist,
             send,
@@ -328,7 +351,7 @@ impl Cluster {
         }
         if let Some(role) = role {
             let leader = role.leader.map_or("none".to_owned(), |leader| leader.to_string());
-            self.trace.push(format!("{id} is {:?} t{} leader={leader}", role.kind, role.term));
+            self.trace.push(format!("{id} is {:?} t{} leader={leader}", role.kind, E::term_text(role.term)));
             if role.kind == RoleKind::Leader {
                 self.check_leader(id, role.term);
             }
@@ -337,7 +360,7 @@ impl Cluster {
         for (proposal, outcome) in proposals {
             self.trace.push(match &outcome {
                 ProposalOutcome::Appended { index, term } => {
-                    format!("{id} proposal {proposal} at {index}@{term}")
+                    format!("{id} proposal {proposal} at {index}@{}", E::term_text(*term))
                 }
                 ProposalOutcome::NotLeader => format!("{id} proposal {proposal} refused: not leader"),
                 ProposalOutcome::Overloaded => format!("{id} proposal {proposal} refused: overloaded"),
@@ -362,24 +385,24 @@ impl Cluster {
         }
         if let Some(fatal) = fatal {
             self.trace.push(format!("{id} is dead: {fatal:?}"));
-            self.node_mut(id).raft = None;
+            self.node_mut(id).engine = None;
         }
         for effect in snapshots {
             self.snapshot_work(id, effect);
         }
     }
 
-    fn submit(&mut self, id: NodeId, persist: Persist<Message>) {
+    fn submit(&mut self, id: NodeId, persist: Persist<E::Message>) {
         let mut text = format!("{id} writes #{}", persist.op);
         if let Some(hard_state) = persist.hard_state {
             let vote = hard_state.vote.map_or("none".to_owned(), |vote| vote.to_string());
-            text += &format!(" t{} vote={vote} commit={}", hard_state.term, hard_state.commit);
+            text += &format!(" t{} vote={vote} commit={}", E::term_text(hard_state.term), hard_state.commit);
         }
         if let Some(from) = persist.truncate_from {
             text += &format!(" truncate={from}");
         }
         if !persist.entries.is_empty() {
-            text += &format!(" {}", entries_text(&persist.entries));
+            text += &format!(" {}", entries_text::<E>(&persist.entries));
         }
         for (to, message) in &persist.after {
             text += &format!("; then ->{to} {message}");
@@ -393,7 +416,7 @@ impl Cluster {
         node.writes.push_back(persist);
     }
 
-    fn post(&mut self, from: NodeId, to: NodeId, message: Message) {
+    fn post(&mut self, from: NodeId, to: NodeId, message: E::Message) {
         let envelope = Envelope { from, to, message };
         self.trace.push(envelope.text());
         if !self.cut.contains(&(from, to)) {
@@ -404,7 +427,7 @@ impl Cluster {
     /// Completes the oldest write of a node.
     pub(crate) fn persist(&mut self, id: NodeId) -> bool {
         let node = self.node_mut(id);
-        if node.raft.is_none() {
+        if node.engine.is_none() {
             return false;
         }
         let Some(mut persist) = node.writes.pop_front() else { return false };
@@ -419,7 +442,7 @@ impl Cluster {
     }
 
     /// Delivers a message; to a node that is down it is lost.
-    pub(crate) fn deliver(&mut self, envelope: Envelope) {
+    pub(crate) fn deliver(&mut self, envelope: Envelope<E::Message>) {
         let Envelope { from, to, message } = envelope;
         self.input(to, Input::Message { from, message });
     }
@@ -445,7 +468,7 @@ impl Cluster {
         let end = self.now.after(duration);
         for _ in 0..STEPS_MAX {
             self.settle();
-            let deadlines = self.nodes.values().filter_map(|node| node.raft.as_ref().map(Raft::deadline));
+            let deadlines = self.nodes.values().filter_map(|node| node.engine.as_ref().map(E::deadline));
             let Some(next) = deadlines.min().filter(|&next| next <= end) else {
                 self.now = end;
                 return;
@@ -460,7 +483,7 @@ impl Cluster {
     pub(crate) fn wake(&mut self) {
         for id in self.ids() {
             let now = self.now;
-            let due = self.nodes[&id].raft.as_ref().is_some_and(|raft| raft.deadline() <= now);
+            let due = self.nodes[&id].engine.as_ref().is_some_and(|engine| engine.deadline() <= now);
             if due {
                 self.input(id, Input::Deadline);
             }
@@ -475,7 +498,7 @@ impl Cluster {
     }
 
     /// A proposal under a fresh id.
-    pub(crate) fn proposal(&mut self, text: &str) -> Input<Message> {
+    pub(crate) fn proposal(&mut self, text: &str) -> Input<E::Message> {
         let id = ProposalId(self.fresh_id());
         Input::Propose { id, payload: Bytes::copy_from_slice(text.as_bytes()) }
     }
@@ -530,7 +553,7 @@ impl Cluster {
     /// The machine of `id` makes a snapshot of what it has applied; the log keeps `trailing` entries before it.
     pub(crate) fn make_snapshot(&mut self, id: NodeId, trailing: u64) {
         let node = &self.nodes[&id];
-        if node.raft.is_none() {
+        if node.engine.is_none() {
             return;
         }
         let index = node.applied;
@@ -602,7 +625,7 @@ impl Cluster {
         node.durable.install(&meta);
         node.submitted.install(&meta);
         node.snapshot = Some((meta.clone(), data));
-        self.trace.push(format!("{id} installs snapshot {}@{}", meta.index, meta.term));
+        self.trace.push(format!("{id} installs snapshot {}@{}", meta.index, E::term_text(meta.term)));
         self.check_machine(id);
         self.input(id, Input::SnapshotInstalled { meta });
         true
@@ -615,7 +638,7 @@ impl Cluster {
         wanted: Option<SnapshotMeta>,
         offset: u64,
         bytes: usize,
-    ) -> Input<Message> {
+    ) -> Input<E::Message> {
         match &self.nodes[&id].snapshot {
             Some((meta, data)) if wanted.as_ref().is_none_or(|wanted| wanted == meta) => {
                 let from = usize::try_from(offset).expect("small");
@@ -630,7 +653,7 @@ impl Cluster {
         self.trace.push(format!(
             "{id} applies {}@{} {}",
             entry.index,
-            entry.term,
+            E::term_text(entry.term),
             payload_text(&entry.payload)
         ));
         self.check_committed(id, &entry);
@@ -642,8 +665,8 @@ impl Cluster {
         }
         let index = entry.index;
         let now = self.now;
-        if let Some(raft) = &mut self.node_mut(id).raft {
-            raft.step(now, Input::Applied { index });
+        if let Some(engine) = &mut self.node_mut(id).engine {
+            engine.step(now, Input::Applied { index });
         }
     }
 
@@ -676,7 +699,7 @@ impl Cluster {
             assert_eq!(known, entry, "{id} committed another entry");
             return;
         }
-        let holds = |node: &Node| {
+        let holds = |node: &Node<E>| {
             let covered = node.snapshot.as_ref().is_some_and(|(meta, _)| meta.index >= entry.index);
             let lost = node.lost.as_ref().is_some_and(|lost| lost.holds(entry));
             covered || node.durable.holds(entry) || lost
@@ -753,7 +776,7 @@ impl Cluster {
 
     /// What a node's log holds, as text.
     pub(crate) fn log_text(&self, id: u64) -> String {
-        entries_text(&self.node(id).submitted.entries)
+        entries_text::<E>(&self.node(id).submitted.entries)
     }
 }
 
@@ -768,10 +791,10 @@ fn check_pair(a: &[Entry], b: &[Entry]) {
     }
 }
 
-impl Node {
+impl<E: Subject> Node<E> {
     fn blank() -> Self {
         Self {
-            raft: None,
+            engine: None,
             durable: Image::default(),
             submitted: Image::default(),
             writes: VecDeque::new(),

@@ -28,7 +28,7 @@ fn win(cluster: &mut Cluster, id: u64, voters: &[u64]) {
 }
 
 fn time(cluster: &Cluster, id: u64) -> Option<ClusterTime> {
-    cluster.node(id).raft.as_ref().and_then(|raft| raft.cluster_time(cluster.now))
+    cluster.node(id).engine.as_ref().and_then(|engine| engine.cluster_time(cluster.now))
 }
 
 /// A new leader goes on from what it heard last: a failover costs the time without a leader, and a heartbeat.

@@ -28,17 +28,17 @@
 //! `deliver` with `together=yes` makes one batch of inputs per receiver. With `hide=Word`, any command leaves out
 //! the lines that hold the word.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{collections::BTreeMap, error::Error, fmt::Display, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
 use quorate_consensus::{
-    Change, Engine as _, Index, Input, Lease, NodeId, Priority, Purpose, Step, raft::message::Message,
+    Change, Index, Input, Lease, NodeId, Priority, Purpose, Step, paxos::Paxos, raft::Raft,
 };
 
-use crate::cluster::{Cluster, Envelope};
+use crate::cluster::{ClusterOf, Envelope, Node, Subject};
 
-struct Script {
-    cluster: Cluster,
+struct Script<E: Subject> {
+    cluster: ClusterOf<E>,
 }
 
 /// The positional arguments as numbers, and the named ones.
@@ -76,7 +76,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Whether an envelope is one of those meant.
-    fn selects(&self, envelope: &Envelope) -> bool {
+    fn selects<M: Display>(&self, envelope: &Envelope<M>) -> bool {
         let is_node = |key, node: NodeId| self.named(key).is_none_or(|name| node.0.to_string() == name);
         let text = envelope.message.to_string();
         let kind = text.split(' ').next();
@@ -109,7 +109,7 @@ fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
     })
 }
 
-impl Script {
+impl<E: Subject> Script<E> {
     fn new_cluster(&mut self, arguments: &Arguments<'_>) -> Result<(), Box<dyn Error>> {
         let (voters, learners) = (arguments.count("voters", 3)?, arguments.count("learners", 0)?);
         let defaults = quorate_consensus::Config::for_node(NodeId(1), 1);
@@ -126,14 +126,14 @@ impl Script {
             config.promotion_lag_max = lag;
         };
         self.cluster = match arguments.named("witness") {
-            Some(_) => Cluster::with_witness(adjust),
-            None => Cluster::with(voters, learners, adjust),
+            Some(_) => ClusterOf::with_witness(adjust),
+            None => ClusterOf::with(voters, learners, adjust),
         };
         Ok(())
     }
 
     /// Takes what matches out of the network.
-    fn take(&mut self, arguments: &Arguments<'_>) -> Vec<Envelope> {
+    fn take(&mut self, arguments: &Arguments<'_>) -> Vec<Envelope<E::Message>> {
         let network = std::mem::take(&mut self.cluster.network);
         let (taken, left): (Vec<_>, Vec<_>) =
             network.into_iter().partition(|envelope| arguments.selects(envelope));
@@ -169,8 +169,8 @@ impl Script {
 
     /// What each node takes for the members, and since when.
     fn members(&self) -> String {
-        let line = |(id, node): (&NodeId, &crate::cluster::Node)| {
-            let status = node.raft.as_ref()?.status(self.cluster.now);
+        let line = |(id, node): (&NodeId, &Node<E>)| {
+            let status = node.engine.as_ref()?.status(self.cluster.now);
             let is_committed = status.membership_index <= status.commit;
             let doubt = if is_committed { "" } else { ", not known to be committed" };
             let end = if status.removed { ", removed" } else { "" };
@@ -182,11 +182,11 @@ impl Script {
     fn status(&self) -> String {
         let mut lines = Vec::new();
         for (id, node) in &self.cluster.nodes {
-            let Some(raft) = &node.raft else {
+            let Some(engine) = &node.engine else {
                 lines.push(format!("{id} is down"));
                 continue;
             };
-            let status = raft.status(self.cluster.now);
+            let status = engine.status(self.cluster.now);
             let peers: Vec<String> = status
                 .peers
                 .iter()
@@ -196,7 +196,7 @@ impl Script {
                 "{id} {:?}{} t{} log={}..{} commit={}{}",
                 status.role.kind,
                 if status.repair.is_some() { " under repair" } else { "" },
-                status.role.term,
+                E::term_text(status.role.term),
                 status.first_index,
                 status.last_index,
                 status.commit,
@@ -221,7 +221,7 @@ impl Script {
             self.cluster.network.extend(taken.iter().cloned());
         }
         if arguments.named("together").is_some() {
-            let mut batches = BTreeMap::<NodeId, Vec<Input<Message>>>::new();
+            let mut batches = BTreeMap::<NodeId, Vec<Input<E::Message>>>::new();
             for Envelope { from, to, message } in taken {
                 batches.entry(to).or_default().push(Input::Message { from, message });
             }
@@ -296,7 +296,7 @@ impl Script {
     }
 }
 
-impl Runner for Script {
+impl<E: Subject> Runner for Script<E> {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _context: &Context) -> Result<String, Box<dyn Error>> {
@@ -317,39 +317,46 @@ impl Runner for Script {
     }
 }
 
-/// Runs one script.
-fn check(name: &str) {
-    let mut script = Script { cluster: Cluster::new(3) };
-    let path = format!("{}/tests/scripts/{name}", env!("CARGO_MANIFEST_DIR"));
+/// Runs one script of a folder.
+fn check<E: Subject>(folder: &str, name: &str) {
+    let mut script = Script { cluster: ClusterOf::<E>::new(3) };
+    let path = format!("{}/tests/{folder}/{name}", env!("CARGO_MANIFEST_DIR"));
     goldenscript::run(&mut script, path).expect("the script runs");
+}
+
+fn assert_all_run(folder: &str, mut run: Vec<&str>) {
+    let files = std::fs::read_dir(format!("{}/tests/{folder}", env!("CARGO_MANIFEST_DIR")));
+    let mut found: Vec<String> = files
+        .expect("the folder exists")
+        .map(|file| file.expect("readable").file_name().into_string().expect("a plain name"))
+        .collect();
+    found.sort();
+    run.sort_unstable();
+    assert_eq!(found, run);
 }
 
 /// Every script is a test of its own, and every file is a script that runs.
 macro_rules! scripts {
-    ($($name:ident),* $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                check(stringify!($name));
-            }
-        )*
+    ($module:ident, $engine:ty, $folder:literal: $($name:ident),* $(,)?) => {
+        mod $module {
+            use super::*;
 
-        #[test]
-        fn every_script_is_run() {
-            let folder = format!("{}/tests/scripts", env!("CARGO_MANIFEST_DIR"));
-            let files = std::fs::read_dir(folder).expect("the folder exists");
-            let mut found: Vec<String> = files
-                .map(|file| file.expect("readable").file_name().into_string().expect("a plain name"))
-                .collect();
-            found.sort();
-            let mut run = vec![$(stringify!($name).to_owned()),*];
-            run.sort();
-            assert_eq!(found, run);
+            $(
+                #[test]
+                fn $name() {
+                    check::<$engine>($folder, stringify!($name));
+                }
+            )*
+
+            #[test]
+            fn every_script_is_run() {
+                assert_all_run($folder, vec![$(stringify!($name)),*]);
+            }
         }
     };
 }
 
-scripts![
+scripts![raft, Raft, "scripts":
     candidate_yields,
     change_crash_committed,
     change_crash_final,
@@ -445,3 +452,5 @@ scripts![
     witness_storing,
     witness_stuck
 ];
+
+scripts![paxos, Paxos, "scripts_paxos": election, partial_chained, partial_constrained, partial_deaf_mute, partial_quorum_loss, partial_ring];

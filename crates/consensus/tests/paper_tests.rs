@@ -131,7 +131,7 @@ fn section_5_2_election_timeouts_are_random_within_their_bounds() {
     let timeouts: std::collections::BTreeSet<Duration> = (0..50)
         .map(|seed| {
             let cluster = Cluster::with(3, 0, |config| config.seed = seed);
-            let raft = cluster.node(1).raft.as_ref().expect("started");
+            let raft = cluster.node(1).engine.as_ref().expect("started");
             raft.deadline().since(cluster.now)
         })
         .collect();

@@ -8,10 +8,10 @@ use std::time::Duration;
 use proptest::{collection::vec, prelude::*};
 use quorate_consensus::{
     Change, Config, Input, Lease, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome,
-    engine::ReadOutcome,
+    engine::ReadOutcome, paxos::Paxos, raft::Raft,
 };
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterOf, Subject};
 
 /// One step. Numbers are reduced to what there is when it is taken, so that any sequence makes sense.
 #[derive(Clone, Debug)]
@@ -139,7 +139,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn take(cluster: &mut Cluster, action: Action) {
+fn take<E: Subject>(cluster: &mut ClusterOf<E>, action: Action) {
     let count = cluster.nodes.len() as u64;
     let id = |node: u64| node % count + 1;
     let queued = cluster.network.len();
@@ -192,12 +192,12 @@ fn take(cluster: &mut Cluster, action: Action) {
     }
 }
 
-fn propose(cluster: &mut Cluster, node: u64) {
+fn propose<E: Subject>(cluster: &mut ClusterOf<E>, node: u64) {
     let text = format!("c{}", cluster.proposal_outcomes.len());
     cluster.propose(node, &text);
 }
 
-fn reconfigure(cluster: &mut Cluster, wishes: &[Wish]) {
+fn reconfigure<E: Subject>(cluster: &mut ClusterOf<E>, wishes: &[Wish]) {
     let Some(leader) = cluster.leader() else { return };
     let members = cluster.membership(leader);
     let mut fresh = members.ids_used;
@@ -208,14 +208,14 @@ fn reconfigure(cluster: &mut Cluster, wishes: &[Wish]) {
     cluster.reconfigure(leader, Change(steps));
 }
 
-fn read(cluster: &mut Cluster, node: u64) {
+fn read<E: Subject>(cluster: &mut ClusterOf<E>, node: u64) {
     if cluster.is_up(NodeId(node)) {
         cluster.read(node);
     }
 }
 
 /// Mends everything; then there is a leader, it commits, all nodes apply the same, and reads are served.
-fn converge(cluster: &mut Cluster) {
+fn converge<E: Subject>(cluster: &mut ClusterOf<E>) {
     cluster.cut.clear();
     for id in cluster.ids().into_iter().filter(|&id| !cluster.is_up(id)).collect::<Vec<_>>() {
         cluster.start(id);
@@ -299,7 +299,7 @@ fn tight_with_lag(config: &mut Config) {
 }
 
 /// Takes all steps, one after the other.
-fn play(cluster: &mut Cluster, actions: Vec<Action>) {
+fn play<E: Subject>(cluster: &mut ClusterOf<E>, actions: Vec<Action>) {
     for action in actions {
         take(cluster, action);
     }
@@ -316,15 +316,15 @@ fn check_with_witness(actions: Vec<Action>, lost: Option<u64>) {
     }
 }
 
-fn check(voters: u64, learners: u64, actions: Vec<Action>) {
-    let mut cluster = Cluster::with(voters, learners, tight);
+fn check<E: Subject>(voters: u64, learners: u64, actions: Vec<Action>) {
+    let mut cluster = ClusterOf::<E>::with(voters, learners, tight);
     play(&mut cluster, actions);
     converge(&mut cluster);
 }
 
 /// Priorities and members change as well.
-fn check_with_changes(voters: u64, priorities: &[u32], actions: Vec<Action>) {
-    let mut cluster = Cluster::with(voters, 0, tight_with_lag);
+fn check_with_changes<E: Subject>(voters: u64, priorities: &[u32], actions: Vec<Action>) {
+    let mut cluster = ClusterOf::<E>::with(voters, 0, tight_with_lag);
     cluster.priorities = (1..).map(NodeId).zip(priorities.iter().copied().map(Priority)).collect();
     play(&mut cluster, actions);
     converge(&mut cluster);
@@ -336,13 +336,13 @@ proptest! {
     /// hazards 1, 5 to 8, 10, 11, 13, 16.
     #[test]
     fn three_nodes_are_safe_and_recover(actions in vec(action(), 0..500)) {
-        check(3, 0, actions);
+        check::<Raft>(3, 0, actions);
     }
 
     /// The same with a learner.
     #[test]
     fn three_voters_and_a_learner_are_safe_and_recover(actions in vec(action(), 0..400)) {
-        check(3, 1, actions);
+        check::<Raft>(3, 1, actions);
     }
 
     #[test]
@@ -361,7 +361,7 @@ proptest! {
 
     #[test]
     fn five_nodes_are_safe_and_recover(actions in vec(action(), 0..700)) {
-        check(5, 0, actions);
+        check::<Raft>(5, 0, actions);
     }
 
     /// hazards 2, 3, 4.
@@ -369,6 +369,28 @@ proptest! {
     fn changing_members_are_safe_and_recover(
         voters in 1_u64..6, priorities in vec(1_u32..4, 8), actions in vec(action_with_changes(), 0..500),
     ) {
-        check_with_changes(voters, &priorities, actions);
+        check_with_changes::<Raft>(voters, &priorities, actions);
+    }
+
+    #[test]
+    fn three_nodes_of_paxos_are_safe_and_recover(actions in vec(action(), 0..500)) {
+        check::<Paxos>(3, 0, actions);
+    }
+
+    #[test]
+    fn three_voters_and_a_learner_of_paxos_are_safe_and_recover(actions in vec(action(), 0..400)) {
+        check::<Paxos>(3, 1, actions);
+    }
+
+    #[test]
+    fn five_nodes_of_paxos_are_safe_and_recover(actions in vec(action(), 0..700)) {
+        check::<Paxos>(5, 0, actions);
+    }
+
+    #[test]
+    fn changing_members_of_paxos_are_safe_and_recover(
+        voters in 1_u64..6, priorities in vec(1_u32..4, 8), actions in vec(action_with_changes(), 0..500),
+    ) {
+        check_with_changes::<Paxos>(voters, &priorities, actions);
     }
 }

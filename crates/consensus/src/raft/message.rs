@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::{ClusterTime, Entry, Index, Priority, SnapshotMeta, Term};
+use crate::{ClusterTime, Entry, Index, Priority, SnapshotMeta, Term, entry::write_entries};
 pub use crate::{Position, replication::reads::ReadPoint};
 
 /// One message from a node to another.
@@ -240,20 +240,6 @@ fn write_priority(f: &mut fmt::Formatter<'_>, name: &str, priority: Priority) ->
     if priority == Priority::default() { Ok(()) } else { write!(f, " {name}={priority}") }
 }
 
-/// Up to this many entries are listed one by one; of more, the first and the last.
-const ENTRIES_LISTED_MAX: usize = 4;
-
-/// Writes entries as `[4@2 5@2]`, or `[4@2 .. 9@3]` when there are many.
-fn write_entries(f: &mut fmt::Formatter<'_>, entries: &[Entry]) -> fmt::Result {
-    let position = |entry: &Entry| Position { index: entry.index, term: entry.term }.to_string();
-    match entries {
-        [first, .., last] if entries.len() > ENTRIES_LISTED_MAX => {
-            write!(f, "[{} .. {}]", position(first), position(last))
-        }
-        _ => write!(f, "[{}]", entries.iter().map(position).collect::<Vec<_>>().join(" ")),
-    }
-}
-
 /// The compact notation of logs and golden scripts, such as `Append t2 base=3@1 [4@2] commit=3`. Stamps, which
 /// only time moves, the random origin of a read, and the life of a repair are left out.
 impl fmt::Display for Message {
@@ -269,7 +255,7 @@ impl fmt::Display for Message {
             Body::VoteAnswer { granted } => write!(f, "VoteAnswer t{term} {}", verdict(*granted)),
             Body::Append { base, entries, commit, stamp: _ } => {
                 write!(f, "Append t{term} base={base} ")?;
-                write_entries(f, entries)?;
+                write_entries(f, entries, Position::to_string)?;
                 write!(f, " commit={commit}")
             }
             Body::AppendAccepted { matched } => write!(f, "AppendAccepted t{term} matched={matched}"),

@@ -90,7 +90,7 @@ impl Raft {
         }
         match self.incoming.receive((from, self.term), meta, offset, data) {
             Reaction::Nothing => {}
-            Reaction::Store(store) => self.outbox.snapshots.push(store),
+            Reaction::Store(store) => self.outbox.snapshots.push(*store),
             Reaction::Tell { last, end } => self.send(from, Body::SnapshotReceived { last, end }),
         }
     }

@@ -34,7 +34,7 @@ pub(crate) enum Incoming {
 #[derive(Debug)]
 pub(crate) enum Reaction {
     Nothing,
-    Store(SnapshotEffect),
+    Store(Box<SnapshotEffect>),
     /// Tell the sender how much of the snapshot that ends at `last` is written.
     Tell {
         last: Position,
@@ -95,7 +95,7 @@ impl Incoming {
             if same_sender && *receiving == meta {
                 if offset == *end && !data.is_empty() {
                     *storing = true;
-                    return Reaction::Store(SnapshotEffect::Store { meta, offset, data });
+                    return Reaction::Store(Box::new(SnapshotEffect::Store { meta, offset, data }));
                 }
                 return Reaction::Tell { last, end: *end };
             }
@@ -104,7 +104,7 @@ impl Incoming {
             return Reaction::Tell { last, end: 0 };
         }
         *self = Self::Receiving { from, term, meta: meta.clone(), end: 0, storing: true };
-        Reaction::Store(SnapshotEffect::Store { meta, offset: 0, data })
+        Reaction::Store(Box::new(SnapshotEffect::Store { meta, offset: 0, data }))
     }
 
     /// A chunk is written, if it is one that this node waits for.

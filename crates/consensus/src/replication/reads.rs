@@ -86,6 +86,11 @@ impl Reads {
         Some(self.newest)
     }
 
+    /// A round that serves nobody: all that it has is a number of its own.
+    pub(crate) fn pass_round(&mut self) {
+        self.newest += 1;
+    }
+
     /// A quorum has confirmed this round, and all before it: who is answered what.
     pub(crate) fn confirm(&mut self, round: u64, stamp: ClusterTime) -> Vec<(Asker, ReadPoint)> {
         let mut answers = Vec::new();

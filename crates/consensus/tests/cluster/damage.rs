@@ -2,14 +2,14 @@
 
 use quorate_consensus::{HardState, Index, NodeId};
 
-use super::{Cluster, Image};
+use super::{ClusterOf, Image, Subject};
 
-impl Cluster {
+impl<E: Subject> ClusterOf<E> {
     /// The disk of a node that is down turns out to be damaged: of its log only the entries up to `keep` are left, and
     /// its snapshot only if `keeps_snapshot`.
     pub(crate) fn damage(&mut self, id: NodeId, keep: Index, keeps_snapshot: bool) {
         let node = self.node_mut(id);
-        assert!(node.raft.is_none(), "{id} is up");
+        assert!(node.engine.is_none(), "{id} is up");
         let image = node.durable.clone();
         node.lost.get_or_insert(image);
         node.durable.truncate(keep.next());

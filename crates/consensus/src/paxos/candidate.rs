@@ -1,0 +1,197 @@
+//! The candidate: phase 1. It collects promises, and learns what may have been chosen, before it leads.
+//!
+//! * Its own promise counts once it is durable, and its questions leave no earlier: a ballot is never used twice.
+//! * It repeats itself each heartbeat interval. Once a quorum has promised, that keeps others from standing while it learns,
+//!   which may take long: a snapshot may have to come.
+//! * It counts by the configuration in its own log, and again whenever it has learned.
+//! * If it gets no further for an election time-out, it gives its ballot up.
+
+use std::collections::BTreeMap;
+
+use super::{Paxos, Role, leader::Leader, message::Body, quorums};
+use crate::{BootTime, Index, NodeId, Payload, Position, replication::incoming::Incoming};
+
+/// The state of a node that has taken a ballot of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Candidate {
+    /// Where the logs of those end that have promised.
+    promises: BTreeMap<NodeId, Position>,
+    /// Who was asked to teach what this node's log lacks. Set only when a quorum has promised.
+    teacher: Option<NodeId>,
+    /// Whether others are to promise though they hear a leader.
+    ordered: bool,
+    /// When it repeats itself.
+    ask_at: BootTime,
+    /// When it gives up, unless it gets further.
+    ends_at: BootTime,
+    /// How far it was when that was set: its log, how much of a snapshot has arrived, and how many have promised.
+    standing: (Position, u64, usize),
+}
+
+impl Candidate {
+    pub(super) fn deadline(&self) -> BootTime {
+        self.ask_at.min(self.ends_at)
+    }
+
+    /// Whether a quorum has promised.
+    pub(super) fn has_won(&self) -> bool {
+        self.teacher.is_some()
+    }
+}
+
+/// The order of logs: the ballot of the last entry, then the length.
+fn rank(last: Position) -> (crate::Term, Index) {
+    (last.term, last.index)
+}
+
+impl Paxos {
+    /// Stands for election without asking first: by order of the operator, or of the leader itself.
+    pub(super) fn campaign_now(&mut self, now: BootTime, ordered: bool) {
+        match &self.role {
+            Role::Leader(_) => {}
+            Role::Follower(_) | Role::Surveyor(_) | Role::Candidate(_) => {
+                if self.may_stand(now) {
+                    self.stand(now, ordered);
+                }
+            }
+        }
+    }
+
+    /// Takes the next ballot above all that it has heard of, and asks for promises of it.
+    pub(super) fn stand(&mut self, now: BootTime, ordered: bool) {
+        let Some(ballot) = self.ballot.max(self.rumoured).next_of(self.config.id) else {
+            return self.become_follower(now, self.ballot);
+        };
+        let ends_at = self.random_election_time(now);
+        self.leave_role(now);
+        self.enter(ballot);
+        self.incoming = Incoming::Idle;
+        let standing = (self.log.last(), 0, 0);
+        let promises = BTreeMap::new();
+        self.role =
+            Role::Candidate(Candidate { promises, teacher: None, ordered, ask_at: now, ends_at, standing });
+        self.prepare(now);
+    }
+
+    /// Asks all voters for their promises, those that have given them too: it keeps them from standing.
+    fn prepare(&mut self, now: BootTime) {
+        let voters = self.other_voters();
+        let last = self.log.last();
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        candidate.ask_at = now.after(self.config.heartbeat_interval);
+        let (ordered, teacher) = (candidate.ordered, candidate.teacher);
+        let promised = teacher.is_some();
+        for voter in voters {
+            // Asked for by a ballot that could be forgotten, a promise might be counted again in its second life.
+            self.promise(voter, Index(0), Body::Prepare { ordered, promised });
+        }
+        if let Some(teacher) = teacher {
+            self.send(teacher, Body::Teach { last });
+        }
+    }
+
+    /// Repeats itself, or gives up.
+    pub(super) fn go_on_preparing(&mut self, now: BootTime) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        let standing = (self.log.last(), self.incoming.received(), candidate.promises.len());
+        if standing != candidate.standing || self.incoming.is_installing() {
+            candidate.standing = standing;
+            let ends_at = self.random_election_time(now);
+            let Role::Candidate(candidate) = &mut self.role else { return };
+            candidate.ends_at = ends_at;
+        }
+        let Role::Candidate(candidate) = &self.role else { return };
+        if candidate.ends_at <= now {
+            self.become_follower(now, self.ballot);
+        } else if candidate.ask_at <= now {
+            self.prepare(now);
+        }
+    }
+
+    /// A candidate asks for a promise of what is this node's ballot by now.
+    pub(super) fn answer_prepare(&mut self, now: BootTime, from: NodeId, promised: bool) {
+        if !self.is_in_a_cluster() || self.is_damaged {
+            return;
+        }
+        let stage = if promised { super::Stage::Learns } else { super::Stage::Prepares };
+        self.follow(now, stage, None);
+        let last = self.log.last();
+        self.promise(from, last.index, Body::Promise { last });
+    }
+
+    pub(super) fn count_promise(&mut self, now: BootTime, from: NodeId, last: Position) {
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.promises.entry(from).or_insert(last);
+            self.conclude(now);
+        }
+    }
+
+    /// The acceptor that teaches this node, if it is a candidate that needs that.
+    pub(super) fn teacher(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Candidate(candidate) => candidate.teacher,
+            Role::Follower(_) | Role::Surveyor(_) | Role::Leader(_) => None,
+        }
+    }
+
+    /// Leads, if a quorum has promised, and no log of those is greater than its own; or has the greatest taught.
+    pub(super) fn conclude(&mut self, now: BootTime) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        if !self.durability.promises_durable() || self.incoming.is_installing() {
+            return;
+        }
+        let has_promised = |voter| voter == self.config.id || candidate.promises.contains_key(&voter);
+        if !quorums::have_promised(self.log.membership(), has_promised) {
+            return;
+        }
+        let greatest = candidate.promises.iter().max_by_key(|&(_, &last)| rank(last));
+        match greatest {
+            Some((&acceptor, &last)) if rank(last) > rank(self.log.last()) => self.learn_from(now, acceptor),
+            Some(_) | None if self.may_stand(now) => self.become_leader(now),
+            Some(_) | None => self.become_follower(now, self.ballot),
+        }
+    }
+
+    fn learn_from(&mut self, now: BootTime, acceptor: NodeId) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if candidate.teacher != Some(acceptor) {
+            candidate.teacher = Some(acceptor);
+            self.prepare(now);
+        }
+    }
+
+    fn become_leader(&mut self, now: BootTime) {
+        let last = self.log.last();
+        assert!(
+            self.ballot.node == self.config.id && self.durability.promises_durable(),
+            "{} leads ballot {} without its own durable promise",
+            self.config.id,
+            self.ballot
+        );
+        assert!(last.term < self.ballot.term(), "the log ends in {}, led is {}", last, self.ballot);
+        let base = self.heard.continue_from(last.term, self.log.last_stamp());
+        let leader = Leader::new(self.log.membership(), last.index.next(), base, now, &self.config);
+        self.incoming = Incoming::Idle;
+        self.role = Role::Leader(leader);
+        // Who joins later was not told what the cluster was born with: the log begins with it.
+        let is_first = last == Position::default();
+        let payload =
+            if is_first { Payload::Membership(self.log.membership().clone()) } else { Payload::Blank };
+        self.append_own(now, payload);
+    }
+
+    /// A voter has promised a greater ballot than this node's.
+    pub(super) fn learn_outdated(&mut self, now: BootTime, from: NodeId, promised: super::Ballot) {
+        if promised <= self.ballot || !self.log.membership().is_voter(from) {
+            return;
+        }
+        match &mut self.role {
+            // Whoever it was promised to may be about to lead.
+            Role::Candidate(_) => self.become_follower(now, self.ballot),
+            Role::Leader(leader) => {
+                leader.outdated_since.get_or_insert(now);
+            }
+            Role::Follower(_) | Role::Surveyor(_) => {}
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Giving leadership away: by order, because this node's disk has stalled, or because it votes no more.
+//!
+//! The leader stops to accept proposals and to confirm reads, brings the successor's log up to its own, and tells
+//! it to stand at once. The successor could lead without that, and would have to be taught; this way the cluster waits for one
+//! round of promises alone. If nothing has come of it within an election time-out, the leader goes on.
+
+use super::{Paxos, Role, message::Body};
+use crate::{BootTime, NodeId};
+
+/// A hand-over under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Handover {
+    to: NodeId,
+    ends_at: BootTime,
+    /// Whether the successor was told to stand.
+    asked: bool,
+}
+
+impl Paxos {
+    /// Begins to hand over to `to`, or changes the successor.
+    pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
+        let Role::Leader(leader) = &self.role else { return };
+        let may_succeed = self.circle(now, leader).may_succeed(to);
+        // Asking again must not keep a leader from leading that nobody succeeds.
+        let is_asked = leader.handover.as_ref().is_some_and(|handover| handover.to == to);
+        if let Role::Leader(leader) = &mut self.role
+            && may_succeed
+            && !is_asked
+        {
+            let ends_at = now.after(self.config.election_timeout);
+            leader.handover = Some(Handover { to, ends_at, asked: false });
+            self.hand_over_if_ready();
+        }
+    }
+
+    /// Tells the successor to stand once its log is complete.
+    pub(super) fn hand_over_if_ready(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(handover) = &mut leader.handover else { return };
+        let to = handover.to;
+        let complete = leader.peers.get(&to).is_some_and(|peer| peer.matched == self.log.last_index());
+        if complete && !handover.asked {
+            handover.asked = true;
+            self.send(to, Body::TakeOver);
+        }
+    }
+
+    /// Ends a hand-over that came to nothing, and gives way when the disk has stalled (hazard 15).
+    pub(super) fn watch_health(&mut self, now: BootTime) {
+        let stalled = self.durability.is_stalled(now, self.config.persist_stall_max);
+        let Role::Leader(leader) = &mut self.role else { return };
+        match &leader.handover {
+            Some(handover) if handover.ends_at <= now => {
+                leader.handover = None;
+                if stalled || self.is_voted_out() {
+                    self.give_way(now);
+                }
+            }
+            None if stalled => self.resign(now),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Hands over to whoever is fit, or just leads no more.
+    pub(super) fn resign(&mut self, now: BootTime) {
+        let Role::Leader(leader) = &self.role else { return };
+        match self.circle(now, leader).best_successor() {
+            Some(successor) => self.begin_transfer(now, successor),
+            None => self.give_way(now),
+        }
+    }
+}
