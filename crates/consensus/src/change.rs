@@ -456,8 +456,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnderWay => write!(f, "another change of members is under way"),
-            Self::TermUncommitted { term } => {
-                write!(f, "the leader has just begun: no entry of its term {term} is committed yet")
+            Self::TermUncommitted { term: _ } => {
+                write!(f, "the leader has just begun: no entry of its own is committed yet")
             }
             Self::Lags { node, entries, allowed } => {
                 write!(f, "{node} has not caught up: it lacks {entries} entries; allowed: {allowed}")

@@ -180,14 +180,18 @@ impl Paxos {
         self.append_own(now, payload);
     }
 
-    /// A voter has promised a greater ballot than this node's.
+    /// A member has promised a greater ballot than this node's.
     pub(super) fn learn_outdated(&mut self, now: BootTime, from: NodeId, promised: super::Ballot) {
-        if promised <= self.ballot || !self.log.membership().is_voter(from) {
+        if promised <= self.ballot || !self.log.membership().contains(from) {
             return;
         }
         match &mut self.role {
             // Whoever it was promised to may be about to lead.
             Role::Candidate(_) => self.become_follower(now, self.ballot),
+            Role::Leader(leader) if leader.hands_over_to(promised.node) => {
+                self.become_follower(now, self.ballot);
+            }
+            // A learner, too, could never follow again.
             Role::Leader(leader) => {
                 leader.outdated_since.get_or_insert(now);
             }

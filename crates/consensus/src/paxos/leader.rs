@@ -5,7 +5,7 @@
 //!   together with that (see the head of [`super`]; hazard 1).
 //! * It hears a voter by answers to new rounds alone, so that duplicates of old ones keep nobody alive (hazard 18). Without a
 //!   quorum heard within an election time-out it gives way, and says so (hazard 14).
-//! * A single voter that has promised a greater ballot, whose owner never came to lead, cannot follow it. It keeps its lead for
+//! * A single member that has promised a greater ballot, whose owner never came to lead, cannot follow it. It keeps its lead for
 //!   an election time-out, in which that owner may take over; then it raises its own ballot above that one.
 
 use std::collections::BTreeMap;
@@ -66,6 +66,11 @@ impl Leader {
             heartbeat_at: now.after(config.heartbeat_interval),
             outdated_since: None,
         }
+    }
+
+    /// Whether `node` was told to take over.
+    pub(super) fn hands_over_to(&self, node: NodeId) -> bool {
+        self.handover.as_ref().is_some_and(|handover| handover.has_asked(node))
     }
 
     /// What was in flight to the peer is lost.

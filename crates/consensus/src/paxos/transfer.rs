@@ -16,6 +16,13 @@ pub(super) struct Handover {
     asked: bool,
 }
 
+impl Handover {
+    /// Whether `node` was told to stand.
+    pub(super) fn has_asked(&self, node: NodeId) -> bool {
+        self.asked && self.to == node
+    }
+}
+
 impl Paxos {
     /// Begins to hand over to `to`, or changes the successor.
     pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {

@@ -1,4 +1,4 @@
-//! Bounded model checking of the Raft that ships: every order in which messages arrive, writes become durable, nodes
+//! Bounded model checking of the engines that ship: every order in which messages arrive, writes become durable, nodes
 //! crash and stand for election, within a bound.
 //!
 //! * Time stands still but for pauses, in which all that a node waits for runs out; and an election begins whenever it may,
@@ -16,13 +16,14 @@ mod world;
 
 use std::{
     collections::BTreeSet,
+    marker::PhantomData,
     panic::{self, AssertUnwindSafe},
 };
 
 use quorate_bug::Bug;
-use quorate_consensus::{Entry, NodeId, Payload, Term, engine::RoleKind};
+use quorate_consensus::{Entry, NodeId, Payload, Term, engine::RoleKind, paxos::Paxos, raft::Raft};
 use stateright::{Checker as _, Expectation, Model, Property};
-use world::{Left, Node, World};
+use world::{Left, Node, Subject, World};
 
 /// What a plain run of the tests looks at.
 const STATES: usize = 500_000;
@@ -31,7 +32,7 @@ const STATES: usize = 500_000;
 const NOTICED: [Bug; 4] = [Bug::AnyLogElected, Bug::TwoVotes, Bug::OwnAckEarly, Bug::AckInFlight];
 
 /// What there is a bound for.
-struct Bound {
+struct Bound<E> {
     voters: u64,
     terms: u64,
     left: Left,
@@ -39,6 +40,7 @@ struct Bound {
     messages_max: usize,
     /// A defect of the engine.
     bug: Option<Bug>,
+    engine: PhantomData<E>,
 }
 
 /// What can happen next. Messages are named by their keys in [`World::network`].
@@ -59,15 +61,16 @@ enum Action {
     },
 }
 
-impl Bound {
+impl<E: Subject> Bound<E> {
     fn usual(bug: Option<Bug>) -> Self {
         let left = Left { proposals: 2, crashes: 1, repeats: 1, pauses: 1 };
-        Self { voters: 3, terms: 2, left, messages_max: 4, bug }
+        let (terms, messages_max) = if E::TEACHES { (3, 5) } else { (2, 4) };
+        Self { voters: 3, terms, left, messages_max, bug, engine: PhantomData }
     }
 
     /// What a node, and its disk, may do. Only n1 and n2 stand for election: a third candidate would bring little that
     /// is new.
-    fn actions_of(&self, world: &World, id: NodeId, node: &Node, actions: &mut Vec<Action>) {
+    fn actions_of(&self, world: &World<E>, id: NodeId, node: &Node<E>, actions: &mut Vec<Action>) {
         if world.left.crashes > 0 {
             for kept in 0..=node.writes.len() {
                 actions.push(Action::Crash { id, kept, torn: false });
@@ -77,7 +80,7 @@ impl Bound {
             }
         }
         let (role, term) = node.role();
-        if role != RoleKind::Leader && term.0 < self.terms && id.0 <= 2 {
+        if role != RoleKind::Leader && E::elections(term) < self.terms && id.0 <= 2 {
             actions.push(Action::Campaign(id));
         }
         if role == RoleKind::Leader && world.left.proposals > 0 {
@@ -92,13 +95,13 @@ impl Bound {
     }
 }
 
-impl Model for Bound {
-    type State = World;
+impl<E: Subject> Model for Bound<E> {
+    type State = World<E>;
     type Action = Action;
 
     /// Nothing has happened; n1 and n2 both ask n3 for its vote; n1 leads; n1 has committed a proposal that n2 has not heard
-    /// of; n2 leads, and n1 has two proposals that nobody has heard of.
-    fn init_states(&self) -> Vec<World> {
+    /// of; n2 leads, and n1 has two proposals that nobody has heard of. Where candidates are taught, some of that has gone on.
+    fn init_states(&self) -> Vec<World<E>> {
         quorate_bug::plant(self.bug);
         let blank = World::new(self.voters, self.left);
         let [n1, n2, n3] = [1, 2, 3].map(NodeId);
@@ -125,8 +128,12 @@ impl Model for Bound {
         }
         replaced.campaign(n2);
         replaced.come_to_rest(Some(n1));
+        let mut all = if E::TEACHES {
+            vec![rivals, learner(&behind), usurper(&replaced), behind]
+        } else {
+            vec![blank, rivals, led, behind, replaced]
+        };
         quorate_bug::plant(None);
-        let mut all = vec![blank, rivals, led, behind, replaced];
         for world in &mut all {
             assert!(self.within_boundary(world), "a beginning that nobody would look at: {world:?}");
             world.seen.leaders_at_first = world.seen.leaders.len();
@@ -134,7 +141,7 @@ impl Model for Bound {
         all
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+    fn actions(&self, world: &World<E>, actions: &mut Vec<Action>) {
         let messages = || world.network.keys().copied();
         if world.network.len() + 2 > self.messages_max {
             actions.extend(messages().map(Action::Lose));
@@ -148,7 +155,7 @@ impl Model for Bound {
         actions.extend(messages().map(Action::Deliver));
     }
 
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+    fn next_state(&self, world: &World<E>, action: Action) -> Option<World<E>> {
         quorate_bug::plant(self.bug);
         let mut next = world.clone();
         match action {
@@ -174,55 +181,104 @@ impl Model for Bound {
         Some(next)
     }
 
-    fn within_boundary(&self, world: &World) -> bool {
+    fn within_boundary(&self, world: &World<E>) -> bool {
         world.network.len() <= self.messages_max
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("a term has one leader", |_, world: &World| {
+        let mut all = vec![
+            Property::always("a term has one leader", |_, world: &World<E>| {
                 let terms: BTreeSet<Term> = world.seen.leaders.iter().map(|&(term, _)| term).collect();
                 terms.len() == world.seen.leaders.len()
             }),
-            Property::always("one entry is committed at a place", |_, world: &World| {
+            Property::always("one entry is committed at a place", |_, world: &World<E>| {
                 world.seen.committed.values().all(|entries| entries.len() == 1)
             }),
-            Property::always("what is committed is on a majority's disks", |_, world: &World| {
+            Property::always("what is committed is on a majority's disks", |_, world: &World<E>| {
                 committed(world).all(|entry| 2 * holders(world, entry) > world.nodes.len())
             }),
-            Property::always("a leader has all that earlier terms committed", |_, world: &World| {
+            Property::always("a leader has all that earlier terms committed", |_, world: &World<E>| {
                 leaders(world).all(|(id, term)| {
                     let log = world.nodes[&id].log();
                     committed(world).all(|entry| entry.term >= term || log.contains(entry))
                 })
             }),
-            Property::always("logs that have an entry in common are equal up to it", |_, world: &World| {
-                let logs: Vec<Vec<Entry>> = world.nodes.values().map(|node| node.log()).collect();
-                logs.iter().all(|one| logs.iter().all(|other| are_equal_up_to_common(one, other)))
-            }),
-            Property::sometimes("a leader is replaced", |_, world: &World| {
+            Property::always(
+                "logs that have an entry in common are equal up to it",
+                |_, world: &World<E>| {
+                    let logs: Vec<Vec<Entry>> = world.nodes.values().map(|node| node.log()).collect();
+                    logs.iter().all(|one| logs.iter().all(|other| are_equal_up_to_common(one, other)))
+                },
+            ),
+            Property::always("promises only grow", |_, world: &World<E>| !world.seen.promise_fell),
+            Property::sometimes("a leader is replaced", |_, world: &World<E>| {
                 world.seen.leaders.len() > world.seen.leaders_at_first.max(1)
             }),
-            Property::sometimes("an entry is overwritten", |_, world: &World| world.seen.overwritten),
-            Property::sometimes("two proposals are committed", |_, world: &World| {
+            Property::sometimes("an entry is overwritten", |_, world: &World<E>| world.seen.overwritten),
+            Property::sometimes("two proposals are committed", |_, world: &World<E>| {
                 committed(world).filter(|entry| matches!(entry.payload, Payload::Command(_))).count() == 2
             }),
-            Property::sometimes("a crash loses a write", |_, world: &World| world.seen.unsynced_lost),
-            Property::sometimes("a message comes twice", |_, world: &World| world.left.repeats == 0),
-        ]
+            Property::sometimes("a crash loses a write", |_, world: &World<E>| world.seen.unsynced_lost),
+            Property::sometimes("a message comes twice", |_, world: &World<E>| world.left.repeats == 0),
+        ];
+        if E::TEACHES {
+            all.push(Property::sometimes("a candidate is taught", |_, world: &World<E>| world.seen.taught));
+        }
+        all
     }
 }
 
-fn committed(world: &World) -> impl Iterator<Item = &Entry> {
+/// n1 has committed a proposal that n2 has not heard of. n2 stands, and n3's promise is on its way.
+fn learner<E: Subject>(behind: &World<E>) -> World<E> {
+    let [n2, n3] = [2, 3].map(NodeId);
+    let mut world = behind.clone();
+    world.network.clear();
+    world.pause(n3);
+    world.campaign(n2);
+    world.persist(n2);
+    promised_by(&mut world, n3);
+    world
+}
+
+/// n2 leads, and has committed. n1, which has two proposals of its own that nobody has heard of, stands again, and n3's promise
+/// is on its way.
+fn usurper<E: Subject>(replaced: &World<E>) -> World<E> {
+    let [n1, n2, n3] = [1, 2, 3].map(NodeId);
+    let mut world = replaced.clone();
+    world.network.clear();
+    world.pause(n1);
+    world.pause(n3);
+    // First it learns that it leads no more, and then how far ballots have got.
+    for _ in 0..2 {
+        world.campaign(n1);
+        world.come_to_rest(Some(n2));
+        world.network.clear();
+    }
+    world.campaign(n1);
+    world.persist(n1);
+    promised_by(&mut world, n3);
+    world
+}
+
+/// What is on its way to `acceptor` arrives, and nothing else does; its promise is durable.
+fn promised_by<E: Subject>(world: &mut World<E>, acceptor: NodeId) {
+    world.network.retain(|_, envelope| envelope.1 == acceptor);
+    while let Some((_, envelope)) = world.network.pop_first() {
+        world.deliver(&envelope);
+    }
+    world.persist(acceptor);
+}
+
+fn committed<E: Subject>(world: &World<E>) -> impl Iterator<Item = &Entry> {
     world.seen.committed.values().flatten()
 }
 
-fn leaders(world: &World) -> impl Iterator<Item = (NodeId, Term)> {
+fn leaders<E: Subject>(world: &World<E>) -> impl Iterator<Item = (NodeId, Term)> {
     let roles = world.nodes.iter().map(|(&id, node)| (id, node.role()));
     roles.filter(|&(_, (role, _))| role == RoleKind::Leader).map(|(id, (_, term))| (id, term))
 }
 
-fn holders(world: &World, entry: &Entry) -> usize {
+fn holders<E: Subject>(world: &World<E>, entry: &Entry) -> usize {
     world.nodes.values().filter(|node| node.disk.entries.contains(entry)).count()
 }
 
@@ -232,12 +288,14 @@ fn are_equal_up_to_common(one: &[Entry], other: &[Entry]) -> bool {
     common.is_none_or(|last| both[..=last].iter().all(|(one, other)| one == other))
 }
 
-#[test]
-fn no_order_of_events_breaks_a_promise() {
+/// All that the bound allows, up to so many states.
+fn check<E: Subject>(bound: Bound<E>)
+where
+    E::Message: Sync,
+{
     let states = std::env::var("QUORATE_MODEL_STATES").ok();
     let states = states.map_or(STATES, |text| text.parse().expect("a number of states"));
-    let checker =
-        Bound::usual(None).checker().threads(threads()).target_state_count(states).spawn_bfs().join();
+    let checker = bound.checker().threads(threads()).target_state_count(states).spawn_bfs().join();
     println!(
         "{} states, {} of them unique, at most {} steps from the first",
         checker.state_count(),
@@ -248,11 +306,22 @@ fn no_order_of_events_breaks_a_promise() {
     assert!(checker.unique_state_count() > states / 8, "the bound leaves little to look at");
 }
 
+#[test]
+fn no_order_of_events_breaks_a_promise() {
+    check(Bound::<Raft>::usual(None));
+}
+
+/// The same, with candidates whose logs lack what is chosen.
+#[test]
+fn no_order_of_events_breaks_a_promise_of_paxos() {
+    check(Bound::<Paxos>::usual(None));
+}
+
 /// In a build without defects there is none to notice.
 #[test]
 fn defects_of_the_engine_are_noticed() {
     for bug in NOTICED.into_iter().filter(|&bug| Bug::all().any(|present| present == bug)) {
-        let checker = Bound::usual(Some(bug)).checker().threads(threads()).target_state_count(STATES);
+        let checker = Bound::<Raft>::usual(Some(bug)).checker().threads(threads()).target_state_count(STATES);
         let broken = panic::catch_unwind(AssertUnwindSafe(|| {
             let checker = checker.spawn_bfs().join();
             let properties = checker.model().properties();

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt::Debug,
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     sync::Arc,
     time::Duration,
@@ -13,10 +14,48 @@ use quorate_consensus::{
     BootTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId, Persist,
     ProposalId, Restored, Term,
     engine::RoleKind,
-    raft::{Raft, message::Message},
+    paxos::{self, Ballot, Paxos},
+    raft::{self, Raft},
 };
+
 /// From whom, to whom, and what.
-pub(crate) type Envelope = (NodeId, NodeId, Message);
+pub(crate) type Envelope<M> = (NodeId, NodeId, M);
+
+/// An engine to be looked at.
+pub(crate) trait Subject: Engine + Debug + 'static {
+    /// How many terms there have been up to this one, if each is taken for the next.
+    fn elections(term: Term) -> u64;
+
+    /// Whether candidates may have to be taught.
+    const TEACHES: bool;
+
+    /// Whether a candidate asks for what it lacks.
+    fn asks_to_be_taught(message: &Self::Message) -> bool;
+}
+
+impl Subject for Raft {
+    const TEACHES: bool = false;
+
+    fn elections(term: Term) -> u64 {
+        term.0
+    }
+
+    fn asks_to_be_taught(_: &raft::message::Message) -> bool {
+        false
+    }
+}
+
+impl Subject for Paxos {
+    const TEACHES: bool = true;
+
+    fn elections(term: Term) -> u64 {
+        Ballot::of(term).round
+    }
+
+    fn asks_to_be_taught(message: &paxos::message::Message) -> bool {
+        matches!(message.body, paxos::message::Body::Teach { .. })
+    }
+}
 
 const BEGIN: BootTime = BootTime { micros: 1_000_000 };
 
@@ -25,11 +64,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// One state of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct World {
+pub(crate) struct World<E: Subject> {
     /// States share what has not changed from one to the next.
-    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    pub(crate) nodes: BTreeMap<NodeId, Arc<Node<E>>>,
     /// What is on its way, each once and by its hash: in no order that means anything, but the same in each run.
-    pub(crate) network: BTreeMap<u64, Arc<Envelope>>,
+    pub(crate) network: BTreeMap<u64, Arc<Envelope<E::Message>>>,
     pub(crate) left: Left,
     pub(crate) seen: Seen,
 }
@@ -54,16 +93,20 @@ pub(crate) struct Seen {
     pub(crate) committed: BTreeMap<Index, Vec<Entry>>,
     /// Whether an entry was replaced by another.
     pub(crate) overwritten: bool,
+    /// Whether a durable promise of a term went back. A violation.
+    pub(crate) promise_fell: bool,
+    /// Whether a candidate had to be taught.
+    pub(crate) taught: bool,
     /// Whether a crash has lost a write in flight.
     pub(crate) unsynced_lost: bool,
 }
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Node {
-    pub(crate) raft: Raft,
+pub(crate) struct Node<E: Subject> {
+    pub(crate) engine: E,
     pub(crate) disk: Disk,
-    pub(crate) writes: VecDeque<Persist<Message>>,
+    pub(crate) writes: VecDeque<Persist<E::Message>>,
     lives: u64,
     /// Its own clock, which moves only when it pauses.
     now: BootTime,
@@ -77,7 +120,7 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    fn write(&mut self, persist: &Persist<Message>) {
+    fn write<M>(&mut self, persist: &Persist<M>) {
         self.hard_state = persist.hard_state.unwrap_or(self.hard_state);
         let from = persist.truncate_from.unwrap_or(Index(u64::MAX));
         self.entries.retain(|entry| entry.index < from);
@@ -85,7 +128,7 @@ impl Disk {
     }
 }
 
-impl Node {
+impl<E: Subject> Node<E> {
     fn start(id: NodeId, lives: u64, now: BootTime, disk: Disk, birth: &Membership) -> Self {
         let restored = Restored {
             hard_state: disk.hard_state,
@@ -93,8 +136,13 @@ impl Node {
             entries: disk.entries.clone(),
             ..Restored::default()
         };
-        let raft = Raft::new(Config::for_node(id, lives), restored, now);
-        Self { raft, disk, writes: VecDeque::new(), lives, now }
+        let mut config = Config::for_node(id, lives);
+        if E::TEACHES {
+            // Entries travel one by one, so that a candidate may have to stop half way.
+            config.message_bytes_max = 1;
+        }
+        let engine = E::new(config, restored, now);
+        Self { engine, disk, writes: VecDeque::new(), lives, now }
     }
 
     /// What the disk will hold when all writes are done: the log as the engine knows it.
@@ -105,12 +153,12 @@ impl Node {
     }
 
     pub(crate) fn role(&self) -> (RoleKind, Term) {
-        let role = self.raft.status(self.now).role;
+        let role = self.engine.status(self.now).role;
         (role.kind, role.term)
     }
 }
 
-impl World {
+impl<E: Subject> World<E> {
     /// A cluster of so many voters in which nothing has happened.
     pub(crate) fn new(voters: u64, left: Left) -> Self {
         let birth = Membership::of_voters((1..=voters).map(NodeId));
@@ -127,7 +175,7 @@ impl World {
     /// Delivers and writes until nothing is left to do, but for what is on its way to `deaf`.
     pub(crate) fn come_to_rest(&mut self, deaf: Option<NodeId>) {
         loop {
-            let hears = |(_, envelope): &(&u64, &Arc<Envelope>)| Some(envelope.1) != deaf;
+            let hears = |(_, envelope): &(&u64, &Arc<Envelope<E::Message>>)| Some(envelope.1) != deaf;
             let message = self.network.iter().find(hears).map(|(&key, _)| key);
             let write = self.nodes.iter().find(|(_, node)| !node.writes.is_empty()).map(|(&id, _)| id);
             if let Some(envelope) = message.and_then(|key| self.network.remove(&key)) {
@@ -157,7 +205,7 @@ impl World {
         self.input(id, Input::Propose { id: ProposalId(number), payload });
     }
 
-    pub(crate) fn deliver(&mut self, envelope: &Envelope) {
+    pub(crate) fn deliver(&mut self, envelope: &Envelope<E::Message>) {
         let (from, to, message) = envelope.clone();
         self.input(to, Input::Message { from, message });
     }
@@ -168,9 +216,12 @@ impl World {
         let Some(mut persist) = node.writes.pop_front() else { return };
         let after = std::mem::take(&mut persist.after);
         let before = node.disk.entries.len();
+        let promised = node.disk.hard_state.term;
         node.disk.write(&persist);
+        let fell = node.disk.hard_state.term < promised;
         let overwritten = persist.truncate_from.is_some_and(|from| from.0 <= before as u64);
         self.seen.overwritten |= overwritten;
+        self.seen.promise_fell |= fell;
         self.post(id, after);
         self.input(id, Input::Persisted { op: persist.op });
     }
@@ -191,20 +242,20 @@ impl World {
         self.settle(id);
     }
 
-    fn node(&mut self, id: NodeId) -> &mut Node {
+    fn node(&mut self, id: NodeId) -> &mut Node<E> {
         Arc::make_mut(self.nodes.get_mut(&id).expect("a node of the cluster"))
     }
 
-    fn input(&mut self, id: NodeId, input: Input<Message>) {
+    fn input(&mut self, id: NodeId, input: Input<E::Message>) {
         let node = self.node(id);
-        node.raft.step(node.now, input);
+        node.engine.step(node.now, input);
         self.settle(id);
     }
 
     /// Takes what the inputs so far have caused.
     fn settle(&mut self, id: NodeId) {
         let node = self.node(id);
-        let effects = node.raft.drain(node.now);
+        let effects = node.engine.drain(node.now);
         let Effects { persist, send, committed, fatal, .. } = effects;
         assert_eq!(fatal, None, "no write fails here");
         self.post(id, send);
@@ -225,14 +276,15 @@ impl World {
         }
     }
 
-    fn post(&mut self, from: NodeId, messages: Vec<(NodeId, Message)>) {
+    fn post(&mut self, from: NodeId, messages: Vec<(NodeId, E::Message)>) {
         for (to, message) in messages {
+            self.seen.taught |= E::asks_to_be_taught(&message);
             let envelope = (from, to, message);
             self.network.insert(hash_of(&envelope), Arc::new(envelope));
         }
     }
 }
 
-fn hash_of(envelope: &Envelope) -> u64 {
+fn hash_of<M: std::hash::Hash>(envelope: &Envelope<M>) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(envelope)
 }
