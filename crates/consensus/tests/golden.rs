@@ -1,4 +1,4 @@
-//! Runs the golden scripts under `tests/scripts`. `UPDATE_GOLDENFILES=1` writes them anew.
+//! Runs the golden scripts under `tests/scripts` (Raft) and `tests/scripts_paxos`. `UPDATE_GOLDENFILES=1` writes them anew.
 //!
 //! A script drives a cluster step by step. Nodes are numbers. A command in parentheses is quiet set-up.
 //!
@@ -456,7 +456,9 @@ scripts![raft, Raft, "scripts":
 scripts![
     paxos,
     Paxos,
-    "scripts_paxos": change_crash_committed,
+    "scripts_paxos": adopts_greatest_log,
+    born_with_witness,
+    change_crash_committed,
     change_crash_final,
     change_crash_joint,
     change_dead_voter,
@@ -481,17 +483,21 @@ scripts![
     change_unaware_voter,
     check_quorum,
     conflict_backup,
+    damaged,
+    duel,
     election,
     empty_append,
     failed_write,
     failover,
     flow_control,
     flow_control_learner,
+    hearsay,
     join,
     learner,
     long_pause,
     old_acknowledgement,
     old_append,
+    outdated_learner,
     overload,
     partial_chained,
     partial_constrained,
@@ -499,6 +505,7 @@ scripts![
     partial_quorum_loss,
     partial_ring,
     persist_aba,
+    poll_rounds,
     priority_election,
     priority_never,
     priority_nobody,
@@ -520,6 +527,11 @@ scripts![
     snapshot_waits,
     stalled_alone,
     stalled_disk,
+    stray_promise,
+    suffix_half_accepted,
+    taught_by_snapshot,
+    taught_half,
     transfer,
-    transfer_aborted
+    transfer_aborted,
+    unsupported
 ];

@@ -1,5 +1,5 @@
-//! Tests of the Raft engine through its contract alone: a simulated cluster runs it, and checks the safety
-//! properties of the Raft paper's figure 3 at every step.
+//! Tests of the engines through their contract alone: a simulated cluster runs them, and checks the safety
+//! properties of the Raft paper's figure 3, which hold for both, at every step.
 
 mod changes;
 mod cluster;
@@ -8,6 +8,7 @@ mod dissertation_tests;
 mod golden;
 mod hostile_peers;
 mod paper_tests;
+mod partitions;
 mod properties;
 mod quorums;
 mod snapshot;
