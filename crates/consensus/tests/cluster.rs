@@ -6,6 +6,7 @@
 //! reads that see all that was committed before they began.
 
 mod damage;
+mod subject;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,35 +15,17 @@ use std::{
 
 use bytes::Bytes;
 use quorate_consensus::{
-    BootTime, Change, ClusterTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership,
-    NodeId, Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term, Uncounted,
+    BootTime, Change, ClusterTime, Config, Effects, Entry, HardState, Index, Input, Membership, NodeId,
+    Payload, Persist, Priority, ProposalId, ReadId, Restored, SnapshotMeta, Term, Uncounted,
     engine::{ProposalOutcome, ReadOutcome, RoleKind, SnapshotEffect, Status},
-    paxos::{Ballot, Paxos},
     raft::{self, Raft},
 };
 
+pub(crate) use self::subject::Subject;
 use crate::snapshot::{decode, encode};
 
 /// No test needs more steps than this to come to rest.
 const STEPS_MAX: usize = 100_000;
-
-/// An engine to be tested.
-pub(crate) trait Subject: Engine {
-    /// How its transcripts name a term.
-    fn term_text(term: Term) -> String;
-}
-
-impl Subject for Raft {
-    fn term_text(term: Term) -> String {
-        term.to_string()
-    }
-}
-
-impl Subject for Paxos {
-    fn term_text(term: Term) -> String {
-        Ballot::of(term).to_string()
-    }
-}
 
 /// A message on its way.
 #[derive(Clone, Debug)]

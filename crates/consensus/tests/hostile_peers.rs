@@ -1,7 +1,9 @@
 //! One peer that says anything at all. Peers are trusted: a leader that lies about what is committed is believed. But
 //! what one of them says ends no other node, and never makes it take back what is committed.
 
-use std::time::Duration;
+mod paxos;
+
+use std::{fmt::Debug, time::Duration};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
@@ -42,17 +44,26 @@ fn membership() -> impl Strategy<Value = Membership> {
 }
 
 /// Entries that mostly follow each other, as the wire has them, with any terms and stamps.
-fn append() -> impl Strategy<Value = Body> {
+fn entries(term: impl Strategy<Value = Term>) -> impl Strategy<Value = Vec<(Term, ClusterTime, Payload)>> {
     let payload = prop_oneof![
         4 => Just(Payload::Blank),
         4 => Just(Payload::Command(Bytes::from_static(b"c"))),
         1 => membership().prop_map(Payload::Membership),
     ];
-    let entries = vec((term(), stamp(), payload), 0..4);
-    (position(), entries, index(), stamp()).prop_map(|(base, entries, commit, stamp)| {
-        let indexes = base.index.0 + 1..;
-        let entry = |((term, stamp, payload), index)| Entry { index: Index(index), term, stamp, payload };
-        Body::Append { base, entries: entries.into_iter().zip(indexes).map(entry).collect(), commit, stamp }
+    vec((term, stamp(), payload), 0..4)
+}
+
+fn behind(base: Position, entries: Vec<(Term, ClusterTime, Payload)>) -> Vec<Entry> {
+    let entry = |((term, stamp, payload), index)| Entry { index: Index(index), term, stamp, payload };
+    entries.into_iter().zip(base.index.0 + 1..).map(entry).collect()
+}
+
+fn append() -> impl Strategy<Value = Body> {
+    (position(), entries(term()), index(), stamp()).prop_map(|(base, entries, commit, stamp)| Body::Append {
+        base,
+        entries: behind(base, entries),
+        commit,
+        stamp,
     })
 }
 
@@ -95,11 +106,10 @@ fn body() -> impl Strategy<Value = Body> {
 
 /// What happens to the node next.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "most events are of the large kind")]
-enum Event {
+enum Event<M> {
     Hears {
         from: u64,
-        message: Message,
+        message: M,
     },
     /// Time passes, up to its deadline or so many milliseconds.
     Waits(u64),
@@ -107,10 +117,9 @@ enum Event {
     Reads,
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    let message = (term(), body()).prop_map(|(term, body)| Message { term, body });
+fn event<M: Clone + Debug>(hears: impl Strategy<Value = (u64, M)>) -> impl Strategy<Value = Event<M>> {
     prop_oneof![
-        16 => (2_u64..5, message).prop_map(|(from, message)| Event::Hears { from, message }),
+        16 => hears.prop_map(|(from, message)| Event::Hears { from, message }),
         4 => (1_u64..2000).prop_map(Event::Waits),
         1 => Just(Event::Proposes),
         1 => Just(Event::Reads),
@@ -118,36 +127,37 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// A voter of three with four entries, two of them committed, and a disk that does at once what it is told.
-struct Node {
-    engine: Raft,
+struct Node<E> {
+    engine: E,
     now: BootTime,
     calls: u64,
     /// What was handed out as committed: each once, in order, and for ever.
     committed: Index,
 }
 
-impl Node {
-    fn new() -> Self {
+impl<E: Engine> Node<E> {
+    /// All its entries are of `term`, and so is its promise.
+    fn new(term: Term) -> Self {
         let entry = |index| Entry {
             index: Index(index),
-            term: Term(2),
+            term,
             stamp: ClusterTime { millis: 10 * index },
             payload: Payload::Blank,
         };
         let restored = Restored {
-            hard_state: HardState { term: Term(2), vote: None, commit: Index(2) },
+            hard_state: HardState { term, vote: None, commit: Index(2) },
             birth: Membership::of_voters([1, 2, 3].map(NodeId)),
             entries: (1..=4).map(entry).collect(),
             ..Restored::default()
         };
         let now = BootTime { micros: 1_000_000 };
-        let engine = Raft::new(Config::for_node(NodeId(1), 1), restored, now);
+        let engine = E::new(Config::for_node(NodeId(1), 1), restored, now);
         let mut node = Self { engine, now, calls: 0, committed: Index(0) };
         node.settle();
         node
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event<E::Message>) {
         self.calls += 1;
         let id = self.calls;
         let input = match event {
@@ -198,24 +208,33 @@ impl Node {
     }
 }
 
+/// Neither its promise nor what is committed ever goes back.
+fn check<E: Engine>(term: Term, events: Vec<Event<E::Message>>) {
+    let mut node = Node::<E>::new(term);
+    let mut before = node.engine.status(node.now);
+    for event in events {
+        node.take(event);
+        let after = node.engine.status(node.now);
+        assert!(after.role.term >= before.role.term && after.commit >= before.commit);
+        assert!(after.last_index >= after.commit);
+        before = after;
+    }
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    (term(), body()).prop_map(|(term, body)| Message { term, body })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_peers_say_a_node_lives_and_takes_nothing_back(events in vec(event(), 1..60)) {
-        let mut node = Node::new();
-        let mut before = node.engine.status(node.now);
-        for event in events {
-            node.take(event);
-            let after = node.engine.status(node.now);
-            prop_assert!(after.role.term >= before.role.term && after.commit >= before.commit);
-            prop_assert!(after.last_index >= after.commit);
-            before = after;
-        }
+    fn whatever_peers_say_a_node_lives_and_takes_nothing_back(events in vec(event((2_u64..5, message())), 1..60)) {
+        check::<Raft>(Term(2), events);
     }
 }
 
-fn says(from: u64, term: u64, body: Body) -> Event {
+fn says(from: u64, term: u64, body: Body) -> Event<Message> {
     Event::Hears { from, message: Message { term: Term(term), body } }
 }
 
@@ -232,7 +251,7 @@ fn append_behind(base: (u64, u64), entries: Vec<Entry>) -> Body {
 /// forget the first, could have lost what that one counted on.
 #[test]
 fn a_second_leader_of_a_term_is_not_heard() {
-    let mut node = Node::new();
+    let mut node = Node::<Raft>::new(Term(2));
     node.take(says(2, 3, append_behind((4, 2), vec![entry(5, 3, 50)])));
     node.take(says(3, 3, append_behind((4, 2), vec![entry(5, 3, 50), entry(6, 3, 60)])));
     let status = node.engine.status(node.now);
@@ -244,13 +263,13 @@ fn a_second_leader_of_a_term_is_not_heard() {
 #[test]
 fn entries_that_turn_back_terms_or_time_are_not_taken() {
     for wrong in [entry(6, 3, 40), entry(6, 2, 60)] {
-        let mut node = Node::new();
+        let mut node = Node::<Raft>::new(Term(2));
         node.take(says(2, 3, append_behind((4, 2), vec![entry(5, 3, 50)])));
         node.take(says(2, 3, append_behind((5, 3), vec![wrong])));
         assert_eq!(node.engine.status(node.now).last_index, Index(5));
     }
     // What is committed was left out, and the rest does not fit behind it.
-    let mut node = Node::new();
+    let mut node = Node::<Raft>::new(Term(2));
     node.take(says(2, 3, append_behind((0, 0), (1..=5).map(|index| entry(index, 1, 10 * index)).collect())));
     assert_eq!(node.engine.status(node.now).last_index, Index(4));
 }
@@ -258,7 +277,7 @@ fn entries_that_turn_back_terms_or_time_are_not_taken() {
 /// A snapshot of a term that has not begun once made a node that was elected with it end.
 #[test]
 fn a_snapshot_of_a_later_term_is_not_taken() {
-    let mut node = Node::new();
+    let mut node = Node::<Raft>::new(Term(2));
     let meta = SnapshotMeta {
         index: Index(9),
         term: Term(4),

@@ -133,6 +133,7 @@ impl Paxos {
         let Merge { matched, truncated_from } =
             offer.merge_into(&mut self.log, self.ballot.term(), self.commit);
         truncated_from.into_iter().for_each(|from| self.truncated(from));
+        self.note_match(matched);
         self.learn_commit(commit.min(matched));
         self.promise(from, matched, Body::Accepted { matched });
         self.conclude(now);
@@ -154,7 +155,7 @@ impl Paxos {
     /// The leader says what is decided of what it believes to be on this node's disk; of a disk that was damaged, it may
     /// believe too much.
     pub(super) fn learn_commit_by_progress(&mut self, commit: Index) {
-        if !self.is_damaged {
+        if self.repair.is_none() {
             self.learn_commit(commit);
         }
     }

@@ -110,7 +110,7 @@ impl Paxos {
 
     /// A candidate asks for a promise of what is this node's ballot by now.
     pub(super) fn answer_prepare(&mut self, now: BootTime, from: NodeId, promised: bool) {
-        if !self.is_in_a_cluster() || self.is_damaged {
+        if !self.is_in_a_cluster() || self.repair.is_some() {
             return;
         }
         let stage = if promised { super::Stage::Learns } else { super::Stage::Prepares };

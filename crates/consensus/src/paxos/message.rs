@@ -152,6 +152,19 @@ pub enum Body {
         /// The bytes.
         data: Bytes,
     },
+    /// A node under repair asks its leader up to where it must get the log back. What the leader believes of its log is
+    /// of before the damage, and to be forgotten.
+    RepairRequest {
+        /// A random number of the asker's present life: what was told to a former life is not for this one.
+        life: u64,
+    },
+    /// The leader's answer to [`Body::RepairRequest`].
+    RepairPoint {
+        /// As asked.
+        life: u64,
+        /// The end of the leader's log when it was asked.
+        last: Index,
+    },
     /// How much of a snapshot the sender has written. Once it is installed, [`Body::Accepted`] says so.
     SnapshotReceived {
         /// The snapshot's last entry.
@@ -197,6 +210,8 @@ impl Body {
             | Self::Removed
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
+            | Self::RepairRequest { .. }
+            | Self::RepairPoint { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -221,6 +236,8 @@ impl Body {
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
             | Self::SnapshotChunk { .. }
+            | Self::RepairRequest { .. }
+            | Self::RepairPoint { .. }
             | Self::SnapshotReceived { .. } => false,
         }
     }
@@ -235,6 +252,7 @@ impl Body {
             | Self::Teach { .. }
             | Self::Heartbeat { .. }
             | Self::Resigned
+            | Self::RepairPoint { .. }
             | Self::TakeOver => Speaker::Owner,
             Self::Accept { .. } | Self::Decide { .. } | Self::SnapshotChunk { .. } => Speaker::OwnerOrTeacher,
             Self::Promise { .. }
@@ -243,6 +261,7 @@ impl Body {
             | Self::HeartbeatAnswer { .. }
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
+            | Self::RepairRequest { .. }
             | Self::SnapshotReceived { .. } => Speaker::Acceptor,
         }
     }
@@ -260,7 +279,7 @@ fn at(position: &Position) -> String {
 }
 
 /// The compact notation of logs and golden scripts, such as `Accept 2.n1 base=3@1.n3 [4@2.n1] commit=3`. Stamps, which only
-/// time moves, and the random origins of polls and reads are left out.
+/// time moves, the random origins of polls and reads, and the life of a repair are left out.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ballot = self.ballot;
@@ -318,6 +337,8 @@ impl fmt::Display for Message {
                 let (last, bytes) = (meta.last(), meta.bytes);
                 write!(f, "SnapshotChunk {ballot} {} {offset}+{}/{bytes}", at(&last), data.len())
             }
+            Body::RepairRequest { life: _ } => write!(f, "RepairRequest {ballot}"),
+            Body::RepairPoint { life: _, last } => write!(f, "RepairPoint {ballot} last={last}"),
             Body::SnapshotReceived { last, end } => {
                 write!(f, "SnapshotReceived {ballot} {} end={end}", at(last))
             }

@@ -46,6 +46,8 @@
 //! leader adopted has lost nothing that was behind it. No accept needs to be atomic, and no log to keep a ballot per slot
 //! beside the one in the entry.
 //!
+//! A node whose disk was damaged promises nothing before it is whole again ([`repair`]).
+//!
 //! *Members change* as under Raft: a configuration is in force from when it is appended, and none follows before it is
 //! committed. A candidate may be so far behind that it does not know whose promises it needs. So it counts again whenever it
 //! has learned: what it needs in the end is a quorum **of the configuration in the log that it adopts**, whose greatest log
@@ -65,10 +67,8 @@
 //!
 //! # What it does not do
 //!
-//! * Answer reads by lease: each is confirmed by a round ([`reads`]). A witness, too, is refused, and nobody stands in a
-//!   cluster that was born with one.
-//! * Say when a node whose disk was damaged is whole again ([`crate::Restored::under_repair`]): it follows and acknowledges,
-//!   but promises nothing, which is safe for ever, and has to be replaced.
+//! * Answer reads by lease: each is confirmed by a round ([`reads`]), and a lease is refused.
+//! * Keep a witness: it is refused, and nobody stands in a cluster that was born with one.
 //!
 //! Sources: Lamport, *Paxos Made Simple*, section 3; van Renesse and Altinbuken, *Paxos Made Moderately Complex*; Ng, Haridi and
 //! Carbone, *Omni-Paxos* (EuroSys '23), sections 4 and 5; Howard and Mortier, *Paxos vs Raft* (PaPoC '20).
@@ -81,6 +81,7 @@ pub mod message;
 mod quorums;
 mod reads;
 mod reconfiguration;
+mod repair;
 mod replication;
 mod snapshots;
 mod survey;
@@ -98,13 +99,14 @@ use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
     Restored, SnapshotMeta,
     cluster_clock::HeardStamp,
-    engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RepairStatus, RoleKind, RoleView, Status},
+    engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
     jitter::Jitter,
     replication::{
         durability::Durability,
         incoming::Incoming,
         log_view::LogView,
         outbox::{Guarded, Outbox},
+        repair::Repair,
     },
 };
 pub use ballot::Ballot;
@@ -138,8 +140,8 @@ pub struct Paxos {
     reported: RoleView,
     /// Whether this node knows that it is no member any more. Never false again.
     removed: bool,
-    /// Whether its disk has lost what it may have promised on: it promises nothing any more.
-    is_damaged: bool,
+    /// What this node's disk lacks of what it once held, and how it gets it back, if so.
+    repair: Option<Repair>,
     health: Health,
 }
 
@@ -195,7 +197,7 @@ impl Engine for Paxos {
             polls: 0,
             reported: RoleView { term: ballot.term(), kind: RoleKind::Follower, leader: None },
             removed: false,
-            is_damaged: under_repair,
+            repair: under_repair.then(Repair::default),
             health: Health::Alive,
             config,
         };
@@ -253,6 +255,7 @@ impl Engine for Paxos {
             Role::Follower(_) => {
                 self.forward_reads(now);
                 self.teach_pupil(now);
+                self.advance_repair(now);
             }
             Role::Surveyor(_) | Role::Candidate(_) => {}
         }
@@ -291,7 +294,7 @@ impl Engine for Paxos {
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
             removed: self.removed,
-            repair: self.is_damaged.then_some(RepairStatus { matched: self.commit, goal: None }),
+            repair: self.repair.as_ref().map(Repair::status),
             confirmed_at: self.confirmed_at(now),
             lease_given_up: false,
             peers,
@@ -333,7 +336,7 @@ impl Paxos {
             Body::Heartbeat { commit, round, stamp } => {
                 self.follow(now, Stage::Leads, Some(stamp));
                 self.learn_commit_by_progress(commit);
-                let priority = if self.is_damaged { Priority::NEVER } else { self.config.priority };
+                let priority = if self.repair.is_some() { Priority::NEVER } else { self.config.priority };
                 self.send(from, Body::HeartbeatAnswer { round, priority });
             }
             Body::SnapshotChunk { meta, offset, data } => {
@@ -348,6 +351,8 @@ impl Paxos {
             Body::Accepted { matched } => self.accepted(now, from, matched),
             Body::Rejected { base, hint } => self.rejected(from, base, hint),
             Body::HeartbeatAnswer { round, priority } => self.heartbeat_answered(now, from, round, priority),
+            Body::RepairRequest { life } => self.repair_requested(now, from, life),
+            Body::RepairPoint { life, last } => self.repair_point(life, last),
             Body::SnapshotReceived { last, end } => self.snapshot_received(from, last, end),
             Body::Read { origin, batch } => self.read_for(from, origin, batch),
             Body::ReadAnswer { origin, batch, point } => self.read_answered(from, origin, batch, point),
@@ -528,6 +533,7 @@ impl Paxos {
         self.ballot = ballot;
         self.rumoured = self.rumoured.max(ballot);
         self.durability.promises_changed();
+        self.restart_repair();
     }
 
     /// Waits to hear of the owner of `ballot`, this one or a greater one.

@@ -54,6 +54,7 @@ impl Paxos {
         let next = self.log.may_agree(last.index, last.term).index.next();
         if let Role::Follower(follower) = &mut self.role
             && !follower.is_led()
+            && self.repair.is_none()
         {
             follower.pupil.get_or_insert_with(|| Box::new(Peer::new(next, now)));
         }

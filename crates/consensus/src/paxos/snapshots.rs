@@ -76,6 +76,7 @@ impl Paxos {
         }
         if self.has_all_of(&meta) {
             self.incoming = Incoming::Idle;
+            self.note_match(meta.index);
             self.learn_commit(meta.index);
             self.promise(from, meta.index, Body::Accepted { matched: meta.index });
             return;
@@ -130,6 +131,7 @@ impl Paxos {
         self.commit_to(matched);
         self.handed_out = matched;
         self.applied = matched;
+        self.note_match(matched);
         let sender = match &self.role {
             Role::Follower(follower) => follower.is_led().then_some(self.ballot.node),
             Role::Candidate(_) => self.teacher(),

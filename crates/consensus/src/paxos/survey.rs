@@ -88,7 +88,7 @@ impl Paxos {
         (membership.is_voter(self.config.id) || !self.is_voted_out())
             && !membership.has_witness()
             && !self.removed
-            && !self.is_damaged
+            && self.repair.is_none()
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
@@ -168,7 +168,7 @@ impl Paxos {
         asker: Priority,
     ) {
         // Who could promise nothing is of no use to the asker.
-        if !self.is_in_a_cluster() || self.is_damaged {
+        if !self.is_in_a_cluster() || self.repair.is_some() {
             return;
         }
         let (led, priority) = (self.hears_leader(now), self.config.priority);

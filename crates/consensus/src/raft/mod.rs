@@ -48,7 +48,7 @@ mod snapshots;
 mod transfer;
 mod witness;
 
-use self::{election::Canvass, follower::Follower, leader::Leader, message::Message, repair::Repair};
+use self::{election::Canvass, follower::Follower, leader::Leader, message::Message};
 use crate::{
     BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
     Restored, SnapshotMeta, Term,
@@ -60,6 +60,7 @@ use crate::{
         incoming::Incoming,
         log_view::LogView,
         outbox::{Guarded, Outbox},
+        repair::Repair,
     },
 };
 

@@ -39,44 +39,7 @@
 //! Source: Alagappan et al., *Protocol-Aware Recovery for Consensus-Based Storage* (FAST '18), sections 3.4 and 3.5.
 
 use super::{Raft, Role, message::Body};
-use crate::{BootTime, Index, NodeId, engine::RepairStatus};
-
-/// The state of a node under repair, as far as it concerns the present term.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Repair {
-    /// Up to here the log is equal to that of the leader.
-    matched: Index,
-    /// Up to here it must be, as the leader has said.
-    goal: Option<Index>,
-    /// The last question, or the last time that the log got further behind it.
-    asked: Option<Asked>,
-}
-
-/// A question, and where the node stood.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Asked {
-    at: BootTime,
-    /// The end of the log, and how much of a snapshot had arrived.
-    standing: (Index, u64),
-}
-
-impl Repair {
-    pub(super) fn status(&self) -> RepairStatus {
-        RepairStatus { matched: self.matched, goal: self.goal }
-    }
-
-    /// Whether it is time to ask, for a node that stands there.
-    fn is_due(&mut self, now: BootTime, standing: (Index, u64), patience: std::time::Duration) -> bool {
-        match &mut self.asked {
-            Some(asked) if asked.standing == standing => now.since(asked.at) >= patience,
-            Some(asked) => {
-                *asked = Asked { at: now, standing };
-                false
-            }
-            None => true,
-        }
-    }
-}
+use crate::{BootTime, Index, NodeId, replication::repair::Repair};
 
 /// The side of the node under repair.
 impl Raft {
@@ -90,7 +53,7 @@ impl Raft {
     /// The log is equal to that of the leader of this term up to `matched`.
     pub(super) fn note_match(&mut self, matched: Index) {
         if let Some(repair) = &mut self.repair {
-            repair.matched = repair.matched.max(matched);
+            repair.note_match(matched);
         }
     }
 
@@ -108,18 +71,14 @@ impl Raft {
         if self.incoming.is_installing() {
             return;
         }
-        if let Some(goal) = repair.goal
-            && repair.matched >= goal
-            && self.durability.durable() >= goal
-        {
+        if let Some(goal) = repair.is_done(self.durability.durable()) {
             self.repair = None;
             self.outbox.repaired = Some(goal);
             return;
         }
         let Some(leader) = follower.leader_id() else { return };
         let standing = (self.log.last_index(), self.incoming.received());
-        if repair.is_due(now, standing, self.config.election_timeout) {
-            repair.asked = Some(Asked { at: now, standing });
+        if repair.asks(now, standing, self.config.election_timeout) {
             self.send(leader, Body::RepairRequest { life: self.origin });
         }
     }
@@ -130,7 +89,7 @@ impl Raft {
             && self.role_view().leader == Some(from)
             && let Some(repair) = &mut self.repair
         {
-            repair.goal.get_or_insert(last);
+            repair.learn_goal(last);
         }
     }
 }

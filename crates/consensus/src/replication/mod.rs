@@ -6,7 +6,7 @@
 //! * What has been caused and not been told yet ([`outbox`]).
 //! * What a leader knows of a peer ([`progress`]) and of all of them ([`circle`]), and how each gets what it lacks
 //!   ([`courier`]); snapshots on their way out ([`outgoing`]) and in ([`incoming`]).
-//! * Reads that wait ([`reads`]).
+//! * Reads that wait ([`reads`]), and how far a damaged node is ([`repair`]).
 //!
 //! Which leader is followed, and when an entry is committed, are questions that the engines answer.
 
@@ -20,3 +20,4 @@ pub(crate) mod outbox;
 pub(crate) mod outgoing;
 pub(crate) mod progress;
 pub(crate) mod reads;
+pub(crate) mod repair;
