@@ -4,7 +4,7 @@
 //! socket, file, clock, thread or source of randomness, and it never looks into a command. The driver, the
 //! simulator and the model checker are its three callers; [`engine::Engine`] says what each may rely on.
 //!
-//! Start reading at [`engine`], then [`raft`]; or at [`paxos::synod`], which is consensus in its smallest form.
+//! Start reading at [`engine`], then [`raft`] or [`paxos`]; or at [`paxos::synod`], which is consensus in its smallest form.
 
 pub mod change;
 pub mod cluster_clock;

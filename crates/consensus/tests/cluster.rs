@@ -7,6 +7,7 @@
 
 mod damage;
 mod subject;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -400,6 +401,7 @@ impl<E: Subject> ClusterOf<E> {
     }
 
     fn post(&mut self, from: NodeId, to: NodeId, message: E::Message) {
+        self.check_told(from, &message);
         let envelope = Envelope { from, to, message };
         self.trace.push(envelope.text());
         if !self.cut.contains(&(from, to)) {

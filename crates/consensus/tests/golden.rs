@@ -488,6 +488,7 @@ scripts![
     empty_append,
     failed_write,
     failover,
+    figure_8,
     flow_control,
     flow_control_learner,
     hearsay,

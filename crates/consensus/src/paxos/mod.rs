@@ -399,12 +399,8 @@ impl Paxos {
     /// Whether a candidate is to be left alone with its ballot, since somebody leads and is heard. Its own leader may raise
     /// its ballot, and order others to do so.
     fn protects_leader(&self, now: BootTime, message: &Message) -> bool {
-        match &message.body {
-            Body::Prepare { ordered: false, .. } => {
-                message.ballot.node != self.ballot.node && self.hears_leader(now)
-            }
-            _ => false,
-        }
+        let Body::Prepare { ordered: false, .. } = &message.body else { return false };
+        message.ballot.node != self.ballot.node && self.hears_leader(now)
     }
 
     /// Does what is due by now.

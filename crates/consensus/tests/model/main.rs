@@ -210,6 +210,7 @@ impl<E: Subject> Model for Bound<E> {
                     logs.iter().all(|one| logs.iter().all(|other| are_equal_up_to_common(one, other)))
                 },
             ),
+            Property::always("what is told is on the disk", |_, world: &World<E>| !world.seen.told_early),
             Property::always("promises only grow", |_, world: &World<E>| !world.seen.promise_fell),
             Property::sometimes("a leader is replaced", |_, world: &World<E>| {
                 world.seen.leaders.len() > world.seen.leaders_at_first.max(1)

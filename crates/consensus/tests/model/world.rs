@@ -31,6 +31,9 @@ pub(crate) trait Subject: Engine + Debug + 'static {
 
     /// Whether a candidate asks for what it lacks.
     fn asks_to_be_taught(message: &Self::Message) -> bool;
+
+    /// What a message promises to be on its sender's disk: a term, and a log up to an index.
+    fn told(message: &Self::Message) -> (Option<Term>, Option<Index>);
 }
 
 impl Subject for Raft {
@@ -43,6 +46,15 @@ impl Subject for Raft {
     fn asks_to_be_taught(_: &raft::message::Message) -> bool {
         false
     }
+
+    fn told(message: &raft::message::Message) -> (Option<Term>, Option<Index>) {
+        use raft::message::Body;
+        match &message.body {
+            Body::Vote { .. } | Body::VoteAnswer { granted: true } => (Some(message.term), None),
+            Body::AppendAccepted { matched } => (Some(message.term), Some(*matched)),
+            _ => (None, None),
+        }
+    }
 }
 
 impl Subject for Paxos {
@@ -54,6 +66,17 @@ impl Subject for Paxos {
 
     fn asks_to_be_taught(message: &paxos::message::Message) -> bool {
         matches!(message.body, paxos::message::Body::Teach { .. })
+    }
+
+    fn told(message: &paxos::message::Message) -> (Option<Term>, Option<Index>) {
+        use paxos::message::Body;
+        let term = message.ballot.term();
+        match &message.body {
+            Body::Prepare { .. } => (Some(term), None),
+            Body::Promise { last } => (Some(term), Some(last.index)),
+            Body::Accepted { matched } => (Some(term), Some(*matched)),
+            _ => (None, None),
+        }
     }
 }
 
@@ -95,6 +118,8 @@ pub(crate) struct Seen {
     pub(crate) overwritten: bool,
     /// Whether a durable promise of a term went back. A violation.
     pub(crate) promise_fell: bool,
+    /// Whether something was told that was not on the teller's disk. A violation.
+    pub(crate) told_early: bool,
     /// Whether a candidate had to be taught.
     pub(crate) taught: bool,
     /// Whether a crash has lost a write in flight.
@@ -120,6 +145,12 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// Whether what was told of it is true.
+    fn bears_out(&self, (term, index): (Option<Term>, Option<Index>)) -> bool {
+        let held = self.entries.last().map_or(Index(0), |last| last.index);
+        term.is_none_or(|term| self.hard_state.term >= term) && index.is_none_or(|index| held >= index)
+    }
+
     fn write<M>(&mut self, persist: &Persist<M>) {
         self.hard_state = persist.hard_state.unwrap_or(self.hard_state);
         let from = persist.truncate_from.unwrap_or(Index(u64::MAX));
@@ -279,6 +310,7 @@ impl<E: Subject> World<E> {
     fn post(&mut self, from: NodeId, messages: Vec<(NodeId, E::Message)>) {
         for (to, message) in messages {
             self.seen.taught |= E::asks_to_be_taught(&message);
+            self.seen.told_early |= !self.nodes[&from].disk.bears_out(E::told(&message));
             let envelope = (from, to, message);
             self.network.insert(hash_of(&envelope), Arc::new(envelope));
         }
