@@ -171,7 +171,7 @@ pub enum Input<M> {
         /// The successor, a voter, also after a change that is under way.
         to: NodeId,
     },
-    /// Start an election now, without the test of a pre-vote, whatever this node's priority.
+    /// Start an election now, without asking first whether it could succeed, whatever this node's priority.
     Campaign,
     /// A persist operation, and all before it, is durable.
     Persisted {

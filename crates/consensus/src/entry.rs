@@ -77,7 +77,7 @@ pub enum Payload {
 pub struct HardState {
     /// The greatest term seen (Multi-Paxos: the greatest ballot promised).
     pub term: Term,
-    /// The candidate that got this node's vote in `term`, if any.
+    /// The candidate that got this node's vote in `term`, if any. Multi-Paxos has none: a ballot names its owner.
     pub vote: Option<NodeId>,
     /// An index known to be committed.
     pub commit: Index,

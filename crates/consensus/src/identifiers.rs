@@ -29,8 +29,8 @@ impl fmt::Display for Address {
 
 /// A period with at most one leader. 0 is the term before the first election.
 ///
-/// Multi-Paxos stores its ballot here: the round in the upper 48 bits, the node in the lower 16, so that
-/// ballots are unique to a node and compare as numbers.
+/// Multi-Paxos stores its ballot here: the node in the lower 16 bits, the round above, so that ballots are unique to a
+/// node and compare as numbers ([`crate::paxos::Ballot`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub u64);
 

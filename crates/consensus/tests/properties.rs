@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
 use quorate_consensus::{
-    Change, Config, Input, Lease, Membership, NodeId, Priority, Purpose, Step, engine::ProposalOutcome,
-    engine::ReadOutcome, paxos::Paxos, raft::Raft,
+    Change, Config, Index, Input, Lease, Membership, NodeId, Priority, Purpose, Step,
+    engine::ProposalOutcome, engine::ReadOutcome, paxos::Paxos, raft::Raft,
 };
 
 use crate::cluster::{Cluster, ClusterOf, Subject};
@@ -38,6 +38,11 @@ enum Action {
     Snapshot {
         node: u64,
         trailing: u64,
+    },
+    /// A node crashes, and its disk has lost all but its first entries, unless another's has lost something.
+    Damage {
+        node: u64,
+        keep: u64,
     },
     /// Asks the leader, if there is one, for other members.
     Reconfigure(Vec<Wish>),
@@ -112,6 +117,11 @@ fn action_with_changes() -> impl Strategy<Value = Action> {
     prop_oneof![12 => action(), 1 => vec(wish(), 1..4).prop_map(Action::Reconfigure)]
 }
 
+fn action_with_damage() -> impl Strategy<Value = Action> {
+    let damage = (0_u64..5, 0_u64..6).prop_map(|(node, keep)| Action::Damage { node, keep });
+    prop_oneof![40 => action(), 1 => damage]
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let node = || 0_u64..5;
     prop_oneof![
@@ -167,6 +177,11 @@ fn take<E: Subject>(cluster: &mut ClusterOf<E>, action: Action) {
         Action::Propose(node) => propose(cluster, id(node)),
         Action::Read(node) => read(cluster, id(node)),
         Action::Crash { node, whole, torn } => cluster.crash(NodeId(id(node)), whole, torn),
+        Action::Damage { node, keep } if !cluster.has_damage() && cluster.is_up(NodeId(id(node))) => {
+            cluster.crash(NodeId(id(node)), usize::MAX, 0);
+            cluster.damage(NodeId(id(node)), Index(keep), true);
+        }
+        Action::Damage { .. } => {}
         Action::Start(node) if !cluster.is_up(NodeId(id(node))) => cluster.start(NodeId(id(node))),
         Action::Start(_) => {}
         Action::Transfer(node, to) => cluster.input(NodeId(id(node)), Input::Transfer { to: NodeId(id(to)) }),
@@ -370,6 +385,19 @@ proptest! {
         voters in 1_u64..6, priorities in vec(1_u32..4, 8), actions in vec(action_with_changes(), 0..500),
     ) {
         check_with_changes::<Raft>(voters, &priorities, actions);
+    }
+
+    /// hazard 23, of the engine's part.
+    #[test]
+    fn damaged_nodes_are_repaired_and_lead_nobody_astray(actions in vec(action_with_damage(), 0..500)) {
+        check::<Raft>(3, 0, actions);
+    }
+
+    #[test]
+    fn damaged_nodes_of_paxos_are_repaired_and_lead_nobody_astray(
+        actions in vec(action_with_damage(), 0..500),
+    ) {
+        check::<Paxos>(3, 0, actions);
     }
 
     #[test]

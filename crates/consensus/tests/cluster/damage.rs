@@ -23,6 +23,11 @@ impl<E: Subject> ClusterOf<E> {
         self.trace.push(format!("{id} has lost all after {last}"));
     }
 
+    /// Whether some disk has lost what others may count on.
+    pub(crate) fn has_damage(&self) -> bool {
+        self.nodes.values().any(|node| node.lost.is_some())
+    }
+
     /// The same, of the record of its last truncation and all behind it: what was truncated is back.
     pub(crate) fn damage_truncation(&mut self, id: NodeId) {
         let node = self.node_mut(id);
