@@ -115,6 +115,7 @@ enum Event<M> {
     Waits(u64),
     Proposes,
     Reads,
+    Campaigns,
 }
 
 fn event<M: Clone + Debug>(hears: impl Strategy<Value = (u64, M)>) -> impl Strategy<Value = Event<M>> {
@@ -123,6 +124,7 @@ fn event<M: Clone + Debug>(hears: impl Strategy<Value = (u64, M)>) -> impl Strat
         4 => (1_u64..2000).prop_map(Event::Waits),
         1 => Just(Event::Proposes),
         1 => Just(Event::Reads),
+        1 => Just(Event::Campaigns),
     ]
 }
 
@@ -168,6 +170,7 @@ impl<E: Engine> Node<E> {
                 Input::Deadline
             }
             Event::Proposes => Input::Propose { id: ProposalId(id), payload: Bytes::from_static(b"p") },
+            Event::Campaigns => Input::Campaign,
             Event::Reads => Input::Read { id: ReadId(id) },
         };
         self.engine.step(self.now, input);

@@ -12,7 +12,7 @@ use super::{
     message::{Body, ReadPoint},
 };
 use crate::{
-    BootTime, ClusterTime, Config, Entry, Index, NodeId, Position, ReadId,
+    BootTime, ClusterTime, Config, Entry, Index, NodeId, Position, ReadId, Term,
     engine::ReadOutcome,
     replication::{
         offer::{Merge, Offer},
@@ -119,7 +119,8 @@ impl Paxos {
         commit: Index,
     ) {
         let offer = Offer { base, entries };
-        if self.incoming.is_installing() || !offer.is_well_formed(self.ballot.term()) {
+        let may_exist = offer.entries.last().is_none_or(|last| self.may_exist(last.term));
+        if self.incoming.is_installing() || !may_exist || !offer.is_well_formed(self.ballot.term()) {
             return;
         }
         // What is decided here is equal there: only the rest needs a look.
@@ -137,6 +138,13 @@ impl Paxos {
         self.learn_commit(commit.min(matched));
         self.promise(from, matched, Body::Accepted { matched });
         self.conclude(now);
+    }
+
+    /// Whether a log can hold an entry of `term` by now: nobody has a greater ballot here, and a candidate has appended
+    /// nothing in its own.
+    pub(super) fn may_exist(&self, term: Term) -> bool {
+        let is_own = self.ballot.node == self.config.id;
+        if is_own { term < self.ballot.term() } else { term <= self.ballot.term() }
     }
 
     fn truncated(&mut self, from: Index) {

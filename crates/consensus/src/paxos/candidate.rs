@@ -168,7 +168,7 @@ impl Paxos {
             self.config.id,
             self.ballot
         );
-        assert!(last.term < self.ballot.term(), "the log ends in {}, led is {}", last, self.ballot);
+        assert!(last.term < self.ballot.term(), "the log ends in {last}, led is {}", self.ballot);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
         let leader = Leader::new(self.log.membership(), last.index.next(), base, now, &self.config);
         self.incoming = Incoming::Idle;

@@ -81,8 +81,8 @@ impl Paxos {
             self.promise(from, meta.index, Body::Accepted { matched: meta.index });
             return;
         }
-        // No log ends in a ballot that nobody has had; and a snapshot of nothing is for a witness, which nobody is here.
-        if meta.term > self.ballot.term() || meta.bytes == 0 {
+        // A snapshot of nothing is for a witness, which nobody is here.
+        if !self.may_exist(meta.term) || meta.bytes == 0 {
             return;
         }
         match self.incoming.receive((from, self.ballot.term()), meta, offset, data) {

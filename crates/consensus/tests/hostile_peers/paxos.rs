@@ -137,6 +137,21 @@ fn who_does_not_own_a_ballot_does_not_lead_by_it() {
     assert_eq!((status.role.kind, status.role.leader), (RoleKind::Follower, Some(NodeId(3))));
 }
 
+/// A candidate has appended nothing in its ballot yet: whoever teaches it such an entry would have it lead with a log that
+/// another ends in.
+#[test]
+fn a_candidate_is_taught_nothing_of_its_own_ballot() {
+    let mut node = Node::<Paxos>::new(ballot_of(2, 2).term());
+    node.take(Event::Campaigns);
+    let own = ballot_of(3, 1);
+    assert_eq!(node.engine.status(node.now).role.term, own.term());
+    let last = Position { index: Index(5), term: own.term() };
+    node.take(says(2, own, Body::Promise { last }));
+    node.take(says(2, own, accepts(vec![entry(5, own.term().0, 50)])));
+    let status = node.engine.status(node.now);
+    assert_eq!((status.role.kind, status.last_index), (RoleKind::Candidate, Index(4)));
+}
+
 /// Nobody can stand in a ballot beyond the last: it would be the last word for ever.
 #[test]
 fn a_ballot_out_of_bounds_is_not_heard() {
