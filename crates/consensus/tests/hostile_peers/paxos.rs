@@ -137,6 +137,18 @@ fn who_does_not_own_a_ballot_does_not_lead_by_it() {
     assert_eq!((status.role.kind, status.role.leader), (RoleKind::Follower, Some(NodeId(3))));
 }
 
+/// What an acceptor has promised binds it: a lower ballot's entries do not get into its log, be they new or late.
+#[test]
+fn a_lower_ballot_than_the_promised_one_is_not_obeyed() {
+    let mut node = Node::<Paxos>::new(ballot_of(2, 2).term());
+    node.take(says(3, ballot_of(3, 3), Body::Prepare { ordered: false, promised: false }));
+    let lower = ballot_of(2, 2);
+    node.take(says(2, lower, accepts(vec![entry(5, lower.term().0, 50)])));
+    let status = node.engine.status(node.now);
+    assert_eq!((status.role.term, status.last_index), (ballot_of(3, 3).term(), Index(4)));
+    assert_eq!(status.role.leader, None);
+}
+
 /// A candidate has appended nothing in its ballot yet: whoever teaches it such an entry would have it lead with a log that
 /// another ends in.
 #[test]
