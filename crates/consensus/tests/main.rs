@@ -12,3 +12,4 @@ mod partitions;
 mod properties;
 mod quorums;
 mod snapshot;
+mod told;

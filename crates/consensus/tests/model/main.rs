@@ -12,6 +12,8 @@
 //!
 //! `QUORATE_MODEL_STATES` is how many states are looked at, counted each time one is reached; `cargo xtask model` sets it.
 
+#[path = "../told.rs"]
+mod told;
 mod world;
 
 use std::{

@@ -11,18 +11,20 @@ use std::{
 
 use bytes::Bytes;
 use quorate_consensus::{
-    BootTime, Config, Effects, Engine, Entry, HardState, Index, Input, Membership, NodeId, Persist,
-    ProposalId, Restored, Term,
+    BootTime, Config, Effects, Entry, HardState, Index, Input, Membership, NodeId, Persist, ProposalId,
+    Restored, Term,
     engine::RoleKind,
     paxos::{self, Ballot, Paxos},
     raft::{self, Raft},
 };
 
+use crate::told::Tells;
+
 /// From whom, to whom, and what.
 pub(crate) type Envelope<M> = (NodeId, NodeId, M);
 
 /// An engine to be looked at.
-pub(crate) trait Subject: Engine + Debug + 'static {
+pub(crate) trait Subject: Tells + Debug + 'static {
     /// How many terms there have been up to this one, if each is taken for the next.
     fn elections(term: Term) -> u64;
 
@@ -31,9 +33,6 @@ pub(crate) trait Subject: Engine + Debug + 'static {
 
     /// Whether a candidate asks for what it lacks.
     fn asks_to_be_taught(message: &Self::Message) -> bool;
-
-    /// What a message promises to be on its sender's disk: a term, and a log up to an index.
-    fn told(message: &Self::Message) -> (Option<Term>, Option<Index>);
 }
 
 impl Subject for Raft {
@@ -46,15 +45,6 @@ impl Subject for Raft {
     fn asks_to_be_taught(_: &raft::message::Message) -> bool {
         false
     }
-
-    fn told(message: &raft::message::Message) -> (Option<Term>, Option<Index>) {
-        use raft::message::Body;
-        match &message.body {
-            Body::Vote { .. } | Body::VoteAnswer { granted: true } => (Some(message.term), None),
-            Body::AppendAccepted { matched } => (Some(message.term), Some(*matched)),
-            _ => (None, None),
-        }
-    }
 }
 
 impl Subject for Paxos {
@@ -66,17 +56,6 @@ impl Subject for Paxos {
 
     fn asks_to_be_taught(message: &paxos::message::Message) -> bool {
         matches!(message.body, paxos::message::Body::Teach { .. })
-    }
-
-    fn told(message: &paxos::message::Message) -> (Option<Term>, Option<Index>) {
-        use paxos::message::Body;
-        let term = message.ballot.term();
-        match &message.body {
-            Body::Prepare { .. } => (Some(term), None),
-            Body::Promise { last } => (Some(term), Some(last.index)),
-            Body::Accepted { matched } => (Some(term), Some(*matched)),
-            _ => (None, None),
-        }
     }
 }
 
