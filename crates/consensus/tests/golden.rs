@@ -464,6 +464,7 @@ scripts![
     change_dead_voter,
     change_demotes_leader,
     change_lagging,
+    change_learned,
     change_new_leader,
     change_new_majority,
     change_old_majority,
