@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_consensus::{Engine, Input as EngineInput, Payload};
-use quorate_machine::{Applied, Outcome, Refusal, Reply};
+use quorate_machine::{Applied, Error::Newer, Outcome, Refusal, Reply};
 
 use crate::{
     driver::{Driver, clients::GAVE_UP},
@@ -61,12 +61,14 @@ impl<E: Engine> Driver<E> {
         let version = self.machine.version();
         let begun = self.machine.begin(entry.index.0, entry.stamp.millis, payload);
         self.out.publications.extend(self.machine.take_publications());
-        if let Err(error) = &begun {
-            if self.membership.excludes(self.config.node) {
+        match &begun {
+            Ok(()) => {}
+            // What the others have agreed on since they removed this node need not be known to its program.
+            Err(Newer { .. }) if self.membership.excludes(self.config.node) => {
                 self.is_left_behind = true;
-            } else {
-                self.die(format!("entry {due} could not be applied: {error}"));
+                self.was_removed();
             }
+            Err(error) => self.die(format!("entry {due} could not be applied: {error}")),
         }
         self.tell_version(version, due);
         begun.is_ok()

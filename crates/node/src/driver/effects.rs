@@ -57,13 +57,20 @@ impl<E: Engine> Driver<E> {
         }
         self.out.members = membership.or(self.out.members.take());
         if removed {
-            self.out.removed = true;
-            self.notice(Level::Warn, "was removed from the cluster: it takes no part any more".into());
+            self.was_removed();
         }
         if let Some(Fatal::PersistFailed { op }) = fatal {
             self.die(format!("write {op} of the log failed"));
         }
         more
+    }
+
+    /// Tells once that this node is no member any more.
+    pub(super) fn was_removed(&mut self) {
+        if !std::mem::replace(&mut self.is_removed, true) {
+            self.out.removed = true;
+            self.notice(Level::Warn, "was removed from the cluster: it takes no part any more".into());
+        }
     }
 
     fn persist(&mut self, persist: Persist<E::Message>) {

@@ -96,8 +96,10 @@ pub struct Driver<E: Engine> {
     out: Outputs<E::Message>,
     /// Whether this node was told to end: then losing the leader, and leadership, is the normal course of things.
     leaving: bool,
-    /// Whether this node was removed, and the others have since logged what its program does not know: it applies nothing more,
-    /// and is told by its engine that it was removed.
+    /// Whether it was told that this node is no member any more.
+    is_removed: bool,
+    /// Whether this node was removed, and the others have since logged what its program does not know: it applies nothing
+    /// more.
     is_left_behind: bool,
     dead: bool,
 }
@@ -144,6 +146,7 @@ impl<E: Engine> Driver<E> {
             crowded_since: None,
             out: Outputs::default(),
             leaving: false,
+            is_removed: false,
             is_left_behind: false,
             dead: false,
         };

@@ -83,6 +83,8 @@ fn old_member_that_is_removed_need_not_know_what_follows() {
     cluster.pass(A_WHILE);
     let removed = &cluster.nodes[&1];
     assert_eq!((&removed.fatal, removed.driver.machine().version()), (&None, OLD));
+    let status = removed.driver.status(cluster.now).engine;
+    assert!(status.commit > status.applied, "it has the entry that it cannot read");
     assert!(removed.notices.iter().any(|notice| notice.contains("was removed")), "{:?}", removed.notices);
 }
 
