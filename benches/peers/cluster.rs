@@ -108,8 +108,12 @@ impl Cluster {
     }
 
     /// Forgets a node that is no member any more, and ends it if it has not ended by itself.
-    pub(crate) fn forget_node(&mut self, node: usize) {
-        self.nodes.remove(node);
+    pub(crate) fn forget_node(&mut self, node: usize) -> Result<()> {
+        let Node { launch, process, .. } = self.nodes.remove(node);
+        drop(process);
+        // Its data would stand beside that of the next ones on the disk that is measured.
+        fs::remove_dir_all(&launch.folder)
+            .with_context(|| format!("cannot remove {}", launch.folder.display()))
     }
 
     pub(crate) fn system(&self) -> System {

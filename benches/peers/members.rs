@@ -26,6 +26,8 @@ use tokio::{
 };
 
 const CLIENTS: u64 = 16;
+/// Connecting, and what comes of it.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// The seconds before a join, which it is compared with.
 const BEFORE: Duration = Duration::from_secs(5);
 /// The longest join.
@@ -48,6 +50,8 @@ pub(crate) struct Trial {
     pub(crate) join_s: f64,
     pub(crate) before_p99_ms: f64,
     pub(crate) joining_p99_ms: f64,
+    /// The longest that one write took meanwhile: a stall is but one sample of each client.
+    pub(crate) joining_most_ms: f64,
     /// The longest time between two acknowledged writes while the leader is removed.
     pub(crate) removal_window_s: f64,
 }
@@ -90,18 +94,21 @@ pub(crate) async fn measure(options: &Options, programs: &Programs, folder: &Pat
 
 /// Of three nodes at the beginning there are three at the end.
 async fn once(cluster: &mut Cluster) -> Result<Trial> {
-    let (join_s, before_p99_ms, joining_p99_ms) = join(cluster).await?;
+    let joined = join(cluster).await?;
     let removal_window_s = remove_leader(cluster).await?.as_secs_f64();
-    Ok(Trial { join_s, before_p99_ms, joining_p99_ms, removal_window_s })
+    Ok(Trial { removal_window_s, ..joined })
 }
 
-async fn join(cluster: &mut Cluster) -> Result<(f64, f64, f64)> {
+/// The trial without the removal.
+async fn join(cluster: &mut Cluster) -> Result<Trial> {
     let samples = Rc::new(RefCell::new(Samples::default()));
     let mut writers = JoinSet::new();
     let addresses = cluster.addresses();
     for (number, &address) in (0..CLIENTS).zip(addresses.iter().cycle()) {
         writers.spawn_local(write(address, number, Rc::clone(&samples)));
     }
+    sleep(WARM_UP).await;
+    samples.take();
     sleep(BEFORE).await;
     let before_p99_ms = samples.take().p99_ms()?;
     let begin = Instant::now();
@@ -111,11 +118,12 @@ async fn join(cluster: &mut Cluster) -> Result<(f64, f64, f64)> {
         sleep(PAUSE).await;
     }
     let join_s = begin.elapsed().as_secs_f64();
-    let joining_p99_ms = samples.take().p99_ms()?;
+    let joining = samples.take();
     if let Some(ended) = writers.try_join_next() {
         ended?.context("a writer has failed")?;
     }
-    Ok((join_s, before_p99_ms, joining_p99_ms))
+    let (joining_p99_ms, joining_most_ms) = (joining.p99_ms()?, joining.ms(1.0)?);
+    Ok(Trial { join_s, before_p99_ms, joining_p99_ms, joining_most_ms, removal_window_s: 0.0 })
 }
 
 /// Latencies of writes, in microseconds.
@@ -129,8 +137,12 @@ impl Default for Samples {
 
 impl Samples {
     fn p99_ms(&self) -> Result<f64> {
+        self.ms(0.99)
+    }
+
+    fn ms(&self, quantile: f64) -> Result<f64> {
         ensure!(!self.0.is_empty(), "nothing was acknowledged");
-        let micros = u32::try_from(self.0.value_at_quantile(0.99)).context("longer than an hour")?;
+        let micros = u32::try_from(self.0.value_at_quantile(quantile)).context("longer than an hour")?;
         Ok(f64::from(micros) / 1e3)
     }
 }
@@ -147,7 +159,7 @@ async fn write(address: SocketAddr, number: u64, samples: Rc<RefCell<Samples>>) 
     Ok(())
 }
 
-/// Whether all agree that the node at an address votes.
+/// Whether the node at an address votes, by what another one knows to be agreed on.
 async fn votes(by: SocketAddr, peer: SocketAddr) -> Result<bool> {
     let status = status(by).await?;
     let members = status["members"].as_array().context("a status tells the members")?;
@@ -173,6 +185,6 @@ async fn remove_leader(cluster: &mut Cluster) -> Result<Duration> {
         Ok(())
     };
     let window = failover::window::<Resp>(&survivors, remove).await?;
-    cluster.forget_node(leader);
+    cluster.forget_node(leader)?;
     Ok(window)
 }

@@ -117,6 +117,7 @@ pub(crate) fn print_members(report: &Report) {
     let rows = vec![
         row("p99 before, ms", &|trial| trial.before_p99_ms),
         row("p99 while it joins, ms", &|trial| trial.joining_p99_ms),
+        row("the longest meanwhile, ms", &|trial| trial.joining_most_ms),
         row("times as long", &Trial::ratio),
         row("the join, s", &|trial| trial.join_s),
         row("longest gap while the leader is removed, s", &|trial| trial.removal_window_s),
