@@ -155,6 +155,17 @@ fn nothing_enables_what_only_tests_may_have() {
     }
 }
 
+/// There is a second program for a rehearsal of upgrades, and Cargo then asks which one is meant.
+#[test]
+fn first_command_of_the_readme_runs_the_product() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("the README is there");
+    assert!(readme.contains("$ cargo run --release -- up"));
+    let metadata = metadata();
+    let defaults = metadata.workspace_default_packages();
+    let run: Vec<_> = defaults.iter().map(|package| package.default_run.as_deref()).collect();
+    assert_eq!(run, [Some("quorate")]);
+}
+
 #[test]
 fn every_crate_takes_the_workspace_lints() {
     for package in metadata().packages {
