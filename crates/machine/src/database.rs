@@ -110,11 +110,13 @@ impl Database {
     /// The pages that were ever written, with their numbers, last first.
     pub(crate) fn written_pages(&self) -> impl Iterator<Item = (usize, &Arc<Page>)> {
         let groups = self.written.iter().enumerate().rev().filter(|(_, bits)| **bits != 0);
-        let numbers = groups.flat_map(|(group, bits)| {
-            (0..u64::BITS as usize)
-                .rev()
-                .filter(move |bit| bits >> bit & 1 == 1)
-                .map(move |bit| 64 * group + bit)
+        let numbers = groups.flat_map(|(group, &bits)| {
+            let mut left = bits;
+            std::iter::from_fn(move || {
+                let last = left.checked_ilog2()?;
+                left &= !(1 << last);
+                Some(64 * group + last as usize)
+            })
         });
         numbers.map(|number| (number, &self.pages[number]))
     }

@@ -146,13 +146,15 @@ impl Snapshot {
     /// A frame of pages of one database. The last of them may be cut, and goes on with the next frame.
     fn pages_of(&mut self, db: usize) -> Vec<u8> {
         let mut to = Encoder(Vec::with_capacity(CHUNK_BYTES));
+        let mut slots = Encoder::default();
         to.u8(PAGES_OF);
         to.count(db);
         while to.0.len() < CHUNK_BYTES
             && let Some(mut part) = self.pages.pop_if(|part| part.db == db)
         {
-            self.slots += part.encode(&mut to);
-            if part.has_more() {
+            let (count, has_more) = part.encode(&mut to, &mut slots);
+            self.slots += count;
+            if has_more {
                 self.pages.push(part);
                 break;
             }
@@ -260,7 +262,11 @@ impl Machine {
     #[must_use]
     pub fn hash(&self) -> u64 {
         let mut hasher = SipHasher13::new();
-        self.snapshot().for_each(|chunk| hasher.write(&chunk));
+        let mut snapshot = self.snapshot();
+        while let Some(payload) = snapshot.payload() {
+            hasher.write_u64(payload.len() as u64);
+            hasher.write(&payload);
+        }
         hasher.finish()
     }
 }
@@ -362,31 +368,30 @@ impl Part {
         self.page.slots.range::<Bytes, _>((from, Bound::Unbounded))
     }
 
-    fn has_more(&self) -> bool {
-        self.left().next().is_some()
-    }
-
-    /// Draws slots up to the frame's length. Returns how many.
-    fn encode(&mut self, to: &mut Encoder) -> u64 {
-        let (mut slots, mut count, mut drawn) = (Encoder::default(), 0, None);
+    /// Draws slots up to the frame's length. Returns how many, and whether more are left. `slots` is room for them until
+    /// their number is known.
+    fn encode(&mut self, to: &mut Encoder, slots: &mut Encoder) -> (u64, bool) {
+        let (mut count, mut drawn, mut has_more) = (0, None, false);
+        slots.0.clear();
         for (key, slot) in self.left() {
             if to.0.len() + slots.0.len() >= CHUNK_BYTES {
+                has_more = true;
                 break;
             }
             slots.bytes(key);
-            slot.value.encode(&mut slots);
+            slot.value.encode(slots);
             slots.option(slot.deadline.map(|deadline| deadline.0));
             slots.varint(slot.token.0);
             slots.varint(slot.version.0);
             count += 1;
-            drawn = Some(key.clone());
+            drawn = Some(key);
         }
-        self.drawn = drawn;
+        self.drawn = if has_more { drawn.cloned() } else { None };
         to.count(self.number);
         to.varint(self.page.removed.0);
         to.count(count);
         to.fixed(&slots.0);
-        count as u64
+        (count as u64, has_more)
     }
 }
 
