@@ -77,8 +77,8 @@ impl World {
     }
 
     /// Those that are members by what is agreed on, and have not been told otherwise.
-    pub(super) fn members(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| self.is_member(node)).collect()
+    pub(super) fn members(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|&node| self.is_member(node))
     }
 
     /// Whether clients have something to ask it: it is a member, is not gone for good, and is no witness.
@@ -89,7 +89,7 @@ impl World {
 
     /// Those members that are gone for good, and to be replaced.
     pub(super) fn wiped_members(&self) -> impl Iterator<Item = NodeId> {
-        self.members().into_iter().filter(|&node| self.nodes[node].is_wiped).map(|node| self.nodes[node].id)
+        self.members().filter(|&node| self.nodes[node].is_wiped).map(|node| self.nodes[node].id)
     }
 
     /// Those members that have the data.
@@ -174,7 +174,7 @@ impl World {
     pub(super) fn judge_removals(&self) -> Result<(), Failure> {
         let told = (0..self.nodes.len()).filter(|&node| self.nodes[node].removed);
         self.cluster.verify_removed(told)?;
-        let leader = self.members().into_iter().filter_map(|node| self.leader_by(node)).next();
+        let leader = self.members().filter_map(|node| self.leader_by(node)).next();
         check(
             leader.is_none_or(|leader| self.cluster.members().present().voters.contains(&leader)),
             LEADER,

@@ -91,8 +91,8 @@ impl World {
         let process = self.nodes[node].process.as_mut().expect("it was just seen");
         process.step_planned = false;
         count_step(process, at)?;
-        let inputs = std::mem::take(&mut process.inbox);
-        let mut outputs = process.driver.step(now, inputs);
+        let Process { driver, inbox, .. } = &mut **process;
+        let mut outputs = driver.step(now, inbox.drain(..));
         let dies = self.cut_short(at, node, &mut outputs);
         let is_wrong = self.plan.bug == Some(Bug::WrongRemoval) && self.random.chance(1);
         let was_removed = outputs.removed || is_wrong;
@@ -245,7 +245,7 @@ impl World {
         self.cluster.stepped(node, &status, applied)?;
         let machine = process.driver.machine();
         self.cluster.versions.stepped(node, applied, machine)?;
-        let builds = self.members().into_iter().map(|member| (member, self.nodes[member].build));
+        let builds = self.members().map(|member| (member, self.nodes[member].build));
         self.cluster.versions.check_known(machine.version(), builds)?;
         if applied > 0 && applied.is_multiple_of(HASHED_INDEXES) && !machine.is_applying() {
             let hash = machine.hash();
