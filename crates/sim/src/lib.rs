@@ -31,6 +31,7 @@ mod clock;
 mod disk;
 mod faults;
 pub mod linearizability;
+mod pace;
 mod panics;
 mod profile;
 mod random;
@@ -44,6 +45,7 @@ mod world;
 
 pub use checks::wishes::MemberCounts;
 pub use faults::{Fault, FaultCounts};
+pub use pace::Pace;
 pub use profile::Profile;
 pub use quorate_bug::Bug;
 pub use report::{Report, Violation};
@@ -53,11 +55,14 @@ pub use time::SimTime;
 
 use crate::{checks::Failure, world::World};
 
-/// The seeds that once failed, each with its reason: `seeds.txt`, whose lines begin with a seed of the default profile.
-pub fn seeds_that_failed() -> impl Iterator<Item = u64> {
+/// The seeds that once failed, each with its reason: `seeds.txt`, whose lines begin with a seed of the default profile and
+/// the pace of its world.
+pub fn seeds_that_failed() -> impl Iterator<Item = (u64, Pace)> {
     include_str!("../seeds.txt").lines().filter_map(|line| {
-        let number = line.split('#').next().expect("a first part").trim();
-        (!number.is_empty()).then(|| number.parse().expect("a line begins with a seed"))
+        let mut words = line.split('#').next().expect("a first part").split_whitespace();
+        let seed = words.next()?.parse().expect("a line begins with a seed");
+        let pace = words.next().and_then(|name| Pace::ALL.iter().copied().find(|pace| pace.name() == name));
+        Some((seed, pace.expect("behind the seed stands a pace")))
     })
 }
 

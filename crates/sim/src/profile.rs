@@ -11,7 +11,13 @@ use quorate_consensus::{self as consensus, Lease, NodeId};
 use quorate_machine::ClusterVersion;
 use quorate_node as node;
 
-use crate::{clock::DRIFT_PPM_MAX, faults::Fault, random::Random, theme::Theme};
+use crate::{
+    clock::DRIFT_PPM_MAX,
+    faults::Fault,
+    pace::{Pace, Rhythm},
+    random::Random,
+    theme::Theme,
+};
 
 /// What a run is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +26,10 @@ pub struct Profile {
     pub theme: Theme,
     /// How many nodes the cluster is born with; `None` lets the seed choose 1, 3 or 5, mostly 3.
     pub nodes: Option<u64>,
-    /// How long faults happen, in simulated time. The liveness phase follows.
-    pub duration: Duration,
+    /// How much happens; `None` lets the seed choose.
+    pub pace: Option<Pace>,
+    /// How long faults happen, in simulated time; `None` leaves it to the pace. The liveness phase follows.
+    pub duration: Option<Duration>,
     /// The kinds of faults that may happen: those of the theme, or fewer.
     pub faults: BTreeSet<Fault>,
     /// A defect, to see whether the checkers notice.
@@ -35,13 +43,11 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// How long faults happen unless something else is said.
-    pub const DURATION: Duration = Duration::from_secs(30);
-
     /// All that a theme has.
     #[must_use]
     pub fn about(theme: Theme) -> Self {
-        Self { theme, nodes: None, duration: Self::DURATION, faults: theme.faults(), bug: None }
+        let (nodes, pace) = (theme.nodes(), theme.pace());
+        Self { theme, nodes, pace, duration: None, faults: theme.faults(), bug: None }
     }
 
     /// The same without any fault.
@@ -60,10 +66,12 @@ impl Profile {
         if self.theme != Theme::Default {
             option("profile", &self.theme.name());
         }
-        self.nodes.iter().for_each(|nodes| option("nodes", nodes));
-        if self.duration != Self::DURATION {
-            option("duration", &self.duration.as_secs());
-        }
+        self.nodes
+            .iter()
+            .filter(|_| self.nodes != self.theme.nodes())
+            .for_each(|nodes| option("nodes", nodes));
+        self.pace.iter().filter(|_| self.pace != self.theme.pace()).for_each(|pace| option("pace", pace));
+        self.duration.iter().for_each(|duration| option("duration", &duration.as_secs()));
         self.theme.faults().difference(&self.faults).for_each(|fault| option("without", fault));
         self.bug.iter().for_each(|bug| option("bug", &bug.name()));
         command
@@ -98,6 +106,8 @@ pub(crate) struct Plan {
     pub(crate) reordering_permille: u64,
     /// How long clients think, in thousandths of the usual.
     pub(crate) thinking_permille: u32,
+    /// When they are active, if not always.
+    pub(crate) rhythm: Option<Rhythm>,
     pub(crate) settings: Settings,
     pub(crate) bug: Option<Bug>,
 }
@@ -186,6 +196,8 @@ impl Plan {
         let has_pulse = faults.contains(&Fault::LateNews) || random.chance(PULSE_PERMILLE);
         let lease = random.chance(LEASE_PERMILLE).then(|| draw_lease(random));
         let accountants = if random.chance(ACCOUNTS_PERMILLE) { ACCOUNTANTS } else { 0 };
+        let drawn = Pace::draw(random);
+        let pace = profile.pace.unwrap_or(drawn);
         Self {
             nodes,
             spares,
@@ -195,13 +207,14 @@ impl Plan {
             has_pulse,
             lease,
             accountants,
-            duration: profile.duration,
-            fault_interval,
+            duration: profile.duration.unwrap_or(pace.duration()),
+            fault_interval: fault_interval * pace.stretch(),
             loss_permille,
             duplication_permille,
             reordering_permille,
             thinking_permille,
-            settings: settings.suited(&faults),
+            rhythm: pace.rhythm(random),
+            settings: settings.suited(&faults, pace),
             faults,
             bug: profile.bug,
         }
@@ -240,10 +253,12 @@ fn draw_damage(profile: &Profile, random: &mut Random, has_operator: bool, has_w
 }
 
 impl Settings {
-    /// The same, but with room for everybody where nothing is to be refused.
-    fn suited(self, faults: &BTreeSet<Fault>) -> Self {
+    /// The same, but with room for everybody where nothing is to be refused, and with logs that are not replayed for ever
+    /// where they are long.
+    fn suited(self, faults: &BTreeSet<Fault>, pace: Pace) -> Self {
         let origin_bytes = if faults.is_empty() { ORIGIN_BYTES_CALM } else { self.origin_bytes };
-        Self { origin_bytes, ..self }
+        let snapshot_log_bytes = self.snapshot_log_bytes.min(pace.snapshot_log_bytes_max());
+        Self { origin_bytes, snapshot_log_bytes, ..self }
     }
 
     fn draw(random: &mut Random) -> Self {

@@ -41,7 +41,16 @@ pub struct Report {
     pub trace_hash: u64,
 }
 
+/// A year, in seconds.
+const YEAR_SECONDS: f64 = 365.25 * 24.0 * 3600.0;
+
 impl Report {
+    /// For how many years one cluster would have to run for the same time.
+    #[must_use]
+    pub fn cluster_years(&self) -> f64 {
+        self.simulated.as_secs_f64() / YEAR_SECONDS
+    }
+
     /// Adds another run to this summary.
     pub fn merge(&mut self, other: &Self) {
         self.simulated += other.simulated;
@@ -69,7 +78,13 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (made, installed) = self.snapshots;
-        writeln!(f, "simulated  {:.1} s in {} steps", self.simulated.as_secs_f64(), self.steps)?;
+        writeln!(
+            f,
+            "simulated  {:.1} s in {} steps: {:.6} years of a cluster",
+            self.simulated.as_secs_f64(),
+            self.steps,
+            self.cluster_years()
+        )?;
         writeln!(
             f,
             "clients    {} answers ({} refusals), {} unknown",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::faults::Fault;
+use crate::{faults::Fault, pace::Pace};
 
 /// What a run is about: a named choice of faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,12 +22,22 @@ pub enum Theme {
     Members,
     /// Time, and who stands still in it.
     Clocks,
+    /// All faults in sparse worlds of three nodes: what speed is measured by.
+    Steady,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: &'static [Self] =
-        &[Self::Default, Self::Calm, Self::Network, Self::Disks, Self::Crashes, Self::Members, Self::Clocks];
+    pub const ALL: &'static [Self] = &[
+        Self::Default,
+        Self::Calm,
+        Self::Network,
+        Self::Disks,
+        Self::Crashes,
+        Self::Members,
+        Self::Clocks,
+        Self::Steady,
+    ];
 
     /// The name on the command line.
     #[must_use]
@@ -40,6 +50,7 @@ impl Theme {
             Self::Crashes => "crashes",
             Self::Members => "members",
             Self::Clocks => "clocks",
+            Self::Steady => "steady",
         }
     }
 
@@ -56,7 +67,20 @@ impl Theme {
             Self::Crashes => "kills at any instant, power cuts, blackouts, shutdowns",
             Self::Members => "members and builds change, while nodes are killed and cut off",
             Self::Clocks => "drift, wall clocks that jump, processes and clients that stand still",
+            Self::Steady => {
+                "as default, three nodes, and operations in bursts: long worlds, by which speed is measured"
+            }
         }
+    }
+
+    /// How many nodes the cluster is born with; `None` lets the seed choose.
+    pub(crate) fn nodes(self) -> Option<u64> {
+        (self == Self::Steady).then_some(3)
+    }
+
+    /// How much happens; `None` lets the seed choose.
+    pub(crate) fn pace(self) -> Option<Pace> {
+        (self == Self::Steady).then_some(Pace::Sparse)
     }
 
     /// The faults that may happen. A seed draws from them.
@@ -64,7 +88,7 @@ impl Theme {
     pub fn faults(self) -> BTreeSet<Fault> {
         use Fault as F;
         let faults: &[Fault] = match self {
-            Self::Default => Fault::ALL,
+            Self::Default | Self::Steady => Fault::ALL,
             Self::Calm => &[],
             Self::Network => &[
                 F::Loss,

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use quorate_sim::{Bug, Fault, Profile, Theme, Violation, run};
+use quorate_sim::{Bug, Fault, Pace, Profile, Theme, Violation, run};
 
 /// Several times as many as any of them has needed, but for those that [`seeds_for`] names.
 const SEEDS: u64 = 200;
@@ -32,7 +32,8 @@ fn seeds_for(bug: Bug) -> u64 {
 
 /// The faults under which a defect shows soonest.
 fn profile_for(bug: Bug) -> Profile {
-    let mut profile = Profile { bug: Some(bug), ..Profile::about(theme_for(bug)) };
+    // Most defects need operations that meet each other.
+    let mut profile = Profile { bug: Some(bug), pace: Some(Pace::Dense), ..Profile::about(theme_for(bug)) };
     if bug == Bug::CompletionByIndex {
         // A write must be under way while two leaders come and go.
         profile.faults = [Fault::HangingSync, Fault::SlowDisk, Fault::Partition, Fault::Kill].into();

@@ -6,7 +6,7 @@ use quorate_bug::Bug;
 use quorate_machine::{Machine, Reply};
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
-use super::{Event, World};
+use super::{Event, World, phases::Phase};
 use crate::{
     checks::Failure,
     faults::Fault,
@@ -110,11 +110,17 @@ impl World {
                 let is_operator = self.operator == Some(number);
                 let permille = if is_operator { 1000 } else { self.plan.thinking_permille };
                 let rest = duration * permille / 1000;
-                self.agenda.add(at + rest, Event::ClientWake { client: number });
+                let goes_on = match &self.plan.rhythm {
+                    Some(rhythm) if self.follows_rhythm(number) => rhythm.goes_on(at, rest),
+                    Some(_) | None => at + rest,
+                };
+                self.agenda.add(goes_on, Event::ClientWake { client: number });
             }
             Step::Ask(requests) => {
                 if self.operator == Some(number) {
                     self.counts.add(Fault::Members);
+                } else if let Some(rhythm) = &mut self.plan.rhythm {
+                    rhythm.asked(at, requests.len());
                 }
                 self.trace
                     .tell(at, || format!("c{number} -> n{} {}", client.node + 1, requests_text(&requests)));
@@ -124,6 +130,11 @@ impl World {
                 self.agenda.add(at + latency, Event::Requests { client: number, node, life, conn, requests });
             }
         }
+    }
+
+    /// Whether a client rests between two bursts: when all is healed, each is owed an answer soon.
+    fn follows_rhythm(&self, client: usize) -> bool {
+        matches!(self.phase, Phase::Faults) && self.operator != Some(client)
     }
 
     /// The client's connection, a new one if need be; `None` if its node is down.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use quorate_sim::{Bug, Fault, Profile, Theme, run_traced};
+use quorate_sim::{Bug, Fault, Pace, Profile, Theme, run_traced};
 
 use super::Exit;
 
@@ -73,9 +73,12 @@ pub(crate) struct Args {
     /// Turn a kind of fault off; may be given several times
     #[arg(long, value_name = "FAULT", value_parser = faults())]
     without: Vec<Fault>,
-    /// How long faults happen in each seed, in simulated seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = Profile::DURATION.as_secs())]
-    duration: u64,
+    /// How much happens in each world; otherwise the seed chooses
+    #[arg(long, value_name = "PACE", value_parser = paces())]
+    pace: Option<Pace>,
+    /// How long faults happen in each seed, in simulated seconds [default: 30 in a dense world, 600 in a sparse one]
+    #[arg(long, value_name = "SECONDS")]
+    duration: Option<u64>,
     /// Make a defect, to see whether it is noticed
     #[arg(long, value_name = "NAME", value_parser = bugs())]
     bug: Option<Bug>,
@@ -163,8 +166,9 @@ impl Args {
     fn profile(&self) -> Profile {
         let Engine::Raft = self.engine;
         let mut profile = Profile::about(self.profile);
-        profile.nodes = self.nodes;
-        profile.duration = Duration::from_secs(self.duration);
+        profile.nodes = self.nodes.or(profile.nodes);
+        profile.pace = self.pace.or(profile.pace);
+        profile.duration = self.duration.map(Duration::from_secs);
         profile.bug = self.bug;
         profile.faults.retain(|fault| !self.without.contains(fault));
         profile
@@ -180,6 +184,10 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 fn themes() -> impl TypedValueParser<Value = Theme> {
     let told = |theme: Theme| PossibleValue::new(theme.name()).help(theme.explanation());
     named(Theme::ALL.iter().copied(), |theme| theme.name(), told)
+}
+
+fn paces() -> impl TypedValueParser<Value = Pace> {
+    named(Pace::ALL.iter().copied(), Pace::name, |pace| PossibleValue::new(pace.name()))
 }
 
 fn faults() -> impl TypedValueParser<Value = Fault> {
@@ -220,6 +228,8 @@ mod tests {
             "quorate sim --seed 3",
             "quorate sim --seed 17 --profile disks --nodes 5 --duration 60 --without kill --without bit-rot",
             "quorate sim --seed 4 --bug lying-disk",
+            "quorate sim --seed 5 --pace sparse",
+            "quorate sim --seed 6 --profile steady --nodes 5 --pace dense",
         ] {
             let args = parsed(command);
             assert_eq!(args.profile().replay(args.seed.unwrap()), command);

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    iter::{Chain, Enumerate},
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -13,7 +12,7 @@ use std::{
     vec,
 };
 
-use quorate_sim::{Profile, Report, Violation, run, seeds_that_failed};
+use quorate_sim::{Pace, Profile, Report, Violation, run, seeds_that_failed};
 
 use super::{Args, fresh, say, summary::Summary};
 use crate::cli::progress::{Progress, bar};
@@ -26,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// What is to be run.
 struct Plan {
     /// Seeds that are run first, whatever the time.
-    listed: Vec<u64>,
+    listed: Vec<(u64, Pace)>,
     range: Range<u64>,
     /// No seed of `range` begins after that.
     seconds: Option<u64>,
@@ -54,8 +53,7 @@ impl Plan {
     }
 
     fn queue(&self) -> Queue {
-        let seeds = self.listed.clone().into_iter().chain(self.range.clone()).enumerate();
-        Queue { seeds, listed: self.listed.len() }
+        Queue { listed: self.listed.clone().into_iter(), range: self.range.clone(), begun: 0 }
     }
 
     fn is_over(&self, took: Duration) -> bool {
@@ -63,21 +61,39 @@ impl Plan {
     }
 }
 
-/// The seeds that nobody has begun yet, each with its place in the order.
+/// The seeds that nobody has begun yet.
 struct Queue {
-    seeds: Enumerate<Chain<vec::IntoIter<u64>, Range<u64>>>,
-    /// How many of the first are run whatever the time.
-    listed: usize,
+    /// These are run first, whatever the time.
+    listed: vec::IntoIter<(u64, Pace)>,
+    range: Range<u64>,
+    /// How many have been begun.
+    begun: u64,
+}
+
+/// A seed that is to be run.
+struct Next {
+    /// Its place in the order.
+    place: u64,
+    seed: u64,
+    /// The pace of its world, if that is not the profile's.
+    pace: Option<Pace>,
 }
 
 impl Queue {
-    fn next(&mut self, is_over: bool) -> Option<(usize, u64)> {
-        self.seeds.next().filter(|&(place, _)| place < self.listed || !is_over)
+    fn next(&mut self, is_over: bool) -> Option<Next> {
+        let (seed, pace) = match self.listed.next() {
+            Some((seed, pace)) => (seed, Some(pace)),
+            None if is_over => return None,
+            None => (self.range.next()?, None),
+        };
+        let place = self.begun;
+        self.begun += 1;
+        Some(Next { place, seed, pace })
     }
 }
 
 /// The end of a seed's run: its place in the order, the seed, and what came of it.
-type Ended = (usize, u64, Result<Report, Box<Violation>>);
+type Ended = (u64, u64, Result<Report, Box<Violation>>);
 
 /// Runs what `args` ask for, and sums it up. Seeds are run side by side, and told in their order: equal seeds are summed
 /// up equally, whatever the number of cores.
@@ -94,8 +110,9 @@ pub(super) fn run_all(args: &Args, profile: &Profile) -> Summary {
         for _ in 0..args.jobs() {
             let (ended, next) = (ended.clone(), &next);
             scope.spawn(move || {
-                while let Some((place, seed)) = next() {
-                    if ended.send((place, seed, run(seed, profile))).is_err() {
+                while let Some(Next { place, seed, pace }) = next() {
+                    let profile = Profile { pace: pace.or(profile.pace), ..profile.clone() };
+                    if ended.send((place, seed, run(seed, &profile))).is_err() {
                         return;
                     }
                 }
@@ -126,7 +143,7 @@ fn sum_up(
         summary.wall = begin.elapsed();
         progress.shows(|took| format!("{}, {}", plan.progress(summary.seeds, took), summary.brief()));
         match endings.recv_timeout(LOOK) {
-            Ok((place, seed, result)) => drop(early.insert(place as u64, (seed, result))),
+            Ok((place, seed, result)) => drop(early.insert(place, (seed, result))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return summary,
         }

@@ -91,6 +91,7 @@ impl Summary {
             "first_seed": self.range.start,
             "end_seed": self.range.end,
             "simulated_seconds": total.simulated.as_secs_f64(),
+            "cluster_years": total.cluster_years(),
             "steps": total.steps,
             "client_operations": total.answered + total.unknown,
             "refused_operations": total.refused,
@@ -98,6 +99,7 @@ impl Summary {
             "judged_operations": total.judged,
             "undecided_histories": total.undecided,
             "committed_entries": total.committed,
+            "machines_compared": total.compared,
             "elections": total.elections,
             "member_changes": {
                 "added": members.added,
