@@ -146,6 +146,12 @@ bugs! {
     UnmatchedCommit => "unmatched-commit", Product,
         "a heartbeat lets followers commit what they are not known to have (hazard 8)",
         "committed entries are the same everywhere";
+    AlteredEntry => "altered-entry", Product,
+        "a follower keeps a blank entry in the place of what its leader has sent",
+        "logs match";
+    WideTruncation => "wide-truncation", Product,
+        "a follower whose log turns out to be another than its leader's cuts off one entry too many (hazard 8)",
+        "nothing committed is truncated";
     UnconfirmedRead => "unconfirmed-read", Product,
         "a leader answers reads without asking a quorum whether it still leads (hazard 11)",
         "linearizable";
@@ -164,6 +170,9 @@ bugs! {
     WatchIgnored => "watch-ignored", Product,
         "a transaction is carried out though a watched key has changed",
         "linearizable" | "nothing expires early" | "each write takes effect once" | "one holder at a time";
+    TurnedQueue => "turned-queue", Product,
+        "what is put at the end of a list comes to its front",
+        "queues keep their order";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

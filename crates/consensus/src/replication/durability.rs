@@ -92,6 +92,7 @@ impl Durability {
 
     /// The log was cut in memory: its entries from `from` on are gone.
     pub(crate) fn truncated(&mut self, from: Index) {
+        let from = if bug::on(Bug::WideTruncation) { from.previous() } else { from };
         let kept = from.previous();
         if kept < self.submitted {
             self.truncate_from = Some(self.truncate_from.map_or(from, |earlier| earlier.min(from)));

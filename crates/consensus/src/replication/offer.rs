@@ -3,8 +3,10 @@
 //! * What is committed is never looked at again, let alone truncated (hazard 8).
 //! * The log is truncated only where an entry differs, never because an offer is shorter.
 
+use quorate_bug::{self as bug, Bug};
+
 use super::log_view::LogView;
-use crate::{Entry, Index, Position, Term};
+use crate::{Entry, Index, Payload, Position, Term};
 
 /// Contiguous entries, and the place before the first of them.
 #[derive(Debug)]
@@ -61,7 +63,8 @@ impl Offer {
                     log.truncate(index);
                     merge.truncated_from = Some(index);
                 }
-                log.append(entry);
+                let is_altered = bug::on(Bug::AlteredEntry);
+                log.append(if is_altered { Entry { payload: Payload::Blank, ..entry } } else { entry });
             }
             merge.matched = index;
         }

@@ -1,6 +1,7 @@
 //! Lists: elements in the order in which they were put. Finding elements by value is in [`super::list_searches`].
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::places::{Places, place};
 use super::popping::{End, Popping, parse_count};
@@ -116,6 +117,7 @@ pub(super) fn admit(
 fn put(list: &mut List, end: End, element: &[u8]) {
     match end {
         End::First => list.push_front(element),
+        End::Last if bug::on(Bug::TurnedQueue) => list.push_front(element),
         End::Last => list.push_back(element),
     }
 }
