@@ -92,6 +92,8 @@ faults! {
     RottedSnapshot => "rotted-snapshot",
     /// A file of a log is gone, on a disk whose node is down.
     LostSegment => "lost-segment",
+    /// Bits of one of the two slots that hold term and vote change, on a disk whose node is down. The other one has them.
+    RottedSlot => "rotted-slot",
 }
 
 impl fmt::Display for Fault {

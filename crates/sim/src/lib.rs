@@ -22,8 +22,7 @@
 //!
 //! # What it does not do
 //!
-//! It knows no network protocol and no operating system: those belong to black-box tests. Disks damage segments of the
-//! log and snapshots, and spare the slots that hold term and vote, and the identity.
+//! It knows no network protocol and no operating system: those belong to black-box tests. Disks spare the identity.
 
 mod agenda;
 mod checks;

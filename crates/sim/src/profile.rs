@@ -137,7 +137,7 @@ const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
-const DRAWN_LATER: [Fault; 10] = [
+const DRAWN_LATER: [Fault; 11] = [
     Fault::Members,
     Fault::Upgrade,
     Fault::BitRot,
@@ -148,6 +148,7 @@ const DRAWN_LATER: [Fault; 10] = [
     Fault::LateNews,
     Fault::RottedSnapshot,
     Fault::LostSegment,
+    Fault::RottedSlot,
 ];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
@@ -198,6 +199,9 @@ impl Plan {
         let accountants = if random.chance(ACCOUNTS_PERMILLE) { ACCOUNTANTS } else { 0 };
         let drawn = Pace::draw(random);
         let pace = profile.pace.unwrap_or(drawn);
+        if profile.faults.contains(&Fault::RottedSlot) && random.chance(FAULT_PERMILLE) {
+            faults.insert(Fault::RottedSlot);
+        }
         Self {
             nodes,
             spares,

@@ -117,6 +117,7 @@ impl Theme {
                 F::StaleRead,
                 F::RottedSnapshot,
                 F::LostSegment,
+                F::RottedSlot,
             ],
             Self::Crashes => &[
                 F::Kill,

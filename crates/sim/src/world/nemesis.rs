@@ -82,6 +82,7 @@ impl World {
             Fault::StaleRead => self.damage(at, Damage::StaleRead),
             Fault::LostSegment => self.damage(at, Damage::LostFile),
             Fault::RottedSnapshot => self.rot_what_is_sent_next(),
+            Fault::RottedSlot => self.rot_slot(at),
             Fault::WipedDisk => self.wipe_disk(at),
             Fault::LateNews => self.bring_late_news(at),
             Fault::ClientReset => {
@@ -258,11 +259,8 @@ impl World {
         if !self.may_be_damaged(node) || !self.nodes[node].was_born {
             return false;
         }
-        self.kill(at, node, "is killed, and its disk fails");
-        self.plan_boot(at, node);
         let syncs = self.nodes[node].disk.syncs();
-        let marked = self.nodes[node].mark_log(&self.plan.settings);
-        if self.lost_power(at, node) || marked.is_err() {
+        if !self.take_down(at, node, "is killed, and its disk fails") {
             return false;
         }
         let is_of_log = |name: &str| name.starts_with("segment-");
@@ -274,6 +272,28 @@ impl World {
         if harmed.is_some() {
             self.damaged.insert(node);
         }
+        harmed.is_some()
+    }
+
+    /// Ends a process, with all that its log holds marked as durable. False if the disk has failed otherwise meanwhile.
+    fn take_down(&mut self, at: SimTime, node: usize, how: &str) -> bool {
+        self.kill(at, node, how);
+        self.plan_boot(at, node);
+        let marked = self.nodes[node].mark_log(&self.plan.settings);
+        !self.lost_power(at, node) && marked.is_ok()
+    }
+
+    /// Changes bits of one of the slots of term and vote of a node, which is down for it. Nothing is lost by that: it may
+    /// happen to any node.
+    fn rot_slot(&mut self, at: SimTime) -> bool {
+        let node = self.some_node();
+        if !self.nodes[node].was_born || !self.take_down(at, node, "is killed, and a slot rots") {
+            return false;
+        }
+        let is_slot = |name: &str| name.starts_with("hardstate-");
+        let harmed = self.nodes[node].disk.damage(Damage::Rot, &mut self.random, u64::MAX, is_slot);
+        self.trace
+            .tell(at, || format!("{} of n{} has rotted", harmed.as_deref().unwrap_or("no slot"), node + 1));
         harmed.is_some()
     }
 
