@@ -1,11 +1,16 @@
 //! Calls whose replies must be those of one sequential keyspace: registers, and accounts that are changed together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
 
 use super::{Failure, Span};
 use crate::{
     linearizability::{
-        CONFIGURATIONS_MAX, Judged, Operation, judge,
+        CONFIGURATIONS_MAX, Judged, Model as _, Operation, judge,
         keyspace::{Call, Command, Keyspace, Seen},
     },
     time::SimTime,
@@ -51,6 +56,11 @@ impl Calls {
         if command.is_write() {
             self.add(client, group, Call { command, seen: None }, invoked, None);
         }
+    }
+
+    /// The keys that were used.
+    pub(crate) fn keys(&self) -> BTreeSet<Bytes> {
+        self.operations.iter().flat_map(|operation| Keyspace.parts(&operation.action)).collect()
     }
 
     fn add(&mut self, client: usize, group: &str, call: Call, invoked: SimTime, completed: Option<SimTime>) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Failure, calls::Calls, check, holders::Holders, queues::Queues, sequence::Sequence, wishes::Wishes,
 };
-use crate::time::SimTime;
+use crate::{time::SimTime, workload::auditor::Key};
 
 /// Everything that clients have seen in one run.
 #[derive(Debug, Default)]
@@ -113,9 +113,11 @@ impl History {
     }
 
     /// The keys whose final content is needed for the judgement.
-    pub(crate) fn keys(&self) -> Vec<String> {
-        let kept = self.appends.keys().chain(self.counters.keys());
-        kept.chain(&self.mortal).cloned().chain(self.queues.keys()).collect()
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        let texts = self.appends.keys().chain(self.counters.keys()).chain(&self.mortal);
+        let called = self.calls.keys().into_iter().map(|key| String::from_utf8_lossy(&key).into_owned());
+        let others = self.queues.keys().into_iter().map(Key::Queue).chain(called.map(Key::Called));
+        texts.cloned().map(Key::Text).chain(others).collect()
     }
 
     /// Judges everything, with the final content of [`Self::keys`]. How many operations that were, and how many

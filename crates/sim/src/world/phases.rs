@@ -233,7 +233,7 @@ impl World {
     fn begin_audit(&mut self, at: SimTime) {
         let keys = self.history.keys();
         for node in self.servers() {
-            let auditor = Box::new(Auditor::new(node, keys.clone()));
+            let auditor = Box::new(Auditor::new(self.clients.len(), node, keys.clone()));
             let random = Random::new(self.random.number(), 0);
             self.clients.push(Client::with(auditor, node, random));
             self.agenda.add(at, Event::ClientWake { client: self.clients.len() - 1 });
