@@ -94,6 +94,8 @@ faults! {
     LostSegment => "lost-segment",
     /// Bits of one of the two slots that hold term and vote change, on a disk whose node is down. The other one has them.
     RottedSlot => "rotted-slot",
+    /// A client asks, and ends its side of the connection at once: it takes answers, and waits for nothing.
+    HalfClose => "half-close",
 }
 
 impl fmt::Display for Fault {

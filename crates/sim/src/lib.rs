@@ -22,7 +22,8 @@
 //!
 //! # What it does not do
 //!
-//! It knows no network protocol and no operating system: those belong to black-box tests. Disks spare the identity.
+//! It knows no network protocol and no operating system: those belong to black-box tests, and so does a client that
+//! does not read its answers, which the server's connections deal with. Disks spare the identity.
 
 mod agenda;
 mod checks;

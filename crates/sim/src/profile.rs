@@ -137,7 +137,7 @@ const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
-const DRAWN_LATER: [Fault; 11] = [
+const DRAWN_LATER: [Fault; 12] = [
     Fault::Members,
     Fault::Upgrade,
     Fault::BitRot,
@@ -149,6 +149,7 @@ const DRAWN_LATER: [Fault; 11] = [
     Fault::RottedSnapshot,
     Fault::LostSegment,
     Fault::RottedSlot,
+    Fault::HalfClose,
 ];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
@@ -199,8 +200,10 @@ impl Plan {
         let accountants = if random.chance(ACCOUNTS_PERMILLE) { ACCOUNTANTS } else { 0 };
         let drawn = Pace::draw(random);
         let pace = profile.pace.unwrap_or(drawn);
-        if profile.faults.contains(&Fault::RottedSlot) && random.chance(FAULT_PERMILLE) {
-            faults.insert(Fault::RottedSlot);
+        for fault in [Fault::RottedSlot, Fault::HalfClose] {
+            if profile.faults.contains(&fault) && random.chance(FAULT_PERMILLE) {
+                faults.insert(fault);
+            }
         }
         Self {
             nodes,

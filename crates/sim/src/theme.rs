@@ -128,6 +128,7 @@ impl Theme {
                 F::Pause,
                 F::Shutdown,
                 F::ClientReset,
+                F::HalfClose,
             ],
             Self::Members => {
                 &[F::Kill, F::PowerCut, F::Partition, F::Loss, F::Members, F::Upgrade, F::WipedDisk]

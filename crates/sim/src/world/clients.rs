@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) last_success: Option<SimTime>,
     /// It begins nothing any more.
     pub(super) retired: bool,
+    /// It has ended its side of the connection, which it drops when it has its answers.
+    is_leaving: bool,
     /// For the test of the checkers: the answer before the present one.
     previous: Option<Answer>,
 }
@@ -46,6 +48,8 @@ pub(super) enum State {
     Retired,
 }
 
+/// Of a thousand exchanges, how many end with a client's side of its connection, where clients do that.
+const HALF_CLOSED_PERMILLE: u64 = 50;
 /// How often a client without a connection looks for its node.
 const RECONNECT: Duration = Duration::from_millis(40);
 
@@ -68,6 +72,7 @@ impl Client {
             paused_until: SimTime::default(),
             last_success: None,
             retired: false,
+            is_leaving: false,
             previous: None,
         }
     }
@@ -128,8 +133,27 @@ impl World {
                 client.state = State::Waiting { exchange, expected: requests.len() };
                 let (node, latency) = (client.node, client.latency);
                 self.agenda.add(at + latency, Event::Requests { client: number, node, life, conn, requests });
+                self.half_close(at, number);
             }
         }
+    }
+
+    /// Now and then a client that has just asked ends its side of the connection.
+    fn half_close(&mut self, at: SimTime, number: usize) {
+        let is_possible = matches!(self.phase, Phase::Faults) && self.operator != Some(number);
+        if !is_possible
+            || !self.plan.faults.contains(&Fault::HalfClose)
+            || !self.random.chance(HALF_CLOSED_PERMILLE)
+        {
+            return;
+        }
+        let client = &mut self.clients[number];
+        let Some((conn, life)) = client.connection else { return };
+        client.is_leaving = true;
+        self.counts.add(Fault::HalfClose);
+        self.trace.tell(at, || format!("c{number} ends its side of the connection"));
+        let input = Box::new(Input::GivesUp { conn });
+        self.agenda.add(at + client.latency, Event::Tell { node: client.node, life, input });
     }
 
     /// Whether a client rests between two bursts: when all is healed, each is owed an answer soon.
@@ -275,7 +299,7 @@ impl World {
         Ok(())
     }
 
-    fn finish_exchange(&mut self, at: SimTime, number: usize) -> Result<(), Failure> {
+    fn finish_exchange(&mut self, now: SimTime, number: usize) -> Result<(), Failure> {
         self.brief_operator(number);
         let client = &mut self.clients[number];
         let State::Waiting { exchange, expected } = std::mem::replace(&mut client.state, State::Thinking)
@@ -298,8 +322,12 @@ impl World {
             }
         }
         client.workload.learn(&exchange, &mut self.history)?;
+        if std::mem::take(&mut client.is_leaving) {
+            self.reset_client(now, number);
+        }
+        let client = &mut self.clients[number];
         let soon = client.random.duration(Duration::from_micros(10), Duration::from_millis(2));
-        self.agenda.add(at + soon, Event::ClientWake { client: number });
+        self.agenda.add(now + soon, Event::ClientWake { client: number });
         Ok(())
     }
 

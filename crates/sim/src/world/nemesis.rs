@@ -99,7 +99,8 @@ impl World {
             | Fault::Reordering
             | Fault::Drift
             | Fault::Members
-            | Fault::Upgrade => {
+            | Fault::Upgrade
+            | Fault::HalfClose => {
                 unreachable!("{fault} has no instant")
             }
         };
@@ -372,7 +373,7 @@ impl World {
 /// Whether a fault happens at an instant that is chosen here, and not all the time or by a client.
 fn has_instant(fault: Fault) -> bool {
     let lasts = matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift);
-    !lasts && !matches!(fault, Fault::Members | Fault::Upgrade)
+    !lasts && !matches!(fault, Fault::Members | Fault::Upgrade | Fault::HalfClose)
 }
 
 /// From a second to some months, either way.
