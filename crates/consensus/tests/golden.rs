@@ -422,6 +422,7 @@ scripts![raft, Raft, "scripts":
     read_forwarded,
     read_in_transfer,
     repair,
+    repair_answer_lost,
     repair_new_term,
     repair_no_vote,
     repair_old_acknowledgement,

@@ -46,12 +46,10 @@ impl Repair {
     /// Whether the leader is to be asked now, by a node that stands there: at first, and when it has got no further for so
     /// long.
     pub(crate) fn asks(&mut self, now: BootTime, standing: (Index, u64), patience: Duration) -> bool {
-        let is_due = match &self.asked {
-            Some(asked) if asked.standing == standing => now.since(asked.at) >= patience,
-            Some(_) => false,
-            None => true,
-        };
-        let moved = self.asked.as_ref().is_some_and(|asked| asked.standing != standing);
+        // A log that grows says nothing of where it must get to. A snapshot would begin anew by another question.
+        let gets_on = self.goal.is_some() || standing.1 > 0;
+        let moved = gets_on && self.asked.as_ref().is_some_and(|asked| asked.standing != standing);
+        let is_due = !moved && self.asked.as_ref().is_none_or(|asked| now.since(asked.at) >= patience);
         if is_due || moved {
             self.asked = Some(Asked { at: now, standing });
         }
