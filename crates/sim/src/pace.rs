@@ -79,8 +79,8 @@ impl fmt::Display for Pace {
     }
 }
 
-/// Of a thousand worlds, how many are sparse. They take about as much real time as all the others then.
-const SPARSE_PERMILLE: u64 = 350;
+/// Of a thousand worlds, how many are sparse: these are nearly all of the simulated time, and two thirds of the real one.
+const SPARSE_PERMILLE: u64 = 500;
 /// A burst begins each so many seconds: less than the time that clients may need to be served after healing.
 const PERIOD_SECONDS: (u64, u64) = (1, 5);
 /// How many operations a second end a burst, on average: what was begun before goes on, and makes some more of it.
