@@ -31,7 +31,8 @@
 //!
 //! The voters that are not damaged elect alone meanwhile: repair needs as many of them as an election does. Questions
 //! and answers may be lost, and an acknowledgement of before the damage may arrive behind the question and mislead the
-//! leader again: so who gets no further for an election time-out asks once more.
+//! leader again: so who gets no further for an election time-out asks once more, and so does who has no answer by then, even
+//! if clients make the log grow all the time.
 //!
 //! A witness has had nothing but configurations: it is whole when it has the one that the leader of the term has restated,
 //! or a later one.
