@@ -18,7 +18,7 @@ use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
 use crate::cluster_version::ClusterVersion;
-use crate::commands::blocking;
+use crate::commands::{blocking, locks};
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
@@ -126,7 +126,7 @@ impl Machine {
         if let Some(batch) = &batch {
             self.rise_to(batch.version, index);
         }
-        let expired = self.state.keyspace.advance(reclaimed_by(stamp));
+        let expired = self.state.keyspace.expire(reclaimed_by(stamp));
         let freed = self.reclaim();
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
@@ -202,12 +202,13 @@ impl Machine {
     fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
         let waiting = &mut self.state.keyspace.waiting;
         if let Some(waiter) = waiting.take_expired(self.state.stamp) {
-            return Some(self.answer(&waiter, Reply::NullArray));
+            let nothing = waiter.wait.kind.nothing();
+            return Some(self.answer(&waiter, nothing));
         }
         if let Some((sequence, with_error)) = entry.unblocked.take()
             && let Some(waiter) = waiting.take(entry.session, sequence)
         {
-            let reply = if with_error { Reply::error(UNBLOCKED) } else { Reply::NullArray };
+            let reply = if with_error { Reply::error(UNBLOCKED) } else { waiter.wait.kind.nothing() };
             return Some(self.answer(&waiter, reply));
         }
         while let Some(session) = entry.abandoned.last() {
@@ -226,10 +227,12 @@ impl Machine {
         None
     }
 
-    /// Who waits longest for what is at a key.
+    /// Who waits longest for what is at a key, or for nothing to be there.
     fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
-        let slot = self.state.keyspace.get(db, key, self.state.stamp)?;
-        let kind = Kind::of(&slot.value)?;
+        let kind = match self.state.keyspace.get(db, key, self.state.stamp) {
+            None => Kind::Lock,
+            Some(slot) => Kind::of(&slot.value)?,
+        };
         self.state.keyspace.waiting.take_first(db, key, kind)
     }
 
@@ -237,7 +240,11 @@ impl Machine {
     fn serve(&mut self, entry: &mut Entry, waiter: &Waiter, key: &Bytes) -> Reply {
         drop(self.take_publications());
         let mut context = self.context(entry, waiter.db, 0);
-        let reply = blocking::serve(&mut context, &waiter.args, key).unwrap_or_else(|error| error);
+        let served = match waiter.wait.kind {
+            Kind::List | Kind::SortedSet => blocking::serve(&mut context, &waiter.args, key),
+            Kind::Lock => locks::serve(&mut context, &waiter.args),
+        };
+        let reply = served.unwrap_or_else(|error| error);
         let spent = context.spent;
         self.work += work::of_command(&waiter.args, &reply, spent);
         reply

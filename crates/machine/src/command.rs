@@ -59,6 +59,11 @@ pub enum KeySpec {
         /// The place of the count.
         count_at: usize,
     },
+    /// The first argument, and the keys of the command that begins at `command_at`.
+    Guarded {
+        /// The place of that command's name.
+        command_at: usize,
+    },
     /// The first argument, and so many as the one at `count_at` says, which follow it.
     DestinationAndCounted {
         /// The place of the count.
@@ -82,7 +87,7 @@ impl KeySpec {
         match self {
             Self::None | Self::Counted { .. } => (0, 0, 0),
             Self::Range { first, last, step } => (first, last, step),
-            Self::DestinationAndCounted { .. } => (1, 1, 1),
+            Self::Guarded { .. } | Self::DestinationAndCounted { .. } => (1, 1, 1),
         }
     }
 
@@ -102,6 +107,15 @@ impl KeySpec {
                 let first = count_at + 1;
                 let end = first.checked_add(usize::try_from(count).ok()?)?;
                 args.get(first..end).map(<[Bytes]>::to_vec)
+            }
+            Self::Guarded { command_at } => {
+                let guarded = args.get(command_at..)?;
+                let keys = match check(guarded).ok()?.keys {
+                    // One guard is enough, and this must not recurse.
+                    Self::Guarded { .. } => return None,
+                    keys => keys.keys(guarded)?,
+                };
+                Some(args.get(1).cloned().into_iter().chain(keys).collect())
             }
             Self::DestinationAndCounted { count_at } => {
                 let counted = Self::Counted { count_at }.keys(args)?;
@@ -128,6 +142,8 @@ pub enum Group {
     Generic,
     /// Channels and subscribers.
     PubSub,
+    /// Native locks.
+    Lock,
     /// Fencing tokens.
     Fencing,
     /// MULTI and WATCH.
@@ -154,6 +170,7 @@ impl Group {
             Self::SortedSet => "sorted-set",
             Self::Generic => "generic",
             Self::PubSub => "pubsub",
+            Self::Lock => "lock",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",
             Self::Scripting => "scripting",

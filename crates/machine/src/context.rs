@@ -14,7 +14,7 @@ use crate::notification::{Classes, Event};
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::{Collection, Value};
-use crate::waiting::Wait;
+use crate::waiting::{Kind, Wait};
 use crate::work::{self, Spent};
 
 /// On whose behalf a command runs.
@@ -202,6 +202,22 @@ impl Context<'_> {
         self.writable();
         self.announce(db, key);
         self.state.keyspace.create(db, key, value, deadline);
+    }
+
+    /// Changes what a key holds, and until when, for whoever holds it already. Only for a key that exists.
+    pub(crate) fn amend(&mut self, key: &[u8], value: Value, deadline: Option<Stamp>) {
+        self.writable();
+        self.state.keyspace.amend(self.db, key, value, deadline);
+    }
+
+    /// Whether anybody waits for something of a kind at a key.
+    pub(crate) fn is_awaited(&self, key: &[u8], kind: Kind) -> bool {
+        self.state.keyspace.waiting.is_awaited(self.db, key, kind)
+    }
+
+    /// How many do.
+    pub(crate) fn number_waiting(&self, key: &[u8], kind: Kind) -> usize {
+        self.state.keyspace.waiting.number_at(self.db, key, kind)
     }
 
     /// What is added to the collection at a key must be allowed before it is. One that the limit came to lie below

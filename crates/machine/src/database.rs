@@ -87,11 +87,16 @@ pub(crate) struct Database {
 impl Database {
     /// Lets time pass. Costs a step for each key that expires by it, and returns how many these are.
     pub(crate) fn advance(&mut self, now: Stamp) -> usize {
-        let newly = self.deadlines.range((self.now, Bytes::new())..);
-        let newly = newly.take_while(|(deadline, _)| *deadline < now).count();
+        let newly = self.expiring_by(now).count();
         self.expired += newly;
         self.now = now;
         newly
+    }
+
+    /// The keys that expire when time passes until `now`, soonest first.
+    pub(crate) fn expiring_by(&self, now: Stamp) -> impl Iterator<Item = &Bytes> {
+        let newly = self.deadlines.range((self.now, Bytes::new())..);
+        newly.take_while(move |(deadline, _)| *deadline < now).map(|(_, key)| key)
     }
 
     /// Slots, the expired ones included.

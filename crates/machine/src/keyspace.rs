@@ -1,8 +1,8 @@
 //! All databases, the fencing counter, and a journal that can take changes back.
 //!
-//! Every change of a key goes through [`Keyspace::write`], [`Keyspace::create`], [`Keyspace::set_deadline`],
-//! [`Keyspace::remove`] or [`Keyspace::flush`]: they alone give out fencing tokens and modification versions, and
-//! record what was before while a journal is open.
+//! Every change of a key goes through [`Keyspace::write`], [`Keyspace::create`], [`Keyspace::amend`],
+//! [`Keyspace::set_deadline`], [`Keyspace::remove`] or [`Keyspace::flush`]: they alone give out fencing tokens and
+//! modification versions, and record what was before while a journal is open.
 //!
 //! * A string's token is greater than every token given out before, whatever the name.
 //! * An overwrite with an equal value, and a change of the deadline, keep the token: the holder is the same.
@@ -178,8 +178,15 @@ impl Keyspace {
         }
         if is_empty {
             self.databases[db].remove(key);
+            self.waiting.wake(db, key);
         }
         result
+    }
+
+    /// Changes what a key holds, and until when, for whoever holds it already: the token stays. Only for a key that exists.
+    pub(crate) fn amend(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>) {
+        let token = self.databases[db].slot(key).expect("the key was asked for before").token;
+        self.replace(db, key, value, deadline, token);
     }
 
     /// Changes the deadline of a key. Returns whether it exists.
@@ -201,6 +208,7 @@ impl Keyspace {
         self.databases[db].slot(key)?;
         self.record(db, key);
         let slot = self.databases[db].remove(key)?;
+        self.waiting.wake(db, key);
         self.rubbish.add_value(slot.value.clone());
         slot.is_live(now).then_some(slot)
     }
@@ -219,6 +227,7 @@ impl Keyspace {
         }
         let emptied = self.databases[db].emptied(self.version);
         let previous = std::mem::replace(&mut self.databases[db], emptied);
+        self.waiting.wake_all(db);
         let flushed =
             self.journal.as_mut().map(|journal| &mut journal.databases.entry(db).or_default().flushed);
         match flushed {
@@ -226,6 +235,16 @@ impl Keyspace {
             // What came after a flush is not gone back to.
             Some(Some(_)) | None => self.rubbish.add(previous),
         }
+    }
+
+    /// Lets time pass, and wakes those who wait for what is free by it. Returns how many keys expired by it.
+    pub(crate) fn expire(&mut self, now: Stamp) -> u64 {
+        for (db, database) in self.databases.iter().enumerate() {
+            if self.waiting.is_anybody_in(db) {
+                database.expiring_by(now).for_each(|key| self.waiting.wake(db, key));
+            }
+        }
+        self.advance(now)
     }
 
     /// Lets time pass: what has a deadline before `now` has expired. Returns how many keys expired by it.

@@ -6,6 +6,7 @@
 mod dictionary;
 mod hash;
 mod list;
+mod lock;
 mod sequence;
 mod sorted_set;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
+pub(crate) use self::lock::Lock;
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};
@@ -30,6 +32,8 @@ pub(crate) enum Value {
     Hash(Hash),
     Set(Set),
     SortedSet(SortedSet),
+    /// A lock that somebody holds.
+    Lock(Box<Lock>),
 }
 
 /// A type whose values have elements. An empty one stands for a key that does not exist.
@@ -90,6 +94,7 @@ impl Value {
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
             Self::SortedSet(_) => "zset",
+            Self::Lock(_) => "lock",
         }
     }
 
@@ -106,13 +111,14 @@ impl Value {
             Self::Hash(hash) => hash.bytes(),
             Self::Set(set) => set.bytes(),
             Self::SortedSet(set) => set.bytes(),
+            Self::Lock(lock) => lock.bytes(),
         }
     }
 
-    /// How many elements there are to free one after another: none of a string, which is freed at once.
+    /// How many elements there are to free one after another: none of a string or a lock, which are freed at once.
     pub(crate) fn elements(&self) -> usize {
         match self {
-            Self::String(_) => 0,
+            Self::String(_) | Self::Lock(_) => 0,
             Self::List(list) => list.len(),
             Self::Hash(hash) => hash.len(),
             Self::Set(set) => set.len(),
@@ -123,7 +129,7 @@ impl Value {
     /// Frees about so many elements of a value on its way out, and answers how many these were, 0 once there are none.
     pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
         match self {
-            Self::String(_) => 0,
+            Self::String(_) | Self::Lock(_) => 0,
             Self::List(list) => list.dismantle(elements),
             Self::Hash(hash) => hash.dismantle(elements),
             Self::Set(set) => set.dismantle(elements),
@@ -136,6 +142,7 @@ impl Value {
     pub(crate) fn bytes_copied_by_change(&self) -> usize {
         match self {
             Self::String(bytes) => bytes.len(),
+            Self::Lock(lock) => lock.bytes(),
             Self::List(_) | Self::Hash(_) | Self::Set(_) | Self::SortedSet(_) => 0,
         }
     }
@@ -172,6 +179,10 @@ impl Value {
                     to.bytes(&ranked.name);
                 }
             }
+            Self::Lock(lock) => {
+                to.u8(5);
+                lock.encode(to);
+            }
         }
     }
 
@@ -192,7 +203,8 @@ impl Value {
                 let score = score.ok_or(from.malformed())?;
                 Ok(set.insert(&from.bytes()?, score).is_none())
             }),
-            5..=u8::MAX => Err(from.malformed()),
+            5 => Ok(Self::Lock(Box::new(Lock::decode(from)?))),
+            6..=u8::MAX => Err(from.malformed()),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! Commands that wait until there is something to take: BLPOP and its like.
+//! Commands that wait until there is something to take: BLPOP and its like, and LOCK ACQUIRE.
 //!
 //! A command that finds nothing takes a place in the queue of each of its keys, as part of its own log entry. Whatever
 //! puts a collection at such a key wakes the queue, and those who wait are served behind the operation that did it, in
-//! the same entry, in the order in which they came. So every replica knows who waits, a new leader as well, and nobody
+//! the same entry, in the order in which they came. Likewise whatever frees a key, time included, wakes those who wait for a
+//! lock there: that is what they take. So every replica knows who waits, a new leader as well, and nobody
 //! asks twice.
 //!
 //! Invariants:
-//! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for.
+//! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, or for a lock that
+//!   is free.
 //! * Who waits is known by session and sequence, and waits once.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
 
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::identifiers::{SessionId, Stamp};
 use crate::keyspace::DATABASES;
+use crate::reply::Reply;
 use crate::value::Value;
 use crate::weight;
 use crate::wire::{Decoder, Encoder};
@@ -28,15 +31,25 @@ use crate::wire::{Decoder, Encoder};
 pub(crate) enum Kind {
     List,
     SortedSet,
+    /// That the key is free.
+    Lock,
 }
 
 impl Kind {
-    /// The kind of a value, if anybody can wait for it.
+    /// The kind of a value, if anybody can wait for it: a lock that is held is not what anybody waits for.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {
             Value::List(_) => Some(Self::List),
             Value::SortedSet(_) => Some(Self::SortedSet),
-            Value::String(_) | Value::Hash(_) | Value::Set(_) => None,
+            Value::String(_) | Value::Hash(_) | Value::Set(_) | Value::Lock(_) => None,
+        }
+    }
+
+    /// What a command is answered that has got nothing.
+    pub(crate) fn nothing(self) -> Reply {
+        match self {
+            Self::List | Self::SortedSet => Reply::NullArray,
+            Self::Lock => Reply::Null,
         }
     }
 }
@@ -160,12 +173,36 @@ impl Waiting {
         Some(waiter)
     }
 
-    /// Something was put at a key. It is not taken back when a script is undone: a key that has nothing serves nobody.
+    /// Something was put at a key, or the key is free. It is not taken back when a script is undone: who is woken in vain goes
+    /// on waiting.
     pub(crate) fn wake(&mut self, db: usize, key: &[u8]) {
         let Some(queue) = self.queues[db].get_mut(key) else { return };
         if !std::mem::replace(&mut queue.is_woken, true) {
             self.woken.push_back((db, Bytes::copy_from_slice(key)));
         }
+    }
+
+    /// All keys of a database are free.
+    pub(crate) fn wake_all(&mut self, db: usize) {
+        let keys: Vec<Bytes> = self.queues[db].keys().cloned().collect();
+        keys.iter().for_each(|key| self.wake(db, key));
+    }
+
+    /// Whether anybody waits for anything in a database.
+    pub(crate) fn is_anybody_in(&self, db: usize) -> bool {
+        !self.queues[db].is_empty()
+    }
+
+    /// How many wait for something of a kind at a key.
+    pub(crate) fn number_at(&self, db: usize, key: &[u8], kind: Kind) -> usize {
+        let queue = self.queues[db].get(key);
+        queue.map_or(0, |queue| queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).count())
+    }
+
+    /// Whether anybody does.
+    pub(crate) fn is_awaited(&self, db: usize, key: &[u8], kind: Kind) -> bool {
+        let queue = self.queues[db].get(key);
+        queue.is_some_and(|queue| queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next().is_some())
     }
 
     /// The key that was woken first.
@@ -252,6 +289,7 @@ impl Waiting {
             to.u8(match wait.kind {
                 Kind::List => 0,
                 Kind::SortedSet => 1,
+                Kind::Lock => 2,
             });
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
@@ -287,7 +325,8 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let kind = match from.u8()? {
         0 => Kind::List,
         1 => Kind::SortedSet,
-        2..=u8::MAX => return Err(from.malformed()),
+        2 => Kind::Lock,
+        3..=u8::MAX => return Err(from.malformed()),
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);

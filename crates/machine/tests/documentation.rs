@@ -36,10 +36,15 @@ What differs from Redis:
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
   would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection. One command, script or
   transaction publishes 32 MiB at most.
-* A command that waits (`BLPOP` and its kin) answers an error that begins with `UNBLOCKED` when its node stops, or was
+* A command that waits (`BLPOP` and its kin, `LOCK ACQUIRE` with `WAIT`) answers an error that begins with `UNBLOCKED` when its node stops, or was
   out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
   the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
   connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
+* A native lock (`LOCK`) is a value of the type `lock`, whose fencing token and time to live are those of its key: `SET` with
+  `NX` finds it there, `GET` and others answer WRONGTYPE, `EXPIRE` and `RENAME` treat it like any other. `DEL`, `FLUSHDB` and
+  a write that puts something else there take it from its holder, whose token is stale from then on. Those who wait for it get
+  it in the order of arrival, each for his whole `TTL`, which begins when he gets it; in a transaction or a script nobody
+  waits. Whoever is given a lock after his connection has ended holds it until its time is over.
 * `CLIENT UNBLOCK` is for connections of the same node, which number their clients for themselves. It ends the waiting of
   `BLPOP` and its kin in the log: whoever is served before it keeps what it took, and the answer is then 0. `WAIT` is not
   ended, and it is refused inside of a transaction.

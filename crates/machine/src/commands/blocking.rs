@@ -204,9 +204,9 @@ fn parse_timeout(text: &[u8]) -> Result<Option<u64>, Reply> {
 
 fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(wish) = Wish::parse(args) else { return 0 };
-    let len = |key: &Bytes| match wish.kind() {
-        Kind::List => context.elements::<List>(key),
-        Kind::SortedSet => context.elements::<SortedSet>(key),
+    let len = |key: &Bytes| match wish.take {
+        Take::Element(_) | Take::Elements(..) | Take::Move { .. } => context.elements::<List>(key),
+        Take::Member(_) | Take::Members(..) => context.elements::<SortedSet>(key),
     };
     let found = wish.keys.iter().map(|key| (key, len(key))).find(|(_, len)| *len > 0);
     let taking = found.map_or(0, |(key, len)| wish.price_of_taking(context, key, len));

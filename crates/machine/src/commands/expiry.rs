@@ -255,7 +255,7 @@ fn show_deadline(context: &Context<'_>, key: &[u8], show: impl FnOnce(Stamp) -> 
 }
 
 /// A key that exists has at least a millisecond to live, however late the reader's clock says it is.
-fn remaining_ms(context: &Context<'_>, deadline: Stamp) -> i64 {
+pub(super) fn remaining_ms(context: &Context<'_>, deadline: Stamp) -> i64 {
     let present = if bug::on(Bug::AbsoluteTtl) { 0 } else { context.present.0 };
     i64::try_from(deadline.0.saturating_sub(present)).unwrap_or(i64::MAX).max(1)
 }

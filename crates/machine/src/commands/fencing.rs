@@ -2,19 +2,61 @@
 
 use bytes::Bytes;
 
-use crate::command::{Group, KeySpec, Spec};
-use crate::context::Context;
+use super::locks::{parse_token, stale};
+use crate::command::{self, Group, KeySpec, Spec};
+use crate::context::{Context, Patience, execute};
 use crate::flags::Flags;
 use crate::reply::Reply;
+use crate::work;
 
-pub(crate) const COMMANDS: &[Spec] = &[Spec::read(Group::Fencing, "fence", -2, fence)
-    .keys(KeySpec::ONE)
-    .with(Flags::FAST)
-    .doc(
+pub(crate) const COMMANDS: &[Spec] = &[
+    Spec::read(Group::Fencing, "fence", -2, fence).keys(KeySpec::ONE).with(Flags::FAST).doc(
         "quorate",
         "FENCE key [value]",
         "Answers the fencing token of a key, an integer greater than that of every earlier acquisition; nil if there is no such key, or it does not hold the value.",
-    )];
+    ),
+    Spec::write(Group::Fencing, "fenced", -4, fenced)
+        .keys(KeySpec::Guarded { command_at: 3 })
+        .with(Flags::MOVABLEKEYS.and(Flags::NOSCRIPT))
+        .priced(price)
+        .doc(
+            "quorate",
+            "FENCED key token command [argument ...]",
+            "Runs a command if a key, such as a lock, has that fencing token still; an error if not.",
+        ),
+];
+
+/// Runs a command on behalf of whoever got a token: it takes effect while he holds the lock, or not at all.
+fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let token = parse_token(&args[2])?;
+    let current = context.get(&args[1]).map(|slot| slot.token);
+    if current != Some(token) {
+        return Err(stale(token, current));
+    }
+    let guarded = guarded(args)?;
+    // It answers at once: who waits may have lost the lock when there is something.
+    let patience = std::mem::replace(&mut context.patience, Patience::None);
+    let reply = execute(context, guarded);
+    context.patience = patience;
+    Ok(reply)
+}
+
+/// The command behind the fence.
+fn guarded(args: &[Bytes]) -> Result<&[Bytes], Reply> {
+    let guarded = &args[3..];
+    // Each would call the next one.
+    match command::check(guarded)?.keys {
+        KeySpec::Guarded { .. } => Err(Reply::error("ERR one fence is enough")),
+        KeySpec::None
+        | KeySpec::Range { .. }
+        | KeySpec::Counted { .. }
+        | KeySpec::DestinationAndCounted { .. } => Ok(guarded),
+    }
+}
+
+fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
+    guarded(args).map_or(0, |guarded| work::price(context, guarded))
+}
 
 fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let (key, expected) = match args {

@@ -13,6 +13,7 @@ mod keys;
 mod latency;
 mod list_searches;
 mod lists;
+pub(crate) mod locks;
 mod objects;
 mod places;
 mod popping;
@@ -57,6 +58,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     expiry::COMMANDS,
     scan::COMMANDS,
     pubsub::COMMANDS,
+    locks::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,
     scripting::COMMANDS,

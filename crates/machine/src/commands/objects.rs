@@ -102,7 +102,7 @@ fn encoding(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some(slot) = context.get(&args[2]) else { return Ok(Reply::Null) };
     let name = encoding_of(&slot.value);
     let elements = match &slot.value {
-        Value::String(_) | Value::List(_) => 0,
+        Value::String(_) | Value::List(_) | Value::Lock(_) => 0,
         Value::Hash(hash) => hash.len(),
         Value::Set(set) => set.len(),
         Value::SortedSet(set) => set.len(),
@@ -130,6 +130,8 @@ fn encoding_of(value: &Value) -> &'static str {
                 set.len() <= INTEGERS_MAX && set.iter().all(|entry| integer::parse(&entry.name).is_some());
             if is_small { "intset" } else { "hashtable" }
         }
+        // Redis has none.
+        Value::Lock(_) => "lock",
         Value::SortedSet(set) => {
             let (elements_max, bytes_max) = SMALL_SORTED_SET;
             let is_small =

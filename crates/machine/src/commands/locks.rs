@@ -1,0 +1,242 @@
+//! Native locks: taken, extended and released by their token, and waited for in a queue.
+//!
+//! * Whoever takes a lock that is free gets a token greater than all before. Who takes it again, if he asks for that, gets
+//!   the same one; he releases it as often as he has taken it.
+//! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
+//!   gives it to the first of them, whose time to live begins there. Nobody passes them, not even in the transaction that has
+//!   freed it.
+//! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME and the snapshot treat it
+//!   like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
+
+use bytes::Bytes;
+
+use super::expiry;
+use super::help;
+use crate::command::{Group, KeySpec, Spec};
+use crate::context::Context;
+use crate::flags::Flags;
+use crate::identifiers::{FencingToken, Stamp};
+use crate::integer;
+use crate::reply::Reply;
+use crate::value::{Lock, Value};
+use crate::waiting::{Kind, Wait};
+
+const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
+
+pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Lock, "lock", -2, |_, _| Ok(help("lock")))
+    .container(LOCK)
+    .doc("quorate", "LOCK", "A container for commands about native locks.")];
+
+const LOCK: &[Spec] = &[
+    Spec::write(Group::Lock, "lock|acquire", -7, acquire)
+        .keys(NAME)
+        .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
+        .doc(
+            "quorate",
+            "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value]",
+            "Takes a lock for a time, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
+        ),
+    Spec::write(Group::Lock, "lock|extend", 5, extend).keys(NAME).with(Flags::FAST).doc(
+        "quorate",
+        "LOCK EXTEND name token milliseconds",
+        "Has a lock last so long from now on; an error if the token is not the current one.",
+    ),
+    Spec::write(Group::Lock, "lock|release", 4, release).keys(NAME).with(Flags::FAST).doc(
+        "quorate",
+        "LOCK RELEASE name token",
+        "Releases a lock, and answers how often its holder has it still: 0 if it is free; an error if the token is not the current one.",
+    ),
+    Spec::write(Group::Lock, "lock|force-release", 3, force_release).keys(NAME).with(Flags::FAST).doc(
+        "quorate",
+        "LOCK FORCE-RELEASE name",
+        "Takes a lock away from its holder, and answers the token that he had; nil if nobody has it.",
+    ),
+    Spec::read(Group::Lock, "lock|info", 3, info).keys(NAME).with(Flags::FAST).doc(
+        "quorate",
+        "LOCK INFO name",
+        "Answers who holds a lock, by which token, for how long, how often, and how many wait; nil if nobody holds it.",
+    ),
+    Spec::pure(Group::Lock, "lock|help", 2, |_, _| Ok(help("lock"))).doc(
+        "quorate",
+        "LOCK HELP",
+        "Lists the subcommands.",
+    ),
+];
+
+/// What LOCK ACQUIRE asks for.
+struct Wish<'a> {
+    name: &'a Bytes,
+    owner: &'a Bytes,
+    ttl_ms: u64,
+    /// 0: not at all.
+    wait_ms: u64,
+    is_reentrant: bool,
+    value: Option<&'a Bytes>,
+}
+
+impl<'a> Wish<'a> {
+    /// `LOCK ACQUIRE name ..`
+    fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
+        let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
+        let mut rest = rest;
+        let (mut owner, mut ttl_ms, mut wait_ms) = (None, None, None);
+        let (mut value, mut is_reentrant) = (None, false);
+        while let [word, following @ ..] = rest {
+            rest = following;
+            if word.eq_ignore_ascii_case(b"REENTRANT") {
+                is_reentrant = true;
+                continue;
+            }
+            let [argument, following @ ..] = rest else { return Err(Reply::syntax_error()) };
+            rest = following;
+            let is_new = match &word.to_ascii_uppercase()[..] {
+                b"OWNER" => owner.replace(argument).is_none(),
+                b"TTL" => ttl_ms.replace(parse_ttl(argument)?).is_none(),
+                b"WAIT" => wait_ms.replace(parse_wait(argument)?).is_none(),
+                b"VALUE" => value.replace(argument).is_none(),
+                _ => false,
+            };
+            if !is_new {
+                return Err(Reply::syntax_error());
+            }
+        }
+        let (Some(owner), Some(ttl_ms)) = (owner, ttl_ms) else { return Err(Reply::syntax_error()) };
+        if owner.is_empty() {
+            return Err(Reply::error("ERR the owner of a lock needs a name"));
+        }
+        Ok(Self { name, owner, ttl_ms, wait_ms: wait_ms.unwrap_or(0), is_reentrant, value })
+    }
+
+    /// Takes the lock, if it is free or may be entered again.
+    fn take(&self, context: &mut Context<'_>) -> Result<Option<FencingToken>, Reply> {
+        let deadline = Stamp(context.now.0.saturating_add(self.ttl_ms));
+        match held(context, self.name)? {
+            None => {
+                let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+                let lock = Lock { owner: own(self.owner), depth: 1, value: self.value.map(own) };
+                context.check_value_bytes(lock.bytes())?;
+                context.create(context.db, self.name, Value::Lock(Box::new(lock)), Some(deadline));
+            }
+            Some((lock, present)) if self.is_reentrant && lock.owner == *self.owner => {
+                let lock = Lock { depth: lock.depth.saturating_add(1), ..lock.clone() };
+                let deadline = present.deadline.map(|present| present.max(deadline));
+                context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
+            }
+            Some(_) => return Ok(None),
+        }
+        Ok(context.get(self.name).map(|slot| slot.token))
+    }
+}
+
+/// What a key has beside the lock.
+struct Hold {
+    token: FencingToken,
+    deadline: Option<Stamp>,
+}
+
+/// The lock at a key, `None` if nobody holds it, an error reply if the key holds something else.
+fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, Hold)>, Reply> {
+    let Some(slot) = context.get(name) else { return Ok(None) };
+    let Value::Lock(lock) = &slot.value else { return Err(Reply::wrong_type()) };
+    Ok(Some((lock, Hold { token: slot.token, deadline: slot.deadline })))
+}
+
+/// The lock at a key, if it has the token that `text` is.
+fn held_by<'a>(context: &'a Context<'_>, name: &[u8], text: &[u8]) -> Result<(&'a Lock, Hold), Reply> {
+    let token = parse_token(text)?;
+    match held(context, name)? {
+        Some((lock, hold)) if hold.token == token => Ok((lock, hold)),
+        Some((_, hold)) => Err(stale(token, Some(hold.token))),
+        None => Err(stale(token, None)),
+    }
+}
+
+/// The refusal of a token that is not, or no longer, the current one.
+pub(super) fn stale(token: FencingToken, current: Option<FencingToken>) -> Reply {
+    Reply::error_text(match current {
+        Some(current) => format!("STALE token {} is not the current one, which is {}", token.0, current.0),
+        None => format!("STALE token {} is no longer valid: nobody holds the lock", token.0),
+    })
+}
+
+pub(super) fn parse_token(text: &[u8]) -> Result<FencingToken, Reply> {
+    let token = integer::parse(text).and_then(|token| u64::try_from(token).ok());
+    token.map(FencingToken).ok_or(Reply::error("ERR a fencing token is a positive integer"))
+}
+
+fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
+    let ttl_ms = integer::parse(text).and_then(|ttl_ms| u64::try_from(ttl_ms).ok());
+    ttl_ms
+        .filter(|ttl_ms| *ttl_ms > 0)
+        .ok_or(Reply::error("ERR a lock's time to live is a number of milliseconds"))
+}
+
+fn parse_wait(text: &[u8]) -> Result<u64, Reply> {
+    let wait_ms = integer::parse(text).and_then(|wait_ms| u64::try_from(wait_ms).ok());
+    wait_ms.ok_or(Reply::error("ERR the time to wait is a number of milliseconds, or 0"))
+}
+
+fn integer_of(token: FencingToken) -> Reply {
+    Reply::Integer(i64::try_from(token.0).unwrap_or(i64::MAX))
+}
+
+fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let wish = Wish::parse(args)?;
+    // Within a transaction a lock may be free whose queue was not served yet.
+    let is_promised = !context.exists(wish.name) && context.is_awaited(wish.name, Kind::Lock);
+    if !is_promised && let Some(token) = wish.take(context)? {
+        return Ok(integer_of(token));
+    }
+    if wish.wait_ms > 0 {
+        let deadline = Some(Stamp(context.now.0.saturating_add(wish.wait_ms)));
+        context.wait(Wait { kind: Kind::Lock, keys: vec![wish.name.clone()], deadline });
+    }
+    Ok(Reply::Null)
+}
+
+/// Has a command that waited take the lock, which is free.
+pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let token = Wish::parse(args)?.take(context)?;
+    Ok(token.map_or(Reply::Null, integer_of))
+}
+
+fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let ttl_ms = parse_ttl(&args[4])?;
+    held_by(context, &args[2], &args[3])?;
+    context.set_deadline(&args[2], Some(Stamp(context.now.0.saturating_add(ttl_ms))));
+    Ok(Reply::ok())
+}
+
+fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let name = &args[2];
+    let (lock, hold) = held_by(context, name, &args[3])?;
+    let depth = lock.depth - 1;
+    if depth > 0 {
+        let lock = Lock { depth, ..lock.clone() };
+        context.amend(name, Value::Lock(Box::new(lock)), hold.deadline);
+    } else {
+        context.delete(name);
+    }
+    Ok(Reply::Integer(i64::try_from(depth).unwrap_or(i64::MAX)))
+}
+
+fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let Some((_, hold)) = held(context, &args[2])? else { return Ok(Reply::Null) };
+    context.delete(&args[2]);
+    Ok(integer_of(hold.token))
+}
+
+fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let Some((lock, hold)) = held(context, &args[2])? else { return Ok(Reply::Null) };
+    let ttl_ms = hold.deadline.map_or(-1, |deadline| expiry::remaining_ms(context, deadline));
+    let waiting = context.number_waiting(&args[2], Kind::Lock);
+    let field = |name, value| (Reply::bulk(name), value);
+    Ok(Reply::Map(vec![
+        field("token", integer_of(hold.token)),
+        field("owner", Reply::Bulk(lock.owner.clone())),
+        field("ttl-ms", Reply::Integer(ttl_ms)),
+        field("depth", Reply::Integer(i64::try_from(lock.depth).unwrap_or(i64::MAX))),
+        field("value", lock.value.clone().map_or(Reply::Null, Reply::Bulk)),
+        field("waiting", Reply::Integer(i64::try_from(waiting).unwrap_or(i64::MAX))),
+    ]))
+}

@@ -1,0 +1,48 @@
+//! A native lock: who holds it, how often, and what he lets others know.
+//!
+//! Its fencing token and its deadline are those of the key that it is the value of. A lock that nobody holds is no value:
+//! its key does not exist.
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::wire::{Decoder, Encoder};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lock {
+    /// The name that its holder has given itself. Never empty.
+    pub(crate) owner: Bytes,
+    /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
+    pub(crate) depth: u64,
+    /// What its holder lets others know.
+    pub(crate) value: Option<Bytes>,
+}
+
+impl Lock {
+    /// What it takes in memory beside its key.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.owner.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
+
+    pub(super) fn encode(&self, to: &mut Encoder) {
+        to.bytes(&self.owner);
+        to.varint(self.depth);
+        to.u8(u8::from(self.value.is_some()));
+        self.value.iter().for_each(|value| to.bytes(value));
+    }
+
+    pub(super) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        // Those that it is given are slices of the whole frame.
+        let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
+        let (owner, depth) = (own(from.bytes()?), from.varint()?);
+        let value = match from.u8()? {
+            0 => None,
+            1 => Some(own(from.bytes()?)),
+            2..=u8::MAX => return Err(from.malformed()),
+        };
+        if owner.is_empty() || depth == 0 {
+            return Err(from.malformed());
+        }
+        Ok(Self { owner, depth, value })
+    }
+}
