@@ -230,7 +230,7 @@ impl Machine {
     /// Who waits longest for what is at a key, or for nothing to be there.
     fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
         let kind = match self.state.keyspace.get(db, key, self.state.stamp) {
-            None => Kind::Lock,
+            None => Kind::Vacancy,
             Some(slot) => Kind::of(&slot.value)?,
         };
         self.state.keyspace.waiting.take_first(db, key, kind)
@@ -242,7 +242,7 @@ impl Machine {
         let mut context = self.context(entry, waiter.db, 0);
         let served = match waiter.wait.kind {
             Kind::List | Kind::SortedSet => blocking::serve(&mut context, &waiter.args, key),
-            Kind::Lock => locks::serve(&mut context, &waiter.args),
+            Kind::Vacancy => locks::serve(&mut context, &waiter.args),
         };
         let reply = served.unwrap_or_else(|error| error);
         let spent = context.spent;

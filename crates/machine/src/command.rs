@@ -208,6 +208,8 @@ pub struct Spec {
     pub(crate) run: Option<Run>,
     /// `None` if it takes no time in proportion to the data.
     pub(crate) price: Option<Price>,
+    /// With which arguments a command that may wait does; `None`: with any.
+    waiting_if: Option<fn(&[Bytes]) -> bool>,
 }
 
 impl Spec {
@@ -230,6 +232,7 @@ impl Spec {
             subcommands: &[],
             run,
             price: None,
+            waiting_if: None,
         }
     }
 
@@ -282,6 +285,12 @@ impl Spec {
         self
     }
 
+    /// For what waits only if its arguments ask for it.
+    pub(crate) const fn waiting_if(mut self, asks: fn(&[Bytes]) -> bool) -> Self {
+        self.waiting_if = Some(asks);
+        self
+    }
+
     pub(crate) const fn keys(mut self, keys: KeySpec) -> Self {
         self.keys = keys;
         self
@@ -302,6 +311,12 @@ impl Spec {
         self.syntax = syntax;
         self.summary = summary;
         self
+    }
+
+    /// Whether it may wait, with these arguments.
+    #[must_use]
+    pub fn may_wait(&self, args: &[Bytes]) -> bool {
+        self.flags.contains(Flags::BLOCKING) && self.waiting_if.is_none_or(|asks| asks(args))
     }
 
     /// Whether running it can change nothing.

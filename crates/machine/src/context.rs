@@ -14,7 +14,7 @@ use crate::notification::{Classes, Event};
 use crate::reply::Reply;
 use crate::state::State;
 use crate::value::{Collection, Value};
-use crate::waiting::{Kind, Wait};
+use crate::waiting::Wait;
 use crate::work::{self, Spent};
 
 /// On whose behalf a command runs.
@@ -210,14 +210,9 @@ impl Context<'_> {
         self.state.keyspace.amend(self.db, key, value, deadline);
     }
 
-    /// Whether anybody waits for something of a kind at a key.
-    pub(crate) fn is_awaited(&self, key: &[u8], kind: Kind) -> bool {
-        self.state.keyspace.waiting.is_awaited(self.db, key, kind)
-    }
-
-    /// How many do.
-    pub(crate) fn number_waiting(&self, key: &[u8], kind: Kind) -> usize {
-        self.state.keyspace.waiting.number_at(self.db, key, kind)
+    /// How many wait for a key to be free.
+    pub(crate) fn waiting_for_vacancy(&self, key: &[u8]) -> usize {
+        self.state.keyspace.waiting.waiting_for_vacancy(self.db, key)
     }
 
     /// What is added to the collection at a key must be allowed before it is. One that the limit came to lie below

@@ -37,7 +37,7 @@ pub(crate) struct Keyspace {
     pub(crate) version: Version,
     journal: Option<Journal>,
     rubbish: Rubbish,
-    /// Who waits for something to be put at a key.
+    /// Who waits for something to be put at a key, or for it to be free.
     pub(crate) waiting: Waiting,
 }
 
@@ -220,14 +220,14 @@ impl Keyspace {
         }
     }
 
-    /// Removes every key of a database.
-    pub(crate) fn flush(&mut self, db: usize) {
+    /// Removes every key of a database. Answers how many of them somebody waits for to be free.
+    pub(crate) fn flush(&mut self, db: usize) -> usize {
         if self.databases[db].keys() == 0 {
-            return;
+            return 0;
         }
         let emptied = self.databases[db].emptied(self.version);
         let previous = std::mem::replace(&mut self.databases[db], emptied);
-        self.waiting.wake_all(db);
+        let woken = self.waiting.wake_all(db);
         let flushed =
             self.journal.as_mut().map(|journal| &mut journal.databases.entry(db).or_default().flushed);
         match flushed {
@@ -235,12 +235,13 @@ impl Keyspace {
             // What came after a flush is not gone back to.
             Some(Some(_)) | None => self.rubbish.add(previous),
         }
+        woken
     }
 
     /// Lets time pass, and wakes those who wait for what is free by it. Returns how many keys expired by it.
     pub(crate) fn expire(&mut self, now: Stamp) -> u64 {
         for (db, database) in self.databases.iter().enumerate() {
-            if self.waiting.is_anybody_in(db) {
+            if self.waiting.vacancies(db) > 0 {
                 database.expiring_by(now).for_each(|key| self.waiting.wake(db, key));
             }
         }
@@ -406,7 +407,7 @@ mod tests {
             7 => {
                 keyspace.set_deadline(db, &key, deadline, NOW);
             }
-            _ => keyspace.flush(db),
+            _ => drop(keyspace.flush(db)),
         }
     }
 
@@ -459,7 +460,7 @@ mod tests {
             |keyspace, _| drop(keyspace.remove(0, b"list", NOW)),
             |keyspace, small| keyspace.write(0, b"list", small, None, NOW),
             |keyspace, small| keyspace.create(0, b"list", small, None),
-            |keyspace, _| keyspace.flush(0),
+            |keyspace, _| drop(keyspace.flush(0)),
             |keyspace, _| {
                 keyspace.part_with(0, b"list");
                 keyspace.edit(0, b"list", NOW, |list: &mut List| list.trim(5..6));

@@ -31,12 +31,12 @@ use crate::wire::{Decoder, Encoder};
 pub(crate) enum Kind {
     List,
     SortedSet,
-    /// That the key is free.
-    Lock,
+    /// That the key holds nothing, so that a lock can be taken there.
+    Vacancy,
 }
 
 impl Kind {
-    /// The kind of a value, if anybody can wait for it: a lock that is held is not what anybody waits for.
+    /// The kind of a value, if anybody can wait for it: nobody waits for a lock, but for there to be none.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {
             Value::List(_) => Some(Self::List),
@@ -49,7 +49,7 @@ impl Kind {
     pub(crate) fn nothing(self) -> Reply {
         match self {
             Self::List | Self::SortedSet => Reply::NullArray,
-            Self::Lock => Reply::Null,
+            Self::Vacancy => Reply::Null,
         }
     }
 }
@@ -92,6 +92,8 @@ type Ticket = u64;
 #[derive(Debug, Default)]
 struct Queue {
     tickets: BTreeSet<(Kind, Ticket)>,
+    /// How many of them wait for the key to be free.
+    for_vacancy: usize,
     is_woken: bool,
 }
 
@@ -102,10 +104,12 @@ pub(crate) struct Waiting {
     by_sequence: BTreeMap<(SessionId, u64), Ticket>,
     /// Of each database.
     queues: Vec<BTreeMap<Bytes, Queue>>,
+    /// The keys of each database that somebody waits for to be free.
+    vacancies: Vec<BTreeSet<Bytes>>,
     deadlines: BTreeSet<(Stamp, Ticket)>,
     next_ticket: Ticket,
     bytes: u64,
-    /// Keys at which something has been put since. Empty between two entries.
+    /// Keys at which something has been put since, or that are free. Empty between two entries.
     woken: VecDeque<(usize, Bytes)>,
 }
 
@@ -115,6 +119,7 @@ impl Default for Waiting {
             waiters: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
             queues: std::iter::repeat_with(BTreeMap::new).take(DATABASES).collect(),
+            vacancies: vec![BTreeSet::new(); DATABASES],
             deadlines: BTreeSet::new(),
             next_ticket: 0,
             bytes: 0,
@@ -149,6 +154,10 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
+            if waiter.wait.kind == Kind::Vacancy {
+                queue.for_vacancy += 1;
+                self.vacancies[waiter.db].insert(key.clone());
+            }
         }
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
@@ -166,6 +175,12 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
             queue.tickets.remove(&(waiter.wait.kind, ticket));
+            if waiter.wait.kind == Kind::Vacancy {
+                queue.for_vacancy -= 1;
+                if queue.for_vacancy == 0 {
+                    self.vacancies[waiter.db].remove(key);
+                }
+            }
             if queue.tickets.is_empty() && !queue.is_woken {
                 queues.remove(key);
             }
@@ -182,27 +197,21 @@ impl Waiting {
         }
     }
 
-    /// All keys of a database are free.
-    pub(crate) fn wake_all(&mut self, db: usize) {
-        let keys: Vec<Bytes> = self.queues[db].keys().cloned().collect();
+    /// All keys of a database are free. How many of them somebody waits for to be so.
+    pub(crate) fn wake_all(&mut self, db: usize) -> usize {
+        let keys: Vec<Bytes> = self.vacancies[db].iter().cloned().collect();
         keys.iter().for_each(|key| self.wake(db, key));
+        keys.len()
     }
 
-    /// Whether anybody waits for anything in a database.
-    pub(crate) fn is_anybody_in(&self, db: usize) -> bool {
-        !self.queues[db].is_empty()
+    /// How many keys of a database somebody waits for to be free.
+    pub(crate) fn vacancies(&self, db: usize) -> usize {
+        self.vacancies[db].len()
     }
 
-    /// How many wait for something of a kind at a key.
-    pub(crate) fn number_at(&self, db: usize, key: &[u8], kind: Kind) -> usize {
-        let queue = self.queues[db].get(key);
-        queue.map_or(0, |queue| queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).count())
-    }
-
-    /// Whether anybody does.
-    pub(crate) fn is_awaited(&self, db: usize, key: &[u8], kind: Kind) -> bool {
-        let queue = self.queues[db].get(key);
-        queue.is_some_and(|queue| queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next().is_some())
+    /// How many wait for a key to be free.
+    pub(crate) fn waiting_for_vacancy(&self, db: usize, key: &[u8]) -> usize {
+        self.queues[db].get(key).map_or(0, |queue| queue.for_vacancy)
     }
 
     /// The key that was woken first.
@@ -289,7 +298,7 @@ impl Waiting {
             to.u8(match wait.kind {
                 Kind::List => 0,
                 Kind::SortedSet => 1,
-                Kind::Lock => 2,
+                Kind::Vacancy => 2,
             });
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
@@ -325,7 +334,7 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let kind = match from.u8()? {
         0 => Kind::List,
         1 => Kind::SortedSet,
-        2 => Kind::Lock,
+        2 => Kind::Vacancy,
         3..=u8::MAX => return Err(from.malformed()),
     };
     let keys = from.list(own)?;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::command::{self, Class, Spec};
 use crate::context::Context;
+use crate::database::Database;
 use crate::flags::Flags;
 use crate::reply::Reply;
 use crate::script::{self, WORK_BYTES};
@@ -80,7 +81,8 @@ pub(crate) fn price(context: &Context<'_>, args: &[Bytes]) -> u64 {
     let Ok(spec) = command::check(args) else { return 0 };
     let keyspace = &context.state.keyspace;
     if spec.flags.contains(Flags::DANGEROUS) {
-        return keyspace.databases().iter().map(|database| database.keys() as u64).sum();
+        let of = |(db, database): (usize, &Database)| database.keys() + keyspace.waiting.vacancies(db);
+        return keyspace.databases().iter().enumerate().map(of).sum::<usize>() as u64;
     }
     let copied = if spec.flags.contains(Flags::WRITE) { copied_bytes(context, spec, args) } else { 0 };
     copied / WORK_BYTES as u64 + spec.price.map_or(0, |price| price(context, args))

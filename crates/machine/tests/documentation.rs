@@ -41,12 +41,14 @@ What differs from Redis:
   the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
   connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
 * A native lock (`LOCK`) is a value of the type `lock`, whose fencing token and time to live are those of its key: `SET` with
-  `NX` finds it there, `GET` and others answer WRONGTYPE, `EXPIRE` and `RENAME` treat it like any other. `DEL`, `FLUSHDB` and
+  `NX` finds it there, `GET` and others answer WRONGTYPE, `EXPIRE` changes its time. `DEL`, `FLUSHDB`, `RENAME`, `MOVE` and
   a write that puts something else there take it from its holder, whose token is stale from then on. Those who wait for it get
-  it in the order of arrival, each for his whole `TTL`, which begins when he gets it; in a transaction or a script nobody
-  waits. Whoever is given a lock after his connection has ended holds it until its time is over.
+  it in the order of arrival, which no `LOCK ACQUIRE` passes; in a transaction or a script nobody waits. `TTL` and `WAIT` are
+  whole milliseconds. The time to live begins with the entry that gives the lock: who has waited extends it first, and counts
+  from when he asked for that. An extension may also shorten it. To acquire with `REENTRANT`, or to release, once more after
+  an answer was lost counts twice. Whoever is given a lock after his connection has ended holds it until its time is over.
 * `CLIENT UNBLOCK` is for connections of the same node, which number their clients for themselves. It ends the waiting of
-  `BLPOP` and its kin in the log: whoever is served before it keeps what it took, and the answer is then 0. `WAIT` is not
+  `BLPOP`, its kin and `LOCK ACQUIRE` in the log: whoever is served before it keeps what it took, and the answer is then 0. `WAIT` is not
   ended, and it is refused inside of a transaction.
 * Keyspace notifications (`notify-keyspace-events`) go to the subscribers of all nodes, as those of `PUBLISH` do, in the
   order of the log. A key is told to have `expired` once, when its memory is reclaimed (`quorate-reclaim-keys`) or a write

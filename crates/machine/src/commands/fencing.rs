@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::locks::{parse_token, stale};
-use crate::command::{self, Group, KeySpec, Spec};
+use crate::command::{self, Class, Group, KeySpec, Spec};
 use crate::context::{Context, Patience, execute};
 use crate::flags::Flags;
 use crate::reply::Reply;
@@ -41,16 +41,21 @@ fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(reply)
 }
 
-/// The command behind the fence.
+/// The command behind the fence: what reads or changes data. A script asks FENCE itself; its steps are counted by what it is
+/// called in.
 fn guarded(args: &[Bytes]) -> Result<&[Bytes], Reply> {
     let guarded = &args[3..];
-    // Each would call the next one.
-    match command::check(guarded)?.keys {
-        KeySpec::Guarded { .. } => Err(Reply::error("ERR one fence is enough")),
-        KeySpec::None
-        | KeySpec::Range { .. }
-        | KeySpec::Counted { .. }
-        | KeySpec::DestinationAndCounted { .. } => Ok(guarded),
+    let spec = command::check(guarded)?;
+    let is_of_data = matches!(spec.class, Class::Read | Class::Write)
+        && spec.group != Group::PubSub
+        && !spec.flags.contains(Flags::ADMIN);
+    // Fences do not nest: each would call the next one.
+    if is_of_data && !matches!(spec.keys, KeySpec::Guarded { .. }) {
+        Ok(guarded)
+    } else {
+        Err(Reply::error(
+            "ERR only commands that read or change data stand behind a fence, and no other fence",
+        ))
     }
 }
 

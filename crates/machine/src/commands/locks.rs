@@ -3,8 +3,8 @@
 //! * Whoever takes a lock that is free gets a token greater than all before. Who takes it again, if he asks for that, gets
 //!   the same one; he releases it as often as he has taken it.
 //! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
-//!   gives it to the first of them, whose time to live begins there. Nobody passes them, not even in the transaction that has
-//!   freed it.
+//!   gives it to the first of them, whose time to live begins there. No LOCK ACQUIRE passes them, not even in the transaction
+//!   that has freed it; a write of another kind can put something else there, and then they go on waiting.
 //! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME and the snapshot treat it
 //!   like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
 
@@ -31,6 +31,7 @@ const LOCK: &[Spec] = &[
     Spec::write(Group::Lock, "lock|acquire", -7, acquire)
         .keys(NAME)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
+        .waiting_if(asks_to_wait)
         .doc(
             "quorate",
             "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value]",
@@ -83,7 +84,7 @@ impl<'a> Wish<'a> {
         let (mut value, mut is_reentrant) = (None, false);
         while let [word, following @ ..] = rest {
             rest = following;
-            if word.eq_ignore_ascii_case(b"REENTRANT") {
+            if word.eq_ignore_ascii_case(b"REENTRANT") && !is_reentrant {
                 is_reentrant = true;
                 continue;
             }
@@ -114,7 +115,7 @@ impl<'a> Wish<'a> {
             None => {
                 let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
                 let lock = Lock { owner: own(self.owner), depth: 1, value: self.value.map(own) };
-                context.check_value_bytes(lock.bytes())?;
+                context.check_value_bytes(self.owner.len() + self.value.map_or(0, Bytes::len))?;
                 context.create(context.db, self.name, Value::Lock(Box::new(lock)), Some(deadline));
             }
             Some((lock, present)) if self.is_reentrant && lock.owner == *self.owner => {
@@ -126,6 +127,11 @@ impl<'a> Wish<'a> {
         }
         Ok(context.get(self.name).map(|slot| slot.token))
     }
+}
+
+/// Whether a LOCK ACQUIRE with these arguments may wait.
+fn asks_to_wait(args: &[Bytes]) -> bool {
+    Wish::parse(args).is_ok_and(|wish| wish.wait_ms > 0)
 }
 
 /// What a key has beside the lock.
@@ -155,12 +161,12 @@ fn held_by<'a>(context: &'a Context<'_>, name: &[u8], text: &[u8]) -> Result<(&'
 pub(super) fn stale(token: FencingToken, current: Option<FencingToken>) -> Reply {
     Reply::error_text(match current {
         Some(current) => format!("STALE token {} is not the current one, which is {}", token.0, current.0),
-        None => format!("STALE token {} is no longer valid: nobody holds the lock", token.0),
+        None => format!("STALE token {} is no longer valid: nobody holds it", token.0),
     })
 }
 
 pub(super) fn parse_token(text: &[u8]) -> Result<FencingToken, Reply> {
-    let token = integer::parse(text).and_then(|token| u64::try_from(token).ok());
+    let token = integer::parse(text).and_then(|token| u64::try_from(token).ok()).filter(|token| *token > 0);
     token.map(FencingToken).ok_or(Reply::error("ERR a fencing token is a positive integer"))
 }
 
@@ -183,13 +189,13 @@ fn integer_of(token: FencingToken) -> Reply {
 fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
     // Within a transaction a lock may be free whose queue was not served yet.
-    let is_promised = !context.exists(wish.name) && context.is_awaited(wish.name, Kind::Lock);
+    let is_promised = !context.exists(wish.name) && context.waiting_for_vacancy(wish.name) > 0;
     if !is_promised && let Some(token) = wish.take(context)? {
         return Ok(integer_of(token));
     }
     if wish.wait_ms > 0 {
         let deadline = Some(Stamp(context.now.0.saturating_add(wish.wait_ms)));
-        context.wait(Wait { kind: Kind::Lock, keys: vec![wish.name.clone()], deadline });
+        context.wait(Wait { kind: Kind::Vacancy, keys: vec![wish.name.clone()], deadline });
     }
     Ok(Reply::Null)
 }
@@ -229,7 +235,7 @@ fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Rep
 fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some((lock, hold)) = held(context, &args[2])? else { return Ok(Reply::Null) };
     let ttl_ms = hold.deadline.map_or(-1, |deadline| expiry::remaining_ms(context, deadline));
-    let waiting = context.number_waiting(&args[2], Kind::Lock);
+    let waiting = context.waiting_for_vacancy(&args[2]);
     let field = |name, value| (Reply::bulk(name), value);
     Ok(Reply::Map(vec![
         field("token", integer_of(hold.token)),

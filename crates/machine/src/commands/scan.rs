@@ -232,5 +232,6 @@ fn flush(context: &mut Context<'_>, db: usize) {
     if context.state.keyspace.database(db).keys() > 0 {
         context.spent.visited += work::of_flushed_pages(PAGES);
     }
-    context.state.keyspace.flush(db);
+    let woken = context.state.keyspace.flush(db);
+    context.spent.visited += woken as u64;
 }

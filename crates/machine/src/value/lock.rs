@@ -18,10 +18,13 @@ pub(crate) struct Lock {
     pub(crate) value: Option<Bytes>,
 }
 
+/// What a lock takes beside the bytes of its holder. The same in every build: it decides what is refused for want of memory.
+const LOCK_BYTES: usize = 96;
+
 impl Lock {
     /// What it takes in memory beside its key.
     pub(crate) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.owner.len() + self.value.as_ref().map_or(0, Bytes::len)
+        LOCK_BYTES + self.owner.len() + self.value.as_ref().map_or(0, Bytes::len)
     }
 
     pub(super) fn encode(&self, to: &mut Encoder) {
@@ -44,5 +47,45 @@ impl Lock {
             return Err(from.malformed());
         }
         Ok(Self { owner, depth, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Value;
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Value, Error> {
+        let mut from = Decoder::new(Bytes::copy_from_slice(bytes), "value");
+        let value = Value::decode(&mut from)?;
+        from.finish()?;
+        Ok(value)
+    }
+
+    /// Kind, owner, depth, whether there is a value, and the value.
+    #[test]
+    fn the_bytes_stay_as_they_are() {
+        for (lock, bytes) in [
+            (Lock { owner: "me".into(), depth: 1, value: None }, &b"\x05\x02me\x01\x00"[..]),
+            (
+                Lock { owner: "me".into(), depth: 200, value: Some("v".into()) },
+                b"\x05\x02me\xc8\x01\x01\x01v",
+            ),
+        ] {
+            let value = Value::Lock(Box::new(lock));
+            let mut to = Encoder::default();
+            value.encode(&mut to);
+            assert_eq!(to.0, bytes);
+            assert_eq!(decode(bytes).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn what_no_lock_is_made_of_is_refused() {
+        for bytes in
+            [&b"\x05\x00\x01\x00"[..], b"\x05\x02me\x00\x00", b"\x05\x02me\x01\x02", b"\x05\x02me\x01\x01"]
+        {
+            assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
+        }
     }
 }

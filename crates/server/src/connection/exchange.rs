@@ -14,7 +14,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use quorate_machine::{ChannelKind, Class, Flags, check};
+use quorate_machine::{ChannelKind, Class, check};
 use tokio::time::Instant;
 
 use super::{
@@ -198,7 +198,7 @@ impl Exchange {
             }
             Class::Read => self.ask(self.reading(arguments), Slot::Answer),
             Class::Script if spec.is_readonly() => self.ask(self.reading(arguments), Slot::Answer),
-            Class::Write if spec.flags.contains(Flags::BLOCKING) => {
+            Class::Write if spec.may_wait(&arguments) => {
                 self.ask(Action::Wait(arguments), Slot::Blocked);
             }
             Class::Write | Class::Script => {
