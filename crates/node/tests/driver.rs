@@ -510,6 +510,32 @@ fn who_waits_is_served_in_order_across_nodes_and_leaders() {
     assert_eq!(cluster.answers(second), [taken(2, "b")]);
 }
 
+/// Also by time, and to a node that was there when another one led.
+#[test]
+fn lock_goes_to_who_waits_across_nodes_and_leaders() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    let other = 6 - leader - follower;
+    cluster.ask(leader, 1, vec![write("lock acquire l OWNER a TTL 5000")]);
+    cluster.pass(Duration::from_millis(50));
+    let [(1, Answer::Reply(Reply::Integer(first)))] = cluster.answers(leader)[..] else { panic!("no token") };
+    cluster.ask(follower, 2, vec![wait("lock acquire l OWNER b TTL 60000 WAIT 60000")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.ask(other, 3, vec![wait("lock acquire l OWNER c TTL 60000 WAIT 60000")]);
+    cluster.cut_off.insert(leader);
+    cluster.elect();
+    cluster.pass(Duration::from_secs(10));
+    assert_eq!(cluster.answers(follower), [integer(2, first + 1)], "the first holder's time was over");
+    assert_eq!(cluster.answers(other), []);
+    cluster.ask(other, 4, vec![write(&format!("lock release l {first}"))]);
+    cluster.ask(follower, 5, vec![write(&format!("lock release l {}", first + 1))]);
+    cluster.pass(Duration::from_millis(500));
+    let answers = cluster.answers(other);
+    assert!(answers.iter().any(|(conn, answer)| *conn == 4 && is_error(answer, "STALE")), "{answers:?}");
+    assert!(answers.contains(&integer(3, first + 2)), "{answers:?}");
+    assert_eq!(cluster.answers(follower), [integer(5, 0)]);
+}
+
 #[test]
 fn commands_behind_one_that_waits_begin_when_it_is_answered() {
     let (mut cluster, leader) = Cluster::with_leader(3);
