@@ -15,7 +15,7 @@ fn run_all(seeds: impl IntoIterator<Item = u64>, profile: &Profile) -> Report {
 
 #[test]
 fn seeds_under_mixed_faults_hold_every_property() {
-    let total = run_all(0..60, &Profile::default());
+    let total = run_all(0..100, &Profile::default());
     assert!(total.judged > 10_000, "only {} operations were judged", total.judged);
     assert_eq!(total.undecided, 0, "histories that nobody judged");
     for (fault, count) in total.faults.iter() {
