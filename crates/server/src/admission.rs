@@ -25,8 +25,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     config::{Address, Config, JoinAs, Value as _},
-    data_folder::{self, ENGINE},
+    data_folder,
     ending::Orders,
+    engine::EngineKind,
     recovery::Lobby,
     service::Error,
     status::{MemberKind, NodeStatus, Role},
@@ -58,8 +59,8 @@ pub(crate) enum Admission {
 /// What this node says of itself.
 type Told = watch::Sender<Arc<NodeStatus>>;
 
-/// Finds out which node this is, and puts its id into `config` and `status`: by its folder, by the cluster that it joins,
-/// or by its settings. Those who connect and leave meanwhile are kept track of in `lobby`.
+/// Finds out which node this is, and puts its id and its engine into `config`: by its folder, by the cluster that it joins,
+/// or by its settings. The id goes into `status`, too. Those who connect and leave meanwhile are kept track of in `lobby`.
 ///
 /// # Errors
 /// The folder cannot be read, or the cluster does not take this node.
@@ -86,6 +87,7 @@ async fn find_place(config: &mut Config, orders: &mut Orders, status: &Told) -> 
         if config.node_id == 0 {
             config.node_id = identity.node_id;
         }
+        config.engine = Some(engine_of_folder(config, &identity)?);
         return Ok(Admission::Settled);
     }
     if config.join.0.is_empty() {
@@ -95,10 +97,10 @@ async fn find_place(config: &mut Config, orders: &mut Orders, status: &Told) -> 
     let asking = ask(config.clone(), status.clone())?;
     tokio::select! {
         answer = asking => {
-            let (node_id, cluster_id) =
+            let Joined { node_id, cluster_id, engine } =
                 answer.map_err(|_| Error::Failed("the thread that joins the cluster panicked".to_owned()))??;
-            config.node_id = node_id;
-            tracing::info!("is node {node_id} of cluster {cluster_id:032x}");
+            (config.node_id, config.engine) = (node_id, Some(engine));
+            tracing::info!("is node {node_id} of cluster {cluster_id:032x}, with the engine {engine}");
             Ok(Admission::Admitted { cluster_id })
         }
         order = orders.first() => {
@@ -118,10 +120,37 @@ fn identity(config: &Config) -> Result<Option<Identity>, Error> {
     Identity::find(&disk).map_err(|error| refuse(&error))
 }
 
-type Joined = Result<(u64, u128), Error>;
+/// The engine of a folder that is there.
+fn engine_of_folder(config: &Config, identity: &Identity) -> Result<EngineKind, Error> {
+    match (EngineKind::named(&identity.engine), config.engine) {
+        (Some(kind), None) => Ok(kind),
+        (Some(kind), Some(set)) if kind == set => Ok(kind),
+        (Some(kind), Some(set)) => Err(data_folder::data(
+            config,
+            format!(
+                "is of a cluster with the engine {kind}, and the setting engine says {set}: a cluster keeps the engine that it \
+                 was born with; leave the setting away, or choose another folder"
+            ),
+        )),
+        (None, _) => Err(data_folder::data(
+            config,
+            format!(
+                "was written with the engine {}, which this program has not: run a newer one",
+                identity.engine
+            ),
+        )),
+    }
+}
+
+/// What a cluster says to who joins it.
+struct Joined {
+    node_id: u64,
+    cluster_id: u128,
+    engine: EngineKind,
+}
 
 /// Asks the cluster on a thread of its own, since the client blocks.
-fn ask(config: Config, status: Told) -> Result<oneshot::Receiver<Joined>, Error> {
+fn ask(config: Config, status: Told) -> Result<oneshot::Receiver<Result<Joined, Error>>, Error> {
     let (done, answer) = oneshot::channel();
     let work = move || {
         let joined = join(&config, &status, || done.is_closed());
@@ -136,7 +165,7 @@ fn ask(config: Config, status: Told) -> Result<oneshot::Receiver<Joined>, Error>
 }
 
 /// Asks one node after the other until one says what this node is. What keeps it from joining is told in `status`.
-fn join(config: &Config, status: &Told, given_up: impl Fn() -> bool) -> Joined {
+fn join(config: &Config, status: &Told, given_up: impl Fn() -> bool) -> Result<Joined, Error> {
     let tell = |why: String| status.send_modify(|told| Arc::make_mut(told).joining = Some(why));
     tell(format!("it asks {}", config.join.show()));
     let mut told = BTreeSet::new();
@@ -188,7 +217,7 @@ impl From<redis::RedisError> for Obstacle {
     }
 }
 
-fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> {
+fn join_by(config: &Config, address: &Address) -> Result<Joined, Obstacle> {
     let mut connection = connect(address)?;
     let status = status(&mut connection)?;
     if status.joining.is_some() {
@@ -197,10 +226,7 @@ fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> 
     if status.loading {
         return Err(Obstacle::Passing("it recovers its data".to_owned()));
     }
-    if status.engine != ENGINE {
-        let text = format!("it runs the engine {}, and this node runs {ENGINE}", status.engine);
-        return Err(Obstacle::Final(text));
-    }
+    let engine = engine_to_join(config.engine, &status.engine)?;
     if status.role == Role::Witness {
         let text = "it is a witness, and does not pass on what clients ask: name another node";
         return Err(Obstacle::Passing(text.to_owned()));
@@ -210,9 +236,23 @@ fn join_by(config: &Config, address: &Address) -> Result<(u64, u128), Obstacle> 
     let cluster_id =
         cluster_id.ok_or_else(|| Obstacle::Passing("its cluster is not formed yet".to_owned()))?;
     if let Some(node_id) = known(config, &status)? {
-        return Ok((node_id, cluster_id));
+        return Ok(Joined { node_id, cluster_id, engine });
     }
-    Ok((add(config, &mut connection)?, cluster_id))
+    Ok(Joined { node_id: add(config, &mut connection)?, cluster_id, engine })
+}
+
+/// The cluster's engine, which a node takes that was not told another.
+fn engine_to_join(set: Option<EngineKind>, theirs: &str) -> Result<EngineKind, Obstacle> {
+    let kind = EngineKind::named(theirs).ok_or_else(|| {
+        Obstacle::Final(format!("its engine is {theirs}, which this program has not: run a newer one"))
+    })?;
+    match set {
+        Some(set) if set != kind => Err(Obstacle::Final(format!(
+            "its cluster has the engine {kind}, and the setting engine says {set}: leave that away, and this node takes the \
+             cluster's"
+        ))),
+        Some(_) | None => Ok(kind),
+    }
 }
 
 /// A program that does not know what is active would be a member that no other talks to.
@@ -319,6 +359,17 @@ mod tests {
     fn what_the_cluster_refuses_ends_the_attempt() {
         let refused = obstacle("ERR the members stay as they are: n9 is no member");
         assert!(matches!(&refused, Obstacle::Final(text) if text.contains("n9 is no member")));
+    }
+
+    #[test]
+    fn node_takes_the_engine_of_its_cluster_unless_it_was_told_another() {
+        assert!(matches!(engine_to_join(None, "paxos"), Ok(EngineKind::Paxos)));
+        assert!(matches!(engine_to_join(Some(EngineKind::Raft), "raft"), Ok(EngineKind::Raft)));
+        let Err(Obstacle::Final(text)) = engine_to_join(Some(EngineKind::Raft), "paxos") else {
+            panic!("it may join")
+        };
+        assert!(text.contains("has the engine paxos") && text.contains("says raft"), "{text}");
+        assert!(matches!(engine_to_join(None, "zab"), Err(Obstacle::Final(text)) if text.contains("newer")));
     }
 
     #[test]

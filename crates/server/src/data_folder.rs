@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
-use quorate_consensus::{self as consensus, Engine as _, Lease, Membership, NodeId, Priority, raft::Raft};
+use quorate_consensus::{self as consensus, Engine, Lease, Membership, NodeId, Priority};
 use quorate_log::{Log, Options, OsDisk, Recovered, SnapshotStore};
 use quorate_machine::{Limits, Machine};
 use quorate_node::{self as node, Driver, record};
@@ -19,9 +19,6 @@ use crate::{
     snapshots::chain,
 };
 
-/// The name of the engine, as the folder records it.
-pub(crate) const ENGINE: &str = "raft";
-
 /// By how much two boot-time clocks may run differently: each may be slewed by 500 ppm.
 pub(crate) const DRIFT_PPM: u32 = 1000;
 
@@ -29,8 +26,8 @@ pub(crate) const DRIFT_PPM: u32 = 1000;
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// A node's data, taken up.
-pub(crate) struct DataFolder {
-    pub(crate) driver: Driver<Raft>,
+pub(crate) struct DataFolder<E: Engine> {
+    pub(crate) driver: Driver<E>,
     pub(crate) log: Log<OsDisk>,
     pub(crate) disk: OsDisk,
     pub(crate) store: SnapshotStore<OsDisk>,
@@ -53,12 +50,12 @@ pub(crate) fn data(config: &Config, reason: impl std::fmt::Display) -> Error {
 }
 
 /// Opens the folder of `config`, or makes it if it may be made, and recovers what it holds. A folder that is made for a
-/// node which was `admitted` to a cluster is of that cluster from the beginning.
+/// node which was `admitted` to a cluster is of that cluster from the beginning. `E` is the engine of [`Config::engine`].
 ///
 /// # Errors
 /// [`Error::Data`] when the folder is somebody else's, in use, damaged or too new; [`Error::Setting`] when the
 /// settings do not fit what it holds.
-pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder, Error> {
+pub(crate) fn open<E: Engine>(config: &Config, admitted: Option<u128>) -> Result<DataFolder<E>, Error> {
     let data = |reason: &dyn std::fmt::Display| data(config, reason);
     let disk = OsDisk::new(config.data_dir.clone()).map_err(|error| data(&error))?;
     let (log, recovered) = repair::open(config, &disk, &options(config, admitted))?;
@@ -81,7 +78,7 @@ pub(crate) fn open(config: &Config, admitted: Option<u128>) -> Result<DataFolder
     let restored = record::restored(recovered).map_err(|error| data(&error))?;
     let membership = restored.snapshot.as_ref().map_or(&restored.birth, |meta| &meta.membership).clone();
     let now = clock::now();
-    let engine = Raft::new(engine_config(config).map_err(|error| data(&error))?, restored, now.boot);
+    let engine = E::new(engine_config(config).map_err(|error| data(&error))?, restored, now.boot);
     let driver_config = driver_config(config, incarnation).map_err(|error| data(&error))?;
     let driver = Driver::new(driver_config, engine, machine, membership, now);
     Ok(DataFolder {
@@ -140,7 +137,7 @@ fn options(config: &Config, admitted: Option<u128>) -> Options {
             JoinAs::Voter | JoinAs::Learner | JoinAs::Replacement(_) => config.segment_bytes.0 as u64,
         },
         reserve_bytes: RESERVE_BYTES,
-        ..Options::new(config.node_id, ENGINE)
+        ..Options::new(config.node_id, config.engine.unwrap_or_default().name())
     }
 }
 

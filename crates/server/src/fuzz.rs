@@ -2,26 +2,52 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_consensus::raft::message::Message;
+use quorate_consensus::{paxos::message::Message as PaxosMessage, raft::message::Message as RaftMessage};
 use quorate_machine::ClusterVersion;
 use quorate_node::PeerMessage;
 
 use crate::peer::{
-    convert,
+    Spoken, convert,
     wire::{Hello, Welcome},
 };
 
-/// What a frame of a peer says, as its reader hands it to the driver.
-///
-/// # Errors
-/// What is wrong with it, upon which the connection is closed.
-pub fn peer_message(frame: Bytes) -> Result<PeerMessage<Message>, String> {
+/// An engine's messages as frames.
+pub trait Framed: Sized {
+    /// What a frame of a peer says, as its reader hands it to the driver.
+    ///
+    /// # Errors
+    /// What is wrong with it, upon which the connection is closed.
+    fn read(frame: Bytes) -> Result<PeerMessage<Self>, String>;
+
+    /// The frame that says `message`.
+    fn write(message: PeerMessage<Self>) -> Bytes;
+}
+
+impl Framed for RaftMessage {
+    fn read(frame: Bytes) -> Result<PeerMessage<Self>, String> {
+        read(frame)
+    }
+
+    fn write(message: PeerMessage<Self>) -> Bytes {
+        write(message)
+    }
+}
+
+impl Framed for PaxosMessage {
+    fn read(frame: Bytes) -> Result<PeerMessage<Self>, String> {
+        read(frame)
+    }
+
+    fn write(message: PeerMessage<Self>) -> Bytes {
+        write(message)
+    }
+}
+
+fn read<M: Spoken>(frame: Bytes) -> Result<PeerMessage<M>, String> {
     convert::from_bytes(frame).map_err(|malformed| malformed.to_string())
 }
 
-/// The frame that says `message`.
-#[must_use]
-pub fn peer_frame(message: PeerMessage<Message>) -> Bytes {
+fn write<M: Spoken>(message: PeerMessage<M>) -> Bytes {
     convert::to_frame(message, ClusterVersion::NEWEST).encode_to_vec().into()
 }
 

@@ -8,6 +8,7 @@ pub mod config;
 pub mod connection;
 mod data_folder;
 mod ending;
+pub mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod handle;

@@ -29,11 +29,11 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 const GROUP_TASKS_MAX: usize = 1024;
 
 /// The log with what it needs to work on a thread of its own.
-pub(crate) struct LogWriter {
+pub(crate) struct LogWriter<M> {
     log: Log<OsDisk>,
     disk: OsDisk,
     tasks: Receiver<LogTask>,
-    inlet: Inlet,
+    inlet: Inlet<M>,
     metrics: Arc<Metrics>,
     /// The last write that is not reported yet.
     unreported: Option<PersistId>,
@@ -48,13 +48,13 @@ struct RoomReport {
     looked_at: Option<Instant>,
 }
 
-impl LogWriter {
+impl<M> LogWriter<M> {
     /// A writer for `log` on `disk`, which takes `tasks` until their sender is gone and reports to `inlet`.
     pub(crate) fn new(
         log: Log<OsDisk>,
         disk: OsDisk,
         tasks: Receiver<LogTask>,
-        inlet: Inlet,
+        inlet: Inlet<M>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let room = RoomReport { told: Room::Enough, looked_at: None };

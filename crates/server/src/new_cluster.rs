@@ -11,13 +11,14 @@ use quorate_log::{self as log, Founding, Options, OsDisk, SnapshotHeader};
 use quorate_machine::{FENCE_PER_SECOND, Machine, NewCluster};
 use quorate_node::record::encode_membership;
 
-use crate::{clock, data_folder::ENGINE};
+use crate::{clock, engine::EngineKind};
 
 /// The state with which a new cluster begins, the same in all of its nodes.
 #[derive(Debug)]
 pub(crate) struct FirstState {
     machine: Machine,
     cluster_id: u128,
+    engine: EngineKind,
     /// No term of the old cluster was greater.
     term: u64,
     /// Why greater tokens than all before cannot be promised, if so.
@@ -29,12 +30,17 @@ pub(crate) struct FirstState {
 const TOKENS_AHEAD_S: u64 = 10;
 
 impl FirstState {
-    /// Makes the state of an old cluster, whose greatest term was `term`, that of a new one, with fencing tokens that are
-    /// greater than all before, by the clock, and than `fence_above`.
+    /// Makes the state of an old cluster, whose greatest term was `term`, that of a new one with this engine, and with
+    /// fencing tokens that are greater than all before, by the clock, and than `fence_above`.
     ///
     /// # Errors
     /// There is no randomness for an id.
-    pub(crate) fn new(mut machine: Machine, term: u64, fence_above: u64) -> io::Result<Self> {
+    pub(crate) fn new(
+        mut machine: Machine,
+        engine: EngineKind,
+        term: u64,
+        fence_above: u64,
+    ) -> io::Result<Self> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         // 0 stands for an unborn cluster.
@@ -42,7 +48,7 @@ impl FirstState {
         let wall_ms = u64::try_from(clock::wall_ms()).unwrap_or(0);
         let doubt = doubt(machine.stats().fence, wall_ms, fence_above);
         machine.begin_new_cluster(&NewCluster { cluster_id, wall_ms, fence_above });
-        Ok(Self { machine, cluster_id, term, doubt })
+        Ok(Self { machine, cluster_id, engine, term: engine.term_after(term), doubt })
     }
 
     /// The new cluster's id.
@@ -75,7 +81,7 @@ impl FirstState {
         let options = Options {
             cluster_id: Some(self.cluster_id),
             birth: membership.clone(),
-            ..Options::new(node_id, ENGINE)
+            ..Options::new(node_id, self.engine.name())
         };
         let header = SnapshotHeader {
             index: self.machine.applied(),

@@ -17,6 +17,7 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
+use quorate_consensus::Engine;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
@@ -38,12 +39,12 @@ pub(crate) type Clients = HashMap<ConnId, UnboundedSender<Answer>>;
 ///
 /// # Errors
 /// What [`data_folder::open`] answers; [`Error::Failed`] if its thread has failed.
-pub(crate) async fn recover(
+pub(crate) async fn recover<E: Engine + 'static>(
     config: &Config,
     admitted: Option<u128>,
     orders: &mut Orders,
     lobby: &mut Lobby,
-) -> Result<Option<DataFolder>, Error> {
+) -> Result<Option<DataFolder<E>>, Error> {
     let opened = open(config.clone(), admitted)?;
     tokio::select! {
         opened = opened => match opened {
@@ -59,10 +60,10 @@ pub(crate) async fn recover(
 }
 
 /// Opens the data folder on a thread; the receiver fails if that panics.
-fn open(
+fn open<E: Engine + 'static>(
     config: Config,
     admitted: Option<u128>,
-) -> Result<oneshot::Receiver<Result<DataFolder, Error>>, Error> {
+) -> Result<oneshot::Receiver<Result<DataFolder<E>, Error>>, Error> {
     let (done, opened) = oneshot::channel();
     let work = move || {
         if let Ok(result) = catch_unwind(AssertUnwindSafe(|| data_folder::open(&config, admitted))) {

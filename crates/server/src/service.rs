@@ -1,7 +1,8 @@
 //! One node as a process: everything is made, connected, watched, and ended here.
 //!
 //! The doors open first; behind them the node joins its cluster if it is to ([`crate::admission`]), and the data are
-//! recovered ([`crate::recovery`]).
+//! recovered ([`crate::recovery`]). In between it is known which engine the cluster has: what goes on from there is made for
+//! that engine.
 //!
 //! Threads: a small tokio runtime serves clients, peers and HTTP; one thread owns the shard, one the log, one the
 //! snapshots. If any of the three ends by itself, the node ends with an error: it never limps.
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use quorate_consensus::{Engine, paxos::Paxos, raft::Raft};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -33,15 +35,16 @@ use crate::{
     clock,
     config::{Address, Config, Value as _},
     connection::{self, FrontDoor, SentinelSettings, SlowLogSettings},
-    data_folder::{self, DataFolder},
+    data_folder::DataFolder,
     ending::Orders,
+    engine::EngineKind,
     handle::ShardHandle,
     http,
     inlet::{Event, Inlet},
     log_writer::LogWriter,
     metrics::Metrics,
     observer::Observer,
-    peer::{Transport, handshake::Local, versions::Versions},
+    peer::{Spoken, Transport, handshake::Local, versions::Versions},
     recovery::{Lobby, recover},
     reporter::{Constants, Reporter},
     resp::FrameLimits,
@@ -161,8 +164,6 @@ fn serve(
     let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
     let metrics = Arc::new(Metrics::default());
     let (client_inputs, clients) = crossbeam_channel::unbounded();
-    let (event_inputs, events) = crossbeam_channel::unbounded();
-    let inlet = Inlet::new(event_inputs);
     let loading = NodeStatus { node_id: config.node_id, loading: true, ..NodeStatus::default() };
     let status = watch::Sender::new(Arc::new(loading));
     let (subscriptions, published) = Subscriptions::new();
@@ -196,30 +197,55 @@ fn serve(
         Admission::Admitted { cluster_id } => Some(cluster_id),
         Admission::Ended => return Ok(()),
     };
-    let config = &settled;
-    let Some(data) = runtime.block_on(recover(config, admitted, &mut orders, &mut lobby))? else {
-        return Ok(());
-    };
-    let parts = Parts { config, http_port, handle, inlet: inlet.clone(), status, metrics };
-    let threads = parts.start(runtime, data, (lobby, events), listeners.peers, &switches)?;
-    tracing::info!(
-        clients = %config.listen,
-        peers = %config.peer_listen,
-        http = %config.http_listen,
-        "node {} serves",
-        config.node_id
-    );
-    let pace = runtime.spawn(connection::measure_pace(Arc::clone(&front)));
-    let result = runtime.block_on(run_until_end(
-        &mut orders,
-        threads,
-        &inlet,
-        &switches,
-        &front,
-        config.shutdown_timeout,
-    ));
-    pace.abort();
-    result
+    let doors =
+        Doors { http_port, handle, status, metrics, peers: listeners.peers, lobby, orders, switches, front };
+    match settled.engine.unwrap_or_default() {
+        EngineKind::Raft => doors.go_on::<Raft>(runtime, &settled, admitted),
+        EngineKind::Paxos => doors.go_on::<Paxos>(runtime, &settled, admitted),
+    }
+}
+
+/// What is there before the data are, and knows nothing of the engine.
+struct Doors {
+    /// Where HTTP is served.
+    http_port: u16,
+    handle: ShardHandle,
+    status: watch::Sender<Arc<NodeStatus>>,
+    metrics: Arc<Metrics>,
+    peers: TcpListener,
+    lobby: Lobby,
+    orders: Orders,
+    switches: Switches,
+    front: Arc<FrontDoor>,
+}
+
+impl Doors {
+    /// Recovers the data and serves, with the engine `E`.
+    fn go_on<E>(self, runtime: &Runtime, config: &Config, admitted: Option<u128>) -> Result<(), Error>
+    where
+        E: Engine<Message: Spoken> + 'static,
+    {
+        let Self { http_port, handle, status, metrics, peers, mut lobby, mut orders, switches, front } = self;
+        let Some(data) = runtime.block_on(recover::<E>(config, admitted, &mut orders, &mut lobby))? else {
+            return Ok(());
+        };
+        let (event_inputs, events) = crossbeam_channel::unbounded();
+        let inlet = Inlet::new(event_inputs);
+        let parts = Parts { config, http_port, handle, inlet: inlet.clone(), status, metrics };
+        let threads = parts.start(runtime, data, (lobby, events), peers, &switches)?;
+        tracing::info!(
+            clients = %config.listen,
+            peers = %config.peer_listen,
+            http = %config.http_listen,
+            "node {} serves",
+            config.node_id
+        );
+        let pace = runtime.spawn(connection::measure_pace(Arc::clone(&front)));
+        let ending = run_until_end(&mut orders, threads, &inlet, &switches, &front, config.shutdown_timeout);
+        let result = runtime.block_on(ending);
+        pace.abort();
+        result
+    }
 }
 
 /// Opens the door at which Sentinel clients ask for the leader. It shares nothing with the other but the node's status.
@@ -277,28 +303,28 @@ async fn listen(name: &str, address: &Address) -> Result<TcpListener, Error> {
 }
 
 /// What the threads are made of.
-struct Parts<'a> {
+struct Parts<'a, M> {
     config: &'a Config,
     /// Where HTTP is served.
     http_port: u16,
     handle: ShardHandle,
-    inlet: Inlet,
+    inlet: Inlet<M>,
     status: watch::Sender<Arc<NodeStatus>>,
     metrics: Arc<Metrics>,
 }
 
-type Inputs = (Lobby, crossbeam_channel::Receiver<Event>);
+type Inputs<M> = (Lobby, crossbeam_channel::Receiver<Event<M>>);
 
 /// The threads that own something: shard, log, snapshots.
 const THREADS: usize = 3;
 
-impl Parts<'_> {
+impl<M: Spoken> Parts<'_, M> {
     /// Starts transport and threads. The receiver gets one message for each thread that ends.
-    fn start(
+    fn start<E: Engine<Message = M> + 'static>(
         self,
         runtime: &Runtime,
-        data: DataFolder,
-        (lobby, events): Inputs,
+        data: DataFolder<E>,
+        (lobby, events): Inputs<M>,
         peer_listener: TcpListener,
         switches: &Switches,
     ) -> Result<mpsc::Receiver<Ended>, Error> {
@@ -356,14 +382,19 @@ impl Parts<'_> {
     }
 
     /// How this node presents itself to others.
-    fn local(&self, data: &DataFolder, cluster_id: &Arc<OnceLock<u128>>, versions: Arc<Versions>) -> Local {
+    fn local<E: Engine>(
+        &self,
+        data: &DataFolder<E>,
+        cluster_id: &Arc<OnceLock<u128>>,
+        versions: Arc<Versions>,
+    ) -> Local {
         Local {
             node_id: self.config.node_id,
             founders: data.founders.clone(),
             cluster_id: Arc::clone(cluster_id),
             disk_id: data.disk_id,
             incarnation: data.incarnation,
-            engine: data_folder::ENGINE,
+            engine: self.config.engine.unwrap_or_default().name(),
             versions,
             frame_bytes_max: self.config.frame_bytes_max(),
             resp_address: self.config.advertise.clone(),
@@ -374,14 +405,14 @@ impl Parts<'_> {
         }
     }
 
-    fn constants(&self, data: &DataFolder) -> Result<Constants, Error> {
+    fn constants<E: Engine>(&self, data: &DataFolder<E>) -> Result<Constants, Error> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|error| Error::Failed(format!("no randomness: {error}")))?;
         Ok(Constants {
             node_id: self.config.node_id,
             incarnation: data.incarnation,
             run_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
-            engine: data_folder::ENGINE,
+            engine: self.config.engine.unwrap_or_default().name(),
             advertise: self.config.advertise.clone(),
             http: Address::new(&self.config.http_listen.host, self.http_port),
             election_timeout: self.config.election_timeout,
@@ -413,10 +444,10 @@ fn spawn(
 }
 
 /// Waits for the order to end, or for a thread to end by itself; then ends the others.
-async fn run_until_end(
+async fn run_until_end<M>(
     orders: &mut Orders,
     mut threads: mpsc::Receiver<Ended>,
-    inlet: &Inlet,
+    inlet: &Inlet<M>,
     switches: &Switches,
     front: &FrontDoor,
     shutdown_timeout: Duration,

@@ -11,11 +11,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, select};
-use quorate_consensus::{
-    BootTime, Engine as _, NodeId, Term,
-    engine::RoleKind,
-    raft::{Raft, message::Message},
-};
+use quorate_consensus::{BootTime, Engine, NodeId, Term, engine::RoleKind};
 use quorate_node::{Driver, Input, Level, LogTask, Notice, Now, Outputs, SnapshotDone, SnapshotTask};
 use tokio::sync::watch;
 
@@ -25,7 +21,7 @@ use crate::{
     inlet::{Event, Inlet},
     metrics::Metrics,
     observer::Observer,
-    peer::{Transport, versions::Versions},
+    peer::{Spoken, Transport, versions::Versions},
     recovery::Clients,
     reporter::Reporter,
 };
@@ -37,12 +33,12 @@ const BATCH_INPUTS_MAX: usize = 1024;
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What the shard's thread owns.
-pub(crate) struct Shard {
-    pub(crate) driver: Driver<Raft>,
-    pub(crate) inbox: Inbox,
+pub(crate) struct Shard<E: Engine<Message: Spoken>> {
+    pub(crate) driver: Driver<E>,
+    pub(crate) inbox: Inbox<E::Message>,
     pub(crate) log: Sender<LogTask>,
     pub(crate) snapshots: Sender<SnapshotTask>,
-    pub(crate) transport: Transport<Inlet>,
+    pub(crate) transport: Transport<Inlet<E::Message>>,
     /// Shared with the handshakes: set when the cluster's id is learnt.
     pub(crate) cluster_id: Arc<OnceLock<u128>>,
     /// Shared with the handshakes: told when the cluster's version rises.
@@ -58,12 +54,12 @@ pub(crate) struct Shard {
 }
 
 /// Where inputs come from.
-pub(crate) struct Inbox {
+pub(crate) struct Inbox<M> {
     pub(crate) clients: Receiver<ShardInput>,
-    pub(crate) events: Receiver<Event>,
+    pub(crate) events: Receiver<Event<M>>,
     /// Leads to who listens. This and the next are also kept so that neither channel closes while the shard lives.
     pub(crate) handle: ShardHandle,
-    pub(crate) _inlet: Inlet,
+    pub(crate) _inlet: Inlet<M>,
 }
 
 /// Whether the node goes on.
@@ -83,7 +79,7 @@ pub(crate) enum Phase {
 #[error("{0}")]
 pub(crate) struct Fatal(String);
 
-impl Shard {
+impl<E: Engine<Message: Spoken>> Shard<E> {
     /// Serves until it is told to stop.
     pub(crate) fn run(mut self) -> Result<(), Fatal> {
         let mut inputs = Vec::new();
@@ -106,7 +102,7 @@ impl Shard {
     }
 
     /// Waits for the first input or the next deadline, and takes all that has arrived.
-    fn gather(&mut self, inputs: &mut Vec<Input<Message>>) {
+    fn gather(&mut self, inputs: &mut Vec<Input<E::Message>>) {
         let now = clock::now();
         let deadline = self.driver.deadline(now);
         let deadline = self.reporter.deadline().map_or(deadline, |report| report.min(deadline));
@@ -138,7 +134,7 @@ impl Shard {
         }
     }
 
-    fn take_client(&mut self, input: ShardInput, inputs: &mut Vec<Input<Message>>) {
+    fn take_client(&mut self, input: ShardInput, inputs: &mut Vec<Input<E::Message>>) {
         match input {
             ShardInput::Connected { conn, answers } => {
                 self.clients.insert(conn, answers);
@@ -158,7 +154,7 @@ impl Shard {
         }
     }
 
-    fn take_event(&mut self, event: Event, inputs: &mut Vec<Input<Message>>) {
+    fn take_event(&mut self, event: Event<E::Message>, inputs: &mut Vec<Input<E::Message>>) {
         match event {
             Event::Driver(input) => {
                 if let Input::Persisted { op } = &input {
@@ -191,7 +187,7 @@ impl Shard {
 
     /// Passes on what a step has led to. The threads at the other ends live until this one ends, or else their end
     /// ends the node; so what cannot be sent is not missed.
-    fn hand_out(&mut self, outputs: Outputs<Message>) -> Result<(), Fatal> {
+    fn hand_out(&mut self, outputs: Outputs<E::Message>) -> Result<(), Fatal> {
         for Notice { level, text } in outputs.notices {
             match level {
                 Level::Info => tracing::info!("{text}"),

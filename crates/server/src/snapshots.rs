@@ -22,10 +22,10 @@ use quorate_node::{Input, SnapshotDone, SnapshotTask, header, record, restore};
 use crate::{inlet::Inlet, metrics::Metrics};
 
 /// The store with what it needs to work on a thread of its own.
-pub(crate) struct Snapshots {
+pub(crate) struct Snapshots<M> {
     store: SnapshotStore<OsDisk>,
     tasks: Receiver<SnapshotTask>,
-    inlet: Inlet,
+    inlet: Inlet<M>,
     metrics: Arc<Metrics>,
     /// The snapshot that a leader is sending.
     receiving: Option<Receiving>,
@@ -69,13 +69,13 @@ enum Unread {
     Failed(u64, Failure),
 }
 
-impl Snapshots {
+impl<M> Snapshots<M> {
     /// Works on `store`, takes `tasks` until their sender is gone, and reports to `inlet`. Of a leader's snapshot at most
     /// `received_per_second` bytes are taken in a second.
     pub(crate) fn new(
         store: SnapshotStore<OsDisk>,
         tasks: Receiver<SnapshotTask>,
-        inlet: Inlet,
+        inlet: Inlet<M>,
         metrics: Arc<Metrics>,
         received_per_second: usize,
     ) -> Self {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     /// Snapshots in a new folder, with one of their own at entry 2.
-    fn with_own_snapshot(folder: &tempfile::TempDir) -> Snapshots {
+    fn with_own_snapshot(folder: &tempfile::TempDir) -> Snapshots<()> {
         let disk = OsDisk::new(folder.path().to_owned()).unwrap();
         let (log, _) = Log::open(disk, Options::new(1, "raft")).unwrap();
         let mut snapshots = Snapshots::new(
@@ -360,13 +360,13 @@ mod tests {
         snapshots
     }
 
-    fn receive(snapshots: &mut Snapshots, index: u64, data: &Bytes) -> SnapshotDone {
+    fn receive(snapshots: &mut Snapshots<()>, index: u64, data: &Bytes) -> SnapshotDone {
         let meta = meta(index, data);
         snapshots.done(SnapshotTask::Store { meta: meta.clone(), offset: 0, data: data.clone() });
         snapshots.done(SnapshotTask::Finish { meta })
     }
 
-    fn newest(snapshots: &Snapshots) -> Option<u64> {
+    fn newest(snapshots: &Snapshots<()>) -> Option<u64> {
         snapshots.store.newest().unwrap().map(|header| header.index)
     }
 

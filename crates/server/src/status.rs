@@ -18,7 +18,7 @@ pub struct NodeStatus {
     pub cluster_id: Option<String>,
     /// 40 hexadecimal digits, new with each start of the process: INFO's `run_id`.
     pub run_id: String,
-    /// The consensus engine: `raft`.
+    /// The consensus engine: `raft` or `paxos`.
     pub engine: String,
     /// The version of the program.
     pub version: String,

@@ -21,7 +21,8 @@ use crate::Target;
 /// All of them.
 pub const TARGETS: &[Target] = &[
     resp::TARGET,
-    peers::TARGET,
+    peers::RAFT,
+    peers::PAXOS,
     batches::TARGET,
     snapshots::TARGET,
     records::TARGET,

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::fuzz::{is_greeting, peer_frame, peer_message};
+use quorate::fuzz::{Framed, is_greeting};
 use quorate_consensus::{
-    Address, BootTime, Change, ClusterTime, Config as EngineConfig, Engine as _, Entry, HardState, Index,
+    Address, BootTime, Change, ClusterTime, Config as EngineConfig, Engine, Entry, HardState, Index,
     Membership, NodeId, Payload, Priority, Purpose, Restored, SnapshotMeta, Step, Term,
+    paxos::{Ballot, Paxos},
     raft::{
         Raft,
         message::{Body, Message, Position, ReadPoint},
@@ -22,9 +23,9 @@ use quorate_node::{
 use super::{SESSION, args, outcomes};
 use crate::Target;
 
-pub(super) const TARGET: Target = Target {
+pub(super) const RAFT: Target = Target {
     name: "peers",
-    run,
+    run: |input| run::<Raft>(Term(2), input),
     seeds,
     words: &[
         b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
@@ -34,19 +35,32 @@ pub(super) const TARGET: Target = Target {
     ],
 };
 
-/// Frames, each behind the node that sent it, and its length.
-fn run(input: &[u8]) -> Vec<u64> {
-    let mut node = Node::new();
+/// The same of the other engine, whose ballots are large numbers.
+pub(super) const PAXOS: Target = Target {
+    name: "paxos-peers",
+    run: |input| run::<Paxos>(FIRST_BALLOT, input),
+    seeds: paxos_seeds,
+    words: &[
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        b"\x80\x80\x80\x80\x80\x80\x80\x80\x10",
+        b"\x08\x82\x80\x0c",
+        b"\x42\x00",
+    ],
+};
+
+/// Frames, each behind the node that sent it, and its length. What the node has is of `term`.
+fn run<E: Engine<Message: Framed>>(term: Term, input: &[u8]) -> Vec<u64> {
+    let mut node = Node::<E>::new(term);
     let mut seen = Vec::new();
     let mut rest = input;
     while let Some((&[from, length], behind)) = rest.split_first_chunk() {
         let (frame, behind) = behind.split_at(usize::from(length).min(behind.len()));
         rest = behind;
         let _ = is_greeting(frame);
-        match peer_message(Bytes::copy_from_slice(frame)) {
+        match E::Message::read(Bytes::copy_from_slice(frame)) {
             Err(text) => seen.push(text),
             Ok(message) => {
-                let again = peer_message(peer_frame(message.clone()));
+                let again = Framed::read(Framed::write(message.clone()));
                 assert_eq!(again.as_ref(), Ok(&message), "written back it is another message");
                 seen.push(node.hear(NodeId(u64::from(from % 4) + 2), message));
             }
@@ -55,29 +69,32 @@ fn run(input: &[u8]) -> Vec<u64> {
     outcomes(seen)
 }
 
+/// The first ballot of node 2.
+const FIRST_BALLOT: Term = Term((1 << 16) + 2);
+
 /// A voter of three with a short log and a disk that does what it is told.
-struct Node {
-    driver: Driver<Raft>,
+struct Node<E: Engine> {
+    driver: Driver<E>,
     now: Now,
 }
 
-impl Node {
-    fn new() -> Self {
+impl<E: Engine> Node<E> {
+    fn new(term: Term) -> Self {
         let now = Now { boot: BootTime { micros: 1_000_000 }, wall_ms: 1_700_000_000_000 };
         let membership = Membership::of_voters([1, 2, 3].map(NodeId));
         let entry = |index, payload| Entry {
             index: Index(index),
-            term: Term(2),
+            term,
             stamp: ClusterTime { millis: 10 * index },
             payload,
         };
         let restored = Restored {
-            hard_state: HardState { term: Term(2), vote: None, commit: Index(2) },
+            hard_state: HardState { term, vote: None, commit: Index(2) },
             birth: membership.clone(),
             entries: (1..=4).map(|index| entry(index, Payload::Blank)).collect(),
             ..Restored::default()
         };
-        let engine = Raft::new(EngineConfig::for_node(NodeId(1), 1), restored, now.boot);
+        let engine = E::new(EngineConfig::for_node(NodeId(1), 1), restored, now.boot);
         let config = Config::for_node(NodeId(1), 1, 7);
         let driver = Driver::new(config, engine, Machine::new(Limits::default()), membership, now);
         let mut node = Self { driver, now };
@@ -86,7 +103,7 @@ impl Node {
     }
 
     /// Takes a message, and then the next deadline. Answers what kind of message it was, and what the node is then.
-    fn hear(&mut self, from: NodeId, message: PeerMessage<Message>) -> String {
+    fn hear(&mut self, from: NodeId, message: PeerMessage<E::Message>) -> String {
         let kind = match &message {
             PeerMessage::Engine(message) => {
                 message.to_string().split(' ').next().unwrap_or_default().to_owned()
@@ -106,7 +123,7 @@ impl Node {
     }
 
     /// How many messages follow from it, when disk and snapshots have done what they were told.
-    fn step(&mut self, input: Input<Message>) -> usize {
+    fn step(&mut self, input: Input<E::Message>) -> usize {
         let mut inputs = vec![input];
         let mut sent = 0;
         // Bounded: each round does what the one before wanted.
@@ -160,9 +177,70 @@ fn seeds() -> Vec<Vec<u8>> {
     singles.into_iter().chain([all, elected]).collect()
 }
 
-fn framed(from: u8, message: PeerMessage<Message>) -> Vec<u8> {
-    let frame = peer_frame(message);
+fn framed(from: u8, message: PeerMessage<impl Framed>) -> Vec<u8> {
+    let frame = Framed::write(message);
     [&[from, u8::try_from(frame.len()).unwrap_or(u8::MAX)], &frame[..]].concat()
+}
+
+/// The same of Paxos.
+fn paxos_seeds() -> Vec<Vec<u8>> {
+    use quorate_consensus::paxos::message::{Body, Message};
+    let engine = |round, node, body| {
+        PeerMessage::Engine(Message { ballot: Ballot { round, node: NodeId(node) }, body })
+    };
+    let frames = paxos_bodies().into_iter().map(|body| engine(2, 2, body)).chain(others());
+    let singles: Vec<Vec<u8>> = frames.map(|message| framed(0, message)).collect();
+    let all = singles.concat();
+    let last = Position { index: Index(4), term: FIRST_BALLOT };
+    let priority = Priority::default();
+    let led = [
+        framed(0, engine(1, 2, Body::Poll { origin: 1, round: 1, priority })),
+        framed(0, engine(2, 1, Body::Promise { last })),
+        framed(1, engine(2, 1, Body::Promise { last })),
+        framed(0, engine(2, 1, Body::Accepted { matched: Index(5) })),
+        framed(0, engine(2, 1, Body::Read { origin: 1, batch: 1 })),
+        framed(0, engine(2, 1, Body::HeartbeatAnswer { round: 1, priority })),
+    ]
+    .concat();
+    singles.into_iter().chain([all, led]).collect()
+}
+
+fn paxos_bodies() -> Vec<quorate_consensus::paxos::message::Body> {
+    use quorate_consensus::paxos::message::Body;
+    let (term, stamp) = (Term((2 << 16) + 2), ClusterTime { millis: 50 });
+    let (last, base) = (Position { index: Index(9), term }, Position { index: Index(4), term: FIRST_BALLOT });
+    let membership = Membership::of_voters([1, 2, 3, 4].map(NodeId));
+    let payloads = [Payload::Blank, Payload::Membership(membership.clone())];
+    let entries = (5..).zip(payloads);
+    let entries =
+        entries.map(|(index, payload)| Entry { index: Index(index), term, stamp, payload }).collect();
+    let meta = SnapshotMeta { index: Index(9), term, stamp, membership, bytes: 4 };
+    let priority = Priority(2);
+    vec![
+        Body::Poll { origin: 1, round: 2, priority },
+        Body::PollAnswer { origin: 1, round: 2, led: true, connected: Some(false), priority },
+        Body::Prepare { ordered: true, promised: true },
+        Body::Promise { last },
+        Body::Teach { last: base },
+        Body::Accept { base, entries, commit: Index(6), stamp },
+        Body::Accepted { matched: Index(4) },
+        Body::Rejected { base: Index(4), hint: base },
+        Body::Decide { commit: Index(4), stamp },
+        Body::Heartbeat { commit: Index(3), round: 1, stamp },
+        Body::HeartbeatAnswer { round: 1, priority },
+        Body::Resigned,
+        Body::Outdated,
+        Body::TakeOver,
+        Body::Inquiry,
+        Body::Removed,
+        Body::Read { origin: 1, batch: 2 },
+        Body::ReadAnswer { origin: 1, batch: 2, point: Some(ReadPoint { index: Index(4), stamp }) },
+        Body::SnapshotChunk { meta: meta.clone(), offset: 0, data: Bytes::from_static(b"ab") },
+        Body::SnapshotChunk { meta, offset: 2, data: Bytes::from_static(b"cd") },
+        Body::SnapshotReceived { last, end: 4 },
+        Body::RepairRequest { life: 1 },
+        Body::RepairPoint { life: 1, last: Index(4) },
+    ]
 }
 
 fn raft_bodies() -> Vec<Body> {
@@ -201,7 +279,7 @@ fn raft_bodies() -> Vec<Body> {
     ]
 }
 
-fn others() -> Vec<PeerMessage<Message>> {
+fn others<M>() -> Vec<PeerMessage<M>> {
     let command = Operation::Command { db: 0, user: 0, args: args(&[b"SET", b"k", b"v"]) };
     let group = Group { session: SESSION, stream: 0, acked: 0, first_sequence: 1, operations: vec![command] };
     let address = Some(Address("h:1".into()));

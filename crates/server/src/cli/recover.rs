@@ -23,7 +23,10 @@ use super::{
     Exit,
     problem::{Problem, failed, refused, told},
 };
-use crate::{clock, new_cluster::FirstState, peer::acquaintances::way_back, repair::newest_membership};
+use crate::{
+    clock, engine::EngineKind, new_cluster::FirstState, peer::acquaintances::way_back,
+    repair::newest_membership,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,9 +73,9 @@ fn recover(args: &Args) -> Result<(), Problem> {
     confirm(args.yes)?;
     let node_id = survivor.identity.node_id;
     let members = alone(node_id, &survivor.membership);
-    let Survivor { machine, entries, term, _folder, .. } = survivor;
+    let Survivor { machine, engine, entries, term, _folder, .. } = survivor;
     let machine = apply_all(machine, entries).map_err(refused(&args.data_dir))?;
-    let first = FirstState::new(machine, term, args.fence_above).map_err(failed(&args.data_dir))?;
+    let first = FirstState::new(machine, engine, term, args.fence_above).map_err(failed(&args.data_dir))?;
     let aside = replace(&args.data_dir, |founding| first.write(founding, node_id, &members))?;
     println!(
         "node {node_id} is the only member of the new cluster {:032x}; fencing tokens are greater than {}\n\
@@ -94,6 +97,8 @@ struct Survivor {
     folder: PathBuf,
     identity: Identity,
     cluster_id: u128,
+    /// The engine of the old cluster, which the new one keeps.
+    engine: EngineKind,
     /// The state of its snapshot.
     machine: Machine,
     /// What its log holds behind that.
@@ -149,6 +154,13 @@ impl Survivor {
                 identity.node_id
             )));
         };
+        let engine = EngineKind::named(&identity.engine).ok_or_else(|| {
+            Problem::Refused(format!(
+                "{}: its engine is {}, which this program has not: run a newer one",
+                folder.display(),
+                identity.engine
+            ))
+        })?;
         let restored = record::restored(recovered).map_err(refused(folder))?;
         let membership = newest_membership(&restored).clone();
         let Restored { hard_state, snapshot, birth: _, entries, under_repair: _ } = restored;
@@ -157,6 +169,7 @@ impl Survivor {
             folder: folder.to_owned(),
             identity,
             cluster_id,
+            engine,
             machine,
             entries,
             membership,
@@ -198,7 +211,7 @@ impl Survivor {
             )
         });
         format!(
-            "{} holds node {node} of cluster {:032x}, with the members {}.\n\
+            "{} holds node {node} of cluster {:032x}, with the engine {} and the members {}.\n\
              {damage}\
              Its log ends with entry {last}, of term {}. {uncertain}\n\
              Writes behind entry {last} that other nodes have acknowledged are LOST, with the locks that they took; \
@@ -208,6 +221,7 @@ impl Survivor {
              All connections of the old cluster are over, and its other nodes will be refused.\n",
             self.folder.display(),
             self.cluster_id,
+            self.engine,
             members.join(", "),
             self.last_term
         )

@@ -133,6 +133,7 @@ impl Config {
                 self.listen
             ),
         );
+        broken.extend(self.lacking());
         broken
     }
 

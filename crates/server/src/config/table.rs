@@ -14,6 +14,7 @@ use super::{
         TRUE_OR_FALSE, Value, Whole,
     },
 };
+use crate::engine::{EngineKind, Engines};
 
 /// The text of a value that is derived from other settings.
 pub const AUTO: &str = "auto";
@@ -131,6 +132,8 @@ settings! {
     bootstrap "bootstrap": bool = "false", TRUE_OR_FALSE;
     /// Join the cluster of these nodes (any of them, where their clients connect) if the data folder is empty. Without effect on a folder that is not.
     join "join": Endpoints = "", HostPorts;
+    /// The consensus engine of a new cluster, for ever: raft or paxos; auto is that of the data folder, or of the cluster that is joined, or raft. A node of another engine is refused.
+    engine "engine": Option<EngineKind> = AUTO, Engines;
     /// What a node that joins is to be.
     join_as "join-as": JoinAs = "voter", Parts;
     /// Let the cluster's version rise to this at most, so that its nodes can be given their old programs back; 0 for as far as all of them know. One node that says so is enough; without effect on what has risen.

@@ -6,15 +6,20 @@
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_consensus::{
-    self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Priority, Term, Uncounted,
-    raft::message::{self as raft, ReadPoint},
+    self as consensus, Address, BootTime, Change, ClusterTime, Index, NodeId, Position, Term, Uncounted,
+    paxos::message::ReadPoint,
 };
 use quorate_machine::{Batch, ClusterVersion};
 use quorate_node::{Echo, PeerMessage};
 
-use super::wire::{self, Body, Content, Frame};
+use super::{
+    Spoken,
+    wire::{self, Content, Frame},
+};
 
 mod changes;
+mod paxos;
+mod raft;
 
 /// A frame that no node of ours sends. The connection that it came on is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,9 +30,9 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 const SHARD: u32 = 0;
 
 /// The frame that says `message` to a node with which cluster version `spoken` is spoken.
-pub(crate) fn to_frame(message: PeerMessage<raft::Message>, spoken: ClusterVersion) -> Frame {
+pub(crate) fn to_frame<M: Spoken>(message: PeerMessage<M>, spoken: ClusterVersion) -> Frame {
     let content = match message {
-        PeerMessage::Engine(message) => Content::Raft(raft_to_wire(message)),
+        PeerMessage::Engine(message) => message.into_content(),
         PeerMessage::Forward(group) => {
             Content::Forward(Batch { version: spoken, groups: vec![group] }.encode())
         }
@@ -57,14 +62,14 @@ pub(crate) fn to_frame(message: PeerMessage<raft::Message>, spoken: ClusterVersi
     Frame { shard: SHARD, content: Some(content) }
 }
 
-/// What the frame in `bytes` says. Payloads share the memory of `bytes`.
-pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Malformed> {
+/// What the frame in `bytes` says to a node whose engine says `M`. Payloads share the memory of `bytes`.
+pub(crate) fn from_bytes<M: Spoken>(bytes: Bytes) -> Result<PeerMessage<M>, Malformed> {
     let frame = Frame::decode(bytes).map_err(|_| Malformed("not the protobuf of a frame"))?;
     if frame.shard != SHARD {
         return Err(Malformed("a shard that this node does not have"));
     }
     match frame.content.ok_or(Malformed("a frame without content"))? {
-        Content::Raft(message) => raft_from_wire(message).map(PeerMessage::Engine),
+        content @ (Content::Raft(_) | Content::Paxos(_)) => M::from_content(content).map(PeerMessage::Engine),
         Content::Forward(batch) => {
             let batch = Batch::decode(&batch).map_err(|_| Malformed("forwarded commands"))?;
             let [group] = <[_; 1]>::try_from(batch.groups)
@@ -98,121 +103,6 @@ pub(crate) fn from_bytes(bytes: Bytes) -> Result<PeerMessage<raft::Message>, Mal
     }
 }
 
-fn raft_to_wire(message: raft::Message) -> wire::Raft {
-    let body = match message.body {
-        raft::Body::PreVote { last } => Body::PreVote(position(last)),
-        raft::Body::PreVoteAnswer { granted } => Body::PreVoteAnswer(wire::Granted { granted }),
-        raft::Body::Vote { last, transfer } => {
-            Body::Vote(wire::Vote { last: Some(position(last)), transfer })
-        }
-        raft::Body::VoteAnswer { granted } => Body::VoteAnswer(wire::Granted { granted }),
-        raft::Body::Append { base, entries, commit, stamp } => Body::Append(wire::Append {
-            base: Some(position(base)),
-            entries: entries.into_iter().map(entry).collect(),
-            commit: commit.0,
-            stamp_ms: stamp.millis,
-        }),
-        raft::Body::AppendAccepted { matched } => Body::AppendAccepted(matched.0),
-        raft::Body::AppendRejected { base, hint } => {
-            Body::AppendRejected(wire::AppendRejected { base: base.0, hint: Some(position(hint)) })
-        }
-        raft::Body::Heartbeat { commit, round, stamp, preferred } => Body::Heartbeat(wire::Heartbeat {
-            commit: commit.0,
-            round,
-            stamp_ms: stamp.millis,
-            preferred: preferred.0,
-        }),
-        raft::Body::HeartbeatAnswer { round, priority } => {
-            Body::HeartbeatAnswer(wire::HeartbeatAnswer { round, priority: priority.0 })
-        }
-        raft::Body::Commit { commit, stamp } => {
-            Body::Commit(wire::Commit { commit: commit.0, stamp_ms: stamp.millis })
-        }
-        raft::Body::Inquiry => Body::Inquiry(wire::Nothing {}),
-        raft::Body::Removed => Body::Removed(wire::Nothing {}),
-        raft::Body::Outdated => Body::Outdated(wire::Nothing {}),
-        raft::Body::TimeoutNow => Body::TimeoutNow(wire::Nothing {}),
-        raft::Body::Read { origin, batch } => Body::Read(wire::Read { origin, batch }),
-        raft::Body::ReadAnswer { origin, batch, point } => Body::ReadAnswer(wire::ReadAnswer {
-            origin,
-            batch,
-            point: point.map(|point| wire::ReadPoint { index: point.index.0, stamp_ms: point.stamp.millis }),
-        }),
-        raft::Body::SnapshotChunk { meta, offset, data } => {
-            Body::SnapshotChunk(wire::SnapshotChunk { meta: Some(snapshot_meta(&meta)), offset, data })
-        }
-        raft::Body::SnapshotReceived { last, end } => {
-            Body::SnapshotReceived(wire::SnapshotReceived { last: Some(position(last)), end })
-        }
-        raft::Body::RepairRequest { life } => Body::RepairRequest(life),
-        raft::Body::RepairPoint { life, last } => Body::RepairPoint(wire::RepairPoint { life, last: last.0 }),
-    };
-    wire::Raft { term: message.term.0, body: Some(body) }
-}
-
-fn raft_from_wire(message: wire::Raft) -> Result<raft::Message, Malformed> {
-    let body = match message.body.ok_or(Malformed("a Raft message without body"))? {
-        Body::PreVote(last) => raft::Body::PreVote { last: from_position(last)? },
-        Body::PreVoteAnswer(wire::Granted { granted }) => raft::Body::PreVoteAnswer { granted },
-        Body::Vote(vote) => raft::Body::Vote { last: required(vote.last)?, transfer: vote.transfer },
-        Body::VoteAnswer(wire::Granted { granted }) => raft::Body::VoteAnswer { granted },
-        Body::Append(append) => append_from_wire(append)?,
-        Body::AppendAccepted(matched) => raft::Body::AppendAccepted { matched: from_index(matched)? },
-        Body::AppendRejected(rejected) => {
-            raft::Body::AppendRejected { base: from_index(rejected.base)?, hint: required(rejected.hint)? }
-        }
-        Body::Heartbeat(heartbeat) => raft::Body::Heartbeat {
-            commit: from_index(heartbeat.commit)?,
-            round: heartbeat.round,
-            stamp: from_stamp(heartbeat.stamp_ms)?,
-            preferred: Priority(heartbeat.preferred),
-        },
-        Body::HeartbeatAnswer(wire::HeartbeatAnswer { round, priority }) => {
-            raft::Body::HeartbeatAnswer { round, priority: Priority(priority) }
-        }
-        Body::Commit(commit) => {
-            raft::Body::Commit { commit: from_index(commit.commit)?, stamp: from_stamp(commit.stamp_ms)? }
-        }
-        Body::Inquiry(wire::Nothing {}) => raft::Body::Inquiry,
-        Body::Removed(wire::Nothing {}) => raft::Body::Removed,
-        Body::Outdated(wire::Nothing {}) => raft::Body::Outdated,
-        Body::TimeoutNow(wire::Nothing {}) => raft::Body::TimeoutNow,
-        Body::Read(wire::Read { origin, batch }) => raft::Body::Read { origin, batch },
-        Body::ReadAnswer(answer) => raft::Body::ReadAnswer {
-            origin: answer.origin,
-            batch: answer.batch,
-            point: answer.point.map(from_read_point).transpose()?,
-        },
-        Body::SnapshotChunk(chunk) => raft::Body::SnapshotChunk {
-            meta: from_snapshot_meta(chunk.meta.ok_or(Malformed("a chunk of no snapshot"))?)?,
-            offset: bounded(chunk.offset)?,
-            data: chunk.data,
-        },
-        Body::SnapshotReceived(received) => {
-            raft::Body::SnapshotReceived { last: required(received.last)?, end: received.end }
-        }
-        Body::RepairRequest(life) => raft::Body::RepairRequest { life },
-        Body::RepairPoint(wire::RepairPoint { life, last }) => {
-            raft::Body::RepairPoint { life, last: from_index(last)? }
-        }
-    };
-    Ok(raft::Message { term: from_term(message.term)?, body })
-}
-
-fn append_from_wire(append: wire::Append) -> Result<raft::Body, Malformed> {
-    let base = required(append.base)?;
-    let count = append.entries.len() as u64;
-    bounded(base.index.0 + count)?;
-    let indexes = (base.index.0 + 1..).map(Index);
-    let entries = append.entries.into_iter().zip(indexes).map(|(entry, index)| from_entry(entry, index));
-    Ok(raft::Body::Append {
-        base,
-        entries: entries.collect::<Result<_, _>>()?,
-        commit: from_index(append.commit)?,
-        stamp: from_stamp(append.stamp_ms)?,
-    })
-}
-
 /// No term, index, stamp or size of a cluster comes near it, and what follows it can be counted without an overflow.
 const NUMBER_MAX: u64 = 1 << 62;
 
@@ -232,19 +122,23 @@ fn from_stamp(millis: u64) -> Result<ClusterTime, Malformed> {
     bounded(millis).map(|millis| ClusterTime { millis })
 }
 
+fn read_point(point: ReadPoint) -> wire::ReadPoint {
+    wire::ReadPoint { index: point.index.0, stamp_ms: point.stamp.millis }
+}
+
 fn from_read_point(point: wire::ReadPoint) -> Result<ReadPoint, Malformed> {
     Ok(ReadPoint { index: from_index(point.index)?, stamp: from_stamp(point.stamp_ms)? })
 }
 
-fn position(position: raft::Position) -> wire::Position {
+fn position(position: Position) -> wire::Position {
     wire::Position { index: position.index.0, term: position.term.0 }
 }
 
-fn from_position(position: wire::Position) -> Result<raft::Position, Malformed> {
-    Ok(raft::Position { index: from_index(position.index)?, term: from_term(position.term)? })
+fn from_position(position: wire::Position) -> Result<Position, Malformed> {
+    Ok(Position { index: from_index(position.index)?, term: from_term(position.term)? })
 }
 
-fn required(position: Option<wire::Position>) -> Result<raft::Position, Malformed> {
+fn required(position: Option<wire::Position>) -> Result<Position, Malformed> {
     from_position(position.ok_or(Malformed("a message without its position"))?)
 }
 
@@ -257,6 +151,13 @@ fn entry(entry: consensus::Entry) -> wire::Entry {
         }
     };
     wire::Entry { term: entry.term.0, stamp_ms: entry.stamp.millis, payload }
+}
+
+/// Entries that stand behind `base`, one after the other.
+fn entries_behind(base: Position, entries: Vec<wire::Entry>) -> Result<Vec<consensus::Entry>, Malformed> {
+    bounded(base.index.0 + entries.len() as u64)?;
+    let indexes = (base.index.0 + 1..).map(Index);
+    entries.into_iter().zip(indexes).map(|(entry, index)| from_entry(entry, index)).collect()
 }
 
 fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malformed> {
@@ -335,7 +236,8 @@ fn snapshot_meta(meta: &consensus::SnapshotMeta) -> wire::SnapshotMeta {
     }
 }
 
-fn from_snapshot_meta(meta: wire::SnapshotMeta) -> Result<consensus::SnapshotMeta, Malformed> {
+fn from_snapshot_meta(meta: Option<wire::SnapshotMeta>) -> Result<consensus::SnapshotMeta, Malformed> {
+    let meta = meta.ok_or(Malformed("a chunk of no snapshot"))?;
     let last = required(meta.last)?;
     let membership = membership_from_wire(meta.membership.unwrap_or_default())?;
     if membership.is_empty() {

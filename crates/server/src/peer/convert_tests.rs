@@ -4,13 +4,17 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use prost::Message as _;
 use quorate_consensus::{
-    Address, BootTime, Change, Entry, Lease, Membership, NodeId, Payload, Purpose, SnapshotMeta, Step,
-    Uncounted,
+    Address, BootTime, Change, Entry, Lease, Membership, NodeId, Payload, Position, Priority, Purpose,
+    SnapshotMeta, Step, Uncounted, raft::message as raft,
 };
 use quorate_machine::{Group, Operation, SessionId};
 use quorate_node::{Echo, Gossip, Verdict};
 
 use super::*;
+use crate::peer::wire::Body;
+
+#[path = "convert/paxos_tests.rs"]
+mod paxos_tests;
 
 const GOSSIP: Gossip = Gossip {
     applied: Index(0),
@@ -29,6 +33,10 @@ fn stamp(millis: u64) -> ClusterTime {
 
 fn encode(message: PeerMessage<raft::Message>) -> Vec<u8> {
     to_frame(message, ClusterVersion::FIRST).encode_to_vec()
+}
+
+fn read(frame: Bytes) -> Result<PeerMessage<raft::Message>, Malformed> {
+    from_bytes(frame)
 }
 
 fn engine(term: u64, body: raft::Body) -> PeerMessage<raft::Message> {
@@ -57,7 +65,7 @@ fn golden_bytes_of_messages() {
         stamp: stamp(4),
         payload: Payload::Command(Bytes::from_static(b"hi")),
     };
-    let base = raft::Position { index: Index(1), term: Term(1) };
+    let base = Position { index: Index(1), term: Term(1) };
     let append = raft::Body::Append { base, entries: vec![entry], commit: Index(1), stamp: stamp(9) };
     assert_eq!(
         encode(engine(3, append)),
@@ -161,7 +169,7 @@ fn commands_are_forwarded_in_the_version_that_is_spoken() {
         operations: vec![Operation::Nothing],
     };
     for spoken in [ClusterVersion::FIRST, ClusterVersion::REHEARSED] {
-        let frame = to_frame(PeerMessage::Forward(group()), spoken);
+        let frame = to_frame(PeerMessage::<raft::Message>::Forward(group()), spoken);
         let Some(Content::Forward(batch)) = frame.content else { panic!("no commands are forwarded") };
         assert_eq!(batch, Batch { version: spoken, groups: vec![group()] }.encode());
     }
@@ -169,9 +177,9 @@ fn commands_are_forwarded_in_the_version_that_is_spoken() {
 
 #[test]
 fn what_no_node_sends_is_refused() {
-    let malformed = |frame: Frame| from_bytes(frame.encode_to_vec().into()).unwrap_err();
+    let malformed = |frame: Frame| read(frame.encode_to_vec().into()).unwrap_err();
     let raft = |body| Frame { shard: 0, content: Some(Content::Raft(wire::Raft { term: 1, body })) };
-    assert!(from_bytes(Bytes::from_static(b"\xff\xff")).is_err());
+    assert!(read(Bytes::from_static(b"\xff\xff")).is_err());
     malformed(Frame { shard: 0, content: None });
     malformed(Frame { shard: 1, content: Some(Content::Gossip(wire::Gossip::default())) });
     malformed(raft(None));
@@ -216,8 +224,8 @@ fn number() -> impl Strategy<Value = u64> {
     0..=NUMBER_MAX
 }
 
-fn position_strategy() -> impl Strategy<Value = raft::Position> {
-    (number(), number()).prop_map(|(index, term)| raft::Position { index: Index(index), term: Term(term) })
+fn position_strategy() -> impl Strategy<Value = Position> {
+    (number(), number()).prop_map(|(index, term)| Position { index: Index(index), term: Term(term) })
 }
 
 fn membership_strategy() -> impl Strategy<Value = Membership> {
@@ -254,32 +262,44 @@ fn payload_strategy() -> impl Strategy<Value = Payload> {
     ]
 }
 
-fn append_strategy() -> impl Strategy<Value = raft::Body> {
+/// A position, and entries behind it.
+fn entries_strategy() -> impl Strategy<Value = (Position, Vec<Entry>)> {
     let entries = proptest::collection::vec((number(), number(), payload_strategy()), 0..5);
-    (0u64..1 << 60, number(), entries, number(), number()).prop_map(|(base, term, entries, commit, now)| {
+    (0u64..1 << 60, number(), entries).prop_map(|(base, term, entries)| {
         let entries = entries.into_iter().zip(base + 1..).map(|((term, at, payload), index)| Entry {
             index: Index(index),
             term: Term(term),
             stamp: stamp(at),
             payload,
         });
-        raft::Body::Append {
-            base: raft::Position { index: Index(base), term: Term(term) },
-            entries: entries.collect(),
-            commit: Index(commit),
-            stamp: stamp(now),
-        }
+        (Position { index: Index(base), term: Term(term) }, entries.collect())
     })
 }
 
-fn chunk_strategy() -> impl Strategy<Value = raft::Body> {
-    (position_strategy(), number(), membership_strategy(), number(), number(), bytes_strategy(0)).prop_map(
-        |(last, at, membership, bytes, offset, data)| {
-            let meta =
-                SnapshotMeta { index: last.index, term: last.term, stamp: stamp(at), membership, bytes };
-            raft::Body::SnapshotChunk { meta, offset, data }
+fn append_strategy() -> impl Strategy<Value = raft::Body> {
+    (entries_strategy(), number(), number()).prop_map(|((base, entries), commit, now)| raft::Body::Append {
+        base,
+        entries,
+        commit: Index(commit),
+        stamp: stamp(now),
+    })
+}
+
+fn meta_strategy() -> impl Strategy<Value = SnapshotMeta> {
+    (position_strategy(), number(), membership_strategy(), number()).prop_map(
+        |(last, at, membership, bytes)| SnapshotMeta {
+            index: last.index,
+            term: last.term,
+            stamp: stamp(at),
+            membership,
+            bytes,
         },
     )
+}
+
+fn chunk_strategy() -> impl Strategy<Value = raft::Body> {
+    (meta_strategy(), number(), bytes_strategy(0))
+        .prop_map(|(meta, offset, data)| raft::Body::SnapshotChunk { meta, offset, data })
 }
 
 fn body_strategy() -> impl Strategy<Value = raft::Body> {
@@ -349,14 +369,14 @@ proptest! {
         let answers = answers.map(|verdict| PeerMessage::Reconfigured { ticket, verdict });
         let wish = PeerMessage::Reconfigure { ticket, change: Change(steps) };
         for message in answers.into_iter().chain([wish]) {
-            prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+            prop_assert_eq!(read(encode(message.clone()).into()), Ok(message));
         }
     }
 
     #[test]
     fn engine_messages_come_back_as_they_were(term in number(), body in body_strategy()) {
         let message = engine(term, body);
-        prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+        prop_assert_eq!(read(encode(message.clone()).into()), Ok(message));
     }
 
     #[test]
@@ -367,12 +387,12 @@ proptest! {
         let operations = vec![Operation::OpenSession, Operation::Command { db: 3, user: 0, args }];
         let session = SessionId { node, incarnation };
         let message = PeerMessage::Forward(Group { session, stream: 0, acked, first_sequence, operations });
-        prop_assert_eq!(from_bytes(encode(message.clone()).into()), Ok(message));
+        prop_assert_eq!(read(encode(message.clone()).into()), Ok(message));
     }
 
     #[test]
     fn garbage_is_refused_without_panic(bytes: Vec<u8>) {
-        let _ = from_bytes(bytes.into());
+        let _ = read(bytes.into());
     }
 
     #[test]
@@ -382,6 +402,6 @@ proptest! {
         let mut bytes = BytesMut::from(&encode(engine(1, body))[..]);
         let at = at.index(bytes.len());
         bytes[at] = to;
-        let _ = from_bytes(bytes.freeze());
+        let _ = read(bytes.freeze());
     }
 }

@@ -138,7 +138,8 @@ impl Local {
         let refuse = |text: String| Err(Refusal(text));
         if hello.engine != self.engine {
             return refuse(format!(
-                "node {} runs the engine {}, node {} runs {}",
+                "node {} runs the engine {}, node {} runs {}: a cluster has one engine for ever; whichever of the two is not \
+                 its member yet has to be started on an empty folder, without the setting engine, by --join",
                 hello.from, hello.engine, self.node_id, self.engine
             ));
         }

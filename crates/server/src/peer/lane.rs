@@ -9,9 +9,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use quorate_consensus::raft::message::{Body, Message};
 use quorate_node::PeerMessage;
 use tokio::sync::mpsc;
+
+use super::Spoken;
 
 /// The kinds of lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,68 +25,26 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// The lane of a message. One kind of message always takes the same, so that it keeps its order.
-    pub(crate) fn of(message: &PeerMessage<Message>) -> Self {
+    pub(crate) fn of<M: Spoken>(message: &PeerMessage<M>) -> Self {
         match message {
             PeerMessage::Forward(_) => Self::Bulk,
             PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => Self::Urgent,
             // Behind the entry that it is about.
             PeerMessage::Reconfigure { .. } | PeerMessage::Reconfigured { .. } => Self::Bulk,
-            PeerMessage::Engine(message) => match &message.body {
-                Body::Append { .. }
-                | Body::AppendAccepted { .. }
-                | Body::AppendRejected { .. }
-                | Body::SnapshotChunk { .. }
-                | Body::SnapshotReceived { .. }
-                | Body::RepairRequest { .. }
-                | Body::RepairPoint { .. } => Self::Bulk,
-                Body::PreVote { .. }
-                | Body::PreVoteAnswer { .. }
-                | Body::Vote { .. }
-                | Body::VoteAnswer { .. }
-                | Body::Heartbeat { .. }
-                | Body::HeartbeatAnswer { .. }
-                | Body::Commit { .. }
-                | Body::Inquiry
-                | Body::Removed
-                | Body::Outdated
-                | Body::TimeoutNow
-                | Body::Read { .. }
-                | Body::ReadAnswer { .. } => Self::Urgent,
-            },
+            PeerMessage::Engine(message) => message.lane(),
         }
     }
 }
 
 /// The bytes that a message counts for: what it holds in memory, roughly.
-fn weight(message: &PeerMessage<Message>) -> usize {
+fn weight<M: Spoken>(message: &PeerMessage<M>) -> usize {
     const BASE_BYTES: usize = 128;
     BASE_BYTES
         + match message {
             PeerMessage::Transfer { .. } | PeerMessage::Gossip(_) => 0,
             PeerMessage::Reconfigure { change, .. } => change.0.len() * size_of::<quorate_consensus::Step>(),
             PeerMessage::Reconfigured { .. } => 0,
-            PeerMessage::Engine(message) => match &message.body {
-                Body::Append { entries, .. } => entries.iter().map(quorate_consensus::Entry::weight).sum(),
-                Body::SnapshotChunk { data, .. } => data.len(),
-                Body::AppendAccepted { .. }
-                | Body::AppendRejected { .. }
-                | Body::SnapshotReceived { .. }
-                | Body::RepairRequest { .. }
-                | Body::RepairPoint { .. }
-                | Body::PreVote { .. }
-                | Body::PreVoteAnswer { .. }
-                | Body::Vote { .. }
-                | Body::VoteAnswer { .. }
-                | Body::Heartbeat { .. }
-                | Body::HeartbeatAnswer { .. }
-                | Body::Commit { .. }
-                | Body::Inquiry
-                | Body::Removed
-                | Body::Outdated
-                | Body::TimeoutNow
-                | Body::Read { .. }
-                | Body::ReadAnswer { .. } => 0,
-            },
+            PeerMessage::Engine(message) => message.payload_bytes(),
             PeerMessage::Forward(group) => quorate_machine::weight::of_group(group),
         }
 }
@@ -106,15 +65,15 @@ pub(crate) enum Push {
 
 /// The end where messages go in.
 #[derive(Debug)]
-pub(crate) struct Sender {
-    queue: mpsc::UnboundedSender<PeerMessage<Message>>,
+pub(crate) struct Sender<M> {
+    queue: mpsc::UnboundedSender<PeerMessage<M>>,
     shared: Arc<Shared>,
 }
 
 /// The end where messages come out.
 #[derive(Debug)]
-pub(crate) struct Receiver {
-    queue: mpsc::UnboundedReceiver<PeerMessage<Message>>,
+pub(crate) struct Receiver<M> {
+    queue: mpsc::UnboundedReceiver<PeerMessage<M>>,
     shared: Arc<Shared>,
 }
 
@@ -128,7 +87,7 @@ struct Shared {
 }
 
 /// A lane that holds up to `bytes_max` bytes, without a connection yet.
-pub(crate) fn lane(bytes_max: usize) -> (Sender, Receiver) {
+pub(crate) fn lane<M>(bytes_max: usize) -> (Sender<M>, Receiver<M>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         bytes: AtomicUsize::new(0),
@@ -139,9 +98,9 @@ pub(crate) fn lane(bytes_max: usize) -> (Sender, Receiver) {
     (Sender { queue: sender, shared: Arc::clone(&shared) }, Receiver { queue: receiver, shared })
 }
 
-impl Sender {
+impl<M: Spoken> Sender<M> {
     /// Hands a message over, or drops it. A message that is larger than the whole queue travels alone.
-    pub(crate) fn push(&self, message: PeerMessage<Message>) -> Push {
+    pub(crate) fn push(&self, message: PeerMessage<M>) -> Push {
         if !self.shared.open.load(Ordering::Acquire) {
             return Push::Away;
         }
@@ -154,14 +113,16 @@ impl Sender {
         // A receiver that is gone means that the node is shutting down.
         if self.queue.send(message).is_err() { Push::Away } else { Push::Queued }
     }
+}
 
+impl<M> Sender<M> {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 }
 
-impl Receiver {
+impl<M: Spoken> Receiver<M> {
     /// There is a connection: messages are taken from now on.
     pub(crate) fn open(&mut self) {
         self.shared.open.store(true, Ordering::Release);
@@ -174,20 +135,20 @@ impl Receiver {
     }
 
     /// The next message; `None` once the sender is gone. Safe to cancel.
-    pub(crate) async fn take(&mut self) -> Option<PeerMessage<Message>> {
+    pub(crate) async fn take(&mut self) -> Option<PeerMessage<M>> {
         let message = self.queue.recv().await?;
         self.taken(&message);
         Some(message)
     }
 
     /// The next message, if one waits.
-    pub(crate) fn try_take(&mut self) -> Option<PeerMessage<Message>> {
+    pub(crate) fn try_take(&mut self) -> Option<PeerMessage<M>> {
         let message = self.queue.try_recv().ok()?;
         self.taken(&message);
         Some(message)
     }
 
-    fn taken(&self, message: &PeerMessage<Message>) {
+    fn taken(&self, message: &PeerMessage<M>) {
         let weight = weight(message);
         if self.shared.bytes.fetch_sub(weight, Ordering::Relaxed) == weight {
             self.shared.full.store(false, Ordering::Relaxed);
@@ -198,7 +159,10 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use quorate_consensus::{ClusterTime, Index, SnapshotMeta, Term};
+    use quorate_consensus::{
+        ClusterTime, Index, SnapshotMeta, Term,
+        raft::message::{Body, Message},
+    };
 
     use super::*;
 

@@ -25,6 +25,7 @@ pub(crate) mod handshake;
 mod incoming;
 mod lane;
 mod outgoing;
+mod spoken;
 pub(crate) mod versions;
 pub(crate) mod wire;
 
@@ -34,7 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quorate_consensus::{Membership, NodeId, raft::message::Message};
+use quorate_consensus::{Membership, NodeId};
 use quorate_node::PeerMessage;
 use tokio::{
     net::TcpListener,
@@ -48,11 +49,15 @@ use handshake::Local;
 use incoming::Incoming;
 use lane::{Kind, Push};
 use outgoing::Outgoing;
+pub(crate) use spoken::Spoken;
 
 /// What the transport tells the shard.
 pub(crate) trait Events: Clone + Send + Sync + 'static {
+    /// What the engines say to each other.
+    type Message: Spoken;
+
     /// A message of `from` has arrived. `credit` is dropped when the shard has taken it, and lets more in.
-    fn message(&self, from: u64, message: PeerMessage<Message>, credit: OwnedSemaphorePermit);
+    fn message(&self, from: u64, message: PeerMessage<Self::Message>, credit: OwnedSemaphorePermit);
 
     /// A node of this cluster has introduced itself, and told where it is reached, if it is.
     fn introduced(&self, peer: u64, address: Option<Address>);
@@ -63,8 +68,8 @@ pub(crate) trait Events: Clone + Send + Sync + 'static {
 
 /// The shard's end of the transport.
 #[derive(Debug)]
-pub(crate) struct Transport<E> {
-    peers: BTreeMap<NodeId, Peer>,
+pub(crate) struct Transport<E: Events> {
+    peers: BTreeMap<NodeId, Peer<E::Message>>,
     dialler: Dialler<E>,
 }
 
@@ -84,9 +89,9 @@ struct Dialler<E> {
 
 /// The way to one peer. Dropping it ends the connections.
 #[derive(Debug)]
-struct Peer {
-    urgent: lane::Sender,
-    bulk: lane::Sender,
+struct Peer<M> {
+    urgent: lane::Sender<M>,
+    bulk: lane::Sender<M>,
     places: Places,
     addresses: watch::Sender<Vec<Address>>,
     /// Since when it is no member.
@@ -192,12 +197,12 @@ impl<E: Events> Transport<E> {
     }
 
     /// The way to `node`, which is a guest until it is known for a member.
-    fn peer(&mut self, node: NodeId) -> &mut Peer {
+    fn peer(&mut self, node: NodeId) -> &mut Peer<E::Message> {
         self.peers.entry(node).or_insert_with(|| self.dialler.start(node.0))
     }
 
     /// Sends a message, or drops it if the peer is away, unknown, or too slow. Never blocks.
-    pub(crate) fn send(&self, to: NodeId, message: PeerMessage<Message>) {
+    pub(crate) fn send(&self, to: NodeId, message: PeerMessage<E::Message>) {
         let Some(peer) = self.peers.get(&to) else { return };
         let lane = match Kind::of(&message) {
             Kind::Urgent => &peer.urgent,
@@ -228,7 +233,7 @@ impl<E: Events> Transport<E> {
 
 impl<E: Events> Dialler<E> {
     /// Begins to look for a peer.
-    fn start(&self, node: u64) -> Peer {
+    fn start(&self, node: u64) -> Peer<E::Message> {
         let contact = self.directory.add(node);
         let addresses = watch::Sender::new(Vec::new());
         let dial = |kind: Kind, bytes_max: usize| {
@@ -254,7 +259,7 @@ impl<E: Events> Dialler<E> {
     }
 }
 
-impl Peer {
+impl<M> Peer<M> {
     /// Has the connections know where to look, if that has changed.
     fn dial_anew(&self) {
         let mut addresses = Vec::new();

@@ -42,14 +42,14 @@ const REASONS_MAX: usize = 32;
 
 /// What a connection to one peer needs.
 #[derive(Debug)]
-pub(super) struct Outgoing<E> {
+pub(super) struct Outgoing<E: Events> {
     pub(super) contact: ContactId,
     /// Where the peer may be, likelier places first. Closed when this node has no more to say to it.
     pub(super) addresses: watch::Receiver<Vec<Address>>,
     pub(super) kind: Kind,
     pub(super) local: Arc<Local>,
     pub(super) directory: Arc<Directory>,
-    pub(super) lane: Receiver,
+    pub(super) lane: Receiver<E::Message>,
     pub(super) events: E,
     /// True once this node is on its way down, when peers may well be gone.
     pub(super) stopping: watch::Receiver<bool>,

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, io, sync::OnceLock, time::Duration};
 
-use quorate_consensus::{ClusterTime, Index, Membership, SnapshotMeta, Term, raft::message::Body};
+use quorate_consensus::{
+    ClusterTime, Index, Membership, SnapshotMeta, Term,
+    raft::message::{Body, Message},
+};
 use quorate_machine::ClusterVersion;
 use quorate_node::Gossip;
 use tokio::{
@@ -27,6 +30,8 @@ enum Told {
 struct Ear(mpsc::UnboundedSender<Told>);
 
 impl Events for Ear {
+    type Message = Message;
+
     fn message(&self, from: u64, message: PeerMessage<Message>, _: OwnedSemaphorePermit) {
         let _ = self.0.send(Told::Message(from, Box::new(message)));
     }

@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+pub(crate) mod paxos;
+
 /// What each connection begins with, before the first frame: so that a client of another protocol that has
 /// got the wrong port is refused at its first bytes.
 pub(crate) const PREAMBLE: [u8; 8] = *b"QUORATE1";
@@ -81,7 +83,7 @@ pub(crate) struct Frame {
     #[prost(uint32, tag = "1")]
     pub(crate) shard: u32,
     /// What it says.
-    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Content", tags = "2, 3, 4, 5, 6, 7, 8")]
     pub(crate) content: Option<Content>,
 }
 
@@ -106,6 +108,9 @@ pub(crate) enum Content {
     /// What came of it.
     #[prost(message, tag = "7")]
     Reconfigured(Reconfigured),
+    /// From a Paxos engine to another.
+    #[prost(message, tag = "8")]
+    Paxos(paxos::Paxos),
 }
 
 /// `quorate_node::PeerMessage::Reconfigure`.

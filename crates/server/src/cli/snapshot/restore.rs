@@ -17,6 +17,7 @@ use crate::{
         progress::size,
         up,
     },
+    engine::EngineKind,
     new_cluster::FirstState,
 };
 
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// Make the folders of so many nodes, as `quorate up` has them: 1, 3 or 5
     #[arg(long, value_parser = ["1", "3", "5"], conflicts_with = "node_id")]
     nodes: Option<String>,
+    /// The engine of the new cluster: a backup holds state, which either engine can go on with
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineKind,
     /// The id of the one node
     #[arg(long, value_name = "ID", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ID_MAX))]
     node_id: u64,
@@ -65,19 +69,20 @@ fn restore(args: &Args) -> Result<(), Problem> {
     // First, since it costs nothing, and a refusal should not take long.
     require_empty(&args.data_dir, if nodes.is_none() { NOTHING } else { &[] })?;
     let backup = Backup::load(&args.file, "restoring")?;
-    let first = FirstState::new(backup.machine, backup.header.term, args.fence_above)
+    let first = FirstState::new(backup.machine, args.engine, backup.header.term, args.fence_above)
         .map_err(failed(&args.data_dir))?;
     match nodes {
         None => {
             let members = Membership::of_voters([NodeId(args.node_id)]);
             first.write(begin(&args.data_dir)?, args.node_id, &members)?;
         }
-        Some(nodes) => restore_layout(&args.data_dir, nodes, &first)?,
+        Some(nodes) => restore_layout(args, nodes, &first)?,
     }
     println!(
-        "restored {} as the new cluster {:032x}; fencing tokens are greater than {}",
+        "restored {} as the new cluster {:032x}, with the engine {}; fencing tokens are greater than {}",
         size(backup.file_bytes),
         first.cluster_id(),
+        args.engine,
         first.fence()
     );
     if let Some(doubt) = first.doubt() {
@@ -117,9 +122,10 @@ fn begin(folder: &Path) -> Result<Founding<OsDisk>, Problem> {
 }
 
 /// Makes the folders of a cluster of `up`, or takes back what it has begun itself: somebody else may have come in between.
-fn restore_layout(folder: &Path, nodes: u64, first: &FirstState) -> Result<(), Problem> {
+fn restore_layout(args: &Args, nodes: u64, first: &FirstState) -> Result<(), Problem> {
+    let folder = args.data_dir.as_path();
     let mut ours = Vec::new();
-    let made = make_layout(folder, nodes, first, &mut ours);
+    let made = make_layout(args, nodes, first, &mut ours);
     if made.is_err() && !ours.is_empty() {
         up::forget(folder, &ours);
     }
@@ -128,12 +134,13 @@ fn restore_layout(folder: &Path, nodes: u64, first: &FirstState) -> Result<(), P
 
 /// All folders are marked as unfinished, and known to hold a cluster, before there is anything in one of them: so `up` never
 /// forms a cluster of those that are not restored yet. `ours` are those that were begun here.
-fn make_layout(folder: &Path, nodes: u64, first: &FirstState, ours: &mut Vec<u64>) -> Result<(), Problem> {
+fn make_layout(args: &Args, nodes: u64, first: &FirstState, ours: &mut Vec<u64>) -> Result<(), Problem> {
+    let folder = args.data_dir.as_path();
     let mut begun = Vec::new();
     for id in 1..=nodes {
         begun.push((id, begin(&up::node_folder(folder, id))?));
         if ours.is_empty() {
-            up::remember_formed(folder, nodes).map_err(failed(folder))?;
+            up::remember_formed(folder, nodes, args.engine).map_err(failed(folder))?;
         }
         ours.push(id);
     }

@@ -11,6 +11,7 @@ mod watch;
 use std::{collections::BTreeSet, time::Duration};
 
 use comfy_table::{Table, presets};
+use quorate_consensus::{Term, paxos::Ballot};
 use serde::Serialize;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     config::{Address, MEMBERS_MAX},
+    engine::EngineKind,
     status::{NodeStatus, Role},
 };
 
@@ -201,6 +203,7 @@ impl Report {
             "applied",
             "lag",
             "health",
+            "engine",
             "version",
             "cluster",
             "up",
@@ -220,6 +223,7 @@ impl Report {
                     "-",
                     "-",
                     "no answer",
+                    "-",
                     "-",
                     "-",
                     "-",
@@ -243,17 +247,26 @@ fn row(answer: &Answer, status: &NodeStatus, committed: u64) -> Vec<String> {
         status.node_id.to_string(),
         answer.address.clone(),
         role_name(status.role).to_owned(),
-        status.term.to_string(),
+        term(status),
         format!("{}..{}", status.log.first, status.log.last),
         status.log.durable.to_string(),
         status.log.committed.to_string(),
         status.log.applied.to_string(),
         lag(status, committed),
         health.to_owned(),
+        status.engine.clone(),
         status.version.clone(),
         format!("{} ({})", status.cluster_version, status.cluster_version_max),
         humantime::format_duration(Duration::from_secs(status.uptime_s)).to_string(),
     ]
+}
+
+/// A term, or what one is under Paxos: the ballot.
+fn term(status: &NodeStatus) -> String {
+    match EngineKind::named(&status.engine) {
+        Some(EngineKind::Paxos) => Ballot::of(Term(status.term)).to_string(),
+        Some(EngineKind::Raft) | None => status.term.to_string(),
+    }
 }
 
 /// How far a node is behind what is committed. A witness applies nothing.
@@ -301,6 +314,13 @@ mod tests {
     fn a_deposed_leader_that_does_not_know_it_yet_is_not_reported_as_the_leader() {
         let nodes = vec![answer(1, Role::Leader, 3, 9), answer(2, Role::Leader, 4, 9)];
         assert_eq!(Report::new(nodes).leader, Some(2));
+    }
+
+    #[test]
+    fn terms_of_paxos_are_told_as_ballots() {
+        let of = |engine: &str, term| NodeStatus { engine: engine.to_owned(), term, ..NodeStatus::default() };
+        assert_eq!(term(&of("paxos", (7 << 16) + 2)), "7.n2");
+        assert_eq!(term(&of("raft", (7 << 16) + 2)), "458754");
     }
 
     #[test]

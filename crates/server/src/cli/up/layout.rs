@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::record::Record;
-use crate::config::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET, SENTINEL_PORT_OFFSET};
+use crate::{
+    config::{HTTP_PORT_OFFSET, PEER_PORT_OFFSET, SENTINEL_PORT_OFFSET},
+    engine::EngineKind,
+};
 
 /// Why `up` did not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,19 @@ pub(super) enum Problem {
         /// How many were asked for.
         wanted: u64,
     },
+    /// The folder holds a cluster of another engine.
+    #[error(
+        "{} holds a cluster with the engine {held}, not {wanted}, and keeps it for ever; leave --engine away, or choose another \
+         --data-dir", folder.display()
+    )]
+    OtherEngine {
+        /// The data folder.
+        folder: PathBuf,
+        /// The engine that it was born with.
+        held: EngineKind,
+        /// The one that was asked for.
+        wanted: EngineKind,
+    },
     /// The data folder cannot be used.
     #[error("data folder {}: {error}", folder.display())]
     Folder {
@@ -104,8 +120,13 @@ pub(super) struct Node {
 }
 
 impl Layout {
-    /// The cluster in `folder`, at `port`, with `nodes` nodes or as many as the folder holds.
-    pub(super) fn new(nodes: Option<u64>, port: u16, folder: &Path) -> Result<Self, Problem> {
+    /// The cluster in `folder`, at `port`, with `nodes` nodes and `engine`, or as the folder holds it.
+    pub(super) fn new(
+        nodes: Option<u64>,
+        engine: Option<EngineKind>,
+        port: u16,
+        folder: &Path,
+    ) -> Result<Self, Problem> {
         let failed = |error| Problem::Folder { folder: folder.to_owned(), error };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let record = match (Record::load(folder).map_err(failed)?, nodes) {
@@ -113,8 +134,15 @@ impl Layout {
                 return Err(Problem::OtherSize { folder: folder.to_owned(), held: held.nodes, wanted });
             }
             (Some(held), _) => held,
-            (None, wanted) => Record { nodes: wanted.unwrap_or(NODES_DEFAULT), formed: false },
+            (None, wanted) => Record {
+                nodes: wanted.unwrap_or(NODES_DEFAULT),
+                engine: engine.unwrap_or_default(),
+                formed: false,
+            },
         };
+        if let Some(wanted) = engine.filter(|&wanted| wanted != record.engine) {
+            return Err(Problem::OtherEngine { folder: folder.to_owned(), held: record.engine, wanted });
+        }
         record.store(folder).map_err(failed)?;
         let nodes =
             (1..=record.nodes).zip(port..).map(|(id, resp_port)| Node::new(id, resp_port, folder)).collect();
@@ -150,6 +178,8 @@ impl Layout {
             &peers.collect::<Vec<_>>().join(","),
             "--data-dir",
             &node.folder.display().to_string(),
+            "--engine",
+            self.record.engine.name(),
         ]
         .map(str::to_owned)
         .into();
@@ -208,7 +238,7 @@ mod tests {
     #[test]
     fn ports_follow_the_first_and_folders_the_ids() {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        let layout = Layout::new(None, None, 7379, folder.path()).unwrap();
         let ports: Vec<_> = layout.nodes.iter().map(|n| (n.resp_port, n.peer_port, n.http_port)).collect();
         assert_eq!(ports, [(7379, 17_379, 18_379), (7380, 17_380, 18_380), (7381, 17_381, 18_381)]);
         assert!(layout.nodes[2].folder.ends_with("node-3"));
@@ -217,7 +247,7 @@ mod tests {
     #[test]
     fn nodes_have_sentinel_doors_where_clients_look_first_if_asked_for() {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        let layout = Layout::new(None, None, 7379, folder.path()).unwrap();
         let has_door = |layout: &Layout| layout.command_line(&layout.nodes[1]).join(" ").contains("sentinel");
         assert!(!has_door(&layout));
         let layout = layout.with_sentinels().unwrap();
@@ -226,26 +256,39 @@ mod tests {
         assert_eq!(ports, [26_379, 26_380, 26_381]);
         let folder = tempfile::tempdir().unwrap();
         let high =
-            Layout::new(None, 46_535, folder.path()).unwrap().with_sentinels().unwrap_err().to_string();
+            Layout::new(None, None, 46_535, folder.path()).unwrap().with_sentinels().unwrap_err().to_string();
         assert!(high.contains("19000 above 46536"), "{high}");
     }
 
     #[test]
     fn a_folder_remembers_the_size_of_its_cluster() {
         let folder = tempfile::tempdir().unwrap();
-        Layout::new(Some(5), 7379, folder.path()).unwrap();
-        assert_eq!(Layout::new(None, 9000, folder.path()).unwrap().nodes.len(), 5);
-        let refused = Layout::new(Some(3), 7379, folder.path()).unwrap_err().to_string();
+        Layout::new(Some(5), None, 7379, folder.path()).unwrap();
+        assert_eq!(Layout::new(None, None, 9000, folder.path()).unwrap().nodes.len(), 5);
+        let refused = Layout::new(Some(3), None, 7379, folder.path()).unwrap_err().to_string();
         assert!(refused.contains("holds a cluster of 5 node(s), not 3"), "{refused}");
+    }
+
+    #[test]
+    fn a_folder_remembers_the_engine_of_its_cluster() {
+        let folder = tempfile::tempdir().unwrap();
+        Layout::new(None, Some(EngineKind::Paxos), 7379, folder.path()).unwrap();
+        let layout = Layout::new(None, None, 7379, folder.path()).unwrap();
+        assert!(layout.command_line(&layout.nodes[0]).join(" ").contains("--engine paxos"));
+        let refused = Layout::new(None, Some(EngineKind::Raft), 7379, folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("with the engine paxos, not raft"), "{refused}");
+        std::fs::write(folder.path().join("up.toml"), "nodes = 3\nformed = true\n").unwrap();
+        let layout = Layout::new(None, None, 7379, folder.path()).unwrap();
+        assert!(layout.command_line(&layout.nodes[0]).join(" ").contains("--engine raft"));
     }
 
     #[test]
     fn only_a_cluster_that_never_had_a_leader_is_formed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut layout = Layout::new(Some(1), 7379, folder.path()).unwrap();
+        let mut layout = Layout::new(Some(1), None, 7379, folder.path()).unwrap();
         assert!(layout.command_line(&layout.nodes[0]).contains(&"--bootstrap".to_owned()));
         layout.remember_formed().unwrap();
-        let layout = Layout::new(None, 7379, folder.path()).unwrap();
+        let layout = Layout::new(None, None, 7379, folder.path()).unwrap();
         assert!(!layout.command_line(&layout.nodes[0]).contains(&"--bootstrap".to_owned()));
     }
 
@@ -255,7 +298,7 @@ mod tests {
         let taken = (20_000..30_000)
             .find_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)))
             .unwrap();
-        let layout = Layout::new(Some(1), taken.0, folder.path()).unwrap();
+        let layout = Layout::new(Some(1), None, taken.0, folder.path()).unwrap();
         let text = layout.require_free_ports().unwrap_err().to_string();
         assert!(text.starts_with(&format!("port {} (RESP of node 1) is in use", taken.0)), "{text}");
     }

@@ -18,6 +18,7 @@ use std::{
 };
 
 use super::Exit;
+use crate::engine::EngineKind;
 pub(super) use layout::node_folder;
 use layout::{Layout, Problem};
 use record::Record;
@@ -31,6 +32,7 @@ Examples:
   quorate up --nodes 5 --port 9000    five nodes from port 9000 on
   quorate up --ephemeral              data in a temporary folder, gone at the end
   quorate up --respawn                a node that dies is started again
+  quorate up --engine paxos           a cluster that decides by Multi-Paxos, for as long as its folder lives
   quorate up --sentinel               Sentinel clients may ask for the leader, on 26379, 26380 and 26381
 
 Node N of a cluster at port P: RESP on P+N-1, peers on P+9999+N, HTTP on P+10999+N, Sentinel on P+18999+N.";
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// The folder that holds the data of all nodes
     #[arg(long, default_value = "quorate-data", value_name = "FOLDER")]
     data_dir: PathBuf,
+    /// The consensus engine of a new cluster [default: that of the data folder, else raft]
+    #[arg(long, value_enum)]
+    engine: Option<EngineKind>,
     /// Keep the data in a temporary folder that is removed at the end
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
@@ -73,7 +78,7 @@ fn start(args: &Args) -> Result<Exit, Problem> {
     let temporary = args.ephemeral.then(tempfile::tempdir).transpose().map_err(Problem::Start)?;
     let folder = temporary.as_ref().map_or(args.data_dir.as_path(), |folder| folder.path());
     let nodes = args.nodes.as_deref().map(|nodes| nodes.parse().expect("clap lets only 1, 3 and 5 pass"));
-    let layout = Layout::new(nodes, args.port, folder)?;
+    let layout = Layout::new(nodes, args.engine, args.port, folder)?;
     let layout = if args.sentinel { layout.with_sentinels()? } else { layout };
     layout.require_free_ports()?;
     let runtime =
@@ -81,12 +86,12 @@ fn start(args: &Args) -> Result<Exit, Problem> {
     runtime.block_on(supervisor::run(layout, args.respawn))
 }
 
-/// Says in `folder` that it holds a cluster of so many nodes, of which each has its data already.
+/// Says in `folder` that it holds a cluster of so many nodes with this engine, of which each has its data already.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn remember_formed(folder: &Path, nodes: u64) -> io::Result<()> {
-    Record { nodes, formed: true }.store(folder)
+pub(super) fn remember_formed(folder: &Path, nodes: u64, engine: EngineKind) -> io::Result<()> {
+    Record { nodes, engine, formed: true }.store(folder)
 }
 
 /// Takes back what was begun to be made in a folder that was empty: what [`remember_formed`] has written, and the folders

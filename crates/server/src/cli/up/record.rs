@@ -4,6 +4,8 @@ use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EngineKind;
+
 const FILE: &str = "up.toml";
 
 /// The cluster that a data folder holds.
@@ -11,6 +13,9 @@ const FILE: &str = "up.toml";
 pub(super) struct Record {
     /// The number of its nodes.
     pub(super) nodes: u64,
+    /// Their engine. Folders of before there were two have the first.
+    #[serde(default)]
+    pub(super) engine: EngineKind,
     /// Whether a leader was seen once: from then on an empty node folder is a loss of data, and no reason to
     /// form a new cluster.
     pub(super) formed: bool,
