@@ -12,31 +12,36 @@ use std::{
 
 use quorate::status::MemberKind;
 use rustix::process::Signal;
-use support::{Cluster, ask, connect, eventually, run, serve, status};
+use support::{Cluster, ask, connect, eventually, run, serve, status, with_each_engine};
 
 #[test]
 fn a_lock_survives_the_death_of_the_leader_and_the_dead_node_comes_back() {
-    let mut cluster = Cluster::start();
-    let leader = cluster.leader(1, None);
-    let (first, second) = others(leader);
-    assert_eq!(ask(cluster.port(first), &["SET", "lock", "me", "NX", "EX", "100"]).as_deref(), Some("OK"));
-    let token = ask(cluster.port(second), &["FENCE", "lock", "me"]).unwrap();
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::with_engine(engine);
+        let leader = cluster.leader(1, None);
+        let (first, second) = others(leader);
+        assert_eq!(
+            ask(cluster.port(first), &["SET", "lock", "me", "NX", "EX", "100"]).as_deref(),
+            Some("OK")
+        );
+        let token = ask(cluster.port(second), &["FENCE", "lock", "me"]).unwrap();
 
-    cluster.node(leader).signal(Signal::KILL);
-    cluster.node(leader).end();
-    assert_eq!(ask(cluster.port(first), &["SET", "lock", "you", "NX", "EX", "100"]), None);
-    assert_eq!(ask(cluster.port(second), &["GET", "lock"]).as_deref(), Some("me"));
-    assert_eq!(ask(cluster.port(second), &["FENCE", "lock"]).unwrap(), token);
-    let new = cluster.leader(first, Some(leader));
-    assert_ne!(new, leader);
+        cluster.node(leader).signal(Signal::KILL);
+        cluster.node(leader).end();
+        assert_eq!(ask(cluster.port(first), &["SET", "lock", "you", "NX", "EX", "100"]), None);
+        assert_eq!(ask(cluster.port(second), &["GET", "lock"]).as_deref(), Some("me"));
+        assert_eq!(ask(cluster.port(second), &["FENCE", "lock"]).unwrap(), token);
+        let new = cluster.leader(first, Some(leader));
+        assert_ne!(new, leader);
 
-    cluster.start_node(leader, &[]);
-    assert_eq!(ask(cluster.port(leader), &["GET", "lock"]).as_deref(), Some("me"));
-    let address = format!("127.0.0.1:{}", cluster.port(first));
-    eventually("status finds three healthy nodes from one", || {
-        let (code, text, _) = run(&["status", "--addr", &address, "--json"], cluster.folder.path());
-        let report: serde_json::Value = serde_json::from_str(&text).ok()?;
-        (code == 0 && report["nodes"].as_array()?.len() == 3 && report["healthy"] == true).then_some(())
+        cluster.start_node(leader, &[]);
+        assert_eq!(ask(cluster.port(leader), &["GET", "lock"]).as_deref(), Some("me"));
+        let address = format!("127.0.0.1:{}", cluster.port(first));
+        eventually("status finds three healthy nodes from one", || {
+            let (code, text, _) = run(&["status", "--addr", &address, "--json"], cluster.folder.path());
+            let report: serde_json::Value = serde_json::from_str(&text).ok()?;
+            (code == 0 && report["nodes"].as_array()?.len() == 3 && report["healthy"] == true).then_some(())
+        });
     });
 }
 
@@ -50,55 +55,59 @@ fn others(node: u64) -> (u64, u64) {
 
 #[test]
 fn a_leader_that_is_stopped_hands_over_and_clients_elsewhere_see_no_error() {
-    let mut cluster = Cluster::start();
-    let leader = cluster.leader(1, None);
-    let (first, _) = others(leader);
-    let mut connection = connect(cluster.port(first));
-    let mut set = |number: u32| redis::cmd("SET").arg("n").arg(number).query::<String>(&mut connection);
-    assert_eq!(set(0).unwrap(), "OK");
-    cluster.node(leader).signal(Signal::TERM);
-    for number in 1..=100 {
-        assert_eq!(set(number).unwrap(), "OK");
-    }
-    assert_eq!(cluster.node(leader).end().code(), Some(0));
-    cluster.node(leader).await_line("hands leadership over");
-    assert_eq!(ask(cluster.port(first), &["GET", "n"]).as_deref(), Some("100"));
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::with_engine(engine);
+        let leader = cluster.leader(1, None);
+        let (first, _) = others(leader);
+        let mut connection = connect(cluster.port(first));
+        let mut set = |number: u32| redis::cmd("SET").arg("n").arg(number).query::<String>(&mut connection);
+        assert_eq!(set(0).unwrap(), "OK");
+        cluster.node(leader).signal(Signal::TERM);
+        for number in 1..=100 {
+            assert_eq!(set(number).unwrap(), "OK");
+        }
+        assert_eq!(cluster.node(leader).end().code(), Some(0));
+        cluster.node(leader).await_line("hands leadership over");
+        assert_eq!(ask(cluster.port(first), &["GET", "n"]).as_deref(), Some("100"));
+    });
 }
 
 #[test]
 fn an_operator_chooses_the_leader_and_clients_see_no_error() {
-    let mut cluster = Cluster::start();
-    let leader = cluster.leader(1, None);
-    let (first, second) = others(leader);
-    let transfer = |asked: u64, to: &[&str]| {
-        let address = format!("127.0.0.1:{}", cluster.port(asked));
-        let arguments = [&["leader", "transfer", "--addr", &address], to].concat();
-        run(&arguments, cluster.folder.path())
-    };
-    let mut connection = connect(cluster.port(first));
-    let writes = thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            for number in 1..=300 {
-                redis::cmd("SET").arg("n").arg(number).exec(&mut connection).unwrap();
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::with_engine(engine);
+        let leader = cluster.leader(1, None);
+        let (first, second) = others(leader);
+        let transfer = |asked: u64, to: &[&str]| {
+            let address = format!("127.0.0.1:{}", cluster.port(asked));
+            let arguments = [&["leader", "transfer", "--addr", &address], to].concat();
+            run(&arguments, cluster.folder.path())
+        };
+        let mut connection = connect(cluster.port(first));
+        let writes = thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for number in 1..=300 {
+                    redis::cmd("SET").arg("n").arg(number).exec(&mut connection).unwrap();
+                }
+            });
+            for (asked, to) in [(first, second), (leader, first), (second, leader)] {
+                let (code, text, error) = transfer(asked, &["--to", &to.to_string()]);
+                assert!(code == 0 && text.starts_with(&format!("node {to} leads")), "{text}{error}");
             }
+            // Who wishes for any other leader means any other than the one that the node asked knows of.
+            eventually("the node that is asked knows who leads", || {
+                (status(cluster.port(first))?.leader?.node_id == leader).then_some(())
+            });
+            let (code, text, error) = transfer(first, &[]);
+            assert!(code == 0 && !text.starts_with(&format!("node {leader} leads")), "{text}{error}");
+            writer.join()
         });
-        for (asked, to) in [(first, second), (leader, first), (second, leader)] {
-            let (code, text, error) = transfer(asked, &["--to", &to.to_string()]);
-            assert!(code == 0 && text.starts_with(&format!("node {to} leads")), "{text}{error}");
-        }
-        // Who wishes for any other leader means any other than the one that the node asked knows of.
-        eventually("the node that is asked knows who leads", || {
-            (status(cluster.port(first))?.leader?.node_id == leader).then_some(())
-        });
-        let (code, text, error) = transfer(first, &[]);
-        assert!(code == 0 && !text.starts_with(&format!("node {leader} leads")), "{text}{error}");
-        writer.join()
+        assert!(writes.is_ok());
+        assert_eq!(ask(cluster.port(second), &["GET", "n"]).as_deref(), Some("300"));
+        let (code, _, error) = transfer(first, &["--to", "9"]);
+        assert!(code == 1 && error.contains("no such node; the nodes are 1, 2, 3"), "{error}");
+        cluster.node(leader).await_line("is to hand leadership over, by order");
     });
-    assert!(writes.is_ok());
-    assert_eq!(ask(cluster.port(second), &["GET", "n"]).as_deref(), Some("300"));
-    let (code, _, error) = transfer(first, &["--to", "9"]);
-    assert!(code == 1 && error.contains("no such node; the nodes are 1, 2, 3"), "{error}");
-    cluster.node(leader).await_line("is to hand leadership over, by order");
 }
 
 /// Hazard 22: a node that has lost its disk has forgotten its promises: under its old id it could undo what the cluster has
@@ -143,77 +152,81 @@ fn a_wiped_node_does_not_come_back_under_its_old_id() {
 
 #[test]
 fn a_cluster_that_is_killed_at_once_under_load_comes_back_with_all_it_has_acknowledged() {
-    const ENOUGH: u32 = 30;
-    let mut cluster = Cluster::start();
-    let acknowledged: Vec<Arc<AtomicU32>> = (0..3).map(|_| Arc::default()).collect();
-    let writers: Vec<_> = (1..=3)
-        .zip(&acknowledged)
-        .map(|(node, acknowledged)| {
-            let (mut connection, acknowledged) = (connect(cluster.port(node)), Arc::clone(acknowledged));
-            thread::spawn(move || {
-                for number in 0_u32.. {
-                    let mut set = redis::cmd("SET");
-                    let set = set.arg(format!("{node}:{number}")).arg(number);
-                    if set.query::<String>(&mut connection).is_err() {
-                        return;
+    with_each_engine(|engine| {
+        const ENOUGH: u32 = 30;
+        let mut cluster = Cluster::with_engine(engine);
+        let acknowledged: Vec<Arc<AtomicU32>> = (0..3).map(|_| Arc::default()).collect();
+        let writers: Vec<_> = (1..=3)
+            .zip(&acknowledged)
+            .map(|(node, acknowledged)| {
+                let (mut connection, acknowledged) = (connect(cluster.port(node)), Arc::clone(acknowledged));
+                thread::spawn(move || {
+                    for number in 0_u32.. {
+                        let mut set = redis::cmd("SET");
+                        let set = set.arg(format!("{node}:{number}")).arg(number);
+                        if set.query::<String>(&mut connection).is_err() {
+                            return;
+                        }
+                        acknowledged.store(number + 1, Ordering::Release);
                     }
-                    acknowledged.store(number + 1, Ordering::Release);
-                }
+                })
             })
-        })
-        .collect();
-    eventually("each writer is busy", || {
-        acknowledged.iter().all(|count| count.load(Ordering::Acquire) >= ENOUGH).then_some(())
+            .collect();
+        eventually("each writer is busy", || {
+            acknowledged.iter().all(|count| count.load(Ordering::Acquire) >= ENOUGH).then_some(())
+        });
+        for node in 1..=3 {
+            cluster.node(node).signal(Signal::KILL);
+        }
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        for node in 1..=3 {
+            cluster.node(node).end();
+            cluster.start_node(node, &[]);
+        }
+        for (node, count) in (1..=3).zip(&acknowledged) {
+            let _up = ask(cluster.port(node), &["PING"]);
+            let keys: Vec<_> =
+                (0..count.load(Ordering::Acquire)).map(|number| format!("{node}:{number}")).collect();
+            let mut line = vec!["EXISTS"];
+            line.extend(keys.iter().map(String::as_str));
+            assert_eq!(ask(cluster.port(node), &line), Some(keys.len().to_string()));
+        }
     });
-    for node in 1..=3 {
-        cluster.node(node).signal(Signal::KILL);
-    }
-    for writer in writers {
-        writer.join().unwrap();
-    }
-    for node in 1..=3 {
-        cluster.node(node).end();
-        cluster.start_node(node, &[]);
-    }
-    for (node, count) in (1..=3).zip(&acknowledged) {
-        let _up = ask(cluster.port(node), &["PING"]);
-        let keys: Vec<_> =
-            (0..count.load(Ordering::Acquire)).map(|number| format!("{node}:{number}")).collect();
-        let mut line = vec!["EXISTS"];
-        line.extend(keys.iter().map(String::as_str));
-        assert_eq!(ask(cluster.port(node), &line), Some(keys.len().to_string()));
-    }
 }
 
 /// A node that has the cluster's birth from a snapshot, and not from its log, once forgot at its next start which
 /// cluster it belonged to.
 #[test]
 fn a_node_that_joined_by_a_snapshot_knows_its_cluster_after_a_restart() {
-    let often = ["--snapshot-log-bytes", "64kb"];
-    let mut cluster = Cluster::start_some(&[1, 2], &often);
-    // More than a leader keeps in its log for those that are behind.
-    let value = "v".repeat(1 << 20);
-    for number in 0..24 {
-        ask(cluster.port(1), &["SET", "k", &value]);
-        ask(cluster.port(1), &["SET", "n", &number.to_string()]);
-    }
-    cluster.start_node(3, &["--bootstrap"]);
-    cluster.node(3).await_line("installed a snapshot");
-    assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
-    let known = status(cluster.port(1)).unwrap().cluster_id;
-    assert!(known.is_some());
-    eventually("the snapshot stands in the place of the log", || {
-        status(cluster.port(3)).filter(|status| status.log.committed > 0 && status.cluster_id == known)
-    });
+    with_each_engine(|engine| {
+        let often = ["--snapshot-log-bytes", "64kb"];
+        let mut cluster = Cluster::start_some_with(engine, &[1, 2], &often);
+        // More than a leader keeps in its log for those that are behind.
+        let value = "v".repeat(1 << 20);
+        for number in 0..24 {
+            ask(cluster.port(1), &["SET", "k", &value]);
+            ask(cluster.port(1), &["SET", "n", &number.to_string()]);
+        }
+        cluster.start_node(3, &["--bootstrap"]);
+        cluster.node(3).await_line("installed a snapshot");
+        assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
+        let known = status(cluster.port(1)).unwrap().cluster_id;
+        assert!(known.is_some());
+        eventually("the snapshot stands in the place of the log", || {
+            status(cluster.port(3)).filter(|status| status.log.committed > 0 && status.cluster_id == known)
+        });
 
-    cluster.node(3).signal(Signal::KILL);
-    cluster.node(3).end();
-    cluster.start_node(3, &[]);
-    let recovered = cluster.node(3).await_line("recovered the data");
-    assert!(!recovered.contains("not born yet"), "{recovered}");
-    assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
-    eventually("it knows its cluster", || {
-        status(cluster.port(3)).filter(|status| status.cluster_id == known)
+        cluster.node(3).signal(Signal::KILL);
+        cluster.node(3).end();
+        cluster.start_node(3, &[]);
+        let recovered = cluster.node(3).await_line("recovered the data");
+        assert!(!recovered.contains("not born yet"), "{recovered}");
+        assert_eq!(ask(cluster.port(3), &["GET", "n"]).as_deref(), Some("23"));
+        eventually("it knows its cluster", || {
+            status(cluster.port(3)).filter(|status| status.cluster_id == known)
+        });
     });
 }
 

@@ -13,7 +13,9 @@ use std::{
 
 use quorate::status::{Member, MemberKind};
 use rustix::process::Signal;
-use support::{Cluster, Process, ask, connect, eventually, free_ports, greet, http, run, serve, status};
+use support::{
+    Cluster, Process, ask, connect, eventually, free_ports, greet, http, run, serve, status, with_each_engine,
+};
 
 /// Nodes that were started one by one, each in a folder of its own.
 struct Nodes {
@@ -131,56 +133,60 @@ impl Load {
 /// lost.
 #[test]
 fn a_node_becomes_a_cluster_and_all_its_machines_are_replaced_under_load() {
-    let mut nodes = Nodes::new(6);
-    let first = nodes.start(&[]);
-    let load = Load::start(first);
-    let second = nodes.join(first, &[]);
-    await_voters(second, &[1, 2]);
-    let third = nodes.join(second, &[]);
-    await_voters(third, &[1, 2, 3]);
+    with_each_engine(|engine| {
+        let mut nodes = Nodes::new(6);
+        let first = nodes.start(&["--engine", engine.name()]);
+        let load = Load::start(first);
+        let second = nodes.join(first, &[]);
+        await_voters(second, &[1, 2]);
+        let third = nodes.join(second, &[]);
+        await_voters(third, &[1, 2, 3]);
 
-    let mut keeps = third;
-    for replaced in [1_u64, 2, 3] {
-        // Clients of the node that goes have moved on before.
-        let survivor = if replaced == 3 { nodes.port(3) } else { keeps };
-        load.move_to(survivor);
-        let new = nodes.join(survivor, &["--join-as", &format!("replace:{replaced}")]);
-        let ids: Vec<u64> = (replaced + 1..=replaced + 3).collect();
-        await_voters(new, &ids);
-        await_voters(survivor, &ids);
-        let gone = &mut nodes.started[usize::try_from(replaced).unwrap() - 1];
-        gone.await_line("was removed from the cluster");
-        assert_eq!(gone.end().code(), Some(4));
-        keeps = if replaced == 2 { new } else { keeps };
-    }
-    let counted = load.end();
-    for place in 3..6 {
-        assert_eq!(ask(nodes.port(place), &["GET", "count"]), Some(counted.to_string()));
-    }
-    eventually("somebody leads", || {
-        let (code, text, _) = member(nodes.folder(), nodes.port(5), &["list"]);
-        (code == 0 && text.contains("voter, leads")).then_some(())
+        let mut keeps = third;
+        for replaced in [1_u64, 2, 3] {
+            // Clients of the node that goes have moved on before.
+            let survivor = if replaced == 3 { nodes.port(3) } else { keeps };
+            load.move_to(survivor);
+            let new = nodes.join(survivor, &["--join-as", &format!("replace:{replaced}")]);
+            let ids: Vec<u64> = (replaced + 1..=replaced + 3).collect();
+            await_voters(new, &ids);
+            await_voters(survivor, &ids);
+            let gone = &mut nodes.started[usize::try_from(replaced).unwrap() - 1];
+            gone.await_line("was removed from the cluster");
+            assert_eq!(gone.end().code(), Some(4));
+            keeps = if replaced == 2 { new } else { keeps };
+        }
+        let counted = load.end();
+        for place in 3..6 {
+            assert_eq!(ask(nodes.port(place), &["GET", "count"]), Some(counted.to_string()));
+        }
+        eventually("somebody leads", || {
+            let (code, text, _) = member(nodes.folder(), nodes.port(5), &["list"]);
+            (code == 0 && text.contains("voter, leads")).then_some(())
+        });
     });
 }
 
 #[test]
 fn a_node_that_was_removed_while_it_was_away_learns_it_ends_and_disturbs_nobody() {
-    let mut cluster = Cluster::start();
-    let leader = cluster.leader(1, None);
-    let away = if leader == 3 { 2 } else { 3 };
-    cluster.node(away).signal(Signal::KILL);
-    cluster.node(away).end();
-    let (code, text, error) =
-        member(cluster.folder.path(), cluster.port(leader), &["remove", &away.to_string()]);
-    assert!(code == 0 && text.trim() == "done", "{text}{error}");
-    let term = status(cluster.port(leader)).unwrap().term;
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::with_engine(engine);
+        let leader = cluster.leader(1, None);
+        let away = if leader == 3 { 2 } else { 3 };
+        cluster.node(away).signal(Signal::KILL);
+        cluster.node(away).end();
+        let (code, text, error) =
+            member(cluster.folder.path(), cluster.port(leader), &["remove", &away.to_string()]);
+        assert!(code == 0 && text.trim() == "done", "{text}{error}");
+        let term = status(cluster.port(leader)).unwrap().term;
 
-    cluster.start_node(away, &[]);
-    cluster.node(away).await_line("was removed from the cluster");
-    assert_eq!(cluster.node(away).end().code(), Some(4));
-    cluster.node(away).await_line("its data folder can be deleted");
-    let after = status(cluster.port(leader)).unwrap();
-    assert_eq!((after.term, after.leader.map(|leader| leader.node_id)), (term, Some(leader)));
+        cluster.start_node(away, &[]);
+        cluster.node(away).await_line("was removed from the cluster");
+        assert_eq!(cluster.node(away).end().code(), Some(4));
+        cluster.node(away).await_line("its data folder can be deleted");
+        let after = status(cluster.port(leader)).unwrap();
+        assert_eq!((after.term, after.leader.map(|leader| leader.node_id)), (term, Some(leader)));
+    });
 }
 
 #[test]

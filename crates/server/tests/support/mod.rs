@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use quorate::engine::EngineKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that should be quick: much longer than on the slowest machine.
@@ -30,6 +31,14 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         }
         assert!(Instant::now() < end, "in vain waited until {what}");
         thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Tells a story of each engine, one after the other: what is promised does not depend on it.
+pub(crate) fn with_each_engine(story: impl Fn(EngineKind)) {
+    for engine in EngineKind::ALL {
+        eprintln!("with the engine {engine}");
+        story(engine);
     }
 }
 
@@ -224,6 +233,7 @@ pub(crate) struct Cluster {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) port: u16,
     pub(crate) nodes: Vec<Option<Process>>,
+    engine: EngineKind,
 }
 
 impl Cluster {
@@ -231,10 +241,18 @@ impl Cluster {
         Self::start_some(&[1, 2, 3], &[])
     }
 
+    pub(crate) fn with_engine(engine: EngineKind) -> Self {
+        Self::start_some_with(engine, &[1, 2, 3], &[])
+    }
+
     /// Only these nodes of the three, each with these arguments beside its own.
     pub(crate) fn start_some(some: &[u64], more: &[&str]) -> Self {
+        Self::start_some_with(EngineKind::default(), some, more)
+    }
+
+    pub(crate) fn start_some_with(engine: EngineKind, some: &[u64], more: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut cluster = Self { folder, port: free_ports(3), nodes: vec![None, None, None] };
+        let mut cluster = Self { folder, port: free_ports(3), nodes: vec![None, None, None], engine };
         for &node in some {
             cluster.start_node(node, &[&["--bootstrap"], more].concat());
         }
@@ -265,6 +283,8 @@ impl Cluster {
             &peers.join(","),
             "--data-dir",
             &data,
+            "--engine",
+            self.engine.name(),
         ];
         let arguments: Vec<_> = line.iter().chain(more).map(|&argument| argument.to_owned()).collect();
         let place = usize::try_from(node).expect("small") - 1;
