@@ -46,6 +46,10 @@ CHECKS = [
     "judge",
     "killed_leaders",
 ]
+# The consensus engines. Checks run against clusters of the first, and these against the others, too: what the loss of leaders
+# and of all nodes at once must not do is what an engine is for.
+ENGINES = ["raft", "paxos"]
+FOR_EACH_ENGINE = ["failover", "killed_all"]
 # Open files that the harness asks for: ten thousand connections, and some.
 OPEN_FILES = 12_000
 
@@ -80,7 +84,7 @@ class Context:
             return cluster.running(self.options.addr)
         if self.against_redis:
             return cluster.redis(self.folder / name)
-        return cluster.quorate(self.options.binary, self.folder / name, **settings)
+        return cluster.quorate(self.options.binary, self.folder / name, engine=self.options.engine, **settings)
 
     def reference(self):
         """Debian's redis-server."""
@@ -104,6 +108,7 @@ def arguments():
     parser.add_argument("--output", required=True)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--addr", action="append", default=[])
+    parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--against-redis", action="store_true")
     parser.add_argument("--list", action="store_true")
@@ -126,7 +131,7 @@ def raise_open_files():
 def run_child(options):
     """Runs one check in this process."""
     raise_open_files()
-    folder = Path(options.output) / options.child
+    folder = Path(options.output) / title(options.child, options.engine)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -141,19 +146,35 @@ def run_child(options):
     return 0
 
 
-def why_not(check, options):
+def why_not(check, engine, options):
     """Why a check cannot run with these options; None if it can."""
     if options.against_redis and not getattr(check, "WORKS_AGAINST_REDIS", True):
         return "Redis cannot stand in for a cluster here"
+    if engine != ENGINES[0] and (options.addr or options.against_redis):
+        return "what runs there has its engine already"
     if options.addr and getattr(check, "NEEDS_PROCESSES", False):
         return "it must start and kill its own nodes"
     return None
 
 
-def run_check(name, check, options):
+def title(name, engine):
+    """What a check is called that runs against clusters of an engine."""
+    return name if engine == ENGINES[0] else f"{name}-{engine}"
+
+
+def schedule(options):
+    """What runs, against clusters of which engine."""
+    for name in options.only or CHECKS:
+        if options.engine:
+            yield name, options.engine
+        else:
+            yield from ((name, engine) for engine in (ENGINES if name in FOR_EACH_ENGINE else ENGINES[:1]))
+
+
+def run_check(name, engine, check, options):
     """Runs one check as a process group, so that nothing outlives it; answers its verdict and duration."""
     begun = boot_time_s()
-    child = subprocess.Popen([sys.executable, *sys.argv, "--child", name], start_new_session=True)
+    child = subprocess.Popen([sys.executable, *sys.argv, "--engine", engine, "--child", name], start_new_session=True)
     try:
         code = child.wait(check.BOUND_S * (3 if options.long else 1))
         verdict = "passed" if code == 0 else "FAILED"
@@ -185,10 +206,12 @@ def main():
     # Asked to end, it ends what it has started, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rows = []
-    for name in options.only or CHECKS:
-        print(f"--- {name}: {checks[name].__doc__.splitlines()[0]}", flush=True)
-        reason = why_not(checks[name], options)
-        rows.append((name, *((f"left out: {reason}", 0.0) if reason else run_check(name, checks[name], options))))
+    for name, engine in schedule(options):
+        check, called = checks[name], title(name, engine)
+        print(f"--- {called}: {check.__doc__.splitlines()[0]}", flush=True)
+        reason = why_not(check, engine, options)
+        outcome = (f"left out: {reason}", 0.0) if reason else run_check(name, engine, check, options)
+        rows.append((called, *outcome))
     print(f"\n{'check':<18} {'took':>9}  outcome")
     for name, verdict, took in rows:
         print(f"{name:<18} {took:>7.1f} s  {verdict}")

@@ -118,9 +118,10 @@ class Cluster:
             raise Failure(f"{failure}\n{words}") from None
 
 
-def quorate(binary, folder, count=3, extra=(), data_of=None, sentinels=False):
+def quorate(binary, folder, count=3, extra=(), data_of=None, sentinels=False, engine=None):
     """Starts a cluster of `quorate serve` processes below a folder. `data_of` may put a node's data elsewhere, and with
-    `sentinels` each node has a Sentinel door."""
+    `sentinels` each node has a Sentinel door. Without an `engine` it has the default one."""
+    extra = [*extra, *(["--engine", engine] if engine else [])]
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

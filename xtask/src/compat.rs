@@ -23,6 +23,10 @@ pub(crate) struct Options {
     /// Test this binary instead of building one
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
+    /// Start clusters with this consensus engine: raft or paxos. Without it, checks of what an engine promises run for both,
+    /// and all others for raft
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
     /// Run the checks against Redis itself where that is possible: this tests the checks
     #[arg(long)]
     against_redis: bool,
@@ -53,6 +57,9 @@ pub(crate) fn execute_suite(options: &Options) -> Result<()> {
     }
     for address in &options.addr {
         suite.arg("--addr").arg(address);
+    }
+    if let Some(engine) = &options.engine {
+        suite.arg("--engine").arg(engine);
     }
     let switches =
         [("--long", options.long), ("--against-redis", options.against_redis), ("--list", options.list)];
