@@ -12,7 +12,9 @@ use std::{
 };
 
 use rustix::process::Signal;
-use support::{Cluster, Process, ask, contents, eventually, free_ports, greet, run, serve, status};
+use support::{
+    Cluster, Process, ask, contents, eventually, free_ports, greet, run, serve, status, with_each_engine,
+};
 
 /// So small that some megabytes fill several segments, and snapshots that the log begins behind.
 const SMALL: [&str; 10] = [
@@ -118,57 +120,62 @@ fn await_service(cluster: &mut Cluster, node: u64, count: u64) {
 
 #[test]
 fn each_file_of_a_node_is_damaged_in_turn_and_it_is_whole_again_by_itself() {
-    let mut cluster = Cluster::start_some(&[1, 2, 3], &SMALL);
-    let leader = cluster.leader(1, None);
-    let victim = (1..=3).find(|node| *node != leader).unwrap();
-    let mut count = 0;
-    // The log keeps 16 MiB of entries beside its snapshots.
-    for _ in 0..18 {
-        count = write(cluster.port(leader), count);
-    }
-    let data = cluster.data(victim);
-    eventually("the victim has a snapshot", || {
-        status(cluster.port(victim)).filter(|status| status.log.snapshot > 0 && status.log.first > 1)
-    });
-    let (mut repaired, mut times) = (BTreeSet::new(), Vec::new());
-    for place in 0.. {
-        for part in [0, 1, 4] {
-            eventually("the victim has all", || {
-                (applied(cluster.port(victim))? == applied(cluster.port(leader))?).then_some(())
-            });
-            stop(&mut cluster, victim, Signal::TERM);
-            let files = files(&data);
-            if place >= files.len() {
-                // How many there are depends on how full the files were when their turn came.
-                let is_repaired = |kind| repaired.iter().any(|name: &String| name.contains(kind));
-                assert!(is_repaired("segment") && is_repaired("snapshot"), "{repaired:?} in {times:?}");
-                println!("{repaired:?} repaired, whole again after {times:?}");
-                return;
-            }
-            let file = &files[place];
-            let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            let is_damaged = damage(file, part);
-            // What was acknowledged meanwhile is part of what it must have.
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::start_some_with(engine, &[1, 2, 3], &SMALL);
+        let leader = cluster.leader(1, None);
+        let victim = (1..=3).find(|node| *node != leader).unwrap();
+        let mut count = 0;
+        // The log keeps 16 MiB of entries beside its snapshots.
+        for _ in 0..18 {
             count = write(cluster.port(leader), count);
-            let begin = Instant::now();
-            cluster.start_node(victim, &SMALL);
-            await_service(&mut cluster, victim, count);
-            times.push((name.clone(), begin.elapsed()));
-            if name.starts_with("hardstate-") {
-                cluster.node(victim).await_line("was unreadable: written anew");
-            } else if let Some(told) = cluster.node(victim).line("is damaged at byte") {
-                assert!(is_damaged && told.contains(&name), "{name}: {told}");
-                cluster.node(victim).await_line("goes on under repair");
-                cluster.node(victim).await_line("is whole again");
-                let aside = fs::read_dir(&data).unwrap().filter_map(|entry| {
-                    let name = entry.unwrap().file_name().into_string().unwrap();
-                    name.starts_with("damaged-").then_some(name)
+        }
+        let data = cluster.data(victim);
+        eventually("the victim has a snapshot", || {
+            status(cluster.port(victim)).filter(|status| status.log.snapshot > 0 && status.log.first > 1)
+        });
+        let (mut repaired, mut times) = (BTreeSet::new(), Vec::new());
+        for place in 0.. {
+            for part in [0, 1, 4] {
+                eventually("the victim has all", || {
+                    (applied(cluster.port(victim))? == applied(cluster.port(leader))?).then_some(())
                 });
-                assert!(aside.into_iter().any(|aside| aside.ends_with(&name)), "{name} was not set aside");
-                repaired.insert(name);
+                stop(&mut cluster, victim, Signal::TERM);
+                let files = files(&data);
+                if place >= files.len() {
+                    // How many there are depends on how full the files were when their turn came.
+                    let is_repaired = |kind| repaired.iter().any(|name: &String| name.contains(kind));
+                    assert!(is_repaired("segment") && is_repaired("snapshot"), "{repaired:?} in {times:?}");
+                    println!("{repaired:?} repaired, whole again after {times:?}");
+                    return;
+                }
+                let file = &files[place];
+                let name = file.file_name().unwrap().to_string_lossy().into_owned();
+                let is_damaged = damage(file, part);
+                // What was acknowledged meanwhile is part of what it must have.
+                count = write(cluster.port(leader), count);
+                let begin = Instant::now();
+                cluster.start_node(victim, &SMALL);
+                await_service(&mut cluster, victim, count);
+                times.push((name.clone(), begin.elapsed()));
+                if name.starts_with("hardstate-") {
+                    cluster.node(victim).await_line("was unreadable: written anew");
+                } else if let Some(told) = cluster.node(victim).line("is damaged at byte") {
+                    assert!(is_damaged && told.contains(&name), "{name}: {told}");
+                    cluster.node(victim).await_line("goes on under repair");
+                    cluster.node(victim).await_line("is whole again");
+                    let aside = fs::read_dir(&data).unwrap().filter_map(|entry| {
+                        let name = entry.unwrap().file_name().into_string().unwrap();
+                        name.starts_with("damaged-").then_some(name)
+                    });
+                    assert!(
+                        aside.into_iter().any(|aside| aside.ends_with(&name)),
+                        "{name} was not set aside"
+                    );
+                    repaired.insert(name);
+                }
             }
         }
-    }
+    });
 }
 
 /// Nobody else runs: it can neither vote nor serve, and does not pretend to.
@@ -234,31 +241,33 @@ fn a_node_that_cannot_prove_its_vote_is_refused_with_file_and_offset() {
 /// there was none.
 #[test]
 fn a_leader_whose_snapshot_has_rotted_makes_another_for_who_needs_one() {
-    let mut cluster = Cluster::start_some(&[1, 2, 3], &SMALL);
-    let leader = cluster.leader(1, None);
-    let [late, other]: [u64; 2] =
-        (1..=3).filter(|node| *node != leader).collect::<Vec<_>>().try_into().unwrap();
-    let mut count = write(cluster.port(leader), 0);
-    let last = eventually("the late one has that", || applied(cluster.port(late)));
-    stop(&mut cluster, late, Signal::KILL);
-    for _ in 0..18 {
-        count = write(cluster.port(leader), count);
-    }
-    for node in [leader, other] {
-        eventually("the log goes on behind what the late one has", || {
-            status(cluster.port(node)).filter(|status| status.log.first > last + 1)
-        });
-        // Whoever leads then.
-        for snapshot in files(&cluster.data(node)).iter().filter(|file| file.extension().is_some()) {
-            assert!(damage(snapshot, 4));
+    with_each_engine(|engine| {
+        let mut cluster = Cluster::start_some_with(engine, &[1, 2, 3], &SMALL);
+        let leader = cluster.leader(1, None);
+        let [late, other]: [u64; 2] =
+            (1..=3).filter(|node| *node != leader).collect::<Vec<_>>().try_into().unwrap();
+        let mut count = write(cluster.port(leader), 0);
+        let last = eventually("the late one has that", || applied(cluster.port(late)));
+        stop(&mut cluster, late, Signal::KILL);
+        for _ in 0..18 {
+            count = write(cluster.port(leader), count);
         }
-    }
-    cluster.start_node(late, &SMALL);
-    await_service(&mut cluster, late, count);
-    let leader = cluster.leader(late, None);
-    let told = cluster.node(leader).await_line("so that a new one is made");
-    assert!(told.contains(".snapshot is damaged at byte") && told.contains("set aside as"), "{told}");
-    cluster.node(late).await_line("installed a snapshot");
+        for node in [leader, other] {
+            eventually("the log goes on behind what the late one has", || {
+                status(cluster.port(node)).filter(|status| status.log.first > last + 1)
+            });
+            // Whoever leads then.
+            for snapshot in files(&cluster.data(node)).iter().filter(|file| file.extension().is_some()) {
+                assert!(damage(snapshot, 4));
+            }
+        }
+        cluster.start_node(late, &SMALL);
+        await_service(&mut cluster, late, count);
+        let leader = cluster.leader(late, None);
+        let told = cluster.node(leader).await_line("so that a new one is made");
+        assert!(told.contains(".snapshot is damaged at byte") && told.contains("set aside as"), "{told}");
+        cluster.node(late).await_line("installed a snapshot");
+    });
 }
 
 /// Node 1, and another beside it that joined as told.
