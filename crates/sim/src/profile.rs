@@ -255,7 +255,9 @@ fn draw_damage(profile: &Profile, random: &mut Random, has_operator: bool, has_w
         Fault::RottedSnapshot,
         Fault::LostSegment,
     ];
-    let mut is_drawn = |fault: &Fault| profile.faults.contains(fault) && random.chance(FAULT_PERMILLE);
+    // A disk is wiped only while the members do not change and there is a machine to take its place: often it cannot be.
+    let permille = if has_operator { 2 * FAULT_PERMILLE } else { FAULT_PERMILLE };
+    let mut is_drawn = |fault: &Fault| profile.faults.contains(fault) && random.chance(permille);
     possible.iter().copied().filter(|fault| is_drawn(fault)).collect()
 }
 

@@ -111,9 +111,10 @@ impl World {
         done
     }
 
-    /// The machines that have not left for good.
+    /// The machines that may run: they were added, and have not left for good.
     pub(super) fn present_nodes(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&node| !self.nodes[node].has_left()).collect()
+        let may_run = |&node: &usize| !self.nodes[node].has_left() && self.knows_its_id(node);
+        (0..self.nodes.len()).filter(may_run).collect()
     }
 
     pub(super) fn some_node(&mut self) -> usize {
