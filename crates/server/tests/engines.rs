@@ -6,7 +6,9 @@ use std::path::Path;
 
 use quorate::engine::EngineKind;
 use rustix::process::Signal;
-use support::{Cluster, Process, ask, eventually, free_ports, http, run, serve, status, with_each_engine};
+use support::{
+    Cluster, Process, ask, eventually, free_ports, http, run, serve, status, try_ask, with_each_engine,
+};
 
 fn engine_at(port: u16) -> String {
     eventually("the node tells its engine", || {
@@ -82,21 +84,25 @@ fn a_node_that_joins_takes_the_engine_of_the_cluster_unless_it_was_told_another(
     });
 }
 
-/// Settings alone cannot prevent it: two of the three were told one engine, and one the other.
+/// Settings alone cannot prevent it: two of the three were told one engine, and one the other. What it is told to do helps.
 #[test]
-fn a_founder_with_another_engine_than_the_others_is_refused_by_them_and_they_go_on_without_it() {
+fn a_founder_with_another_engine_than_the_others_is_refused_and_told_how_it_takes_its_place() {
     let mut cluster = Cluster::start_some_with(EngineKind::Paxos, &[1, 2], &[]);
     let peers: Vec<_> =
         (1..=3).map(|node| format!("{node}=127.0.0.1:{}", cluster.port(node) + 10_000)).collect();
     let peers = peers.join(",");
-    let more =
-        ["--node-id", "3", "--peers", &peers, "--bootstrap", "--data-dir", "node-3", "--engine", "raft"];
-    let third = serve(cluster.port(3), cluster.folder.path(), &more);
+    let more = ["--node-id", "3", "--peers", &peers, "--bootstrap", "--data-dir", "node-3", "--engine"];
+    let third = serve(cluster.port(3), cluster.folder.path(), &[&more[..], &["raft"]].concat());
     assert_eq!(ask(cluster.port(1), &["SET", "k", "v"]).as_deref(), Some("OK"));
     third.await_line("runs the engine");
-    let told = cluster.node(1).await_line("runs the engine raft");
-    assert!(told.contains("node 3"), "{told}");
+    cluster.node(1).await_line("start node 3 on an empty folder with --engine paxos, and else as before");
     assert_eq!(status(cluster.port(3)).unwrap().log.applied, 0);
+    drop(third);
+    std::fs::remove_dir_all(cluster.folder.path().join("node-3")).unwrap();
+    let _third = serve(cluster.port(3), cluster.folder.path(), &[&more[..], &["paxos"]].concat());
+    eventually("it serves what the others have", || {
+        try_ask(cluster.port(3), &["GET", "k"]).ok().flatten().filter(|value| value == "v")
+    });
 }
 
 #[test]

@@ -114,8 +114,8 @@ impl Local {
     /// Decides about the sender of `hello`, and remembers it if it passes.
     pub(crate) fn judge(&self, hello: &Hello) -> Result<Remote, Refusal> {
         let accord = self.versions.agree(self.node_id, hello)?;
-        self.judge_settings(hello)?;
         self.judge_identity(hello)?;
+        self.judge_settings(hello)?;
         let disk_id =
             number(&hello.disk_id).ok_or_else(|| Refusal("it shows no id of its disk".to_owned()))?;
         self.acquaintances.meet(hello.from, disk_id)?;
@@ -137,11 +137,7 @@ impl Local {
     fn judge_settings(&self, hello: &Hello) -> Result<(), Refusal> {
         let refuse = |text: String| Err(Refusal(text));
         if hello.engine != self.engine {
-            return refuse(format!(
-                "node {} runs the engine {}, node {} runs {}: a cluster has one engine for ever; whichever of the two is not \
-                 its member yet has to be started on an empty folder, without the setting engine, by --join",
-                hello.from, hello.engine, self.node_id, self.engine
-            ));
+            return refuse(self.other_engine(hello));
         }
         if hello.frame_bytes_max > self.frame_bytes_max as u64 {
             return refuse(format!(
@@ -151,6 +147,21 @@ impl Local {
             ));
         }
         Ok(())
+    }
+
+    /// What to do when two founders were told different engines: a cluster has one for ever.
+    fn other_engine(&self, hello: &Hello) -> String {
+        let (ours, theirs) = ((self.node_id, self.engine), (hello.from, &hello.engine[..]));
+        let anew = |(node, _): (u64, &str), (_, engine): (u64, &str)| {
+            format!("start node {node} on an empty folder with --engine {engine}, and else as before")
+        };
+        let advice = match (self.cluster_id.get(), hello.cluster_id.is_empty()) {
+            (Some(_), true) => anew(theirs, ours),
+            (None, false) => anew(ours, theirs),
+            (None, true) => "start all nodes of a new cluster with the same --engine".to_owned(),
+            (Some(_), false) => "one of the two has not its own data folder".to_owned(),
+        };
+        format!("node {} runs the engine {}, node {} runs {}: {advice}", theirs.0, theirs.1, ours.0, ours.1)
     }
 
     fn judge_identity(&self, hello: &Hello) -> Result<(), Refusal> {
@@ -246,7 +257,18 @@ mod tests {
         assert!(refused(&one, &other).contains("cluster versions 98 to 99"));
         let mut other = born(2, 20, 7).hello(1);
         other.engine = "paxos".to_owned();
-        assert!(refused(&one, &other).contains("engine paxos"));
+        assert!(refused(&one, &other).contains("has not its own data folder"));
+        other.cluster_id = sixteen(8);
+        assert!(
+            refused(&one, &other).contains("belongs to cluster"),
+            "which engine it has there is its own affair"
+        );
+        other.cluster_id = Bytes::new();
+        let told = refused(&one, &other);
+        assert!(
+            told.ends_with("start node 2 on an empty folder with --engine raft, and else as before"),
+            "{told}"
+        );
         let mut other = born(2, 20, 7).hello(1);
         other.frame_bytes_max = 1 << 30;
         assert!(refused(&one, &other).contains("max-request-bytes"));
