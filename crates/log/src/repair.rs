@@ -179,7 +179,8 @@ pub(crate) fn find_intact(disk: &impl Disk, names: &[String], owner: u32) -> Res
 
 /// Marks the folder as under repair, since `damage` was found, and its files as being moved; durable on return.
 fn store_marks(disk: &impl Disk, names: &[String], damage: &Error) -> Result<(), Error> {
-    if is_moving(names) {
+    let is_marked = names.iter().any(|name| name == MARK);
+    if is_moving(names) && is_marked {
         return disk.sync_directory().about(disk, "", "sync");
     }
     let mut reason = damage.finding();
@@ -187,6 +188,8 @@ fn store_marks(disk: &impl Disk, names: &[String], damage: &Error) -> Result<(),
     let mut file = disk.create(MARK).about(disk, MARK, "create")?;
     file.write_at(0, &seal::seal(KIND, reason.as_bytes())).about(disk, MARK, "write")?;
     file.sync_data().about(disk, MARK, "sync")?;
+    // Of two names that were made together a power cut may leave the second alone.
+    disk.sync_directory().about(disk, "", "sync")?;
     disk.create(MOVING).about(disk, MOVING, "create")?;
     disk.sync_directory().about(disk, "", "sync")
 }

@@ -263,3 +263,16 @@ fn a_newest_segment_is_missed_without_an_idle_moment() {
     let damage = refusal(open(&disk));
     assert!(matches!(damage, Error::Corrupt { .. }), "{damage}");
 }
+
+/// Both marks were made before one sync of the folder, and a power cut kept the second alone: the next start moved what was
+/// damaged aside, and the node went on as if it had never had it.
+#[test]
+fn a_folder_whose_files_are_being_moved_is_under_repair_also_if_that_mark_is_gone() {
+    let disk = store();
+    let segment = disk.list().unwrap().into_iter().find(|name| name.starts_with("segment-")).unwrap();
+    disk.tamper(&segment, |bytes| bytes[50] ^= 1);
+    drop(disk.create("setting-aside").unwrap());
+    set_aside(&disk).unwrap();
+    let (_log, recovered) = open(&disk).unwrap();
+    assert!(recovered.under_repair.is_some());
+}
