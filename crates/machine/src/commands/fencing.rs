@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::locks::{parse_token, stale};
 use crate::command::{self, Class, Group, KeySpec, Spec};
 use crate::context::{Context, Patience, execute};
 use crate::flags::Flags;
+use crate::identifiers::FencingToken;
+use crate::integer;
 use crate::reply::Reply;
 use crate::work;
 
@@ -74,6 +75,23 @@ fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     {
         return Ok(Reply::Null);
     }
-    let token = context.get(key).map(|slot| slot.token.0);
-    Ok(token.map_or(Reply::Null, |token| Reply::Integer(i64::try_from(token).unwrap_or(i64::MAX))))
+    let token = context.get(key).map(|slot| slot.token);
+    Ok(token.map_or(Reply::Null, show_token))
+}
+
+/// The refusal of a token that is not, or no longer, the current one.
+pub(super) fn stale(token: FencingToken, current: Option<FencingToken>) -> Reply {
+    Reply::error_text(match current {
+        Some(current) => format!("STALE token {} is not the current one, which is {}", token.0, current.0),
+        None => format!("STALE token {} is no longer valid: nobody holds it", token.0),
+    })
+}
+
+pub(super) fn parse_token(text: &[u8]) -> Result<FencingToken, Reply> {
+    let token = integer::parse(text).and_then(|token| u64::try_from(token).ok()).filter(|token| *token > 0);
+    token.map(FencingToken).ok_or(Reply::error("ERR a fencing token is a positive integer"))
+}
+
+pub(super) fn show_token(token: FencingToken) -> Reply {
+    Reply::Integer(i64::try_from(token.0).unwrap_or(i64::MAX))
 }

@@ -11,9 +11,11 @@
 use bytes::Bytes;
 
 use super::expiry;
+use super::fencing::{parse_token, show_token, stale};
 use super::help;
 use crate::command::{Group, KeySpec, Spec};
 use crate::context::Context;
+use crate::database::Slot;
 use crate::flags::Flags;
 use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
@@ -118,9 +120,9 @@ impl<'a> Wish<'a> {
                 context.check_value_bytes(self.owner.len() + self.value.map_or(0, Bytes::len))?;
                 context.create(context.db, self.name, Value::Lock(Box::new(lock)), Some(deadline));
             }
-            Some((lock, present)) if self.is_reentrant && lock.owner == *self.owner => {
+            Some((lock, slot)) if self.is_reentrant && lock.owner == *self.owner => {
                 let lock = Lock { depth: lock.depth.saturating_add(1), ..lock.clone() };
-                let deadline = present.deadline.map(|present| present.max(deadline));
+                let deadline = slot.deadline.map(|present| present.max(deadline));
                 context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
             }
             Some(_) => return Ok(None),
@@ -134,40 +136,21 @@ fn asks_to_wait(args: &[Bytes]) -> bool {
     Wish::parse(args).is_ok_and(|wish| wish.wait_ms > 0)
 }
 
-/// What a key has beside the lock.
-struct Hold {
-    token: FencingToken,
-    deadline: Option<Stamp>,
-}
-
-/// The lock at a key, `None` if nobody holds it, an error reply if the key holds something else.
-fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, Hold)>, Reply> {
+/// The lock at a key, with its slot; `None` if nobody holds it, an error reply if the key holds something else.
+fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, &'a Slot)>, Reply> {
     let Some(slot) = context.get(name) else { return Ok(None) };
     let Value::Lock(lock) = &slot.value else { return Err(Reply::wrong_type()) };
-    Ok(Some((lock, Hold { token: slot.token, deadline: slot.deadline })))
+    Ok(Some((lock, slot)))
 }
 
 /// The lock at a key, if it has the token that `text` is.
-fn held_by<'a>(context: &'a Context<'_>, name: &[u8], text: &[u8]) -> Result<(&'a Lock, Hold), Reply> {
+fn held_by<'a>(context: &'a Context<'_>, name: &[u8], text: &[u8]) -> Result<(&'a Lock, &'a Slot), Reply> {
     let token = parse_token(text)?;
     match held(context, name)? {
-        Some((lock, hold)) if hold.token == token => Ok((lock, hold)),
-        Some((_, hold)) => Err(stale(token, Some(hold.token))),
+        Some((lock, slot)) if slot.token == token => Ok((lock, slot)),
+        Some((_, slot)) => Err(stale(token, Some(slot.token))),
         None => Err(stale(token, None)),
     }
-}
-
-/// The refusal of a token that is not, or no longer, the current one.
-pub(super) fn stale(token: FencingToken, current: Option<FencingToken>) -> Reply {
-    Reply::error_text(match current {
-        Some(current) => format!("STALE token {} is not the current one, which is {}", token.0, current.0),
-        None => format!("STALE token {} is no longer valid: nobody holds it", token.0),
-    })
-}
-
-pub(super) fn parse_token(text: &[u8]) -> Result<FencingToken, Reply> {
-    let token = integer::parse(text).and_then(|token| u64::try_from(token).ok()).filter(|token| *token > 0);
-    token.map(FencingToken).ok_or(Reply::error("ERR a fencing token is a positive integer"))
 }
 
 fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
@@ -182,16 +165,12 @@ fn parse_wait(text: &[u8]) -> Result<u64, Reply> {
     wait_ms.ok_or(Reply::error("ERR the time to wait is a number of milliseconds, or 0"))
 }
 
-fn integer_of(token: FencingToken) -> Reply {
-    Reply::Integer(i64::try_from(token.0).unwrap_or(i64::MAX))
-}
-
 fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
     // Within a transaction a lock may be free whose queue was not served yet.
     let is_promised = !context.exists(wish.name) && context.waiting_for_vacancy(wish.name) > 0;
     if !is_promised && let Some(token) = wish.take(context)? {
-        return Ok(integer_of(token));
+        return Ok(show_token(token));
     }
     if wish.wait_ms > 0 {
         let deadline = Some(Stamp(context.now.0.saturating_add(wish.wait_ms)));
@@ -203,7 +182,7 @@ fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 /// Has a command that waited take the lock, which is free.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = Wish::parse(args)?.take(context)?;
-    Ok(token.map_or(Reply::Null, integer_of))
+    Ok(token.map_or(Reply::Null, show_token))
 }
 
 fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -215,11 +194,11 @@ fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 
 fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let name = &args[2];
-    let (lock, hold) = held_by(context, name, &args[3])?;
-    let depth = lock.depth - 1;
+    let (lock, slot) = held_by(context, name, &args[3])?;
+    let (depth, deadline) = (lock.depth - 1, slot.deadline);
     if depth > 0 {
         let lock = Lock { depth, ..lock.clone() };
-        context.amend(name, Value::Lock(Box::new(lock)), hold.deadline);
+        context.amend(name, Value::Lock(Box::new(lock)), deadline);
     } else {
         context.delete(name);
     }
@@ -227,22 +206,23 @@ fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 }
 
 fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let Some((_, hold)) = held(context, &args[2])? else { return Ok(Reply::Null) };
+    let Some((_, slot)) = held(context, &args[2])? else { return Ok(Reply::Null) };
+    let token = slot.token;
     context.delete(&args[2]);
-    Ok(integer_of(hold.token))
+    Ok(show_token(token))
 }
 
 fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let Some((lock, hold)) = held(context, &args[2])? else { return Ok(Reply::Null) };
-    let ttl_ms = hold.deadline.map_or(-1, |deadline| expiry::remaining_ms(context, deadline));
+    let Some((lock, slot)) = held(context, &args[2])? else { return Ok(Reply::Null) };
+    let ttl_ms = slot.deadline.map_or(-1, |deadline| expiry::remaining_ms(context, deadline));
     let waiting = context.waiting_for_vacancy(&args[2]);
     let field = |name, value| (Reply::bulk(name), value);
     Ok(Reply::Map(vec![
-        field("token", integer_of(hold.token)),
+        field("token", show_token(slot.token)),
         field("owner", Reply::Bulk(lock.owner.clone())),
         field("ttl-ms", Reply::Integer(ttl_ms)),
         field("depth", Reply::Integer(i64::try_from(lock.depth).unwrap_or(i64::MAX))),
         field("value", lock.value.clone().map_or(Reply::Null, Reply::Bulk)),
-        field("waiting", Reply::Integer(i64::try_from(waiting).unwrap_or(i64::MAX))),
+        field("waiting", Reply::count(waiting)),
     ]))
 }
