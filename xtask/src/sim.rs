@@ -11,13 +11,13 @@ pub(crate) struct Options {
     #[arg(long, exclusive = true)]
     seeded_bugs: bool,
     /// Arguments for `quorate sim`, such as `--seeds 0..5000` or `--seed 17 --trace`; see `quorate sim --help`.
-    /// Without any, what CI runs: the seeds that once failed, then fresh ones for five minutes on all cores
+    /// Without any, what CI runs: for each engine the seeds that once failed, then fresh ones for some minutes on all cores
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// What CI runs. Fresh seeds each time: together the runs see more than one list ever would.
-const USUAL: [&str; 3] = ["--once-failed", "--seconds", "300"];
+/// What CI runs, and for how many seconds. Fresh seeds each time: together the runs see more than one list ever would.
+const USUAL: [(&str, &str); 2] = [("raft", "240"), ("paxos", "200")];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     if options.seeded_bugs {
@@ -33,10 +33,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ]));
     }
     execute(cargo("build").args(["--workspace", "--locked", "--quiet", "--bin", "quorate"]))?;
-    let mut simulator = Command::new(built("quorate"));
-    simulator.arg("sim").args(&options.arguments);
-    if options.arguments.is_empty() {
-        simulator.args(USUAL);
+    if !options.arguments.is_empty() {
+        return execute(Command::new(built("quorate")).arg("sim").args(&options.arguments));
     }
-    execute(&mut simulator)
+    for (engine, seconds) in USUAL {
+        let usual = ["sim", "--once-failed", "--engine", engine, "--seconds", seconds];
+        execute(Command::new(built("quorate")).args(usual))?;
+    }
+    Ok(())
 }

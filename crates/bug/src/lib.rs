@@ -209,6 +209,9 @@ bugs! {
     SkippedChecksum => "skipped-checksum", Product,
         "recovery does not look at the checksums of records",
         "what was durable is recovered" | "assertions hold";
+    SlotAlone => "slot-alone", Product,
+        "recovery takes term and vote from the newest slot that is whole, be it older than the log",
+        "what was durable is recovered" | "assertions hold";
     UnsyncedName => "unsynced-name", Product,
         "a snapshot counts as published before its name is durable",
         "a node recovers from any crash";

@@ -96,6 +96,8 @@ faults! {
     RottedSlot => "rotted-slot",
     /// A client asks, and ends its side of the connection at once: it takes answers, and waits for nothing.
     HalfClose => "half-close",
+    /// A client asks, and asks for more, and reads no answer: in the end it is cut off.
+    StoppedReading => "stopped-reading",
 }
 
 impl fmt::Display for Fault {

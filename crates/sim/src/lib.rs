@@ -7,6 +7,8 @@
 //! event at a time; so the same seed gives the same run, each time and on each machine, and a failure is
 //! reproduced by its number.
 //!
+//! Whichever engine the nodes run, all else is the same, and so is what is demanded of it.
+//!
 //! The world does what the server does around a driver (`world`), and nothing of what the product does: it moves
 //! messages, writes what the driver wants written by the shipping log onto a simulated disk (`disk`), and tells
 //! the time (`clock`).
@@ -22,13 +24,14 @@
 //!
 //! # What it does not do
 //!
-//! It knows no network protocol and no operating system: those belong to black-box tests, and so does a client that
-//! does not read its answers, which the server's connections deal with. Disks spare the identity.
+//! It knows no network protocol and no operating system: those belong to black-box tests, and so do the buffers in which a
+//! server keeps what a client does not read. Disks spare the identity.
 
 mod agenda;
 mod checks;
 mod clock;
 mod disk;
+mod engine_kind;
 mod faults;
 pub mod linearizability;
 mod pace;
@@ -44,6 +47,7 @@ mod workload;
 mod world;
 
 pub use checks::wishes::MemberCounts;
+pub use engine_kind::EngineKind;
 pub use faults::{Fault, FaultCounts};
 pub use pace::Pace;
 pub use profile::Profile;
@@ -53,16 +57,20 @@ pub use synod::{Synod, synod};
 pub use theme::Theme;
 pub use time::SimTime;
 
+use quorate_consensus::{Engine, paxos::Paxos, raft::Raft};
+
 use crate::{checks::Failure, world::World};
 
-/// The seeds that once failed, each with its reason: `seeds.txt`, whose lines begin with a seed of the default profile and
-/// the pace of its world.
-pub fn seeds_that_failed() -> impl Iterator<Item = (u64, Pace)> {
-    include_str!("../seeds.txt").lines().filter_map(|line| {
+/// The seeds that once failed under an engine, each with its reason: `seeds.txt`, whose lines begin with a seed of the default
+/// profile, the pace of its world, and the engine.
+pub fn seeds_that_failed(engine: EngineKind) -> impl Iterator<Item = (u64, Pace)> {
+    include_str!("../seeds.txt").lines().filter_map(move |line| {
         let mut words = line.split('#').next().expect("a first part").split_whitespace();
         let seed = words.next()?.parse().expect("a line begins with a seed");
         let pace = words.next().and_then(|name| Pace::ALL.iter().copied().find(|pace| pace.name() == name));
-        Some((seed, pace.expect("behind the seed stands a pace")))
+        let of = words.next().and_then(|name| EngineKind::ALL.iter().find(|kind| kind.name() == name));
+        let of = of.expect("behind the pace stands an engine");
+        (*of == engine).then(|| (seed, pace.expect("behind the seed stands a pace")))
     })
 }
 
@@ -100,7 +108,18 @@ pub fn run_traced(
 }
 
 fn attempt(seed: u64, profile: &Profile, lines: usize) -> (Result<Report, Box<Violation>>, Vec<String>) {
-    let mut world = World::new(seed, profile, lines);
+    match profile.engine {
+        EngineKind::Raft => attempt_with::<Raft>(seed, profile, lines),
+        EngineKind::Paxos => attempt_with::<Paxos>(seed, profile, lines),
+    }
+}
+
+fn attempt_with<E: Engine>(
+    seed: u64,
+    profile: &Profile,
+    lines: usize,
+) -> (Result<Report, Box<Violation>>, Vec<String>) {
+    let mut world = World::<E>::new(seed, profile, lines);
     quorate_bug::plant(profile.bug);
     let result =
         panics::caught(|| world.run()).unwrap_or_else(|text| Err(Failure::new("assertions hold", text)));

@@ -13,6 +13,7 @@ use quorate_node as node;
 
 use crate::{
     clock::DRIFT_PPM_MAX,
+    engine_kind::EngineKind,
     faults::Fault,
     pace::{Pace, Rhythm},
     random::Random,
@@ -24,6 +25,8 @@ use crate::{
 pub struct Profile {
     /// What it is about.
     pub theme: Theme,
+    /// What the nodes agree by.
+    pub engine: EngineKind,
     /// How many nodes the cluster is born with; `None` lets the seed choose 1, 3 or 5, mostly 3.
     pub nodes: Option<u64>,
     /// How much happens; `None` lets the seed choose.
@@ -47,7 +50,8 @@ impl Profile {
     #[must_use]
     pub fn about(theme: Theme) -> Self {
         let (nodes, pace) = (theme.nodes(), theme.pace());
-        Self { theme, nodes, pace, duration: None, faults: theme.faults(), bug: None }
+        let engine = EngineKind::default();
+        Self { theme, engine, nodes, pace, duration: None, faults: theme.faults(), bug: None }
     }
 
     /// The same without any fault.
@@ -65,6 +69,9 @@ impl Profile {
         };
         if self.theme != Theme::Default {
             option("profile", &self.theme.name());
+        }
+        if self.engine != EngineKind::default() {
+            option("engine", &self.engine);
         }
         self.nodes
             .iter()
@@ -115,6 +122,7 @@ pub(crate) struct Plan {
 /// The product's settings in this world, the same on all nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    pub(crate) engine: EngineKind,
     pub(crate) segment_bytes: u64,
     pub(crate) reserve_bytes: u64,
     pub(crate) batch_bytes: usize,
@@ -137,7 +145,7 @@ const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
-const DRAWN_LATER: [Fault; 12] = [
+const DRAWN_LATER: [Fault; 13] = [
     Fault::Members,
     Fault::Upgrade,
     Fault::BitRot,
@@ -150,6 +158,7 @@ const DRAWN_LATER: [Fault; 12] = [
     Fault::LostSegment,
     Fault::RottedSlot,
     Fault::HalfClose,
+    Fault::StoppedReading,
 ];
 /// Of a thousand clusters of three, how many are two nodes and a witness.
 const WITNESS_PERMILLE: u64 = 200;
@@ -180,13 +189,14 @@ impl Plan {
         let reordering_permille = permille(Fault::Reordering, 300);
         let fault_interval = random.millis(300, 4000);
         let thinking_permille = *random.pick(&[50, 300, 1000, 1000, 3000]);
-        let settings = Settings::draw(random);
+        let settings = Settings::draw(profile.engine, random);
         if profile.faults.contains(&Fault::Members) && random.chance(FAULT_PERMILLE) {
             faults.insert(Fault::Members);
         }
         let spares = if faults.contains(&Fault::Members) { random.below(SPARES_MAX + 1) } else { 0 };
         let is_witnessed = random.chance(WITNESS_PERMILLE) || profile.bug == Some(Bug::ForgetfulWitness);
-        let has_witness = nodes == WITNESSED_NODES && is_witnessed;
+        let has_witness =
+            nodes == WITNESSED_NODES && is_witnessed && profile.engine.has_witnesses_and_leases();
         if profile.faults.contains(&Fault::Upgrade) && random.chance(FAULT_PERMILLE) {
             faults.insert(Fault::Upgrade);
         }
@@ -197,10 +207,11 @@ impl Plan {
         }
         let has_pulse = faults.contains(&Fault::LateNews) || random.chance(PULSE_PERMILLE);
         let lease = random.chance(LEASE_PERMILLE).then(|| draw_lease(random));
+        let lease = lease.filter(|_| profile.engine.has_witnesses_and_leases());
         let accountants = if random.chance(ACCOUNTS_PERMILLE) { ACCOUNTANTS } else { 0 };
         let drawn = Pace::draw(random);
         let pace = profile.pace.unwrap_or(drawn);
-        for fault in [Fault::RottedSlot, Fault::HalfClose] {
+        for fault in [Fault::RottedSlot, Fault::HalfClose, Fault::StoppedReading] {
             if profile.faults.contains(&fault) && random.chance(FAULT_PERMILLE) {
                 faults.insert(fault);
             }
@@ -270,9 +281,10 @@ impl Settings {
         Self { origin_bytes, snapshot_log_bytes, ..self }
     }
 
-    fn draw(random: &mut Random) -> Self {
+    fn draw(engine: EngineKind, random: &mut Random) -> Self {
         let segment_bytes = *random.pick(&[8 << 10, 16 << 10, 64 << 10]);
         Self {
+            engine,
             segment_bytes,
             reserve_bytes: 4 * segment_bytes,
             batch_bytes: *random.pick(&[256, 1 << 10, 4 << 10]),

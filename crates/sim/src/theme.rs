@@ -129,6 +129,7 @@ impl Theme {
                 F::Shutdown,
                 F::ClientReset,
                 F::HalfClose,
+                F::StoppedReading,
             ],
             Self::Members => {
                 &[F::Kill, F::PowerCut, F::Partition, F::Loss, F::Members, F::Upgrade, F::WipedDisk]

@@ -33,7 +33,8 @@ fn seeds_for(bug: Bug) -> u64 {
 /// The faults under which a defect shows soonest.
 fn profile_for(bug: Bug) -> Profile {
     // Most defects need operations that meet each other.
-    let mut profile = Profile { bug: Some(bug), pace: Some(Pace::Dense), ..Profile::about(theme_for(bug)) };
+    let pace = Some(Pace::Dense);
+    let mut profile = Profile { bug: Some(bug), pace, ..Profile::about(theme_for(bug)) };
     if bug == Bug::CompletionByIndex {
         // A write must be under way while two leaders come and go.
         profile.faults = [Fault::HangingSync, Fault::SlowDisk, Fault::Partition, Fault::Kill].into();
@@ -44,7 +45,7 @@ fn profile_for(bug: Bug) -> Profile {
 
 fn theme_for(bug: Bug) -> Theme {
     match bug {
-        Bug::SkippedChecksum | Bug::CutCorruption | Bug::VotesUnderRepair => Theme::Disks,
+        Bug::SkippedChecksum | Bug::CutCorruption | Bug::VotesUnderRepair | Bug::SlotAlone => Theme::Disks,
         Bug::TwoVotes
         | Bug::OldTermCounted
         | Bug::UnconfirmedRead

@@ -1,6 +1,8 @@
 //! A modest number of seeds; CI runs thousands by `quorate sim`.
 
-use quorate_sim::{Fault, MemberCounts, Profile, Report, run, seeds_that_failed};
+use std::ops::Range;
+
+use quorate_sim::{EngineKind, Fault, MemberCounts, Profile, Report, run, seeds_that_failed};
 
 fn run_all(seeds: impl IntoIterator<Item = u64>, profile: &Profile) -> Report {
     let mut total = Report::default();
@@ -15,7 +17,16 @@ fn run_all(seeds: impl IntoIterator<Item = u64>, profile: &Profile) -> Report {
 
 #[test]
 fn seeds_under_mixed_faults_hold_every_property() {
-    let total = run_all(0..100, &Profile::default());
+    holds_every_property(0..100, EngineKind::Raft);
+}
+
+#[test]
+fn seeds_of_paxos_under_mixed_faults_hold_every_property() {
+    holds_every_property(0..100, EngineKind::Paxos);
+}
+
+fn holds_every_property(seeds: Range<u64>, engine: EngineKind) {
+    let total = run_all(seeds, &Profile { engine, ..Profile::default() });
     assert!(total.judged > 10_000, "only {} operations were judged", total.judged);
     assert_eq!(total.undecided, 0, "histories that nobody judged");
     for (fault, count) in total.faults.iter() {
@@ -40,8 +51,10 @@ fn clusters_without_faults_refuse_nothing() {
 /// Each failed once, for the reason that stands beside it in the file.
 #[test]
 fn seeds_that_once_failed_hold_every_property() {
-    for (seed, pace) in seeds_that_failed() {
-        run_all([seed], &Profile { pace: Some(pace), ..Profile::default() });
+    for &engine in EngineKind::ALL {
+        for (seed, pace) in seeds_that_failed(engine) {
+            run_all([seed], &Profile { engine, pace: Some(pace), ..Profile::default() });
+        }
     }
 }
 

@@ -102,6 +102,12 @@ impl SimDisk {
         files.into_iter().find(|(_, other)| *other == file).map(|(name, _)| name)
     }
 
+    /// Whether one of the files that `may_be` has been written to, and not synced since.
+    pub(crate) fn has_unsynced(&self, may_be: impl Fn(&str) -> bool) -> bool {
+        let state = self.state.borrow();
+        state.named(may_be).into_iter().any(|(_, file)| state.files[file].has_unsynced())
+    }
+
     /// From now on each read brings what is there.
     pub(crate) fn end_stale_reads(&self) {
         self.state.borrow_mut().stale = None;

@@ -76,6 +76,10 @@ impl FileImage {
         self.unsynced.push(Change::Empty);
     }
 
+    pub(super) fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
     /// The writes that may turn out to have failed.
     pub(super) fn past(&self) -> &[Past] {
         &self.past

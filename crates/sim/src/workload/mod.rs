@@ -46,6 +46,11 @@ pub(crate) trait Workload: std::fmt::Debug {
     /// Takes in what has become of the last exchange.
     fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure>;
 
+    /// Whether it is most active while something is amiss.
+    fn looks_closely(&self) -> bool {
+        false
+    }
+
     /// The client ends: what it believes to hold, it holds no longer than until now.
     fn end(&mut self, _now: SimTime, _history: &mut History) {}
 }
@@ -123,16 +128,16 @@ fn record(
 }
 
 /// A request for a read.
-fn read(args: &[&str]) -> Request {
+pub(crate) fn read(args: &[&str]) -> Request {
     Request { db: 0, action: Action::Read(arguments(args)) }
 }
 
 /// A request for a write.
-fn write(args: &[&str]) -> Request {
+pub(crate) fn write(args: &[&str]) -> Request {
     Request { db: 0, action: Action::Write(arguments(args)) }
 }
 
-fn arguments(args: &[&str]) -> Vec<Bytes> {
+pub(crate) fn arguments(args: &[&str]) -> Vec<Bytes> {
     args.iter().map(|arg| Bytes::copy_from_slice(arg.as_bytes())).collect()
 }
 

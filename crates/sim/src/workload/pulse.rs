@@ -50,6 +50,10 @@ impl Workload for Pulse {
         }])
     }
 
+    fn looks_closely(&self) -> bool {
+        true
+    }
+
     fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
         let counter = history.counter(KEY);
         match (exchange.outcome(0), self.part) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quorate_bug::Bug;
+use quorate_consensus::Engine;
 use quorate_machine::{Machine, Reply};
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
@@ -32,7 +33,9 @@ pub(super) struct Client {
     /// It begins nothing any more.
     pub(super) retired: bool,
     /// It has ended its side of the connection, which it drops when it has its answers.
-    is_leaving: bool,
+    pub(super) is_leaving: bool,
+    /// How much was sent to it that it has not read, if it has stopped reading.
+    pub(super) unread: Option<usize>,
     /// For the test of the checkers: the answer before the present one.
     previous: Option<Answer>,
 }
@@ -48,8 +51,6 @@ pub(super) enum State {
     Retired,
 }
 
-/// Of a thousand exchanges, how many end with a client's side of its connection, where clients do that.
-const HALF_CLOSED_PERMILLE: u64 = 50;
 /// How often a client without a connection looks for its node.
 const RECONNECT: Duration = Duration::from_millis(40);
 
@@ -73,6 +74,7 @@ impl Client {
             last_success: None,
             retired: false,
             is_leaving: false,
+            unread: None,
             previous: None,
         }
     }
@@ -82,12 +84,12 @@ impl Client {
         matches!(self.state, State::Thinking)
     }
 
-    fn is_connected_by(&self, conn: ConnId) -> bool {
+    pub(super) fn is_connected_by(&self, conn: ConnId) -> bool {
         self.connection.is_some_and(|(present, _)| present == conn)
     }
 }
 
-impl World {
+impl<E: Engine> World<E> {
     pub(super) fn client_wake(&mut self, at: SimTime, number: usize) {
         self.brief_operator(number);
         let client = &mut self.clients[number];
@@ -116,7 +118,7 @@ impl World {
                 let permille = if is_operator { 1000 } else { self.plan.thinking_permille };
                 let rest = duration * permille / 1000;
                 let goes_on = match &self.plan.rhythm {
-                    Some(rhythm) if self.follows_rhythm(number) => rhythm.goes_on(at, rest),
+                    Some(rhythm) if self.follows_rhythm(at, number) => rhythm.goes_on(at, rest),
                     Some(_) | None => at + rest,
                 };
                 self.agenda.add(goes_on, Event::ClientWake { client: number });
@@ -124,7 +126,9 @@ impl World {
             Step::Ask(requests) => {
                 if self.operator == Some(number) {
                     self.counts.add(Fault::Members);
-                } else if let Some(rhythm) = &mut self.plan.rhythm {
+                } else if let Some(rhythm) = &mut self.plan.rhythm
+                    && !client.workload.looks_closely()
+                {
                     rhythm.asked(at, requests.len());
                 }
                 self.trace
@@ -134,31 +138,16 @@ impl World {
                 let (node, latency) = (client.node, client.latency);
                 self.agenda.add(at + latency, Event::Requests { client: number, node, life, conn, requests });
                 self.half_close(at, number);
+                self.stop_reading(at, number);
             }
         }
     }
 
-    /// Now and then a client that has just asked ends its side of the connection.
-    fn half_close(&mut self, at: SimTime, number: usize) {
-        let is_possible = matches!(self.phase, Phase::Faults) && self.operator != Some(number);
-        if !is_possible
-            || !self.plan.faults.contains(&Fault::HalfClose)
-            || !self.random.chance(HALF_CLOSED_PERMILLE)
-        {
-            return;
-        }
-        let client = &mut self.clients[number];
-        let Some((conn, life)) = client.connection else { return };
-        client.is_leaving = true;
-        self.counts.add(Fault::HalfClose);
-        self.trace.tell(at, || format!("c{number} ends its side of the connection"));
-        let input = Box::new(Input::GivesUp { conn });
-        self.agenda.add(at + client.latency, Event::Tell { node: client.node, life, input });
-    }
-
-    /// Whether a client rests between two bursts: when all is healed, each is owed an answer soon.
-    fn follows_rhythm(&self, client: usize) -> bool {
-        matches!(self.phase, Phase::Faults) && self.operator != Some(client)
+    /// Whether a client rests between two bursts: when all is healed, each is owed an answer soon; and who looks closely while
+    /// something is amiss does not rest.
+    fn follows_rhythm(&self, at: SimTime, client: usize) -> bool {
+        let is_awake = at < self.history.excited_until && self.clients[client].workload.looks_closely();
+        matches!(self.phase, Phase::Faults) && self.operator != Some(client) && !is_awake
     }
 
     /// The client's connection, a new one if need be; `None` if its node is down.
@@ -258,6 +247,10 @@ impl World {
         if !client.is_connected_by(conn) {
             return Ok(());
         }
+        if client.unread.is_some() {
+            self.leave_unread(at, number);
+            return Ok(());
+        }
         if self.plan.bug == Some(Bug::ShiftedAnswers)
             && let Some(previous) = client.previous.replace(answer.clone())
         {
@@ -292,6 +285,7 @@ impl World {
             return Ok(());
         }
         client.connection = None;
+        client.unread = None;
         if matches!(client.state, State::Waiting { .. }) {
             self.trace.tell(at, || format!("c{number} loses its connection"));
             return self.finish_exchange(at, number);

@@ -14,7 +14,7 @@ use crate::time::SimTime;
 /// time-out, which is six of their intervals.
 const GROWTH_MAX: u64 = 5;
 
-impl World {
+impl<E: Engine> World<E> {
     /// Lets a leader hear the past for a while, and say nothing. False if nobody leads others.
     pub(super) fn bring_late_news(&mut self, at: SimTime) -> bool {
         let peers = self.present_nodes();

@@ -1,6 +1,6 @@
 //! What follows from who is a member: for machines that have left, and for clients.
 
-use quorate_consensus::NodeId;
+use quorate_consensus::{Engine, NodeId};
 
 use super::{World, clients::Client, stream};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     workload::{accounts::Accounts, observer::Observer, operator::Operator, pulse::Pulse},
 };
 
-impl World {
+impl<E: Engine> World<E> {
     /// Lets somebody change the members, if the seed wants it.
     pub(super) fn hire_operator(&mut self, seed: u64) {
         if self.plan.faults.contains(&Fault::Members) {

@@ -2,10 +2,11 @@
 //!
 //! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
 //! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
-//! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `members` (what follows from who
-//! is one), `nemesis` and `late_news` (faults), `phases` (faults, healing, judgement).
+//! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `impolite` (what some of them do),
+//! `members` (what follows from who is one), `nemesis` and `late_news` (faults), `phases` (faults, healing, judgement).
 
 mod clients;
+mod impolite;
 mod keeper;
 mod late_news;
 mod log_writer;
@@ -21,14 +22,14 @@ mod threads;
 use std::collections::BTreeSet;
 
 use quorate_bug::Bug;
-use quorate_consensus::{Membership, NodeId, Uncounted};
+use quorate_consensus::{Engine, Membership, NodeId, Uncounted};
 use quorate_machine::ClusterVersion;
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
 
 use self::{
     clients::Client,
     network::{Network, Odds},
-    node::{Message, Node},
+    node::Node,
     phases::Phase,
 };
 use crate::{
@@ -48,12 +49,12 @@ use crate::{
     trace::Trace,
 };
 
-/// The whole simulation of one seed.
-pub(crate) struct World {
+/// The whole simulation of one seed, with nodes of the engine `E`.
+pub(crate) struct World<E: Engine> {
     plan: Plan,
-    agenda: Agenda<Event>,
+    agenda: Agenda<Event<E::Message>>,
     random: Random,
-    nodes: Vec<Node>,
+    nodes: Vec<Node<E>>,
     /// The members that the cluster is born with.
     founders: Membership,
     /// The client that changes the members, if there is one.
@@ -77,13 +78,13 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
 }
 
-/// What can happen.
+/// What can happen. `M` is what engines say to each other.
 #[derive(Debug)]
-enum Event {
+enum Event<M> {
     /// A message arrives.
-    Deliver { from: usize, to: usize, connection: u64, message: Box<PeerMessage<Message>> },
+    Deliver { from: usize, to: usize, connection: u64, message: Box<PeerMessage<M>> },
     /// A process learns something.
-    Tell { node: usize, life: u64, input: Box<Input<Message>> },
+    Tell { node: usize, life: u64, input: Box<Input<M>> },
     /// A process takes what is in its inbox.
     Step { node: usize, life: u64 },
     /// A process has asked to be called by now.
@@ -104,13 +105,15 @@ enum Event {
     Answer { client: usize, conn: ConnId, answer: Box<Answer> },
     /// A client notices that its connection is gone.
     ConnectionLost { client: usize, conn: ConnId },
+    /// A client that does not read is gone.
+    HangUp { client: usize, conn: ConnId },
     /// The world does something bad.
     Fault,
     /// Housekeeping, and the course of the phases.
     Tick,
 }
 
-impl Event {
+impl<M> Event<M> {
     /// Numbers for the trace's hash: the kind, and whom it concerns.
     fn facts(&self) -> [u64; 2] {
         let (kind, who) = match self {
@@ -128,6 +131,7 @@ impl Event {
             Self::ConnectionLost { client, .. } => (12, *client),
             Self::Fault => (13, 0),
             Self::Tick => (14, 0),
+            Self::HangUp { client, .. } => (15, *client),
         };
         [kind, who as u64]
     }
@@ -152,7 +156,7 @@ const DISK_BYTES: u64 = 1 << 30;
 /// A run that takes more events than this goes round in circles.
 const STEPS_MAX: u64 = 20_000_000;
 
-impl World {
+impl<E: Engine> World<E> {
     pub(crate) fn new(seed: u64, profile: &Profile, trace_lines: usize) -> Self {
         let plan = Plan::new(profile, &mut Random::new(seed, stream::PLAN));
         let count = usize::try_from(plan.nodes).expect("a few nodes");
@@ -163,7 +167,7 @@ impl World {
             reordering: plan.reordering_permille,
         };
         let mut clocks = Random::new(seed, stream::CLOCKS);
-        let nodes: Vec<Node> =
+        let nodes: Vec<Node<E>> =
             (0..machines).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
         let servers = count - usize::from(plan.has_witness);
         let clients = (0..plan.clients)
@@ -210,7 +214,7 @@ impl World {
         world
     }
 
-    fn node(seed: u64, plan: &Plan, number: u64, clocks: &mut Random) -> Node {
+    fn node(seed: u64, plan: &Plan, number: u64, clocks: &mut Random) -> Node<E> {
         let drift = if plan.faults.contains(&Fault::Drift) { DRIFT_PPM_MAX } else { 0 };
         let mut clock = Clock::new(clocks, drift);
         let id = NodeId(number + 1);
@@ -259,7 +263,7 @@ impl World {
         self.agenda.now()
     }
 
-    fn happen(&mut self, at: SimTime, event: Event) -> Result<(), Failure> {
+    fn happen(&mut self, at: SimTime, event: Event<E::Message>) -> Result<(), Failure> {
         match event {
             Event::Deliver { from, to, connection, message } => {
                 if self.network.arrives(at, from, to, connection) {
@@ -289,6 +293,7 @@ impl World {
             }
             Event::Answer { client, conn, answer } => self.answered(at, client, conn, *answer)?,
             Event::ConnectionLost { client, conn } => self.connection_lost(at, client, conn)?,
+            Event::HangUp { client, conn } => self.hang_up(at, client, conn),
             Event::Fault => self.fault(at),
             Event::Tick => self.tick(at)?,
         }

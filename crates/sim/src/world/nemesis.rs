@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_consensus::Engine;
 use quorate_node::Input;
 
 use super::{DISK_BYTES, Event, World, phases::Phase};
@@ -10,10 +11,11 @@ use crate::{checks::cluster::number_of, disk::damage::Damage, faults::Fault, ran
 /// The most disk operations until a fuse cuts the power: a start takes some dozens, a write about two.
 const FUSE_MAX: u64 = 60;
 
-/// How long clients that look closely do so after a fault.
+/// How long clients that look closely do so after a fault. In a sparse world only late news are worth it: they would ask
+/// for more than all others together.
 const EXCITED: Duration = Duration::from_secs(1);
 
-impl World {
+impl<E: Engine> World<E> {
     /// Plans the next fault, exponentially distributed, as independent misfortunes are.
     pub(super) fn plan_fault(&mut self) {
         let mean = self.plan.fault_interval;
@@ -100,13 +102,16 @@ impl World {
             | Fault::Drift
             | Fault::Members
             | Fault::Upgrade
-            | Fault::HalfClose => {
+            | Fault::HalfClose
+            | Fault::StoppedReading => {
                 unreachable!("{fault} has no instant")
             }
         };
         if done {
             self.counts.add(fault);
-            self.history.excited_until = self.history.excited_until.max(at + EXCITED);
+            if self.plan.rhythm.is_none() {
+                self.history.excited_until = self.history.excited_until.max(at + EXCITED);
+            }
         }
         done
     }
@@ -285,14 +290,17 @@ impl World {
         !self.lost_power(at, node) && marked.is_ok()
     }
 
-    /// Changes bits of one of the slots of term and vote of a node, which is down for it. Nothing is lost by that: it may
-    /// happen to any node.
+    /// Changes bits of one of the slots of term and vote of a node that is running, and is down for it: often the one that
+    /// was written last. Nothing is lost by that, since the log has them, too: it may happen to any node. Only the other slot
+    /// must be whole, whatever else happens until the next start.
     fn rot_slot(&mut self, at: SimTime) -> bool {
         let node = self.some_node();
-        if !self.nodes[node].was_born || !self.take_down(at, node, "is killed, and a slot rots") {
+        let is_slot = |name: &str| name.starts_with("hardstate-");
+        if self.nodes[node].process.is_none() || self.nodes[node].disk.has_unsynced(is_slot) {
             return false;
         }
-        let is_slot = |name: &str| name.starts_with("hardstate-");
+        self.kill(at, node, "is killed, and a slot rots");
+        self.plan_boot(at, node);
         let harmed = self.nodes[node].disk.damage(Damage::Rot, &mut self.random, u64::MAX, is_slot);
         self.trace
             .tell(at, || format!("{} of n{} has rotted", harmed.as_deref().unwrap_or("no slot"), node + 1));
@@ -374,7 +382,7 @@ impl World {
 /// Whether a fault happens at an instant that is chosen here, and not all the time or by a client.
 fn has_instant(fault: Fault) -> bool {
     let lasts = matches!(fault, Fault::Loss | Fault::Duplication | Fault::Reordering | Fault::Drift);
-    !lasts && !matches!(fault, Fault::Members | Fault::Upgrade | Fault::HalfClose)
+    !lasts && !matches!(fault, Fault::Members | Fault::Upgrade | Fault::HalfClose | Fault::StoppedReading)
 }
 
 /// From a second to some months, either way.

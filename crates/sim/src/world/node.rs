@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use quorate_bug::Bug;
-use quorate_consensus::{Engine, Membership, NodeId, raft::Raft};
+use quorate_consensus::{Engine, Membership, NodeId};
 use quorate_log::{Error, HardState, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{ClusterVersion, Limits, Machine};
 use quorate_node::{ConnId, Driver, Input, Now, record};
@@ -16,11 +16,8 @@ use crate::{
     checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime,
 };
 
-/// What engines say to each other here.
-pub(super) type Message = <Raft as Engine>::Message;
-
 /// One machine of the cluster.
-pub(super) struct Node {
+pub(super) struct Node<E: Engine> {
     pub(super) id: NodeId,
     pub(super) clock: Clock,
     pub(super) disk: SimDisk,
@@ -28,7 +25,7 @@ pub(super) struct Node {
     pub(super) build: ClusterVersion,
     /// Counts the starts, so that what was meant for an earlier process reaches no later one.
     pub(super) life: u64,
-    pub(super) process: Option<Box<Process>>,
+    pub(super) process: Option<Box<Process<E>>>,
     /// Whether it has ever run: then its folder must not be empty any more.
     pub(super) was_born: bool,
     /// It was told that it is no member any more, and has ended for good.
@@ -47,13 +44,13 @@ pub(super) struct Node {
 }
 
 /// The product, running.
-pub(super) struct Process {
-    pub(super) driver: Driver<Raft>,
+pub(super) struct Process<E: Engine> {
+    pub(super) driver: Driver<E>,
     pub(super) writer: LogWriter,
     /// Whether a stage of the log writer is under way.
     pub(super) writer_busy: bool,
     pub(super) keeper: Keeper,
-    pub(super) inbox: Vec<Input<Message>>,
+    pub(super) inbox: Vec<Input<E::Message>>,
     pub(super) step_planned: bool,
     /// The earliest planned call for the sake of a deadline.
     pub(super) wake_at: Option<SimTime>,
@@ -66,8 +63,8 @@ pub(super) struct Process {
 }
 
 /// A process that has just started, and what it found.
-pub(super) struct Booted {
-    pub(super) process: Box<Process>,
+pub(super) struct Booted<E: Engine> {
+    pub(super) process: Box<Process<E>>,
     pub(super) snapshot: u64,
     /// The configuration in force there.
     pub(super) members: Membership,
@@ -90,7 +87,7 @@ pub(super) struct Birth<'a> {
     pub(super) may_be_damaged: bool,
 }
 
-impl Node {
+impl<E: Engine> Node<E> {
     pub(super) fn new(id: NodeId, build: ClusterVersion, clock: Clock, disk: SimDisk) -> Self {
         Self {
             id,
@@ -127,7 +124,7 @@ impl Node {
     }
 
     /// Starts the product on what the disk holds, as the server does.
-    pub(super) fn boot(&mut self, at: SimTime, birth: &Birth<'_>) -> Result<Booted, Error> {
+    pub(super) fn boot(&mut self, at: SimTime, birth: &Birth<'_>) -> Result<Booted<E>, Error> {
         let options = Options {
             create: !self.was_born,
             birth: record::encode_membership(birth.founders),
@@ -171,7 +168,7 @@ impl Node {
         let mut restored = record::restored(recovered).expect("a log that this version wrote");
         restored.under_repair &= birth.bug != Some(Bug::VotesUnderRepair);
         let membership = membership.unwrap_or_else(|| restored.birth.clone());
-        let engine = Raft::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
+        let engine = E::new(birth.settings.for_engine(self.id, birth.seed), restored, now.boot);
         let config = birth.settings.for_driver(self.id, self.build, incarnation, birth.cluster_id);
         let driver = Driver::new(config, engine, machine, membership.clone(), now);
         let keeper = Keeper::new(log.snapshots(), self.build);
@@ -191,13 +188,13 @@ impl Node {
         Options {
             segment_bytes: settings.segment_bytes,
             reserve_bytes: settings.reserve_bytes,
-            ..Options::new(self.id.0, "raft")
+            ..Options::new(self.id.0, settings.engine.name())
         }
     }
 }
 
-impl Process {
-    fn new(driver: Driver<Raft>, writer: LogWriter, keeper: Keeper, at: SimTime) -> Self {
+impl<E: Engine> Process<E> {
+    fn new(driver: Driver<E>, writer: LogWriter, keeper: Keeper, at: SimTime) -> Self {
         Self {
             driver,
             writer,

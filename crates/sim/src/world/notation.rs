@@ -1,8 +1,8 @@
 //! The compact notation of the trace.
 
-use quorate_node::{LogTask, PeerMessage, SnapshotDone};
+use std::fmt;
 
-use super::node::Message;
+use quorate_node::{LogTask, PeerMessage, SnapshotDone};
 
 pub(super) fn task_text(task: &LogTask) -> String {
     match task {
@@ -26,7 +26,7 @@ pub(super) fn task_text(task: &LogTask) -> String {
     }
 }
 
-pub(super) fn message_text(message: &PeerMessage<Message>) -> String {
+pub(super) fn message_text<M: fmt::Display>(message: &PeerMessage<M>) -> String {
     match message {
         PeerMessage::Engine(message) => message.to_string(),
         PeerMessage::Forward(group) => {

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate_consensus::NodeId;
+use quorate_consensus::{Engine, NodeId};
 
 use super::{
     Event, World,
@@ -58,7 +58,7 @@ const TICK: Duration = Duration::from_millis(50);
 const PROGRESS_MAX: Duration = Duration::from_secs(15);
 const PROPERTY: &str = "liveness: after healing everything goes on";
 
-impl World {
+impl<E: Engine> World<E> {
     pub(super) fn tick(&mut self, at: SimTime) -> Result<(), Failure> {
         self.end_faults(at);
         for node in 0..self.nodes.len() {

@@ -10,7 +10,7 @@ use quorate_node::{Answer, Input, LogTask, Outputs, PeerMessage};
 
 use super::{
     DISK_BYTES, Event, World,
-    node::{Birth, Message, Process},
+    node::{Birth, Process},
     notation::{message_text, task_text},
 };
 use crate::{
@@ -31,9 +31,9 @@ const COUNTED: Duration = Duration::from_millis(100);
 /// Of a thousand starts of an older build in a world of two, how many are upgrades.
 const UPGRADED_PERMILLE: u64 = 300;
 
-impl World {
+impl<E: Engine> World<E> {
     /// Puts an input before a process, which takes it soon, together with what else arrives until then.
-    pub(super) fn put(&mut self, at: SimTime, node: usize, input: Input<Message>) {
+    pub(super) fn put(&mut self, at: SimTime, node: usize, input: Input<E::Message>) {
         let Some(process) = &mut self.nodes[node].process else { return };
         process.inbox.push(input);
         self.plan_step(at, node);
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// If the process is to die in this step, only the beginnings of its outputs get out.
-    fn cut_short(&mut self, at: SimTime, node: usize, outputs: &mut Outputs<Message>) -> bool {
+    fn cut_short(&mut self, at: SimTime, node: usize, outputs: &mut Outputs<E::Message>) -> bool {
         let is_empty = outputs.log.is_empty() && outputs.send.is_empty() && outputs.answers.is_empty();
         if !self.nodes[node].kill_in_step || is_empty {
             return false;
@@ -129,7 +129,7 @@ impl World {
         true
     }
 
-    fn hand_out(&mut self, at: SimTime, node: usize, outputs: Outputs<Message>) -> Result<(), Failure> {
+    fn hand_out(&mut self, at: SimTime, node: usize, outputs: Outputs<E::Message>) -> Result<(), Failure> {
         // Nobody subscribes here.
         let Outputs {
             publications: _,
@@ -193,7 +193,7 @@ impl World {
         Ok(())
     }
 
-    fn send(&mut self, at: SimTime, from: usize, to: usize, message: PeerMessage<Message>) {
+    fn send(&mut self, at: SimTime, from: usize, to: usize, message: PeerMessage<E::Message>) {
         let passages = self.network.send(at, from, to);
         self.trace.tell(at, || {
             let arrival = passages.copies.first().map_or("lost".to_owned(), |copy| copy.arrival.to_string());
@@ -389,7 +389,7 @@ impl World {
 
 /// Whether the receiver relies on what the real transport promises: that a message arrives at most once. All but wishes
 /// of an operator must bear more.
-fn arrives_once(message: &PeerMessage<Message>) -> bool {
+fn arrives_once<M>(message: &PeerMessage<M>) -> bool {
     match message {
         PeerMessage::Reconfigure { .. } | PeerMessage::Reconfigured { .. } => true,
         PeerMessage::Engine(_)
@@ -400,7 +400,7 @@ fn arrives_once(message: &PeerMessage<Message>) -> bool {
 }
 
 /// Notices a process that does not come to rest.
-fn count_step(process: &mut Process, at: SimTime) -> Result<(), Failure> {
+fn count_step<E: Engine>(process: &mut Process<E>, at: SimTime) -> Result<(), Failure> {
     let (since, count) = &mut process.steps_counted;
     if at.since(*since) > COUNTED {
         (*since, *count) = (at, 0);

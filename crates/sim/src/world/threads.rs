@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_consensus::{Engine, PersistId};
 use quorate_log::Error;
 use quorate_node::{Input, SnapshotDone};
 
@@ -12,7 +13,7 @@ use crate::{
     time::SimTime,
 };
 
-impl World {
+impl<E: Engine> World<E> {
     pub(super) fn plan_log_work(&mut self, at: SimTime, node: usize) {
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return };
@@ -84,7 +85,7 @@ impl World {
         &mut self,
         at: SimTime,
         node: usize,
-        op: Option<quorate_consensus::PersistId>,
+        op: Option<PersistId>,
         error: &Error,
     ) -> Result<(), Failure> {
         let process = self.nodes[node].process.as_mut().expect("its log has just failed");

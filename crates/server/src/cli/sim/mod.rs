@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use quorate_sim::{Bug, Fault, Pace, Profile, Theme, run_traced};
+use quorate_sim::{Bug, EngineKind, Fault, Pace, Profile, Theme, run_traced};
 
 use super::Exit;
 
@@ -26,6 +26,7 @@ Examples:
   quorate sim --seeds 0..500 --profile disks    five hundred seeds, the same ones each time
   quorate sim --seed 17 --trace                 all that happens in one seed
   quorate sim --seconds 3600 --json             an hour of fresh seeds, for a program to read
+  quorate sim --engine paxos                    clusters of Multi-Paxos instead of Raft
   quorate sim synod                             how Paxos has nodes agree on one value
 
 A seed makes a world: nodes with the code of this program, their disks, clocks and links, clients,
@@ -65,8 +66,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=NODES_MAX))]
     nodes: Option<u64>,
     /// The consensus engine
-    #[arg(long, value_enum, default_value_t = Engine::Raft)]
-    engine: Engine,
+    #[arg(long, value_name = "NAME", default_value = "raft", value_parser = engines())]
+    engine: EngineKind,
     /// What the run is about
     #[arg(long, value_name = "NAME", default_value = "default", value_parser = themes())]
     profile: Theme,
@@ -98,13 +99,6 @@ pub(crate) struct Args {
 enum Play {
     /// Show single-decree Paxos at work: nodes that propose different values, and the one that they agree on
     Synod(synod::Args),
-}
-
-/// The consensus engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
-    /// The Raft that ships
-    Raft,
 }
 
 pub(crate) fn run(args: &Args) -> Exit {
@@ -164,8 +158,8 @@ impl Args {
     }
 
     fn profile(&self) -> Profile {
-        let Engine::Raft = self.engine;
         let mut profile = Profile::about(self.profile);
+        profile.engine = self.engine;
         profile.nodes = self.nodes.or(profile.nodes);
         profile.pace = self.pace.or(profile.pace);
         profile.duration = self.duration.map(Duration::from_secs);
@@ -184,6 +178,10 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 fn themes() -> impl TypedValueParser<Value = Theme> {
     let told = |theme: Theme| PossibleValue::new(theme.name()).help(theme.explanation());
     named(Theme::ALL.iter().copied(), |theme| theme.name(), told)
+}
+
+fn engines() -> impl TypedValueParser<Value = EngineKind> {
+    named(EngineKind::ALL.iter().copied(), EngineKind::name, |kind| PossibleValue::new(kind.name()))
 }
 
 fn paces() -> impl TypedValueParser<Value = Pace> {
@@ -229,6 +227,7 @@ mod tests {
             "quorate sim --seed 17 --profile disks --nodes 5 --duration 60 --without kill --without bit-rot",
             "quorate sim --seed 4 --bug lying-disk",
             "quorate sim --seed 5 --pace sparse",
+            "quorate sim --seed 7 --profile crashes --engine paxos",
             "quorate sim --seed 6 --profile steady --nodes 5 --pace dense",
         ] {
             let args = parsed(command);

@@ -33,7 +33,8 @@ struct Plan {
 
 impl Plan {
     fn new(args: &Args) -> Self {
-        let listed = if args.once_failed { seeds_that_failed().collect() } else { Vec::new() };
+        let of_engine = || seeds_that_failed(args.engine).collect();
+        let listed = if args.once_failed { of_engine() } else { Vec::new() };
         match (args.seed, args.seeds.clone()) {
             (Some(seed), _) => Self { listed, range: seed..seed + 1, seconds: None },
             (None, Some(range)) => Self { listed, range, seconds: args.seconds },
@@ -120,7 +121,7 @@ pub(super) fn run_all(args: &Args, profile: &Profile) -> Summary {
         }
         drop(ended);
         // Who begins a seed goes on only while somebody listens, which this does no longer than it needs to.
-        sum_up(args, &plan, Summary::new(profile.theme.name(), plan.range.start), endings, begin)
+        sum_up(args, &plan, Summary::new(profile, plan.range.start), endings, begin)
     })
 }
 

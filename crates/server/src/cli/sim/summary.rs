@@ -2,12 +2,13 @@
 
 use std::{ops::Range, time::Duration};
 
-use quorate_sim::{Report, Violation};
+use quorate_sim::{EngineKind, Profile, Report, Violation};
 use serde_json::{Map, Value, json};
 
 /// All seeds of a run. But for `wall`, it is the same each time that the same seeds are run.
 pub(super) struct Summary {
     profile: &'static str,
+    engine: EngineKind,
     /// How many seeds were run.
     pub(super) seeds: u64,
     /// Those that came from a range; others were listed.
@@ -24,9 +25,10 @@ pub(super) struct Summary {
 const TRACES_MAX: usize = 100;
 
 impl Summary {
-    pub(super) fn new(profile: &'static str, first: u64) -> Self {
+    pub(super) fn new(profile: &Profile, first: u64) -> Self {
         Self {
-            profile,
+            profile: profile.theme.name(),
+            engine: profile.engine,
             seeds: 0,
             range: first..first,
             total: Report::default(),
@@ -70,8 +72,9 @@ impl Summary {
         };
         let (total, wall) = (&self.total, self.wall.as_secs_f64());
         format!(
-            "seeds      {seeds}, profile {}\n{total}took       {wall:.1} s, {:.0} times real time\n\
+            "seeds      {seeds}, engine {}, profile {}\n{total}took       {wall:.1} s, {:.0} times real time\n\
              violations {}\n",
+            self.engine,
             self.profile,
             self.speed_up(),
             self.violations.len()
@@ -86,6 +89,7 @@ impl Summary {
         let trace =
             |&(seed, hash): &(u64, u64)| json!({ "seed": seed, "trace_hash": format!("{hash:016x}") });
         json!({
+            "engine": self.engine.name(),
             "profile": self.profile,
             "seeds": self.seeds,
             "first_seed": self.range.start,
