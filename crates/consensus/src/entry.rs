@@ -51,6 +51,14 @@ pub struct Position {
     pub term: Term,
 }
 
+impl Position {
+    /// The order of logs, by where they end: the last entry's term, then the length. A greater log has whatever a lower one
+    /// has that is committed.
+    pub(crate) fn rank(self) -> (Term, Index) {
+        (self.term, self.index)
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.index, self.term)

@@ -495,6 +495,7 @@ scripts![
     flow_control_learner,
     hearsay,
     join,
+    laggard_waits,
     learner,
     long_pause,
     old_acknowledgement,

@@ -39,11 +39,6 @@ impl Candidate {
     }
 }
 
-/// The order of logs: the ballot of the last entry, then the length.
-fn rank(last: Position) -> (crate::Term, Index) {
-    (last.term, last.index)
-}
-
 impl Paxos {
     /// Stands for election without asking first: by order of the operator, or of the leader itself.
     pub(super) fn campaign_now(&mut self, now: BootTime, ordered: bool) {
@@ -144,9 +139,11 @@ impl Paxos {
         if !quorums::have_promised(self.log.membership(), has_promised) {
             return;
         }
-        let greatest = candidate.promises.iter().max_by_key(|&(_, &last)| rank(last));
+        let greatest = candidate.promises.iter().max_by_key(|&(_, last)| last.rank());
         match greatest {
-            Some((&acceptor, &last)) if rank(last) > rank(self.log.last()) => self.learn_from(now, acceptor),
+            Some((&acceptor, &last)) if last.rank() > self.log.last().rank() => {
+                self.learn_from(now, acceptor)
+            }
             Some(_) | None if self.may_stand(now) => self.become_leader(now),
             Some(_) | None => self.become_follower(now, self.ballot),
         }

@@ -33,6 +33,8 @@ pub enum Body {
         round: u64,
         /// How willing the asker is to lead.
         priority: Priority,
+        /// The end of the asker's log.
+        last: Position,
     },
     /// The answer to [`Body::Poll`].
     PollAnswer {
@@ -44,8 +46,12 @@ pub enum Body {
         led: bool,
         /// Whether the sender heard a quorum in its own last round; none if it has not asked.
         connected: Option<bool>,
-        /// How willing the sender is to lead.
+        /// How willing the sender is to lead; not at all while it could not write.
         priority: Priority,
+        /// The end of the sender's log.
+        last: Position,
+        /// Whether the asker could be taught the sender's log by a snapshot alone, or by more than a window of entries.
+        ahead: bool,
     },
     /// Phase 1a. The owner of the message's ballot asks each voter to promise it, which covers all of the log that is not
     /// decided. Sent once its own promise is durable, and repeated until it leads.
@@ -284,18 +290,19 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ballot = self.ballot;
         match &self.body {
-            Body::Poll { origin: _, round, priority } => {
-                write!(f, "Poll {ballot} round={round}")?;
+            Body::Poll { origin: _, round, priority, last } => {
+                write!(f, "Poll {ballot} round={round} last={}", at(last))?;
                 write_priority(f, *priority)
             }
-            Body::PollAnswer { origin: _, round, led, connected, priority } => {
+            Body::PollAnswer { origin: _, round, led, connected, priority, last, ahead } => {
                 let led = if *led { "led" } else { "leaderless" };
                 let connected = match connected {
                     Some(true) => " connected",
                     Some(false) => " unconnected",
                     None => "",
                 };
-                write!(f, "PollAnswer {ballot} round={round} {led}{connected}")?;
+                let ahead = if *ahead { " ahead" } else { "" };
+                write!(f, "PollAnswer {ballot} round={round} {led}{connected} last={}{ahead}", at(last))?;
                 write_priority(f, *priority)
             }
             Body::Prepare { ordered, promised } => {

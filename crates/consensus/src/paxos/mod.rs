@@ -317,9 +317,11 @@ impl Paxos {
         }
         let Message { ballot, body } = message;
         match body {
-            Body::Poll { origin, round, priority } => self.answer_poll(now, from, (origin, round), priority),
-            Body::PollAnswer { origin, round, led, connected, priority } => {
-                let answer = survey::Answer { led, connected, priority };
+            Body::Poll { origin, round, priority, last } => {
+                self.answer_poll(now, from, (origin, round), (priority, last));
+            }
+            Body::PollAnswer { origin, round, led, connected, priority, last, ahead } => {
+                let answer = survey::Answer { led, connected, priority, last, ahead };
                 self.count_answer(now, from, (origin, round), answer);
             }
             Body::Prepare { promised, ordered: _ } => self.answer_prepare(now, from, promised),

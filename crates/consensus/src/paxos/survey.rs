@@ -11,9 +11,12 @@
 //!   as long as the leader works for others: leaders do not flap.
 //! * **An answer counts for its round alone, and once for each voter**: duplicates and late answers cannot make a node
 //!   believe in connections that are gone (hazard 18).
-//! * **Of those that could lead, the greatest leads**: who hears of a voter of greater priority that may be connected lets it
-//!   go first, for an election time-out. Of equals, random waits pick one, and if two stand together, the greater ballot wins
-//!   at once, since who has promised the lower one promises the greater one, too.
+//! * **Of those that could lead, the one that can do so at once leads.** Who hears of a voter that may be connected, and whose
+//!   log is so much greater that a snapshot would be needed to be taught it, or more entries than are sent in one go, lets
+//!   that one go first, for an election time-out. It could lead, but all would wait for its learning.
+//! * **Of those, the greatest leads**: who hears of a voter of greater priority lets it go first in the same way. Of equals,
+//!   random waits pick one, and if two stand together, the greater ballot wins at once, since who has promised the lower
+//!   one promises the greater one, too.
 //! * Time-outs of elections, rounds of polls (a heartbeat interval, if answers come in time), and heartbeats of leaders are
 //!   settings of their own: hysteresis comes from the first.
 //!
@@ -25,7 +28,7 @@
 use std::collections::BTreeMap;
 
 use super::{Follower, Paxos, Role, message::Body, quorums};
-use crate::{BootTime, NodeId, Priority};
+use crate::{BootTime, NodeId, Position, Priority};
 
 /// A node without a leader asks around.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +42,7 @@ pub(super) struct Survey {
     answers: BTreeMap<NodeId, Answer>,
     /// Whether a quorum answered in the round before; none in the first.
     connected: Option<bool>,
-    /// Until then those of greater priority go first.
+    /// Until then those go first that are fitter to lead.
     defers_until: BootTime,
 }
 
@@ -49,6 +52,17 @@ pub(super) struct Answer {
     pub(super) led: bool,
     pub(super) connected: Option<bool>,
     pub(super) priority: Priority,
+    /// The end of its log.
+    pub(super) last: Position,
+    /// Whether this node would have much to learn from it.
+    pub(super) ahead: bool,
+}
+
+impl Answer {
+    /// Whether its sender may soon stand.
+    fn may_stand(&self) -> bool {
+        !self.led && self.connected != Some(false) && self.priority != Priority::NEVER
+    }
 }
 
 impl Survey {
@@ -59,13 +73,6 @@ impl Survey {
 
     pub(super) fn deadline(&self) -> BootTime {
         self.ask_at
-    }
-
-    /// Whether somebody who answered is to stand first.
-    fn is_outranked(&self, own: Priority) -> bool {
-        self.answers
-            .values()
-            .any(|answer| !answer.led && answer.priority > own && answer.connected != Some(false))
     }
 }
 
@@ -135,8 +142,9 @@ impl Paxos {
         let Role::Surveyor(survey) = &mut self.role else { return };
         survey.ask_at = now.after(self.config.heartbeat_interval);
         let silent: Vec<_> = voters.into_iter().filter(|voter| !survey.answers.contains_key(voter)).collect();
-        let (origin, round, priority) = (self.origin, survey.round, self.config.priority);
-        silent.into_iter().for_each(|voter| self.send(voter, Body::Poll { origin, round, priority }));
+        let (origin, round) = (self.origin, survey.round);
+        let (priority, last) = (self.config.priority, self.log.last());
+        silent.into_iter().for_each(|voter| self.send(voter, Body::Poll { origin, round, priority, last }));
     }
 
     /// Ends the round if a quorum has answered, or if it has lasted for an election time-out; otherwise repeats itself.
@@ -165,23 +173,25 @@ impl Paxos {
         now: BootTime,
         from: NodeId,
         (origin, round): (u64, u64),
-        asker: Priority,
+        (asker, its_last): (Priority, Position),
     ) {
         // Who could promise nothing is of no use to the asker.
         if !self.is_in_a_cluster() || self.repair.is_some() {
             return;
         }
-        let (led, priority) = (self.hears_leader(now), self.config.priority);
+        let (led, priority, last) = (self.hears_leader(now), self.config.priority, self.log.last());
+        let ahead = self.is_far_ahead_of(its_last);
         let connected = match &self.role {
             Role::Surveyor(survey) => survey.connected,
             Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => None,
         };
-        self.send(from, Body::PollAnswer { origin, round, led, connected, priority });
+        self.send(from, Body::PollAnswer { origin, round, led, connected, priority, last, ahead });
         // The asker is about to stand: to stand at the same moment would be of no use.
         let interval = self.config.heartbeat_interval;
         let polite = now.after(interval.saturating_add(self.jitter.up_to(interval)));
         if let Role::Follower(follower) = &mut self.role
             && asker >= priority
+            && !ahead
         {
             follower.survey_at = follower.survey_at.max(polite);
         }
@@ -207,9 +217,22 @@ impl Paxos {
         let Role::Surveyor(survey) = &self.role else { return };
         let is_free =
             |voter| voter == self.config.id || survey.answers.get(&voter).is_some_and(|answer| !answer.led);
-        let defers = now < survey.defers_until && survey.is_outranked(self.config.priority);
+        let defers =
+            now < survey.defers_until && survey.answers.values().any(|other| self.lets_go_first(other));
         if quorums::are_connected(self.log.membership(), is_free) && !defers && self.may_stand(now) {
             self.stand(now, false);
         }
+    }
+
+    /// Whether a log that ends at `last` would have much to learn from this node's.
+    fn is_far_ahead_of(&self, last: Position) -> bool {
+        self.log.is_far_ahead_of(last, self.config.inflight_bytes_max)
+    }
+
+    /// Whether who has answered so is to stand first.
+    fn lets_go_first(&self, other: &Answer) -> bool {
+        let is_fitter =
+            other.ahead || (other.priority > self.config.priority && !self.is_far_ahead_of(other.last));
+        other.may_stand() && is_fitter
     }
 }

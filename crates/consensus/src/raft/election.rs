@@ -90,10 +90,8 @@ impl Raft {
     /// Whether the log that ends at `last` has all that this one has (section 5.4.1), what a witness is about to write
     /// included.
     fn is_up_to_date(&self, last: Position) -> bool {
-        let position = |at: Position| (at.term, at.index);
-        let own =
-            position(self.log.last()).max(self.incoming.configuration().map(position).unwrap_or_default());
-        position(last) >= own || bug::on(Bug::AnyLogElected)
+        let incoming = self.incoming.configuration().unwrap_or_default();
+        last.rank() >= self.log.last().rank().max(incoming.rank()) || bug::on(Bug::AnyLogElected)
     }
 
     /// Whether this node may stand for election at all. One that its newest configuration leaves out may, as long

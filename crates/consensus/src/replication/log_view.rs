@@ -160,6 +160,19 @@ impl LogView {
             .collect()
     }
 
+    /// Whether a log that ends at `last` lacks much of this one, so that it would get it by a snapshot alone, or by entries of
+    /// more than `bytes_max`.
+    pub(crate) fn is_far_ahead_of(&self, last: Position, bytes_max: usize) -> bool {
+        if last.rank() >= self.last().rank() {
+            return false;
+        }
+        // Terms never fall in a log: this one does not hold the base, and all before it is compacted away.
+        let lacks_base = last.index < self.base.index || last.term < self.base.term;
+        let first = self.may_agree(last.index, last.term).index.next();
+        let mut weights = self.range(first, self.last_index()).map(Entry::weight);
+        lacks_base || weights.try_fold(bytes_max, |left, weight| left.checked_sub(weight)).is_none()
+    }
+
     /// Appends one entry at the end.
     pub(crate) fn append(&mut self, entry: Entry) {
         let last = self.last();
@@ -254,6 +267,21 @@ mod tests {
         assert_eq!(log.batch(Index(2), 2 * weight).len(), 2);
         assert_eq!(log.batch(Index(2), 0).len(), 1);
         assert_eq!(log.batch(Index(5), weight).len(), 0);
+    }
+
+    #[test]
+    fn log_is_far_ahead_of_who_needs_a_snapshot_or_more_than_a_window() {
+        let mut log = log(&[1, 1, 2, 2, 2]);
+        let weight = entry(1, 1).weight();
+        assert!(!log.is_far_ahead_of(at(2, 1), 3 * weight));
+        assert!(log.is_far_ahead_of(at(2, 1), 3 * weight - 1));
+        assert!(log.is_far_ahead_of(at(9, 1), 3 * weight - 1), "the other's own tail is of no use");
+        log.compact(Index(4));
+        assert!(log.is_far_ahead_of(at(2, 1), usize::MAX) && log.is_far_ahead_of(at(9, 1), usize::MAX));
+        assert!(!log.is_far_ahead_of(at(3, 2), 2 * weight));
+        for greater in [at(5, 2), at(6, 2), at(1, 3)] {
+            assert!(!log.is_far_ahead_of(greater, 0), "{greater}");
+        }
     }
 
     #[test]

@@ -47,13 +47,16 @@ fn chunk() -> impl Strategy<Value = Body> {
 }
 
 fn answer() -> impl Strategy<Value = Body> {
-    let answer = (number(), 0_u64..4, any::<bool>(), any::<Option<bool>>(), 0_u32..3);
-    answer.prop_map(|(origin, round, led, connected, priority)| Body::PollAnswer {
+    let answer =
+        (number(), 0_u64..4, any::<bool>(), any::<Option<bool>>(), 0_u32..3, position(), any::<bool>());
+    answer.prop_map(|(origin, round, led, connected, priority, last, ahead)| Body::PollAnswer {
         origin,
         round,
         led,
         connected,
         priority: Priority(priority),
+        last,
+        ahead,
     })
 }
 
@@ -62,8 +65,8 @@ fn body() -> impl Strategy<Value = Body> {
         proptest::option::of((index(), stamp()).prop_map(|(index, stamp)| ReadPoint { index, stamp }));
     let priority = || (0_u32..3).prop_map(Priority);
     prop_oneof![
-        1 => (number(), number(), priority())
-            .prop_map(|(origin, round, priority)| Body::Poll { origin, round, priority }),
+        1 => (number(), number(), priority(), position())
+            .prop_map(|(origin, round, priority, last)| Body::Poll { origin, round, priority, last }),
         2 => answer(),
         3 => any::<(bool, bool)>().prop_map(|(ordered, promised)| Body::Prepare { ordered, promised }),
         4 => position().prop_map(|last| Body::Promise { last }),

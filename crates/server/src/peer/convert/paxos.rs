@@ -1,7 +1,7 @@
 //! What Paxos nodes say to each other.
 
 use quorate_consensus::{
-    Entry, Priority, Term,
+    Entry, Position, Priority, Term,
     paxos::{
         Ballot,
         message::{self, Message},
@@ -92,11 +92,13 @@ impl Spoken for Message {
 
 fn to_wire(message: Message) -> paxos::Paxos {
     let body = match message.body {
-        message::Body::Poll { origin, round, priority } => {
-            Body::Poll(paxos::Poll { origin, round, priority: priority.0 })
+        message::Body::Poll { origin, round, priority, last } => {
+            let last = log_end(last);
+            Body::Poll(paxos::Poll { origin, round, priority: priority.0, last })
         }
-        message::Body::PollAnswer { origin, round, led, connected, priority } => {
-            Body::PollAnswer(paxos::PollAnswer { origin, round, led, connected, priority: priority.0 })
+        message::Body::PollAnswer { origin, round, led, connected, priority, last, ahead } => {
+            let (priority, last) = (priority.0, log_end(last));
+            Body::PollAnswer(paxos::PollAnswer { origin, round, led, connected, priority, last, ahead })
         }
         message::Body::Prepare { ordered, promised } => Body::Prepare(paxos::Prepare { ordered, promised }),
         message::Body::Promise { last } => Body::Promise(position(last)),
@@ -145,12 +147,13 @@ fn to_wire(message: Message) -> paxos::Paxos {
 
 fn from_wire(message: paxos::Paxos) -> Result<Message, Malformed> {
     let body = match message.body.ok_or(Malformed("a Paxos message without body"))? {
-        Body::Poll(paxos::Poll { origin, round, priority }) => {
-            message::Body::Poll { origin, round: bounded(round)?, priority: Priority(priority) }
+        Body::Poll(paxos::Poll { origin, round, priority, last }) => {
+            let (round, priority, last) = (bounded(round)?, Priority(priority), from_log_end(last)?);
+            message::Body::Poll { origin, round, priority, last }
         }
-        Body::PollAnswer(paxos::PollAnswer { origin, round, led, connected, priority }) => {
-            let (round, priority) = (bounded(round)?, Priority(priority));
-            message::Body::PollAnswer { origin, round, led, connected, priority }
+        Body::PollAnswer(paxos::PollAnswer { origin, round, led, connected, priority, last, ahead }) => {
+            let (round, priority, last) = (bounded(round)?, Priority(priority), from_log_end(last)?);
+            message::Body::PollAnswer { origin, round, led, connected, priority, last, ahead }
         }
         Body::Prepare(paxos::Prepare { ordered, promised }) => message::Body::Prepare { ordered, promised },
         Body::Promise(last) => message::Body::Promise { last: from_position(last)? },
@@ -197,6 +200,15 @@ fn from_wire(message: paxos::Paxos) -> Result<Message, Malformed> {
         }
     };
     Ok(Message { ballot: from_ballot(message.ballot)?, body })
+}
+
+/// The end of a log. That of an empty one is not on the wire; neither was any, before logs were compared in polls.
+fn log_end(last: Position) -> Option<wire::Position> {
+    (last != Position::default()).then(|| position(last))
+}
+
+fn from_log_end(last: Option<wire::Position>) -> Result<Position, Malformed> {
+    last.map_or(Ok(Position::default()), from_position)
 }
 
 /// A ballot in which somebody can have stood, or none: of all other numbers no node makes a message.

@@ -35,16 +35,23 @@ fn golden(body: Body) -> Vec<u8> {
 fn golden_bytes_of_messages() {
     let last = Position { index: Index(4), term: Term(5) };
     let (commit, at, priority) = (Index(5), stamp(7), Priority(8));
+    let poll = |last| Body::Poll { origin: 1, round: 2, priority, last };
+    let empty = Position::default();
+    assert_eq!(golden(poll(empty)), b"\x12\x0d\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x08");
+    assert_eq!(golden(poll(last)), b"\x12\x13\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x08\x22\x04\x08\x04\x10\x05");
+    let answer = |connected, last, ahead| {
+        let (origin, round, led) = (1, 2, true);
+        Body::PollAnswer { origin, round, led, connected, priority, last, ahead }
+    };
     assert_eq!(
-        golden(Body::Poll { origin: 1, round: 2, priority }),
-        b"\x12\x0d\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x08"
-    );
-    let answer = |connected| Body::PollAnswer { origin: 1, round: 2, led: true, connected, priority };
-    assert_eq!(
-        golden(answer(Some(false))),
+        golden(answer(Some(false), empty, false)),
         b"\x1a\x11\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x01\x20\x00\x28\x08"
     );
-    assert_eq!(golden(answer(None)), b"\x1a\x0f\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x01\x28\x08");
+    assert_eq!(golden(answer(None, empty, false)), b"\x1a\x0f\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x01\x28\x08");
+    assert_eq!(
+        golden(answer(None, last, true)),
+        b"\x1a\x17\x09\x01\0\0\0\0\0\0\0\x10\x02\x18\x01\x28\x08\x32\x04\x08\x04\x10\x05\x38\x01"
+    );
     assert_eq!(golden(Body::Prepare { ordered: true, promised: true }), b"\x22\x04\x08\x01\x10\x01");
     assert_eq!(golden(Body::Promise { last }), b"\x2a\x04\x08\x04\x10\x05");
     assert_eq!(golden(Body::Teach { last }), b"\x32\x04\x08\x04\x10\x05");
@@ -120,17 +127,19 @@ fn messages_of_the_other_engine_are_refused() {
 fn body_strategy() -> impl Strategy<Value = Body> {
     let point = proptest::option::of((number(), number()));
     prop_oneof![
-        (number(), number(), any::<u32>()).prop_map(|(origin, round, priority)| Body::Poll {
-            origin,
-            round,
-            priority: Priority(priority)
-        }),
-        (number(), number(), any::<bool>(), any::<Option<bool>>(), any::<u32>()).prop_map(
-            |(origin, round, led, connected, priority)| {
-                let priority = Priority(priority);
-                Body::PollAnswer { origin, round, led, connected, priority }
+        (number(), number(), any::<u32>(), position_strategy()).prop_map(
+            |(origin, round, priority, last)| {
+                Body::Poll { origin, round, priority: Priority(priority), last }
             }
         ),
+        (
+            (number(), number(), any::<bool>(), any::<Option<bool>>(), any::<u32>()),
+            (position_strategy(), any::<bool>())
+        )
+            .prop_map(|((origin, round, led, connected, priority), (last, ahead))| {
+                let priority = Priority(priority);
+                Body::PollAnswer { origin, round, led, connected, priority, last, ahead }
+            }),
         any::<(bool, bool)>().prop_map(|(ordered, promised)| Body::Prepare { ordered, promised }),
         position_strategy().prop_map(|last| Body::Promise { last }),
         position_strategy().prop_map(|last| Body::Teach { last }),

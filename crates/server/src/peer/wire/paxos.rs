@@ -78,6 +78,9 @@ pub(crate) struct Poll {
     pub(crate) round: u64,
     #[prost(uint32, tag = "3")]
     pub(crate) priority: u32,
+    /// The end of the asker's log.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) last: Option<Position>,
 }
 
 /// The answer to it.
@@ -94,6 +97,11 @@ pub(crate) struct PollAnswer {
     pub(crate) connected: Option<bool>,
     #[prost(uint32, tag = "5")]
     pub(crate) priority: u32,
+    /// The end of the sender's log.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) last: Option<Position>,
+    #[prost(bool, tag = "7")]
+    pub(crate) ahead: bool,
 }
 
 /// A candidate's request.
