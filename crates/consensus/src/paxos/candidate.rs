@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::{Paxos, Role, leader::Leader, message::Body, quorums};
-use crate::{BootTime, Index, NodeId, Payload, Position, replication::incoming::Incoming};
+use crate::{BootTime, Index, NodeId, Payload, Position};
 
 /// The state of a node that has taken a ballot of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Paxos {
         let ends_at = self.random_election_time(now);
         self.leave_role(now);
         self.enter(ballot);
-        self.incoming = Incoming::Idle;
+        self.incoming.abandon();
         let standing = (self.log.last(), 0, 0);
         let promises = BTreeMap::new();
         self.role =
@@ -167,8 +167,7 @@ impl Paxos {
         );
         assert!(last.term < self.ballot.term(), "the log ends in {last}, led is {}", self.ballot);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let leader = Leader::new(self.log.membership(), last.index.next(), base, now, &self.config);
-        self.incoming = Incoming::Idle;
+        let leader = Leader::new(&self.log, self.commit, base, now, &self.config);
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it.
         let is_first = last == Position::default();

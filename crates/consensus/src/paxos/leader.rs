@@ -14,11 +14,12 @@ use bytes::Bytes;
 
 use super::{Paxos, Role, message::Body, quorums, transfer::Handover};
 use crate::{
-    BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, ProposalId,
+    BootTime, ClusterTime, Config, Entry, Index, NodeId, Payload, ProposalId,
     cluster_clock::ClusterClock,
     engine::ProposalOutcome,
     replication::{
         circle::Circle,
+        log_view::LogView,
         progress::{Peer, serve_members},
         reads::Reads,
     },
@@ -35,7 +36,7 @@ pub(super) struct Leader {
     pub(super) reads: Reads,
     /// The hand-over under way, if any.
     pub(super) handover: Option<Handover>,
-    /// The weight of its own entries that are not committed yet.
+    /// The weight of the entries that are not committed yet, those of its predecessors included.
     uncommitted_bytes: usize,
     /// When those that have left are served no longer, once that is settled.
     pub(super) farewell: Option<BootTime>,
@@ -47,21 +48,22 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(
-        membership: &Membership,
-        first: Index,
+        log: &LogView,
+        commit: Index,
         base: ClusterTime,
         now: BootTime,
         config: &Config,
     ) -> Self {
+        let first = log.last_index().next();
         let mut peers = BTreeMap::new();
-        serve_members(&mut peers, membership, config.id, first, now);
+        serve_members(&mut peers, log.membership(), config.id, first, now);
         Self {
             first,
             peers,
             clock: ClusterClock::start(base, now),
             reads: Reads::default(),
             handover: None,
-            uncommitted_bytes: 0,
+            uncommitted_bytes: log.weight_from(commit.next()),
             farewell: None,
             heartbeat_at: now.after(config.heartbeat_interval),
             outdated_since: None,
@@ -212,7 +214,7 @@ impl Paxos {
         if reached <= self.commit || self.log.term_at(reached) != Some(self.ballot.term()) {
             return;
         }
-        let newly = self.log.range(self.commit.next().max(leader.first), reached);
+        let newly = self.log.range(self.commit.next(), reached);
         let bytes: usize = newly.map(Entry::weight).sum();
         assert!(
             bytes <= leader.uncommitted_bytes,

@@ -232,7 +232,7 @@ impl Engine for Paxos {
             Input::SnapshotMissing { to } => self.snapshot_missing(now, to),
             Input::SnapshotStored { meta, end } => self.snapshot_stored(&meta, end),
             Input::SnapshotInstalled { meta } => self.snapshot_installed(now, &meta),
-            Input::SnapshotRejected { meta } => self.incoming.rejected(&meta),
+            Input::SnapshotRejected { meta } => _ = self.incoming.rejected(&meta),
         }
     }
 
@@ -353,7 +353,7 @@ impl Paxos {
             Body::Accepted { matched } => self.accepted(now, from, matched),
             Body::Rejected { base, hint } => self.rejected(from, base, hint),
             Body::HeartbeatAnswer { round, priority } => self.heartbeat_answered(now, from, round, priority),
-            Body::RepairRequest { life } => self.repair_requested(now, from, life),
+            Body::RepairRequest { life } => self.repair_requested(from, life),
             Body::RepairPoint { life, last } => self.repair_point(life, last),
             Body::SnapshotReceived { last, end } => self.snapshot_received(from, last, end),
             Body::Read { origin, batch } => self.read_for(from, origin, batch),

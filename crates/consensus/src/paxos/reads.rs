@@ -21,7 +21,7 @@ impl Paxos {
     /// A read of this node's caller.
     pub(super) fn read(&mut self, id: ReadId) {
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.wait(Asker::Local(id)),
+            Role::Leader(_) => self.wait_for_round(Asker::Local(id)),
             Role::Follower(_) | Role::Surveyor(_) | Role::Candidate(_) => self.read_as_follower(id),
         }
     }
@@ -29,10 +29,18 @@ impl Paxos {
     /// A follower's batch of reads.
     pub(super) fn read_for(&mut self, node: NodeId, origin: u64, batch: u64) {
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.wait(Asker::Peer { node, origin, batch }),
+            Role::Leader(_) => self.wait_for_round(Asker::Peer { node, origin, batch }),
             Role::Follower(_) | Role::Surveyor(_) | Role::Candidate(_) => {
                 self.send(node, Body::ReadAnswer { origin, batch, point: None });
             }
+        }
+    }
+
+    fn wait_for_round(&mut self, asker: Asker) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Err(refused) = leader.reads.wait(asker)
+        {
+            self.answer_reader(refused, None);
         }
     }
 

@@ -71,11 +71,11 @@ impl Paxos {
 /// The leader's side.
 impl Paxos {
     /// A peer's disk has lost what this node believes to be there.
-    pub(super) fn repair_requested(&mut self, now: BootTime, from: NodeId, life: u64) {
+    pub(super) fn repair_requested(&mut self, from: NodeId, life: u64) {
         let last = self.log.last_index();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
-        peer.begin_anew(last.next(), now);
+        peer.begin_anew(last.next());
         self.send(from, Body::RepairPoint { life, last });
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Paxos, Role, message::Body};
 use crate::{
-    BootTime, Entry, Index, NodeId, Position, SnapshotMeta,
+    BootTime, Index, NodeId, Position, SnapshotMeta,
     engine::SnapshotEffect,
     replication::{
         incoming::{Incoming, Reaction, Stored},
@@ -61,7 +61,7 @@ impl Paxos {
             Role::Surveyor(_) | Role::Candidate(_) => None,
         };
         let needed = needed?.next();
-        let bytes: usize = self.log.range(needed, self.log.last_index()).map(Entry::weight).sum();
+        let bytes = self.log.weight_from(needed);
         (bytes <= self.config.uncommitted_bytes_max.saturating_mul(HELD_FOR_TRANSFER)).then_some(needed)
     }
 }
@@ -75,7 +75,7 @@ impl Paxos {
             return;
         }
         if self.has_all_of(&meta) {
-            self.incoming = Incoming::Idle;
+            self.incoming.abandon();
             self.note_match(meta.index);
             self.learn_commit(meta.index);
             self.promise(from, meta.index, Body::Accepted { matched: meta.index });

@@ -23,10 +23,7 @@ use super::{
     leader::Leader,
     message::{Body, Message, Position},
 };
-use crate::{
-    BootTime, Index, Membership, NodeId, Payload, Priority, Term,
-    replication::{incoming::Incoming, outbox::Guarded},
-};
+use crate::{BootTime, Index, Membership, NodeId, Payload, Priority, Term, replication::outbox::Guarded};
 
 /// The answers to a pre-vote or an election so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -166,6 +163,7 @@ impl Raft {
     fn start_election(&mut self, now: BootTime, transfer: bool) {
         let ends_at = self.random_election_time(now);
         self.leave_role(now);
+        self.incoming.abandon();
         self.enter_term(self.next_term(), Some(self.config.id));
         self.role = Role::Candidate(Canvass::new(ends_at));
         let last = self.log.last();
@@ -275,8 +273,7 @@ impl Raft {
         let last = self.log.last();
         assert!(last.term < self.term, "log ends in term {}, elected for {}", last.term, self.term);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let leader = Leader::new(self.log.membership(), last.index.next(), base, now, &self.config);
-        self.incoming = Incoming::Idle;
+        let leader = Leader::new(&self.log, self.commit, base, now, &self.config);
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it. And of the terms before, a
         // witness knows their configurations alone.

@@ -23,6 +23,7 @@ use crate::{
     replication::{
         circle::Circle,
         durability::Durability,
+        log_view::LogView,
         progress::{Peer, is_active, serve_members},
         reads::Reads,
     },
@@ -44,7 +45,7 @@ pub(super) struct Leader {
     pub(super) lease: Held,
     /// The hand-over under way, if any.
     pub(super) handover: Option<Handover>,
-    /// The weight of its own entries that are not committed yet.
+    /// The weight of the entries that are not committed yet, those of its predecessors included.
     uncommitted_bytes: usize,
     /// When those that have left are served no longer, once that is settled.
     pub(super) farewell: Option<BootTime>,
@@ -54,12 +55,13 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(
-        membership: &Membership,
-        first: Index,
+        log: &LogView,
+        commit: Index,
         base: ClusterTime,
         now: BootTime,
         config: &Config,
     ) -> Self {
+        let first = log.last_index().next();
         let mut leader = Self {
             first,
             peers: BTreeMap::new(),
@@ -67,11 +69,11 @@ impl Leader {
             reads: Reads::default(),
             lease: Held::default(),
             handover: None,
-            uncommitted_bytes: 0,
+            uncommitted_bytes: log.weight_from(commit.next()),
             farewell: None,
             heartbeat_at: now.after(config.heartbeat_interval),
         };
-        serve_members(&mut leader.peers, membership, config.id, first, now);
+        serve_members(&mut leader.peers, log.membership(), config.id, first, now);
         leader
     }
 
@@ -220,7 +222,7 @@ impl Raft {
     pub(super) fn needed_behind_transfers(&self) -> Option<Index> {
         let Role::Leader(leader) = &self.role else { return None };
         let needed = leader.peers.values().filter_map(Peer::transfers).min()?.next();
-        let bytes: usize = self.log.range(needed, self.log.last_index()).map(Entry::weight).sum();
+        let bytes = self.log.weight_from(needed);
         (bytes <= self.config.uncommitted_bytes_max.saturating_mul(HELD_FOR_TRANSFER)).then_some(needed)
     }
 
@@ -238,7 +240,7 @@ impl Raft {
         if reached <= self.commit || !is_own {
             return;
         }
-        let newly = self.log.range(self.commit.next().max(leader.first), reached);
+        let newly = self.log.range(self.commit.next(), reached);
         let bytes: usize = newly.map(Entry::weight).sum();
         assert!(
             bytes <= leader.uncommitted_bytes,

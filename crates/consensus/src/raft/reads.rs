@@ -28,7 +28,7 @@ impl Raft {
             return self.answer_reader(Asker::Local(id), Some(point));
         }
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.wait(Asker::Local(id)),
+            Role::Leader(_) => self.wait_for_round(Asker::Local(id)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.read_as_follower(id),
         }
     }
@@ -39,10 +39,18 @@ impl Raft {
             return self.answer_reader(Asker::Peer { node, origin, batch }, Some(point));
         }
         match &mut self.role {
-            Role::Leader(leader) => leader.reads.wait(Asker::Peer { node, origin, batch }),
+            Role::Leader(_) => self.wait_for_round(Asker::Peer { node, origin, batch }),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 self.send(node, Body::ReadAnswer { origin, batch, point: None });
             }
+        }
+    }
+
+    fn wait_for_round(&mut self, asker: Asker) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Err(refused) = leader.reads.wait(asker)
+        {
+            self.answer_reader(refused, None);
         }
     }
 

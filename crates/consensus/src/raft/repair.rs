@@ -102,7 +102,8 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         let end = self.log.last_index();
-        peer.begin_anew(end.next(), now);
+        peer.heard = now;
+        peer.begin_anew(end.next());
         // Of the log a witness has nothing but the configuration, which this leader has restated.
         let last = if peer.is_witness { self.log.membership_index() } else { end };
         self.send(from, Body::RepairPoint { life, last });

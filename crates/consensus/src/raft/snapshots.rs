@@ -102,7 +102,7 @@ impl Raft {
 
     /// The log holds all that the snapshot stands for, so it equals the leader's up to there.
     fn accept_snapshot(&mut self, leader: NodeId, index: Index) {
-        self.incoming = Incoming::Idle;
+        self.incoming.abandon();
         self.note_match(index);
         self.learn_commit(index);
         self.promise(leader, index, Body::AppendAccepted { matched: index });

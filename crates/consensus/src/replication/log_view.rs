@@ -147,6 +147,11 @@ impl LogView {
         self.entries.range(from..to.max(from))
     }
 
+    /// The weight of all entries from `first` on.
+    pub(crate) fn weight_from(&self, first: Index) -> usize {
+        self.range(first, self.last_index()).map(Entry::weight).sum()
+    }
+
     /// Entries from `first` on, as many as weigh at most `bytes_max`, but at least one if there is one.
     pub(crate) fn batch(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
         let mut bytes = 0_usize;

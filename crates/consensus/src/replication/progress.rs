@@ -75,9 +75,11 @@ impl Peer {
         }
     }
 
-    /// Forgets what is believed of its log: it was damaged. `next` is a guess, as for a new leader.
-    pub(crate) fn begin_anew(&mut self, next: Index, now: BootTime) {
-        *self = Self { priority: self.priority, is_witness: self.is_witness, ..Self::new(next, now) };
+    /// Forgets what is believed of its log: it was damaged. `next` is a guess, as for a new leader. When it was heard, and
+    /// which rounds it has confirmed, is as true as before: who says so may be long gone.
+    pub(crate) fn begin_anew(&mut self, next: Index) {
+        let Self { confirmed_round, heard, priority, is_witness, .. } = *self;
+        *self = Self { confirmed_round, priority, is_witness, ..Self::new(next, heard) };
     }
 
     /// Whether it would lead, as far as it has told.
@@ -274,6 +276,16 @@ mod tests {
         config.inflight_bytes_max = 1;
         assert!(!inflight.has_room(&config, 1));
         assert!(Inflight::default().has_room(&config, 1), "a single large message must be able to leave");
+    }
+
+    /// Duplicates of the request would otherwise keep a voter counted as heard that is gone (hazard 18).
+    #[test]
+    fn peer_whose_log_was_damaged_was_heard_no_later_and_confirmed_no_less() {
+        let mut peer = replicating(5);
+        (peer.confirmed_round, peer.heard) = (7, BootTime { micros: 9 });
+        peer.begin_anew(Index(8));
+        assert_eq!((peer.matched, peer.next, peer.state_name()), (Index(0), Index(8), "probe"));
+        assert_eq!((peer.confirmed_round, peer.heard), (7, BootTime { micros: 9 }));
     }
 
     #[test]

@@ -15,6 +15,10 @@ use crate::{BootTime, ClusterTime, Index, NodeId, ReadId};
 /// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
 const ROUNDS_OPEN_MAX: usize = 8;
 
+/// Askers that may wait for a round, each for many reads: only where no round can be begun do they get so many. Beyond it they
+/// are refused, and may ask again.
+const WAITING_MAX: usize = 10_000;
+
 /// What a leader answers to a forwarded read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadPoint {
@@ -57,8 +61,15 @@ struct Round {
 
 impl Reads {
     /// A read waits for the next round.
-    pub(crate) fn wait(&mut self, asker: Asker) {
+    ///
+    /// # Errors
+    /// The asker, if too many wait.
+    pub(crate) fn wait(&mut self, asker: Asker) -> Result<(), Asker> {
+        if self.waiting.len() >= WAITING_MAX {
+            return Err(asker);
+        }
         self.waiting.push(asker);
+        Ok(())
     }
 
     pub(crate) fn newest_round(&self) -> u64 {
@@ -169,5 +180,19 @@ impl Forwarded {
         let mut reads: Vec<ReadId> = asked.collect();
         reads.append(&mut self.waiting);
         reads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_no_round_serves_are_bounded() {
+        let mut reads = Reads::default();
+        let refused = (0..).map(ReadId).find_map(|id| reads.wait(Asker::Local(id)).err());
+        assert_eq!(refused, Some(Asker::Local(ReadId(WAITING_MAX as u64))));
+        assert!(reads.begin_round(BootTime::default(), Index(0)).is_some());
+        assert_eq!(reads.wait(Asker::Local(ReadId(0))), Ok(()), "those before have a round");
     }
 }
