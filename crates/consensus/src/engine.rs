@@ -188,6 +188,12 @@ pub enum Input<M> {
         /// The last applied index.
         index: Index,
     },
+    /// Whether the log may grow from now on: at first it may. A node whose log may not stands for no election, since it
+    /// could neither learn nor append.
+    Room {
+        /// Whether it may.
+        may_grow: bool,
+    },
     /// The connection to a peer was reset or could not be made: what was in flight to it is lost.
     Unreachable {
         /// The peer.

@@ -119,6 +119,8 @@ pub(crate) struct ClusterOf<E: Subject> {
     pub(crate) removed: BTreeSet<NodeId>,
     /// Nodes whose disks finish a write only when told to.
     pub(crate) slow: BTreeSet<NodeId>,
+    /// Nodes whose logs must not grow.
+    pub(crate) full: BTreeSet<NodeId>,
     pub(crate) now: BootTime,
     /// What has happened, in the notation of the golden scripts.
     pub(crate) trace: Vec<String>,
@@ -174,6 +176,7 @@ impl<E: Subject> ClusterOf<E> {
             network: VecDeque::new(),
             cut: BTreeSet::new(),
             slow: BTreeSet::new(),
+            full: BTreeSet::new(),
             now: BootTime { micros: 1_000_000 },
             trace: Vec::new(),
             leaders: BTreeMap::new(),
@@ -429,7 +432,9 @@ impl<E: Subject> ClusterOf<E> {
     /// Delivers a message; to a node that is down it is lost.
     pub(crate) fn deliver(&mut self, envelope: Envelope<E::Message>) {
         let Envelope { from, to, message } = envelope;
-        self.input(to, Input::Message { from, message });
+        if !self.full.contains(&to) || !E::needs_room(&message) {
+            self.input(to, Input::Message { from, message });
+        }
     }
 
     /// Delivers and writes until nothing is left to do at this instant.
@@ -614,6 +619,14 @@ impl<E: Subject> ClusterOf<E> {
         self.check_machine(id);
         self.input(id, Input::SnapshotInstalled { meta });
         true
+    }
+
+    /// The snapshot that a node installs turns out to be no good.
+    pub(crate) fn reject(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        let meta = node.installing.take().expect("a snapshot is being installed");
+        self.trace.push(format!("{id} rejects snapshot {}@{}", meta.index, E::term_text(meta.term)));
+        self.input(id, Input::SnapshotRejected { meta });
     }
 
     fn load(

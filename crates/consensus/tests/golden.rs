@@ -12,7 +12,8 @@
 //! | `deliver [from=N] [to=N] [kind=Name]`, `drop ..`, `duplicate ..` | what is on its way, and matches |
 //! | `persist N ..`, `fail N` | the oldest write of each N completes, or fails |
 //! | `slow N`, `fast N` | from now on, only `persist` and `install` complete what the disk of N does; or all again |
-//! | `install N` | the installation of a snapshot completes |
+//! | `install N`, `reject N` | the installation of a snapshot completes, or fails |
+//! | `full N`, `room N` | what makes the log of N grow is lost, or no more; with `told=yes`, N knows |
 //! | `settle`, `run ms` | all of it at this instant; all that happens in this time |
 //! | `advance ms`, `wake` | time alone; deadlines that have come |
 //! | `crash N [whole=..] [torn=..]`, `start N` | see `Cluster::crash` |
@@ -257,6 +258,19 @@ impl<E: Subject> Script<E> {
             "install" => {
                 cluster.install(node()?);
             }
+            "reject" => cluster.reject(node()?),
+            "full" | "room" => {
+                let id = node()?;
+                let may_grow = name == "room";
+                if may_grow {
+                    cluster.full.remove(&id)
+                } else {
+                    cluster.full.insert(id)
+                };
+                if arguments.named("told").is_some() {
+                    cluster.input(id, Input::Room { may_grow });
+                }
+            }
             "fail" => {
                 let op = cluster.nodes[&node()?].writes.front().ok_or("nothing is being written")?.op;
                 cluster.input(node()?, Input::PersistFailed { op });
@@ -460,6 +474,8 @@ scripts![
     Paxos,
     "scripts_paxos": adopts_greatest_log,
     born_with_witness,
+    candidate_hangs,
+    candidate_rejects,
     change_crash_committed,
     change_crash_final,
     change_crash_joint,
@@ -516,6 +532,7 @@ scripts![
     priority_nobody,
     priority_stalled,
     priority_successor,
+    priority_without_room,
     read_batch,
     read_deposed_leader,
     read_duplicates,

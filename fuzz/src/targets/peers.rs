@@ -194,7 +194,7 @@ fn paxos_seeds() -> Vec<Vec<u8>> {
     let last = Position { index: Index(4), term: FIRST_BALLOT };
     let priority = Priority::default();
     let led = [
-        framed(0, engine(1, 2, Body::Poll { origin: 1, round: 1, priority })),
+        framed(0, engine(1, 2, Body::Poll { origin: 1, round: 1, priority, last })),
         framed(0, engine(2, 1, Body::Promise { last })),
         framed(1, engine(2, 1, Body::Promise { last })),
         framed(0, engine(2, 1, Body::Accepted { matched: Index(5) })),
@@ -217,8 +217,16 @@ fn paxos_bodies() -> Vec<quorate_consensus::paxos::message::Body> {
     let meta = SnapshotMeta { index: Index(9), term, stamp, membership, bytes: 4 };
     let priority = Priority(2);
     vec![
-        Body::Poll { origin: 1, round: 2, priority },
-        Body::PollAnswer { origin: 1, round: 2, led: true, connected: Some(false), priority },
+        Body::Poll { origin: 1, round: 2, priority, last },
+        Body::PollAnswer {
+            origin: 1,
+            round: 2,
+            led: true,
+            connected: Some(false),
+            priority,
+            last,
+            ahead: true,
+        },
         Body::Prepare { ordered: true, promised: true },
         Body::Promise { last },
         Body::Teach { last: base },

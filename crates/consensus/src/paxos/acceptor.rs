@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{
     Paxos, Role,
+    candidate::Setbacks,
     message::{Body, ReadPoint},
 };
 use crate::{
@@ -90,6 +91,7 @@ impl Paxos {
         follower.survey_at = survey_at;
         if stage == Stage::Leads {
             follower.pupil = None;
+            self.setbacks = Setbacks::default();
         }
         if let Some(stamp) = stamp {
             self.heard.hear(self.ballot.term(), stamp);
@@ -135,6 +137,7 @@ impl Paxos {
             offer.merge_into(&mut self.log, self.ballot.term(), self.commit);
         truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
+        self.learned(matched);
         self.learn_commit(commit.min(matched));
         self.promise(from, matched, Body::Accepted { matched });
         self.conclude(now);

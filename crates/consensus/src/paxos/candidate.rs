@@ -4,7 +4,11 @@
 //! * It repeats itself each heartbeat interval. Once a quorum has promised, that keeps others from standing while it learns,
 //!   which may take long: a snapshot may have to come.
 //! * It counts by the configuration in its own log, and again whenever it has learned.
-//! * If it gets no further for an election time-out, it gives its ballot up.
+//! * If it gets no further than it ever was for an election time-out, or if a snapshot turns out to be no good, it gives its
+//!   ballot up: then others may stand. It does not wait for an installation, which goes on without it.
+//! * **Who gave a ballot up stands back**, for twice as long each time, and says so when it is asked; and it gives its next
+//!   ballot more time. So a node that is preferred, and can promise but not learn, does not keep the others from leading; and
+//!   one that alone can lead gets there over a link on which a part of a snapshot takes longer than an election.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +28,55 @@ pub(super) struct Candidate {
     ask_at: BootTime,
     /// When it gives up, unless it gets further.
     ends_at: BootTime,
-    /// How far it was when that was set: its log, how much of a snapshot has arrived, and how many have promised.
-    standing: (Position, u64, usize),
+    /// Up to here its log is equal to that of its teacher.
+    matched: Index,
+    /// The furthest that it has been.
+    furthest: Standing,
+}
+
+/// How far a candidate is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Standing {
+    promises: usize,
+    matched: Index,
+    /// How much of a snapshot has arrived.
+    received: u64,
+}
+
+impl Standing {
+    /// The furthest in each respect.
+    fn furthest(self, other: Self) -> Self {
+        Self {
+            promises: self.promises.max(other.promises),
+            matched: self.matched.max(other.matched),
+            received: self.received.max(other.received),
+        }
+    }
+}
+
+/// The ballots that this node gave up since it last knew a leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Setbacks {
+    /// How many.
+    count: u32,
+    /// Until then it stands back.
+    until: BootTime,
+}
+
+/// Patience doubles with each setback but not beyond eight times: some seconds, by default. What takes longer than that
+/// needs longer time-outs.
+const DOUBLINGS_MAX: u32 = 3;
+
+impl Setbacks {
+    /// What patience is multiplied by.
+    fn factor(&self) -> u32 {
+        1 << self.count.min(DOUBLINGS_MAX)
+    }
+
+    /// Whether this node lets others go first.
+    pub(super) fn is_pending(&self, now: BootTime) -> bool {
+        now < self.until
+    }
 }
 
 impl Candidate {
@@ -57,15 +108,36 @@ impl Paxos {
         let Some(ballot) = self.ballot.max(self.rumoured).next_of(self.config.id) else {
             return self.become_follower(now, self.ballot);
         };
-        let ends_at = self.random_election_time(now);
+        let ends_at = self.end_of_patience(now);
         self.leave_role(now);
         self.enter(ballot);
         self.incoming.abandon();
-        let standing = (self.log.last(), 0, 0);
-        let promises = BTreeMap::new();
-        self.role =
-            Role::Candidate(Candidate { promises, teacher: None, ordered, ask_at: now, ends_at, standing });
+        self.role = Role::Candidate(Candidate {
+            promises: BTreeMap::new(),
+            teacher: None,
+            ordered,
+            ask_at: now,
+            ends_at,
+            matched: Index(0),
+            furthest: Standing::default(),
+        });
         self.prepare(now);
+    }
+
+    /// When a candidate gives up that gets no further than it is now.
+    fn end_of_patience(&mut self, now: BootTime) -> BootTime {
+        let ends_at = self.random_election_time(now);
+        now.after(ends_at.since(now) * self.setbacks.factor())
+    }
+
+    /// Lets others stand, and stands back itself.
+    pub(super) fn give_up(&mut self, now: BootTime) {
+        self.become_follower(now, self.ballot);
+        let until = now.after(self.config.election_timeout * 2 * self.setbacks.factor());
+        if let Role::Follower(follower) = &mut self.role {
+            follower.survey_at = until;
+        }
+        self.setbacks = Setbacks { count: self.setbacks.count.saturating_add(1), until };
     }
 
     /// Asks all voters for their promises, those that have given them too: it keeps them from standing.
@@ -88,16 +160,17 @@ impl Paxos {
     /// Repeats itself, or gives up.
     pub(super) fn go_on_preparing(&mut self, now: BootTime) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        let standing = (self.log.last(), self.incoming.received(), candidate.promises.len());
-        if standing != candidate.standing || self.incoming.is_installing() {
-            candidate.standing = standing;
-            let ends_at = self.random_election_time(now);
+        let (promises, matched) = (candidate.promises.len(), candidate.matched);
+        let standing = Standing { promises, matched, received: self.incoming.received() };
+        let furthest = candidate.furthest.furthest(standing);
+        if std::mem::replace(&mut candidate.furthest, furthest) != furthest {
+            let ends_at = self.end_of_patience(now);
             let Role::Candidate(candidate) = &mut self.role else { return };
             candidate.ends_at = ends_at;
         }
         let Role::Candidate(candidate) = &self.role else { return };
         if candidate.ends_at <= now {
-            self.become_follower(now, self.ballot);
+            self.give_up(now);
         } else if candidate.ask_at <= now {
             self.prepare(now);
         }
@@ -118,6 +191,13 @@ impl Paxos {
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.promises.entry(from).or_insert(last);
             self.conclude(now);
+        }
+    }
+
+    /// The log is equal to that of the teacher up to `matched`.
+    pub(super) fn learned(&mut self, matched: Index) {
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.matched = candidate.matched.max(matched);
         }
     }
 
@@ -168,6 +248,7 @@ impl Paxos {
         assert!(last.term < self.ballot.term(), "the log ends in {last}, led is {}", self.ballot);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
         let leader = Leader::new(&self.log, self.commit, base, now, &self.config);
+        self.setbacks = Setbacks::default();
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it.
         let is_first = last == Position::default();
@@ -193,5 +274,17 @@ impl Paxos {
             }
             Role::Follower(_) | Role::Surveyor(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Part of a snapshot may take longer than the patience of a first ballot. It arrives within that of a later one.
+    #[test]
+    fn patience_doubles_with_each_setback_up_to_eight_times() {
+        let factors = (0..6).map(|count| Setbacks { count, until: BootTime::default() }.factor());
+        assert_eq!(factors.collect::<Vec<_>>(), [1, 2, 4, 8, 8, 8]);
     }
 }

@@ -46,6 +46,17 @@
 //! leader adopted has lost nothing that was behind it. No accept needs to be atomic, and no log to keep a ballot per slot
 //! beside the one in the entry.
 //!
+//! *What is committed stays.* A leader commits by counting up to an entry `e` of its own ballot, which is chosen. Those before
+//! it may be adopted: they bear lower ballots, and nobody has counted who took them in these. But whoever has `e` has them
+//! as well, since logs match; each later leader has `e`, by the claim, and so it sends no others in their place. Nobody else
+//! removes them: who is taught by a log at least as great as its own has `e` afterwards if it had it before. An acceptor
+//! takes a commit index from the leader, or its teacher, only up to where their logs are known to be equal.
+//!
+//! *A promise outlives an installation.* A voter may tell of its log while it installs a snapshot, which replaces what it told
+//! of if it does not hold the snapshot's last entry. What the snapshot has is committed by an entry of a ballot `b`; then the
+//! log told of ends in a lower one, or its leader would have had all that, and so would it. Each quorum of promises has
+//! somebody who took that entry: his log is greater, so nobody asks for the one that is gone.
+//!
 //! A node whose disk was damaged promises nothing before it is whole again ([`repair`]).
 //!
 //! *Members change* as under Raft: a configuration is in force from when it is appended, and none follows before it is
@@ -90,7 +101,7 @@ mod transfer;
 
 use self::{
     acceptor::{Follower, Stage},
-    candidate::Candidate,
+    candidate::{Candidate, Setbacks},
     leader::Leader,
     message::{Body, Message, Speaker},
     survey::Survey,
@@ -142,6 +153,9 @@ pub struct Paxos {
     removed: bool,
     /// What this node's disk lacks of what it once held, and how it gets it back, if so.
     repair: Option<Repair>,
+    setbacks: Setbacks,
+    /// Whether the log may grow.
+    has_room: bool,
     health: Health,
 }
 
@@ -198,6 +212,8 @@ impl Engine for Paxos {
             reported: RoleView { term: ballot.term(), kind: RoleKind::Follower, leader: None },
             removed: false,
             repair: under_repair.then(Repair::default),
+            setbacks: Setbacks::default(),
+            has_room: true,
             health: Health::Alive,
             config,
         };
@@ -232,7 +248,8 @@ impl Engine for Paxos {
             Input::SnapshotMissing { to } => self.snapshot_missing(now, to),
             Input::SnapshotStored { meta, end } => self.snapshot_stored(&meta, end),
             Input::SnapshotInstalled { meta } => self.snapshot_installed(now, &meta),
-            Input::SnapshotRejected { meta } => _ = self.incoming.rejected(&meta),
+            Input::SnapshotRejected { meta } => self.snapshot_rejected(now, &meta),
+            Input::Room { may_grow } => self.has_room = may_grow,
         }
     }
 

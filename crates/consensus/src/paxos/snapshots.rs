@@ -119,6 +119,16 @@ impl Paxos {
         }
     }
 
+    /// The snapshot was no good. The sender asks how it stands when it has waited long enough, and starts over; a candidate
+    /// lets others try.
+    pub(super) fn snapshot_rejected(&mut self, now: BootTime, rejected: &SnapshotMeta) {
+        if self.incoming.rejected(rejected)
+            && let Role::Candidate(_) = &self.role
+        {
+            self.give_up(now);
+        }
+    }
+
     /// The snapshot is in the machine, and in the place of the log.
     pub(super) fn snapshot_installed(&mut self, now: BootTime, installed: &SnapshotMeta) {
         if !self.incoming.installed(installed) {
@@ -132,6 +142,7 @@ impl Paxos {
         self.handed_out = matched;
         self.applied = matched;
         self.note_match(matched);
+        self.learned(matched);
         let sender = match &self.role {
             Role::Follower(follower) => follower.is_led().then_some(self.ballot.node),
             Role::Candidate(_) => self.teacher(),

@@ -96,6 +96,7 @@ impl Paxos {
             && !membership.has_witness()
             && !self.removed
             && self.repair.is_none()
+            && self.has_room
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }
@@ -106,14 +107,24 @@ impl Paxos {
         !self.log.membership().is_empty()
     }
 
+    /// How willing this node is to lead without being ordered to: not at all while it could not, or has just failed to.
+    fn willingness(&self, now: BootTime) -> Priority {
+        // A write that has not ended within an election time-out would not end within an election.
+        let is_slow = self.durability.is_stalled(now, self.config.election_timeout);
+        let stands_back = is_slow || self.setbacks.is_pending(now) || !self.may_stand(now);
+        if stands_back { Priority::NEVER } else { self.config.priority }
+    }
+
     /// Whether this node would lead without being ordered to.
-    fn is_willing(&self) -> bool {
-        self.config.priority != Priority::NEVER || self.log.membership().is_sole_voter(self.config.id)
+    fn is_willing(&self, now: BootTime) -> bool {
+        // Who alone votes has nobody to stand back for.
+        let is_alone = self.log.membership().is_sole_voter(self.config.id);
+        self.may_stand(now) && (is_alone || self.willingness(now) != Priority::NEVER)
     }
 
     /// Begins to ask around.
     pub(super) fn start_survey(&mut self, now: BootTime) {
-        if !self.may_stand(now) || !self.is_willing() {
+        if !self.is_willing(now) {
             let survey_at = self.random_election_time(now);
             self.leave_role(now);
             self.role = Role::Follower(Follower::waiting(survey_at));
@@ -157,7 +168,7 @@ impl Paxos {
         let is_connected = quorums::are_connected(self.log.membership(), answered);
         if is_connected || now.since(survey.round_began) >= self.config.election_timeout {
             survey.connected = Some(is_connected);
-            if self.may_stand(now) {
+            if self.is_willing(now) {
                 self.begin_poll(now);
             } else {
                 self.become_follower(now, self.ballot);
@@ -179,7 +190,7 @@ impl Paxos {
         if !self.is_in_a_cluster() || self.repair.is_some() {
             return;
         }
-        let (led, priority, last) = (self.hears_leader(now), self.config.priority, self.log.last());
+        let (led, priority, last) = (self.hears_leader(now), self.willingness(now), self.log.last());
         let ahead = self.is_far_ahead_of(its_last);
         let connected = match &self.role {
             Role::Surveyor(survey) => survey.connected,
@@ -219,7 +230,7 @@ impl Paxos {
             |voter| voter == self.config.id || survey.answers.get(&voter).is_some_and(|answer| !answer.led);
         let defers =
             now < survey.defers_until && survey.answers.values().any(|other| self.lets_go_first(other));
-        if quorums::are_connected(self.log.membership(), is_free) && !defers && self.may_stand(now) {
+        if quorums::are_connected(self.log.membership(), is_free) && !defers && self.is_willing(now) {
             self.stand(now, false);
         }
     }

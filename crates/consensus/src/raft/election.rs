@@ -99,6 +99,7 @@ impl Raft {
             && self.log.membership().may_lead(self.config.id)
             && !self.removed
             && self.repair.is_none()
+            && self.has_room
             && !self.incoming.is_installing()
             && !self.durability.is_stalled(now, self.config.persist_stall_max)
     }

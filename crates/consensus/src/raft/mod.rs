@@ -94,6 +94,8 @@ pub struct Raft {
     repair: Option<Repair>,
     /// When a leader was heard last, or else when this life of the node began. Nothing makes it earlier.
     leader_heard: BootTime,
+    /// Whether the log may grow.
+    has_room: bool,
     health: Health,
 }
 
@@ -150,6 +152,7 @@ impl Engine for Raft {
             removed: false,
             repair: under_repair.then(Repair::default),
             leader_heard: now,
+            has_room: true,
             health: Health::Alive,
             config,
         };
@@ -185,6 +188,7 @@ impl Engine for Raft {
             Input::SnapshotStored { meta, end } => self.snapshot_stored(&meta, end),
             Input::SnapshotInstalled { meta } => self.snapshot_installed(&meta),
             Input::SnapshotRejected { meta } => self.snapshot_rejected(&meta),
+            Input::Room { may_grow } => self.has_room = may_grow,
         }
     }
 

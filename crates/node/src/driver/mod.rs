@@ -171,6 +171,8 @@ impl<E: Engine> Driver<E> {
             self.take(now, input);
         }
         if !self.dead {
+            let may_grow = self.may_grow();
+            self.engine.step(now.boot, quorate_consensus::Input::Room { may_grow });
             self.engine.step(now.boot, quorate_consensus::Input::Deadline);
             self.expire(now);
             self.expire_changes(now);
