@@ -64,6 +64,10 @@ enum Place {
     World,
     /// In the crates that ship.
     Product,
+    /// In both engines that ship, or in what they share: it must be noticed in worlds of each.
+    Engines,
+    /// In the Multi-Paxos that ships: only its worlds have the defect.
+    Paxos,
 }
 
 bugs! {
@@ -125,16 +129,16 @@ bugs! {
         "an operator is told that a change of the members was made, and it was refused",
         "a change that was granted is in force";
 
-    OldTermCounted => "old-term-counted", Product,
+    OldTermCounted => "old-term-counted", Engines,
         "a leader commits entries of an earlier term by counting (hazard 1)",
         "a leader counts for entries of its own term alone";
-    OwnAckEarly => "own-ack-early", Product,
+    OwnAckEarly => "own-ack-early", Engines,
         "a leader counts itself for what is not on its disk (hazard 5)",
         "what is committed is on a quorum's disks";
-    AckInFlight => "ack-in-flight", Product,
+    AckInFlight => "ack-in-flight", Engines,
         "a follower acknowledges entries whose write is in flight (hazard 6)",
         "what is committed is on a quorum's disks";
-    CompletionByIndex => "completion-by-index", Product,
+    CompletionByIndex => "completion-by-index", Engines,
         "a write's completion counts for what was rewritten at its place: A-B-A (hazard 7)",
         "assertions hold" | "what is committed is on a quorum's disks";
     TwoVotes => "two-votes", Product,
@@ -143,19 +147,38 @@ bugs! {
     AnyLogElected => "any-log-elected", Product,
         "votes do not look at how far the candidate's log is",
         "leaders have all that is committed";
-    UnmatchedCommit => "unmatched-commit", Product,
+
+    BrokenPromise => "broken-promise", Paxos,
+        "an acceptor goes back to a leader whose ballot is lower than the one it has promised (hazard 19)",
+        "term, commit and applied never go back";
+    ForgottenBallot => "forgotten-ballot", Paxos,
+        "a restarted node has forgotten which ballot it promised, and takes its own a second time (hazard 19)",
+        "term, commit and applied never go back";
+    PhantomPromise => "phantom-promise", Paxos,
+        "a candidate counts promises of voters that have given none",
+        "leaders have all that is committed";
+    OwnLogKept => "own-log-kept", Paxos,
+        "a candidate leads with its own log, whatever the others have accepted (hazard 19)",
+        "leaders have all that is committed";
+    LongestLogTaught => "longest-log-taught", Paxos,
+        "a candidate is taught the longest log, not the one of the highest accepted ballot (hazard 19)",
+        "leaders have all that is committed";
+    HalfTaught => "half-taught", Paxos,
+        "a candidate leads when it has been taught a first part of what was accepted (hazard 19)",
+        "leaders have all that is committed";
+    UnmatchedCommit => "unmatched-commit", Engines,
         "a heartbeat lets followers commit what they are not known to have (hazard 8)",
         "committed entries are the same everywhere";
-    AlteredEntry => "altered-entry", Product,
+    AlteredEntry => "altered-entry", Engines,
         "a follower keeps a blank entry in the place of what its leader has sent",
         "logs match";
     WideTruncation => "wide-truncation", Product,
         "a follower whose log turns out to be another than its leader's cuts off one entry too many (hazard 8)",
         "nothing committed is truncated";
-    UnconfirmedRead => "unconfirmed-read", Product,
+    UnconfirmedRead => "unconfirmed-read", Engines,
         "a leader answers reads without asking a quorum whether it still leads (hazard 11)",
         "linearizable";
-    LateConfirmation => "late-confirmation", Product,
+    LateConfirmation => "late-confirmation", Engines,
         "an answer to an earlier heartbeat confirms the reads of the present one (hazard 11)",
         "linearizable";
     EarlierAnswer => "earlier-answer", Product,
@@ -221,6 +244,19 @@ bugs! {
 }
 
 impl Bug {
+    /// Whether worlds of Raft have it.
+    #[must_use]
+    pub const fn is_of_raft(self) -> bool {
+        !matches!(self.place(), Place::Paxos)
+    }
+
+    /// Whether it is about Multi-Paxos: worlds of it have also what is made outside of the engine, which is then tried in those
+    /// of Raft alone.
+    #[must_use]
+    pub const fn is_of_paxos(self) -> bool {
+        matches!(self.place(), Place::Engines | Place::Paxos)
+    }
+
     /// Those that this build can have.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
         let is_here = |bug: &Self| cfg!(feature = "seeded") || bug.place() == Place::World;

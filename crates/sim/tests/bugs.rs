@@ -1,6 +1,8 @@
 //! The checkers, tested: each defect must be noticed within its seeds, by a property that it breaks, and by nothing that is
 //! not there without it: the same seed without the defect must hold every property.
 //!
+//! The environment variable `QUORATE_BUGS` names those that are to be hunted, with commas between; without it, all are.
+//!
 //! Without the feature `seeded-bugs` these are the defects that the world makes; with it, which is how `cargo xtask sim
 //! --seeded-bugs` runs this test, those of the product, too. What caught each, and how many seeds it took, is printed.
 
@@ -13,7 +15,7 @@ use std::{
     thread,
 };
 
-use quorate_sim::{Bug, Fault, Pace, Profile, Theme, Violation, run};
+use quorate_sim::{Bug, EngineKind, Fault, Pace, Profile, Theme, Violation, run};
 
 /// Several times as many as any of them has needed, but for those that [`seeds_for`] names.
 const SEEDS: u64 = 200;
@@ -31,10 +33,10 @@ fn seeds_for(bug: Bug) -> u64 {
 }
 
 /// The faults under which a defect shows soonest.
-fn profile_for(bug: Bug) -> Profile {
+fn profile_for(bug: Bug, engine: EngineKind) -> Profile {
     // Most defects need operations that meet each other.
     let pace = Some(Pace::Dense);
-    let mut profile = Profile { bug: Some(bug), pace, ..Profile::about(theme_for(bug)) };
+    let mut profile = Profile { bug: Some(bug), engine, pace, ..Profile::about(theme_for(bug)) };
     if bug == Bug::CompletionByIndex {
         // A write must be under way while two leaders come and go.
         profile.faults = [Fault::HangingSync, Fault::SlowDisk, Fault::Partition, Fault::Kill].into();
@@ -58,10 +60,18 @@ fn theme_for(bug: Bug) -> Theme {
     }
 }
 
+/// The engines under which it is hunted.
+fn engines_of(bug: Bug) -> impl Iterator<Item = EngineKind> {
+    EngineKind::ALL.iter().copied().filter(move |kind| match kind {
+        EngineKind::Raft => bug.is_of_raft(),
+        EngineKind::Paxos => bug.is_of_paxos(),
+    })
+}
+
 /// The first violation of a property that the defect breaks. Of another one it says something, too, but not that the checker
 /// that is meant can fail.
-fn hunt(bug: Bug) -> Option<Box<Violation>> {
-    let profile = profile_for(bug);
+fn hunt(bug: Bug, engine: EngineKind) -> Option<Box<Violation>> {
+    let profile = profile_for(bug, engine);
     (0..seeds_for(bug)).find_map(|seed| {
         let violation = run(seed, &profile).err()?;
         if let Err(cry) = run(seed, &Profile { bug: None, ..profile.clone() }) {
@@ -69,7 +79,8 @@ fn hunt(bug: Bug) -> Option<Box<Violation>> {
         }
         let is_meant = bug.breaks().contains(&&violation.property[..]);
         if !is_meant {
-            println!("{:<22} {:>4} seeds  (by another: {})", bug.name(), seed + 1, violation.property);
+            let (name, property) = (bug.name(), violation.property.clone());
+            println!("{name:<22} {engine:<6} {:>4} seeds  (by another: {property})", seed + 1);
         }
         is_meant.then_some(violation)
     })
@@ -77,18 +88,26 @@ fn hunt(bug: Bug) -> Option<Box<Violation>> {
 
 #[test]
 fn each_defect_is_noticed() {
-    let bugs: Vec<Bug> = Bug::all().collect();
+    let named = std::env::var("QUORATE_BUGS").ok();
+    let is_named =
+        |bug: &Bug| named.as_ref().is_none_or(|names| names.split(',').any(|name| name == bug.name()));
+    let bugs: Vec<(Bug, EngineKind)> =
+        Bug::all().filter(is_named).flat_map(|bug| engines_of(bug).map(move |kind| (bug, kind))).collect();
     let next = AtomicUsize::new(0);
     let survivors = Mutex::new(Vec::new());
     let hunter = || {
-        while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(&(bug, engine)) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let name = bug.name();
-            match hunt(bug) {
+            match hunt(bug, engine) {
                 Some(violation) => {
                     assert!(!violation.trace.is_empty(), "a violation without its last steps");
-                    println!("{name:<22} {:>4} seeds  {}", violation.seed + 1, violation.property);
+                    println!(
+                        "{name:<22} {engine:<6} {:>4} seeds  {}",
+                        violation.seed + 1,
+                        violation.property
+                    );
                 }
-                None => survivors.lock().unwrap().push(name),
+                None => survivors.lock().unwrap().push(format!("{name} under {engine}")),
             }
         }
     };

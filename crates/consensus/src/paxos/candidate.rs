@@ -12,8 +12,10 @@
 
 use std::collections::BTreeMap;
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{Paxos, Role, leader::Leader, message::Body, quorums};
-use crate::{BootTime, Index, NodeId, Payload, Position};
+use crate::{BootTime, Index, NodeId, Payload, Position, Term};
 
 /// The state of a node that has taken a ballot of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -219,9 +221,15 @@ impl Paxos {
         if !quorums::have_promised(self.log.membership(), has_promised) {
             return;
         }
-        let greatest = candidate.promises.iter().max_by_key(|&(_, last)| last.rank());
+        let rank = |last: Position| match bug::on(Bug::LongestLogTaught) {
+            true => (Term(0), last.index),
+            false => last.rank(),
+        };
+        let knows_enough =
+            bug::on(Bug::OwnLogKept) || (bug::on(Bug::HalfTaught) && candidate.matched > Index(0));
+        let greatest = candidate.promises.iter().max_by_key(|&(_, &last)| rank(last));
         match greatest {
-            Some((&acceptor, &last)) if last.rank() > self.log.last().rank() => {
+            Some((&acceptor, &last)) if rank(last) > rank(self.log.last()) && !knows_enough => {
                 self.learn_from(now, acceptor)
             }
             Some(_) | None if self.may_stand(now) => self.become_leader(now),

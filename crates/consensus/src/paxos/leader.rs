@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::{Paxos, Role, message::Body, quorums, transfer::Handover};
 use crate::{
@@ -142,7 +143,8 @@ impl Paxos {
         let round = leader.reads.newest_round();
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
-            let commit = self.commit.min(peer.matched);
+            let commit =
+                if bug::on(Bug::UnmatchedCommit) { self.commit } else { self.commit.min(peer.matched) };
             peer.told_commit = peer.told_commit.max(commit);
             heartbeats.push((id, Body::Heartbeat { commit, round, stamp }));
         }
@@ -211,7 +213,8 @@ impl Paxos {
                 leader.peers.get(&voter).map_or(Index(0), |peer| peer.matched)
             }
         });
-        if reached <= self.commit || self.log.term_at(reached) != Some(self.ballot.term()) {
+        let is_own = self.log.term_at(reached) == Some(self.ballot.term()) || bug::on(Bug::OldTermCounted);
+        if reached <= self.commit || !is_own {
             return;
         }
         let newly = self.log.range(self.commit.next(), reached);

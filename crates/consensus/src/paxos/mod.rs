@@ -99,6 +99,8 @@ mod survey;
 pub mod synod;
 mod transfer;
 
+use quorate_bug::{self as bug, Bug};
+
 use self::{
     acceptor::{Follower, Stage},
     candidate::{Candidate, Setbacks},
@@ -190,7 +192,8 @@ impl Engine for Paxos {
         entries.into_iter().for_each(|entry| log.append(entry));
         // The hint may be ahead of a log whose unsynced tail was cut.
         let commit = hard_state.commit.max(snapshot_index).min(log.last_index());
-        let ballot = Ballot::of(hard_state.term);
+        let promised = if bug::on(Bug::ForgottenBallot) { log.last().term } else { hard_state.term };
+        let ballot = Ballot::of(promised);
         let mut jitter = Jitter::new(config.seed, config.id.0);
         let origin = jitter.number();
         let mut paxos = Self {
@@ -401,6 +404,9 @@ impl Paxos {
                 return false;
             }
             self.become_follower(now, *ballot);
+        }
+        if *ballot < self.ballot && bug::on(Bug::BrokenPromise) && matches!(body, Body::Accept { .. }) {
+            self.ballot = *ballot;
         }
         if *ballot < self.ballot {
             // Who is behind must learn of it, or it could neither follow nor lead.

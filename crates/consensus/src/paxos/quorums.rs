@@ -3,11 +3,13 @@
 //! All that safety asks of them is that each quorum of phase 1 shares a voter with each of phase 2 (Howard, Malkhi and
 //! Spiegelman, *Flexible Paxos*, 2016). Today both are majorities, of the old and of the new voters while they change.
 
+use quorate_bug::{self as bug, Bug};
+
 use crate::{Index, Membership, NodeId};
 
 /// Whether those who have promised a ballot are enough to lead by it: phase 1.
 pub(super) fn have_promised(membership: &Membership, has_promised: impl Fn(NodeId) -> bool) -> bool {
-    membership.has_quorum(has_promised)
+    membership.has_quorum(|voter| has_promised(voter) || bug::on(Bug::PhantomPromise))
 }
 
 /// How far the log is accepted by enough, by what each has on its disk: phase 2.

@@ -9,6 +9,8 @@
 //! * No read is confirmed before an entry of the ballot is committed, since the commit index may lag behind what an earlier
 //!   leader acknowledged; and none during a hand-over. Rounds go on meanwhile, since they tell who is connected.
 
+use quorate_bug::{self as bug, Bug};
+
 use super::{
     Paxos, Role,
     leader::Leader,
@@ -62,6 +64,7 @@ impl Paxos {
     pub(super) fn heartbeat_answered(&mut self, now: BootTime, from: NodeId, round: u64, priority: Priority) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
+        let round = if bug::on(Bug::LateConfirmation) { leader.reads.newest_round() } else { round };
         if round > leader.reads.newest_round() || round <= peer.confirmed_round {
             return;
         }
@@ -78,7 +81,7 @@ impl Paxos {
             return;
         }
         let confirmed = quorums::confirmed(self.log.membership(), |voter| {
-            if voter == self.config.id {
+            if voter == self.config.id || bug::on(Bug::UnconfirmedRead) {
                 leader.reads.newest_round()
             } else {
                 leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)
