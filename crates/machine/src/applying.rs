@@ -29,7 +29,7 @@ use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
 use crate::state::State;
-use crate::waiting::{Kind, Wait, Waiter};
+use crate::waiting::{Full, Kind, Wait, Waiter};
 use crate::work::{self, Purse, Spent};
 
 /// What is left of an entry that was begun. Operations are freed as they are applied.
@@ -49,11 +49,17 @@ pub(crate) struct Entry {
     abandoned: Vec<SessionId>,
     /// A command of `session` that is to wait no longer, and whether it is answered by an error.
     unblocked: Option<(u64, bool)>,
+    /// A command whose request was asked again: another has its place in the queue.
+    replaced: Option<Arc<Waiter>>,
 }
 
 /// What a command is told whose node stops or was out of contact. Redis's clients know the code: they read it when a
 /// primary becomes a replica, and ask again.
 const ABANDONED: &str = "UNBLOCKED this node stops, or was out of contact: its clients' places in queues were given up. Nothing was taken";
+
+/// What a command is told that has asked first what was asked again while it waited.
+const REPLACED: &str =
+    "UNBLOCKED the request was sent again, and that command has its place in the queue now";
 
 /// What a command is told that CLIENT UNBLOCK has ended with an error, in Redis's words.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -69,6 +75,7 @@ impl Entry {
             commands: 0,
             abandoned: Vec::new(),
             unblocked: None,
+            replaced: None,
         }
     }
 }
@@ -128,6 +135,7 @@ impl Machine {
         }
         let expired = self.state.keyspace.expire(reclaimed_by(stamp));
         let freed = self.reclaim();
+        self.state.requests.expire(stamp, &self.state.settings);
         self.work += work::of_time(expired, freed);
         self.under_way = Some(Entry::new(index, batch));
         Ok(())
@@ -200,6 +208,9 @@ impl Machine {
 
     /// Answers one of those who wait, if there is one who need not any more.
     fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
+        if let Some(waiter) = entry.replaced.take() {
+            return Some(self.answer(&waiter, Reply::error(REPLACED)));
+        }
         let waiting = &mut self.state.keyspace.waiting;
         if let Some(waiter) = waiting.take_expired(self.state.stamp) {
             let nothing = waiter.wait.kind.nothing();
@@ -254,6 +265,10 @@ impl Machine {
     fn answer(&mut self, waiter: &Waiter, reply: Reply) -> Applied {
         self.work += work::of_end_of_wait(waiter.wait.keys.len());
         let Waiter { session, sequence, .. } = *waiter;
+        if let Some(request) = &waiter.wait.request {
+            let State { requests, settings, stamp, .. } = &mut self.state;
+            requests.remember(request.clone(), &reply, *stamp, settings);
+        }
         self.state.sessions.fill(session, sequence, &reply, &self.state.settings);
         Applied { session, sequence, outcome: Outcome::Reply(reply) }
     }
@@ -354,14 +369,14 @@ impl Machine {
         self.work += work::of_command(args, &reply, spent);
         match patience {
             Patience::None | Patience::Allowed => Some(reply),
-            Patience::Needed(wait) => self.wait(entry.session, sequence, db, args, wait),
+            Patience::Needed(wait) => self.wait(entry, sequence, db, args, wait),
         }
     }
 
     /// Has a command wait, or says why it may not.
     fn wait(
         &mut self,
-        session: SessionId,
+        entry: &mut Entry,
         sequence: u64,
         db: usize,
         args: &[Bytes],
@@ -370,10 +385,13 @@ impl Machine {
         // Those that it was given are slices of the whole entry.
         let own = |args: &[Bytes]| args.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
         let wait = Wait { keys: own(&wait.keys), ..wait };
-        let waiter = Waiter { session, sequence, db, args: own(args), wait };
+        let waiter = Waiter { session: entry.session, sequence, db, args: own(args), wait };
         match self.state.keyspace.waiting.add(waiter, self.state.settings.waiting_bytes_max) {
-            true => None,
-            false => Some(Reply::error("ERR too many commands wait (quorate-waiting-bytes)")),
+            Ok(replaced) => {
+                entry.replaced = replaced;
+                None
+            }
+            Err(Full) => Some(Reply::error("ERR too many commands wait (quorate-waiting-bytes)")),
         }
     }
 

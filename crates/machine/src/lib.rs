@@ -38,6 +38,7 @@ mod new_cluster;
 mod notification;
 mod publication;
 pub mod reply;
+mod requests;
 mod rubbish;
 mod script;
 mod script_cache;

@@ -43,6 +43,10 @@ pub struct Limits {
     /// `quorate-waiting-bytes`: bytes of all commands that wait, with their keys. Beyond it a command that would have
     /// to wait answers an error.
     pub waiting_bytes_max: u64,
+    /// `quorate-requests`: answers remembered for those who ask under the same name again; beyond it the oldest goes.
+    pub requests_max: u64,
+    /// `quorate-request-ms`: for how long they are, in milliseconds.
+    pub request_ms: u64,
     /// `notify-keyspace-events`: of which events keyspace notifications are sent, as bits; 0 is none.
     pub notified_events: u64,
 }
@@ -62,6 +66,8 @@ impl Default for Limits {
             reclaim_keys_max: 0,
             collection_bytes_max: 0,
             waiting_bytes_max: 0,
+            requests_max: 0,
+            request_ms: 0,
             notified_events: 0,
         };
         for setting in SETTINGS {
@@ -144,6 +150,10 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes of all commands that wait, such as BLPOP, with their keys. Beyond it one that would have to wait answers an error."),
     setting!(notified_events, "notify-keyspace-events", 0, 0..=Classes::EVERYTHING.0, form: Events,
         "Of which events keyspace notifications are sent, in Redis's letters; without any, none is."),
+    setting!(requests_max, "quorate-requests", 1 << 16, 1..=1 << 20, form: Number,
+        "Answers remembered for commands that are sent again under the same `REQUEST`. Beyond it the oldest is forgotten, however young."),
+    setting!(request_ms, "quorate-request-ms", 600_000, 1_000..=86_400_000, form: Number,
+        "Milliseconds for which such an answer is remembered."),
 ];
 
 impl Setting {

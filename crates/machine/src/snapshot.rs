@@ -11,7 +11,7 @@
 //!          | 1 db page*                                           in order
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := [rehearsed_at] applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
-//!            fence version limits sessions scripts waiting
+//!            fence version limits sessions scripts waiting requests
 //!            flushed*                                              for each database
 //! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
 //!                                                                 first in the next frame, with the same head
@@ -37,6 +37,7 @@ use crate::error::Error;
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::keyspace::DATABASES;
 use crate::machine::Machine;
+use crate::requests::Requests;
 use crate::script_cache::ScriptCache;
 use crate::session::Sessions;
 use crate::settings::Limits;
@@ -101,6 +102,7 @@ struct Header {
     sessions: Sessions,
     scripts: ScriptCache,
     waiters: Vec<Arc<Waiter>>,
+    requests: Requests,
     /// Of each database.
     flushed: Vec<Version>,
 }
@@ -286,6 +288,7 @@ impl Header {
             sessions: state.sessions.clone(),
             scripts: state.scripts.clone(),
             waiters: state.keyspace.waiting.waiters(),
+            requests: state.requests.clone(),
             flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
@@ -304,6 +307,7 @@ impl Header {
         state.sessions = if bug::on(Bug::SessionlessSnapshot) { Sessions::default() } else { self.sessions };
         state.scripts = self.scripts;
         state.keyspace.waiting = Waiting::of(self.waiters);
+        state.requests = self.requests;
         for (db, flushed) in self.flushed.into_iter().enumerate() {
             state.keyspace.restoring(db).restore_flushed(flushed);
         }
@@ -327,6 +331,7 @@ impl Header {
         self.sessions.encode(&mut to);
         self.scripts.encode(&mut to);
         Waiting::encode(&self.waiters, &mut to);
+        self.requests.encode(&mut to);
         self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
@@ -356,6 +361,7 @@ impl Header {
             sessions: Sessions::decode(from)?,
             scripts: ScriptCache::decode(from)?,
             waiters: Waiting::decode(from)?,
+            requests: Requests::decode(from)?,
             flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }
@@ -534,8 +540,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "ae000000",
-            "a2745b6c",
+            "b6000000",
+            "d46682bd",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -544,7 +550,7 @@ mod tests {
             "00", // applied, stamp, cluster, calendar offset
             "0a",
             "01", // fence, version
-            "0d",
+            "0f",
             "8080808004",
             "80808008",
             "80ade204",
@@ -557,7 +563,9 @@ mod tests {
             "8008",
             "8080808001",
             "80808020",
-            "00", // settings
+            "00",
+            "808004",
+            "c0cf24", // settings
             "01",
             "03",
             "c801",
@@ -583,7 +591,9 @@ mod tests {
             "00",
             "01",
             "0171",
-            "01d00f", // waiting: session, sequence, database, command, kind, keys, deadline
+            "01d00f",
+            "00", // waiting: session, sequence, database, command, kind, keys, deadline, no request
+            "00", // requests
             "00000000000000000000000000000000", // what each database has flushed
             "10000000",
             "daa59327",

@@ -4,6 +4,7 @@ use crate::cluster_version::ClusterVersion;
 use crate::identifiers::Stamp;
 use crate::keyspace::Keyspace;
 use crate::publication::Publications;
+use crate::requests::Requests;
 use crate::script_cache::ScriptCache;
 use crate::session::Sessions;
 use crate::settings::Limits;
@@ -26,6 +27,7 @@ pub(crate) struct State {
     pub(crate) keyspace: Keyspace,
     pub(crate) sessions: Sessions,
     pub(crate) scripts: ScriptCache,
+    pub(crate) requests: Requests,
     /// The one thing here that is not replicated: a message is nothing that anybody could still ask for.
     pub(crate) publications: Publications,
 }
@@ -43,6 +45,7 @@ impl State {
             keyspace: Keyspace::new(),
             sessions: Sessions::default(),
             scripts: ScriptCache::default(),
+            requests: Requests::default(),
             publications: Publications::default(),
         }
     }

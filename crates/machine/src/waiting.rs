@@ -9,7 +9,8 @@
 //! Invariants:
 //! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, or for a lock that
 //!   is free.
-//! * Who waits is known by session and sequence, and waits once.
+//! * Who waits is known by session and sequence, and waits once. So does a request that has a name ([`crate::requests`]): who
+//!   asks it again takes its place over.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +23,7 @@ use crate::error::Error;
 use crate::identifiers::{SessionId, Stamp};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
+use crate::requests::Request;
 use crate::value::Value;
 use crate::weight;
 use crate::wire::{Decoder, Encoder};
@@ -61,6 +63,8 @@ pub(crate) struct Wait {
     pub(crate) keys: Vec<Bytes>,
     /// It waits up to and including this; `None`: for ever.
     pub(crate) deadline: Option<Stamp>,
+    /// What its client calls it, if it has a name.
+    pub(crate) request: Option<Request>,
 }
 
 /// A command that waits.
@@ -85,6 +89,10 @@ impl Waiter {
     }
 }
 
+/// Those who wait take as much as they may.
+#[derive(Debug)]
+pub(crate) struct Full;
+
 /// The order of arrival. Not part of the state: only which comes before which is.
 type Ticket = u64;
 
@@ -102,6 +110,7 @@ struct Queue {
 pub(crate) struct Waiting {
     waiters: BTreeMap<Ticket, Arc<Waiter>>,
     by_sequence: BTreeMap<(SessionId, u64), Ticket>,
+    by_request: BTreeMap<Bytes, Ticket>,
     /// Of each database.
     queues: Vec<BTreeMap<Bytes, Queue>>,
     /// The keys of each database that somebody waits for to be free.
@@ -118,6 +127,7 @@ impl Default for Waiting {
         Self {
             waiters: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
+            by_request: BTreeMap::new(),
             queues: std::iter::repeat_with(BTreeMap::new).take(DATABASES).collect(),
             vacancies: vec![BTreeSet::new(); DATABASES],
             deadlines: BTreeSet::new(),
@@ -138,19 +148,24 @@ impl Waiting {
         self.bytes
     }
 
-    /// Takes the last place in the queues, unless that makes all who wait take more than `bytes_max`: then false.
-    pub(crate) fn add(&mut self, waiter: Waiter, bytes_max: u64) -> bool {
-        let fits = self.bytes.saturating_add(waiter.bytes()) <= bytes_max;
-        if fits {
-            self.put(Arc::new(waiter));
+    /// Takes the last place in the queues; or that of the command that asks the same request, which is answered and waits
+    /// no longer. Not if it would make all who wait take more than `bytes_max`.
+    pub(crate) fn add(&mut self, waiter: Waiter, bytes_max: u64) -> Result<Option<Arc<Waiter>>, Full> {
+        if self.bytes.saturating_add(waiter.bytes()) > bytes_max {
+            return Err(Full);
         }
-        fits
+        let request = waiter.wait.request.as_ref();
+        let place = request.and_then(|request| self.by_request.get(&request.id)).copied();
+        let before = place.and_then(|ticket| self.remove(ticket));
+        let last = self.next_ticket;
+        self.put(Arc::new(waiter), place.unwrap_or(last));
+        Ok(before)
     }
 
-    fn put(&mut self, waiter: Arc<Waiter>) {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
+    fn put(&mut self, waiter: Arc<Waiter>, ticket: Ticket) {
+        self.next_ticket = self.next_ticket.max(ticket + 1);
         self.bytes += waiter.bytes();
+        self.by_request.extend(waiter.wait.request.iter().map(|request| (request.id.clone(), ticket)));
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
@@ -168,6 +183,9 @@ impl Waiting {
         let waiter = self.waiters.remove(&ticket)?;
         self.bytes -= waiter.bytes();
         self.by_sequence.remove(&(waiter.session, waiter.sequence));
+        if let Some(request) = &waiter.wait.request {
+            self.by_request.remove(&request.id);
+        }
         if let Some(deadline) = waiter.wait.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
@@ -247,6 +265,11 @@ impl Waiting {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// What waits under the name of a request.
+    pub(crate) fn request(&self, id: &[u8]) -> Option<&Request> {
+        self.waiters.get(self.by_request.get(id)?)?.wait.request.as_ref()
+    }
+
     /// Whether a command waits.
     pub(crate) fn contains(&self, session: SessionId, sequence: u64) -> bool {
         self.by_sequence.contains_key(&(session, sequence))
@@ -303,6 +326,8 @@ impl Waiting {
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
+            to.u8(u8::from(wait.request.is_some()));
+            wait.request.iter().for_each(|request| request.encode(to));
         }
     }
 
@@ -310,7 +335,9 @@ impl Waiting {
     pub(crate) fn decode(from: &mut Decoder) -> Result<Vec<Arc<Waiter>>, Error> {
         let waiters = from.list(decode_waiter)?;
         let numbers: BTreeSet<_> = waiters.iter().map(|waiter| (waiter.session, waiter.sequence)).collect();
-        if numbers.len() < waiters.len() {
+        let requests = || waiters.iter().filter_map(|waiter| waiter.wait.request.as_ref());
+        let names: BTreeSet<_> = requests().map(|request| &request.id).collect();
+        if numbers.len() < waiters.len() || names.len() < requests().count() {
             return Err(from.malformed());
         }
         Ok(waiters.into_iter().map(Arc::new).collect())
@@ -319,7 +346,9 @@ impl Waiting {
     /// The queues of those who wait, in the order of arrival.
     pub(crate) fn of(waiters: Vec<Arc<Waiter>>) -> Self {
         let mut waiting = Self::default();
-        waiters.into_iter().for_each(|waiter| waiting.put(waiter));
+        for (ticket, waiter) in (0..).zip(waiters) {
+            waiting.put(waiter, ticket);
+        }
         waiting
     }
 }
@@ -339,5 +368,10 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
-    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline } })
+    let request = match from.u8()? {
+        0 => None,
+        1 => Some(Request::decode(from)?),
+        2..=u8::MAX => return Err(from.malformed()),
+    };
+    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline, request } })
 }

@@ -45,8 +45,14 @@ What differs from Redis:
   a write that puts something else there take it from its holder, whose token is stale from then on. Those who wait for it get
   it in the order of arrival, which no `LOCK ACQUIRE` passes; in a transaction or a script nobody waits. `TTL` and `WAIT` are
   whole milliseconds. The time to live begins with the entry that gives the lock: who has waited extends it first, and counts
-  from when he asked for that. An extension may also shorten it. To acquire with `REENTRANT`, or to release, once more after
-  an answer was lost counts twice. Whoever is given a lock after his connection has ended holds it until its time is over.
+  from when he asked for that. An extension may also shorten it. Whoever is given a lock after his connection has ended holds it until its time is over.
+* `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, so that it can be sent again, at any node,
+  when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
+  as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the
+  later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. An error has had no
+  effect and is not remembered. Without `REQUEST`, to acquire with `REENTRANT`, or to release, once more counts twice. An answer
+  is remembered for `quorate-request-ms`, or until `quorate-requests` others were given since; who asks later than that asks
+  anew. Names have 1 to 128 bytes, and are one for all clients and databases: let them be random. Scripts have none.
 * `CLIENT UNBLOCK` is for connections of the same node, which number their clients for themselves. It ends the waiting of
   `BLPOP`, its kin and `LOCK ACQUIRE` in the log: whoever is served before it keeps what it took, and the answer is then 0. `WAIT` is not
   ended, and it is refused inside of a transaction.

@@ -5,6 +5,7 @@
 //! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
 //!   gives it to the first of them, whose time to live begins there. No LOCK ACQUIRE passes them, not even in the transaction
 //!   that has freed it; a write of another kind can put something else there, and then they go on waiting.
+//! * Who says `REQUEST id` may send the same again when an answer is lost: it takes effect once ([`crate::requests`]).
 //! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME and the snapshot treat it
 //!   like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
 
@@ -14,12 +15,14 @@ use super::expiry;
 use super::fencing::{parse_token, show_token, stale};
 use super::help;
 use crate::command::{Group, KeySpec, Spec};
-use crate::context::Context;
+use crate::context::{Caller, Context, Patience};
 use crate::database::Slot;
 use crate::flags::Flags;
 use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
 use crate::reply::Reply;
+use crate::requests::Request;
+use crate::state::State;
 use crate::value::{Lock, Value};
 use crate::waiting::{Kind, Wait};
 
@@ -36,17 +39,17 @@ const LOCK: &[Spec] = &[
         .waiting_if(asks_to_wait)
         .doc(
             "quorate",
-            "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value]",
+            "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value] [REQUEST id]",
             "Takes a lock for a time, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
         ),
-    Spec::write(Group::Lock, "lock|extend", 5, extend).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Lock, "lock|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
         "quorate",
-        "LOCK EXTEND name token milliseconds",
+        "LOCK EXTEND name token milliseconds [REQUEST id]",
         "Has a lock last so long from now on; an error if the token is not the current one.",
     ),
-    Spec::write(Group::Lock, "lock|release", 4, release).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Lock, "lock|release", -4, release).keys(NAME).with(Flags::FAST).doc(
         "quorate",
-        "LOCK RELEASE name token",
+        "LOCK RELEASE name token [REQUEST id]",
         "Releases a lock, and answers how often its holder has it still: 0 if it is free; an error if the token is not the current one.",
     ),
     Spec::write(Group::Lock, "lock|force-release", 3, force_release).keys(NAME).with(Flags::FAST).doc(
@@ -75,6 +78,8 @@ struct Wish<'a> {
     wait_ms: u64,
     is_reentrant: bool,
     value: Option<&'a Bytes>,
+    /// How its client calls it.
+    request: Option<&'a Bytes>,
 }
 
 impl<'a> Wish<'a> {
@@ -83,7 +88,7 @@ impl<'a> Wish<'a> {
         let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
         let mut rest = rest;
         let (mut owner, mut ttl_ms, mut wait_ms) = (None, None, None);
-        let (mut value, mut is_reentrant) = (None, false);
+        let (mut value, mut request, mut is_reentrant) = (None, None, false);
         while let [word, following @ ..] = rest {
             rest = following;
             if word.eq_ignore_ascii_case(b"REENTRANT") && !is_reentrant {
@@ -97,6 +102,7 @@ impl<'a> Wish<'a> {
                 b"TTL" => ttl_ms.replace(parse_ttl(argument)?).is_none(),
                 b"WAIT" => wait_ms.replace(parse_wait(argument)?).is_none(),
                 b"VALUE" => value.replace(argument).is_none(),
+                b"REQUEST" => request.replace(argument).is_none(),
                 _ => false,
             };
             if !is_new {
@@ -107,7 +113,35 @@ impl<'a> Wish<'a> {
         if owner.is_empty() {
             return Err(Reply::error("ERR the owner of a lock needs a name"));
         }
-        Ok(Self { name, owner, ttl_ms, wait_ms: wait_ms.unwrap_or(0), is_reentrant, value })
+        Ok(Self { name, owner, ttl_ms, wait_ms: wait_ms.unwrap_or(0), is_reentrant, value, request })
+    }
+
+    /// What it asks, if it has a name.
+    fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
+        self.request.map(|id| Request::new(id, db, &[b"acquire", self.name, self.owner])).transpose()
+    }
+
+    /// Takes the lock, or the last place in its queue, or that of the request that waits already.
+    fn run(&self, context: &mut Context<'_>, request: Option<&Request>) -> Result<Reply, Reply> {
+        let waits =
+            request.is_some_and(|request| context.state.keyspace.waiting.request(&request.id).is_some());
+        if waits && (self.wait_ms == 0 || context.patience == Patience::None) {
+            return Err(Reply::error("ERR the request waits, and can only be asked again by who waits, too"));
+        }
+        // Within a transaction a lock may be free whose queue was not served yet.
+        let is_promised = !context.exists(self.name) && context.waiting_for_vacancy(self.name) > 0;
+        if !waits
+            && !is_promised
+            && let Some(token) = self.take(context)?
+        {
+            return Ok(show_token(token));
+        }
+        if self.wait_ms > 0 {
+            let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
+            let (keys, request) = (vec![self.name.clone()], request.cloned());
+            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, request });
+        }
+        Ok(Reply::Null)
     }
 
     /// Takes the lock, if it is free or may be entered again.
@@ -167,16 +201,45 @@ fn parse_wait(text: &[u8]) -> Result<u64, Reply> {
 
 fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
-    // Within a transaction a lock may be free whose queue was not served yet.
-    let is_promised = !context.exists(wish.name) && context.waiting_for_vacancy(wish.name) > 0;
-    if !is_promised && let Some(token) = wish.take(context)? {
-        return Ok(show_token(token));
+    let request = wish.request(context.db)?;
+    once(context, request.as_ref(), |context| wish.run(context, request.as_ref()))
+}
+
+/// Runs what has a name once, and answers who asks it again the same.
+fn once(
+    context: &mut Context<'_>,
+    request: Option<&Request>,
+    run: impl FnOnce(&mut Context<'_>) -> Result<Reply, Reply>,
+) -> Result<Reply, Reply> {
+    let Some(request) = request else { return run(context) };
+    // A script may be undone, and what is remembered is not.
+    if context.caller == Caller::Script {
+        return Err(Reply::error("ERR scripts cannot name a REQUEST"));
     }
-    if wish.wait_ms > 0 {
-        let deadline = Some(Stamp(context.now.0.saturating_add(wish.wait_ms)));
-        context.wait(Wait { kind: Kind::Vacancy, keys: vec![wish.name.clone()], deadline });
+    if let Some(reply) = context.state.requests.reply_to(request)? {
+        return Ok(reply.clone());
     }
-    Ok(Reply::Null)
+    if let Some(waiting) = context.state.keyspace.waiting.request(&request.id) {
+        waiting.check(request)?;
+    }
+    let reply = run(context)?;
+    if !matches!(context.patience, Patience::Needed(_)) {
+        let State { requests, settings, .. } = &mut *context.state;
+        requests.remember(request.clone(), &reply, context.now, settings);
+    }
+    Ok(reply)
+}
+
+/// `[REQUEST id]`, of a command that names a lock and its token.
+fn parse_request(context: &Context<'_>, args: &[Bytes], option: &[Bytes]) -> Result<Option<Request>, Reply> {
+    match option {
+        [] => Ok(None),
+        [word, id] if word.eq_ignore_ascii_case(b"REQUEST") => {
+            let command = args[1].to_ascii_lowercase();
+            Request::new(id, context.db, &[&command, &args[2], &args[3]]).map(Some)
+        }
+        _ => Err(Reply::syntax_error()),
+    }
 }
 
 /// Has a command that waited take the lock, which is free.
@@ -187,14 +250,21 @@ pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, 
 
 fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let ttl_ms = parse_ttl(&args[4])?;
-    held_by(context, &args[2], &args[3])?;
-    context.set_deadline(&args[2], Some(Stamp(context.now.0.saturating_add(ttl_ms))));
-    Ok(Reply::ok())
+    let request = parse_request(context, args, &args[5..])?;
+    once(context, request.as_ref(), |context| {
+        held_by(context, &args[2], &args[3])?;
+        context.set_deadline(&args[2], Some(Stamp(context.now.0.saturating_add(ttl_ms))));
+        Ok(Reply::ok())
+    })
 }
 
 fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let name = &args[2];
-    let (lock, slot) = held_by(context, name, &args[3])?;
+    let request = parse_request(context, args, &args[4..])?;
+    once(context, request.as_ref(), |context| release_once(context, &args[2], &args[3]))
+}
+
+fn release_once(context: &mut Context<'_>, name: &Bytes, token: &[u8]) -> Result<Reply, Reply> {
+    let (lock, slot) = held_by(context, name, token)?;
     let (depth, deadline) = (lock.depth - 1, slot.deadline);
     if depth > 0 {
         let lock = Lock { depth, ..lock.clone() };
