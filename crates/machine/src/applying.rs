@@ -18,17 +18,19 @@ use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
 use crate::cluster_version::ClusterVersion;
+use crate::command;
 use crate::commands::{blocking, locks};
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
-use crate::identifiers::{SessionId, Stamp};
+use crate::identifiers::{FencingToken, SessionId, Stamp};
 use crate::machine::{Applied, Machine, Outcome, database};
 use crate::notification::{Classes, Event};
 use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
 use crate::state::State;
+use crate::value::Value;
 use crate::waiting::{Full, Kind, Wait, Waiter};
 use crate::work::{self, Purse, Spent};
 
@@ -42,6 +44,8 @@ pub(crate) struct Entry {
     session: SessionId,
     /// The number of the next of them.
     sequence: u64,
+    /// The number of the one that is carried out.
+    current: u64,
     operations: IntoIter<Operation>,
     /// Commands that were run, those within transactions included.
     commands: u64,
@@ -71,6 +75,7 @@ impl Entry {
             groups: batch.map(|batch| batch.groups).unwrap_or_default().into_iter(),
             session: SessionId::default(),
             sequence: 0,
+            current: 0,
             operations: IntoIter::default(),
             commands: 0,
             abandoned: Vec::new(),
@@ -196,6 +201,7 @@ impl Machine {
                 let (session, sequence) = (entry.session, entry.sequence);
                 // Decoding has seen to it that the numbers of a group do not overflow.
                 entry.sequence += 1;
+                entry.current = sequence;
                 let outcome = self.apply_operation(entry, sequence, &operation);
                 return Some(Applied { session, sequence, outcome });
             }
@@ -238,13 +244,19 @@ impl Machine {
         None
     }
 
-    /// Who waits longest for what is at a key, or for nothing to be there.
+    /// Who waits longest for what is at a key, for nothing to be there, or for a lock that he holds already.
     fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
-        let kind = match self.state.keyspace.get(db, key, self.state.stamp) {
+        let keyspace = &mut self.state.keyspace;
+        let kind = match keyspace.get(db, key, self.state.stamp).map(|slot| &slot.value) {
             None => Kind::Vacancy,
-            Some(slot) => Kind::of(&slot.value)?,
+            // Who holds it already does not wait for himself.
+            Some(Value::Lock(lock)) => {
+                let owner = lock.owner.clone();
+                return keyspace.waiting.take_reentrant(db, key, &owner);
+            }
+            Some(value) => Kind::of(value)?,
         };
-        self.state.keyspace.waiting.take_first(db, key, kind)
+        keyspace.waiting.take_first(db, key, kind)
     }
 
     /// Has a command that waited take what there is at a key.
@@ -267,7 +279,7 @@ impl Machine {
         let Waiter { session, sequence, .. } = *waiter;
         if let Some(request) = &waiter.wait.request {
             let State { requests, settings, stamp, .. } = &mut self.state;
-            requests.remember(request.clone(), &reply, *stamp, settings);
+            requests.remember(request.clone(), (session, sequence), &reply, *stamp, settings);
         }
         self.state.sessions.fill(session, sequence, &reply, &self.state.settings);
         Applied { session, sequence, outcome: Outcome::Reply(reply) }
@@ -315,7 +327,8 @@ impl Machine {
             | Operation::Command { .. }
             | Operation::Transaction { .. }
             | Operation::Leave { .. }
-            | Operation::Unblock { .. } => Outcome::Refused(Refusal::Misplaced),
+            | Operation::Unblock { .. }
+            | Operation::GiveBack { .. } => Outcome::Refused(Refusal::Misplaced),
         }
     }
 
@@ -343,8 +356,22 @@ impl Machine {
                 entry.unblocked = waits.then_some((*sequence, *with_error));
                 return Some(Reply::Integer(i64::from(waits)));
             }
+            Operation::GiveBack { sequence, db, args, tokens } => {
+                self.give_back(entry, *sequence, *db, args, tokens);
+            }
         }
         Some(Reply::ok())
+    }
+
+    /// Gives back what the command of a client that is gone has taken.
+    fn give_back(&mut self, entry: &mut Entry, sequence: u64, db: u32, args: &[Bytes], tokens: &[u64]) {
+        let give_back = command::check(args).ok().and_then(|spec| spec.give_back);
+        let (Some(db), Some(give_back)) = (database(db), give_back) else { return };
+        let mut context = self.context(entry, db, 0);
+        context.asker.1 = sequence;
+        tokens.iter().for_each(|token| give_back(&mut context, args, FencingToken(*token)));
+        let spent = context.spent;
+        self.work += work::of_command(args, &Reply::Null, spent);
     }
 
     fn birth(&mut self, cluster_id: u128, fence_base: u64, calendar_ms: i64) {
@@ -424,6 +451,7 @@ impl Machine {
             present: now,
             access: Access::Write,
             caller: Caller::Client,
+            asker: (entry.session, entry.current),
             // The index in the upper bits: an entry has far fewer than 2^24 commands, and two that met would only
             // draw the same numbers.
             seed: (entry.index << 24) ^ entry.commands,

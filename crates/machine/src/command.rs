@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::commands::FAMILIES;
 use crate::context::Context;
 use crate::flags::Flags;
+use crate::identifiers::FencingToken;
 use crate::reply::Reply;
 
 /// A command's function. The arguments begin with the command's name, and their number was checked. Both sides of
@@ -22,6 +23,9 @@ pub(crate) type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, Reply>;
 /// What a command will cost beyond its arguments and its reply, as far as the arguments and the data tell before it is
 /// run: see [`crate::work`]. Never more than its worst case takes.
 pub(crate) type Price = fn(&Context<'_>, &[Bytes]) -> u64;
+
+/// Gives back what a command with these arguments was given under a token.
+pub(crate) type GiveBack = fn(&mut Context<'_>, &[Bytes], FencingToken);
 
 /// Where a command is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +212,8 @@ pub struct Spec {
     pub(crate) run: Option<Run>,
     /// `None` if it takes no time in proportion to the data.
     pub(crate) price: Option<Price>,
+    /// Gives back what it has taken, for who is not there any more; `None` if that needs nobody.
+    pub(crate) give_back: Option<GiveBack>,
     /// With which arguments a command that may wait does; `None`: with any.
     waiting_if: Option<fn(&[Bytes]) -> bool>,
 }
@@ -232,6 +238,7 @@ impl Spec {
             subcommands: &[],
             run,
             price: None,
+            give_back: None,
             waiting_if: None,
         }
     }
@@ -293,6 +300,11 @@ impl Spec {
 
     pub(crate) const fn keys(mut self, keys: KeySpec) -> Self {
         self.keys = keys;
+        self
+    }
+
+    pub(crate) const fn given_back_by(mut self, give_back: GiveBack) -> Self {
+        self.give_back = Some(give_back);
         self
     }
 

@@ -12,6 +12,7 @@ use crate::identifiers::Stamp;
 use crate::keyspace::DATABASES;
 use crate::notification::{Classes, Event};
 use crate::reply::Reply;
+use crate::requests::Asker;
 use crate::state::State;
 use crate::value::{Collection, Value};
 use crate::waiting::Wait;
@@ -58,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub(crate) present: Stamp,
     pub(crate) access: Access,
     pub(crate) caller: Caller,
+    /// Whose operation it is part of, and its number; of nobody's beside the log.
+    pub(crate) asker: Asker,
     /// Differs for each command of the log, and is the same on every replica.
     pub(crate) seed: u64,
     /// How often [`Context::random`] was asked.

@@ -16,6 +16,7 @@
 //!             | 6 sequence                              Leave
 //!             | 7 node incarnation                      Abandon
 //!             | 8 sequence with_error:0|1               Unblock
+//!             | 9 sequence db arguments:list tokens:list    GiveBack
 //! watched    := db key 0 version                        Absent
 //!             | db key 1 version                        Present
 //! command    := db arguments:list
@@ -25,8 +26,10 @@
 use bytes::Bytes;
 
 use crate::cluster_version::ClusterVersion;
+use crate::command;
 use crate::error::Error;
 use crate::identifiers::{SessionId, Version};
+use crate::reply::Reply;
 use crate::wire::{Decoder, Encoder};
 
 /// What one log entry carries.
@@ -112,6 +115,45 @@ pub enum Operation {
         /// Whether it is answered by an error.
         with_error: bool,
     },
+    /// What an earlier command of this session has taken is given back: its client was gone when it got it. See [`Claim`].
+    GiveBack {
+        /// The command's number.
+        sequence: u64,
+        /// The database that it was for.
+        db: u32,
+        /// The command.
+        args: Vec<Bytes>,
+        /// The fencing tokens that it was answered.
+        tokens: Vec<u64>,
+    },
+}
+
+/// A command that takes what only its client can give back, since nobody else is told the token: a lock. Where the client is
+/// gone before it is told, its node gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    db: u32,
+    args: Vec<Bytes>,
+}
+
+impl Claim {
+    /// The claim of an operation, if it is one.
+    #[must_use]
+    pub fn of(operation: &Operation) -> Option<Self> {
+        let Operation::Command { db, args, .. } = operation else { return None };
+        let is_claim = command::check(args).is_ok_and(|spec| spec.give_back.is_some());
+        // Those of the operation are slices of what its client has sent.
+        let own = || args.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
+        is_claim.then(|| Self { db: *db, args: own() })
+    }
+
+    /// What gives back what the command of this number was answered, if it got something.
+    #[must_use]
+    pub fn give_back(self, sequence: u64, reply: &Reply) -> Option<Operation> {
+        let Reply::Integer(token) = reply else { return None };
+        let tokens = vec![u64::try_from(*token).ok()?];
+        Some(Operation::GiveBack { sequence, db: self.db, args: self.args, tokens })
+    }
 }
 
 /// A precondition of a transaction: the key is as WATCH saw it.
@@ -244,6 +286,14 @@ impl Operation {
                 to.varint(*sequence);
                 to.u8(u8::from(*with_error));
             }
+            Self::GiveBack { sequence, db, args, tokens } => {
+                to.u8(9);
+                to.varint(*sequence);
+                to.varint(u64::from(*db));
+                encode_args(args, to);
+                to.count(tokens.len());
+                tokens.iter().for_each(|token| to.varint(*token));
+            }
         }
     }
 
@@ -272,7 +322,13 @@ impl Operation {
                     2..=u8::MAX => return Err(from.malformed()),
                 },
             },
-            9..=u8::MAX => return Err(from.malformed()),
+            9 => Self::GiveBack {
+                sequence: from.varint()?,
+                db: from.u32()?,
+                args: from.list(Decoder::bytes)?,
+                tokens: from.list(Decoder::varint)?,
+            },
+            10..=u8::MAX => return Err(from.malformed()),
         })
     }
 }
@@ -337,6 +393,7 @@ mod tests {
             Operation::Leave { sequence: 300 },
             Operation::Abandon { session: SessionId { node: 2, incarnation: 1 } },
             Operation::Unblock { sequence: 299, with_error: true },
+            Operation::GiveBack { sequence: 300, db: 1, args: args(&["LOCK"]), tokens: vec![128] },
         ];
         let session = SessionId { node: 3, incarnation: 200 };
         Batch { version, groups: vec![Group { session, stream: 0, acked: 5, first_sequence: 0, operations }] }
@@ -352,7 +409,7 @@ mod tests {
             "00",
             "05",
             "00",
-            "09", // version, groups, group header, operations
+            "0a", // version, groups, group header, operations
             "03", // OpenSession
             "01",
             "00",
@@ -387,6 +444,13 @@ mod tests {
             "08",
             "ab02",
             "01", // Unblock
+            "09",
+            "ac02",
+            "01",
+            "01",
+            "044c4f434b",
+            "01",
+            "8001", // GiveBack
         );
         let hex: String = sample().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);

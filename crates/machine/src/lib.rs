@@ -54,7 +54,7 @@ mod work;
 
 pub use cluster_version::ClusterVersion;
 pub use command::{Class, KeySpec, Spec, all, check, lookup, unknown_command};
-pub use entry::{Batch, Group, Operation, Seen, Watched};
+pub use entry::{Batch, Claim, Group, Operation, Seen, Watched};
 pub use error::Error;
 pub use flags::Flags;
 pub use identifiers::{FencingToken, SessionId, Stamp, Version};

@@ -14,6 +14,7 @@ use crate::entry::{Seen, Watched};
 use crate::identifiers::{SessionId, Stamp, Version};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
+use crate::requests::Asker;
 use crate::session::Refusal;
 use crate::settings::Limits;
 use crate::state::State;
@@ -139,6 +140,7 @@ impl Machine {
             present: now.max(Stamp(stamp_ms)),
             access: Access::Read,
             caller: Caller::Client,
+            asker: Asker::default(),
             seed: self.reads ^ stamp_ms.rotate_left(32),
             draws: 0,
             script_steps_max: self.state.settings.script_steps_max,

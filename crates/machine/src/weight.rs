@@ -37,6 +37,7 @@ pub fn of_operation(operation: &Operation) -> usize {
     match operation {
         Operation::Command { args, .. } => of_command(args),
         Operation::Transaction { watched, commands } => of_transaction(watched, commands),
+        Operation::GiveBack { args, tokens, .. } => of_command(args) + SHARE_BYTES * tokens.len(),
         Operation::OpenSession
         | Operation::Birth { .. }
         | Operation::Calendar { .. }
@@ -74,6 +75,12 @@ mod tests {
             Operation::Birth { cluster_id: u128::MAX, fence_base: u64::MAX, calendar_ms: i64::MIN },
             Operation::Calendar { offset_ms: i64::MIN },
             Operation::Command { db: u32::MAX, user: u32::MAX, args: args.clone() },
+            Operation::GiveBack {
+                sequence: u64::MAX,
+                db: u32::MAX,
+                args: vec![],
+                tokens: vec![u64::MAX; 99],
+            },
             Operation::Command { db: u32::MAX, user: u32::MAX, args: vec![Bytes::new(); 1000] },
             Operation::Transaction {
                 watched: vec![watched; 100],

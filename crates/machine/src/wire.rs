@@ -141,9 +141,17 @@ impl Decoder {
     }
 
     pub(crate) fn option(&mut self) -> Result<Option<u64>, Error> {
+        self.optional(Self::varint)
+    }
+
+    /// What is behind a 1, or nothing behind a 0.
+    pub(crate) fn optional<T>(
+        &mut self,
+        value: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         match self.u8()? {
             0 => Ok(None),
-            1 => Ok(Some(self.varint()?)),
+            1 => value(self).map(Some),
             2..=u8::MAX => Err(self.malformed()),
         }
     }

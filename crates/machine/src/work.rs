@@ -197,6 +197,7 @@ mod tests {
     use super::*;
     use crate::context::{Access, Caller, Patience, execute};
     use crate::identifiers::Stamp;
+    use crate::requests::Asker;
     use crate::state::State;
 
     /// LPOP with a count was priced one step an element and took nine, LREM did not pay for what it removes, and ZADD and
@@ -214,6 +215,7 @@ mod tests {
                 present: Stamp(0),
                 access: Access::Write,
                 caller: Caller::Client,
+                asker: Asker::default(),
                 seed: 1,
                 draws: 0,
                 script_steps_max: 0,

@@ -45,11 +45,14 @@ What differs from Redis:
   a write that puts something else there take it from its holder, whose token is stale from then on. Those who wait for it get
   it in the order of arrival, which no `LOCK ACQUIRE` passes; in a transaction or a script nobody waits. `TTL` and `WAIT` are
   whole milliseconds. The time to live begins with the entry that gives the lock: who has waited extends it first, and counts
-  from when he asked for that. An extension may also shorten it. Whoever is given a lock after his connection has ended holds it until its time is over.
+  from when he asked for that. An extension may also shorten it. Who waits with `REENTRANT` for a lock
+  that he is given by another of his commands is given it by this one, too. What a single `LOCK ACQUIRE` gets whose connection
+  has ended by then is given back by its node, behind it in the log; if the node dies before, at the end of its time.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the
-  later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. An error has had no
+  later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. What is given back
+  since its client is gone is not what he has asked for again meanwhile. An error has had no
   effect and is not remembered. Without `REQUEST`, to acquire with `REENTRANT`, or to release, once more counts twice. An answer
   is remembered for `quorate-request-ms`, or until `quorate-requests` others were given since; who asks later than that asks
   anew. Names have 1 to 128 bytes, and are one for all clients and databases: let them be random. Scripts have none.

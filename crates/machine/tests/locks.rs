@@ -80,6 +80,7 @@ struct Waiter {
     lock: usize,
     owner: u8,
     ttl_ms: u64,
+    is_reentrant: bool,
     until_ms: u64,
     /// Its place in the model's list.
     named: Option<usize>,
@@ -114,14 +115,31 @@ impl Model {
         format!("(integer) {token}")
     }
 
-    /// Gives a lock to whoever waits longest, if it is free.
+    /// Enters once more a lock that the owner has.
+    fn enter(&mut self, lock: usize, ttl_ms: u64) -> String {
+        let held = self.locks[lock].as_mut().expect("it is held");
+        held.depth += 1;
+        held.until_ms = held.until_ms.max(self.now_ms + ttl_ms);
+        format!("(integer) {}", held.token)
+    }
+
+    /// Gives a lock to whoever waits longest, if it is free, with all that he waits for beside.
     fn serve(&mut self, lock: usize) -> Vec<(u64, String)> {
         let first = self.waiters.iter().position(|waiter| waiter.lock == lock);
         let Some(first) = first.filter(|_| self.locks[lock].is_none()) else { return Vec::new() };
-        let Waiter { sequence, owner, ttl_ms, named, .. } = self.waiters.remove(first);
-        let reply = self.grant(lock, owner, ttl_ms);
-        self.remember(named, &reply);
-        vec![(sequence, reply)]
+        let first = self.waiters.remove(first);
+        let of_owner =
+            |waiter: &mut Waiter| waiter.lock == lock && waiter.owner == first.owner && waiter.is_reentrant;
+        let again: Vec<Waiter> = self.waiters.extract_if(.., of_owner).collect();
+        let reply = self.grant(lock, first.owner, first.ttl_ms);
+        self.remember(first.named, &reply);
+        let mut served = vec![(first.sequence, reply)];
+        for waiter in again {
+            let reply = self.enter(lock, waiter.ttl_ms);
+            self.remember(waiter.named, &reply);
+            served.push((waiter.sequence, reply));
+        }
+        served
     }
 
     fn remember(&mut self, named: Option<usize>, reply: &str) {
@@ -152,16 +170,12 @@ impl Model {
 
     fn acquire(&mut self, step: &Step, named: Option<usize>, sequence: u64) -> String {
         let Step::Acquire { lock, owner, ttl_ms, wait_ms, is_reentrant, .. } = *step else { unreachable!() };
-        match &mut self.locks[lock] {
+        match &self.locks[lock] {
             None => self.grant(lock, owner, ttl_ms),
-            Some(held) if is_reentrant && held.owner == owner => {
-                held.depth += 1;
-                held.until_ms = held.until_ms.max(self.now_ms + ttl_ms);
-                format!("(integer) {}", held.token)
-            }
+            Some(held) if is_reentrant && held.owner == owner => self.enter(lock, ttl_ms),
             Some(_) if wait_ms > 0 => {
                 let until_ms = self.now_ms + wait_ms;
-                self.waiters.push(Waiter { sequence, lock, owner, ttl_ms, until_ms, named });
+                self.waiters.push(Waiter { sequence, lock, owner, ttl_ms, is_reentrant, until_ms, named });
                 format!("waits as #{sequence}")
             }
             Some(_) => "(nil)".to_owned(),

@@ -190,6 +190,11 @@ impl Connection {
         matches!(self.in_flight, InFlight::Nothing)
     }
 
+    /// Whether the client gets no further answer.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.in_flight, InFlight::Closed)
+    }
+
     /// Whether the last command that was begun may wait.
     pub(crate) fn may_wait(&self) -> bool {
         matches!(self.in_flight, InFlight::Waiting(_))

@@ -18,7 +18,7 @@ use std::{
 
 use quorate_bug::{self as bug, Bug};
 use quorate_consensus::{BootTime, NodeId, Term};
-use quorate_machine::{Group, Operation, SessionId};
+use quorate_machine::{Claim, Group, Operation, Reply, SessionId};
 
 use crate::{config::Config, input::ConnId};
 
@@ -47,8 +47,10 @@ pub(crate) struct Origin {
     parked: BTreeMap<u64, Parked>,
     /// The same by time.
     patience: BTreeSet<(BootTime, u64)>,
-    /// What the machine must still be told of commands that wait there: who leaves.
+    /// What the machine must still be told of clients that are gone: who leaves, and what is given back.
     leaving: VecDeque<Operation>,
+    /// What those may have got that leave, until the machine has been told.
+    left: BTreeMap<u64, Claim>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +72,10 @@ struct Command {
 }
 
 /// A command that waits in the machine.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Parked {
     conn: ConnId,
+    claim: Option<Claim>,
     /// When somebody must look whether the log still goes on.
     expires: BootTime,
     /// How far its time had come then.
@@ -90,13 +93,28 @@ pub(crate) enum Expired {
     Overdue(u64),
 }
 
-/// An applied command of this node.
+/// An applied command of this node that is answered.
 #[derive(Debug)]
-enum Taken {
-    /// This client waits for its reply.
-    Wanted(ConnId),
-    /// Nobody waits for it.
-    Unwanted,
+pub(crate) struct Completed {
+    /// Who waits for its reply; `None` if nobody does any more.
+    pub(crate) conn: Option<ConnId>,
+    what: What,
+}
+
+/// What was completed.
+#[derive(Debug)]
+enum What {
+    Operation(Operation),
+    /// One that has waited, of which no more is kept than what may have to be given back.
+    Waited(Option<Claim>),
+}
+
+/// A command that was applied.
+#[derive(Debug)]
+struct Taken {
+    /// Who waits for its reply; `None` if nobody does any more.
+    conn: Option<ConnId>,
+    operation: Operation,
 }
 
 /// The end of the time of what is not given up.
@@ -126,6 +144,7 @@ impl Origin {
             parked: BTreeMap::new(),
             patience: BTreeSet::new(),
             leaving: VecDeque::new(),
+            left: BTreeMap::new(),
         }
     }
 
@@ -159,7 +178,18 @@ impl Origin {
     /// up: else the command would take what nobody gets. Answers whose it was, if it was parked.
     pub(crate) fn leave(&mut self, sequence: u64) -> Option<ConnId> {
         self.leaving.push_back(Operation::Leave { sequence });
-        self.unpark(sequence)
+        let Parked { conn, claim, .. } = self.unpark(sequence)?;
+        self.left.extend(claim.map(|claim| (sequence, claim)));
+        Some(conn)
+    }
+
+    /// Nobody is told what a command was answered: if it has got something, that is given back.
+    pub(crate) fn give_back(&mut self, completed: Completed, sequence: u64, reply: &Reply) {
+        let claim = match completed.what {
+            What::Operation(operation) => Claim::of(&operation),
+            What::Waited(claim) => claim,
+        };
+        self.leaving.extend(claim.and_then(|claim| claim.give_back(sequence, reply)));
     }
 
     /// All commands that wait in the machine are to be answered: this node stops.
@@ -187,14 +217,14 @@ impl Origin {
         sequence: u64,
         patience: Option<Duration>,
     ) -> Option<ConnId> {
-        let conn = match self.take_completed(now, sequence)? {
-            Taken::Wanted(conn) => conn,
-            Taken::Unwanted => {
-                self.leave(sequence);
-                return None;
-            }
+        let Taken { conn, operation } = self.take_completed(now, sequence)?;
+        let claim = Claim::of(&operation);
+        let Some(conn) = conn else {
+            self.left.extend(claim.map(|claim| (sequence, claim)));
+            self.leave(sequence);
+            return None;
         };
-        self.keep(now, stamp_ms, sequence, conn, patience);
+        self.keep(now, stamp_ms, sequence, (conn, claim), patience);
         Some(conn)
     }
 
@@ -204,11 +234,11 @@ impl Origin {
         now: BootTime,
         stamp_ms: u64,
         sequence: u64,
-        conn: ConnId,
+        (conn, claim): (ConnId, Option<Claim>),
         patience: Option<Duration>,
     ) {
         let expires = patience.map_or(NEVER, |patience| now.after(patience + self.limits.timeout));
-        self.parked.insert(sequence, Parked { conn, expires, stamp_ms });
+        self.parked.insert(sequence, Parked { conn, claim, expires, stamp_ms });
         self.patience.insert((expires, sequence));
     }
 
@@ -220,8 +250,8 @@ impl Origin {
         sequence: u64,
         patience: Option<Duration>,
     ) {
-        if let Some(conn) = self.unpark(sequence) {
-            self.keep(now, stamp_ms, sequence, conn, patience);
+        if let Some(Parked { conn, claim, .. }) = self.unpark(sequence) {
+            self.keep(now, stamp_ms, sequence, (conn, claim), patience);
         }
     }
 
@@ -230,11 +260,11 @@ impl Origin {
         self.parked.get(&sequence).map(|parked| parked.stamp_ms)
     }
 
-    /// The connection of a command that waits no longer.
-    fn unpark(&mut self, sequence: u64) -> Option<ConnId> {
-        let Parked { conn, expires, .. } = self.parked.remove(&sequence)?;
-        self.patience.remove(&(expires, sequence));
-        Some(conn)
+    /// Takes a command that waits no longer.
+    fn unpark(&mut self, sequence: u64) -> Option<Parked> {
+        let parked = self.parked.remove(&sequence)?;
+        self.patience.remove(&(parked.expires, sequence));
+        Some(parked)
     }
 
     /// The numbers of the commands that wait in the machine.
@@ -314,14 +344,15 @@ impl Origin {
     ///
     /// # Panics
     /// If the machine has skipped a number: it applied a command out of order.
-    pub(crate) fn complete(&mut self, now: BootTime, sequence: u64) -> Option<ConnId> {
-        if let Some(conn) = self.unpark(sequence) {
-            return Some(conn);
+    pub(crate) fn complete(&mut self, now: BootTime, sequence: u64) -> Option<Completed> {
+        if let Some(Parked { conn, claim, .. }) = self.unpark(sequence) {
+            return Some(Completed { conn: Some(conn), what: What::Waited(claim) });
         }
-        match self.take_completed(now, sequence)? {
-            Taken::Wanted(conn) => Some(conn),
-            Taken::Unwanted => None,
+        if let Some(claim) = self.left.remove(&sequence) {
+            return Some(Completed { conn: None, what: What::Waited(Some(claim)) });
         }
+        let Taken { conn, operation } = self.take_completed(now, sequence)?;
+        Some(Completed { conn, what: What::Operation(operation) })
     }
 
     /// Takes the oldest command, which was applied; `None` if it was taken before.
@@ -340,11 +371,12 @@ impl Origin {
         self.sent_to_leader = self.sent_to_leader.saturating_sub(1);
         let in_flight = self.sent_to_leader > 0;
         self.send_again_at = in_flight.then(|| now.after(self.limits.send_again_after));
-        if self.abandoned > 0 {
-            self.abandoned -= 1;
-            return Some(Taken::Unwanted);
+        if let Operation::Leave { sequence } = command.operation {
+            self.left.remove(&sequence);
         }
-        Some(command.conn.map_or(Taken::Unwanted, Taken::Wanted))
+        let is_abandoned = self.abandoned > 0;
+        self.abandoned -= usize::from(is_abandoned);
+        Some(Taken { conn: command.conn.filter(|_| !is_abandoned), operation: command.operation })
     }
 
     /// The number of the oldest sent command, if any is sent.
@@ -419,6 +451,10 @@ mod tests {
         origin.submit(at(now), ConnId(conn), Operation::Command { db: 0, user: 0, args }, bytes);
     }
 
+    fn completed(origin: &mut Origin, now: BootTime, sequence: u64) -> Option<ConnId> {
+        origin.complete(now, sequence).and_then(|completed| completed.conn)
+    }
+
     /// (leader, first number, how many) of what is forwarded now.
     fn forwarded(origin: &mut Origin, now: u64) -> Vec<(u64, u64, usize)> {
         let Some((leader, groups)) = origin.forward(at(now)) else { return Vec::new() };
@@ -442,12 +478,12 @@ mod tests {
         submit(&mut origin, 0, 1);
         submit(&mut origin, 0, 1);
         assert_eq!(forwarded(&mut origin, 0), [(2, 0, 3)]);
-        assert_eq!(origin.complete(at(1), 0), None);
-        assert_eq!(origin.complete(at(1), 1), Some(ConnId(1)));
+        assert_eq!(completed(&mut origin, at(1), 0), None);
+        assert_eq!(completed(&mut origin, at(1), 1), Some(ConnId(1)));
         origin.follow(NEXT_LEADER);
         assert_eq!(forwarded(&mut origin, 2), [(3, 2, 1)]);
-        assert_eq!(origin.complete(at(3), 1), None, "a duplicate");
-        assert_eq!(origin.complete(at(3), 2), Some(ConnId(1)));
+        assert_eq!(completed(&mut origin, at(3), 1), None, "a duplicate");
+        assert_eq!(completed(&mut origin, at(3), 2), Some(ConnId(1)));
         assert_eq!(origin.oldest_sent(), None);
         assert_eq!(origin.bytes, 0);
     }
@@ -476,8 +512,8 @@ mod tests {
         assert_eq!(origin.take_expired(at(15_001)), None);
         origin.follow(NEXT_LEADER);
         assert_eq!(forwarded(&mut origin, 15_002), [(3, 0, 2)], "an abandoned command goes on");
-        assert_eq!(origin.complete(at(15_003), 0), None);
-        assert_eq!(origin.complete(at(15_003), 1), None);
+        assert_eq!(completed(&mut origin, at(15_003), 0), None);
+        assert_eq!(completed(&mut origin, at(15_003), 1), None);
     }
 
     /// An origin whose command 1, of connection 1, waits in the machine, for ten seconds at most.
@@ -486,7 +522,7 @@ mod tests {
         origin.follow(LEADER);
         submit(&mut origin, 0, 1);
         forwarded(&mut origin, 0);
-        origin.complete(at(1), 0);
+        completed(&mut origin, at(1), 0);
         assert_eq!(origin.park(at(1), 0, 1, Some(Duration::from_secs(10))), Some(ConnId(1)));
         assert_eq!((origin.parked(), origin.oldest_sent(), origin.bytes), (1, None, 0));
         origin
@@ -497,10 +533,10 @@ mod tests {
         let mut origin = origin_with_parked();
         submit(&mut origin, 2, 2);
         assert_eq!(forwarded(&mut origin, 2), [(2, 2, 1)]);
-        assert_eq!(origin.complete(at(3), 2), Some(ConnId(2)));
+        assert_eq!(completed(&mut origin, at(3), 2), Some(ConnId(2)));
         assert_eq!(origin.park(at(3), 0, 1, None), None, "it is known to wait");
-        assert_eq!(origin.complete(at(4), 1), Some(ConnId(1)));
-        assert_eq!(origin.complete(at(5), 1), None, "it was answered");
+        assert_eq!(completed(&mut origin, at(4), 1), Some(ConnId(1)));
+        assert_eq!(completed(&mut origin, at(5), 1), None, "it was answered");
         assert_eq!((origin.parked(), origin.deadline()), (0, None));
     }
 
@@ -520,8 +556,8 @@ mod tests {
             Some(Expired::Unknown(ConnId(3))),
             "not held up by who left"
         );
-        assert_eq!(origin.complete(at(30_004), 2), None);
-        assert_eq!(origin.complete(at(30_004), 3), None);
+        assert_eq!(completed(&mut origin, at(30_004), 2), None);
+        assert_eq!(completed(&mut origin, at(30_004), 3), None);
     }
 
     #[test]
@@ -557,7 +593,7 @@ mod tests {
         origin.follow(LEADER);
         submit(&mut origin, 0, 1);
         forwarded(&mut origin, 0);
-        origin.complete(at(1), 0);
+        completed(&mut origin, at(1), 0);
         assert_eq!(origin.take_expired(at(15_000)), Some(Expired::Unknown(ConnId(1))));
         assert_eq!(origin.park(at(15_001), 0, 1, None), None);
         assert_eq!(forwarded(&mut origin, 15_001), [(2, 2, 1)]);

@@ -79,6 +79,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Operation::Leave { sequence: 1 },
         Operation::Abandon { session: stranger },
         Operation::Unblock { sequence: 1, with_error: true },
+        Operation::GiveBack { sequence: 1, db: 0, args: args(&[b"LOCK", b"ACQUIRE", b"l"]), tokens: vec![7] },
     ];
     let batch = |session, first_sequence, operations: &[Operation]| {
         let group = Group { session, stream: 0, acked: 0, first_sequence, operations: operations.to_vec() };

@@ -182,7 +182,7 @@ impl<'a> Wish<'a> {
 
     fn wait(&self, now: Stamp) -> Wait {
         let deadline = self.timeout_ms.map(|timeout_ms| Stamp(now.0.saturating_add(timeout_ms)));
-        Wait { kind: self.kind(), keys: self.keys.to_vec(), deadline, request: None }
+        Wait { kind: self.kind(), keys: self.keys.to_vec(), deadline, reentrant: None, request: None }
     }
 }
 

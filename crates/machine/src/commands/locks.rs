@@ -37,6 +37,7 @@ const LOCK: &[Spec] = &[
         .keys(NAME)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
         .waiting_if(asks_to_wait)
+        .given_back_by(give_back)
         .doc(
             "quorate",
             "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value] [REQUEST id]",
@@ -139,7 +140,8 @@ impl<'a> Wish<'a> {
         if self.wait_ms > 0 {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
             let (keys, request) = (vec![self.name.clone()], request.cloned());
-            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, request });
+            let reentrant = self.is_reentrant.then(|| Bytes::copy_from_slice(self.owner));
+            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, reentrant, request });
         }
         Ok(Reply::Null)
     }
@@ -216,7 +218,7 @@ fn once(
     if context.caller == Caller::Script {
         return Err(Reply::error("ERR scripts cannot name a REQUEST"));
     }
-    if let Some(reply) = context.state.requests.reply_to(request)? {
+    if let Some(reply) = context.state.requests.reply_to(request, context.asker)? {
         return Ok(reply.clone());
     }
     if let Some(waiting) = context.state.keyspace.waiting.request(&request.id) {
@@ -225,7 +227,7 @@ fn once(
     let reply = run(context)?;
     if !matches!(context.patience, Patience::Needed(_)) {
         let State { requests, settings, .. } = &mut *context.state;
-        requests.remember(request.clone(), &reply, context.now, settings);
+        requests.remember(request.clone(), context.asker, &reply, context.now, settings);
     }
     Ok(reply)
 }
@@ -242,10 +244,23 @@ fn parse_request(context: &Context<'_>, args: &[Bytes], option: &[Bytes]) -> Res
     }
 }
 
-/// Has a command that waited take the lock, which is free.
+/// Has a command that waited take the lock, which is free or its owner's.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = Wish::parse(args)?.take(context)?;
     Ok(token.map_or(Reply::Null, show_token))
+}
+
+/// Gives back what a LOCK ACQUIRE has taken whose client is gone, unless he has asked again since.
+fn give_back(context: &mut Context<'_>, args: &[Bytes], token: FencingToken) {
+    let Ok(wish) = Wish::parse(args) else { return };
+    let is_his = match wish.request(context.db) {
+        Ok(Some(request)) => context.state.requests.forget(&request, context.asker),
+        Ok(None) | Err(_) => true,
+    };
+    if is_his && held(context, wish.name).is_ok_and(|held| held.is_some_and(|(_, slot)| slot.token == token))
+    {
+        release_held(context, wish.name);
+    }
 }
 
 fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -260,11 +275,15 @@ fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 
 fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let request = parse_request(context, args, &args[4..])?;
-    once(context, request.as_ref(), |context| release_once(context, &args[2], &args[3]))
+    once(context, request.as_ref(), |context| {
+        held_by(context, &args[2], &args[3])?;
+        Ok(release_held(context, &args[2]))
+    })
 }
 
-fn release_once(context: &mut Context<'_>, name: &Bytes, token: &[u8]) -> Result<Reply, Reply> {
-    let (lock, slot) = held_by(context, name, token)?;
+/// Releases once a lock that is held. How often its holder has it still.
+fn release_held(context: &mut Context<'_>, name: &Bytes) -> Reply {
+    let Ok(Some((lock, slot))) = held(context, name) else { return Reply::Integer(0) };
     let (depth, deadline) = (lock.depth - 1, slot.deadline);
     if depth > 0 {
         let lock = Lock { depth, ..lock.clone() };
@@ -272,7 +291,7 @@ fn release_once(context: &mut Context<'_>, name: &Bytes, token: &[u8]) -> Result
     } else {
         context.delete(name);
     }
-    Ok(Reply::Integer(i64::try_from(depth).unwrap_or(i64::MAX)))
+    Reply::Integer(i64::try_from(depth).unwrap_or(i64::MAX))
 }
 
 fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

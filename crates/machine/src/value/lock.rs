@@ -38,11 +38,7 @@ impl Lock {
         // Those that it is given are slices of the whole frame.
         let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
         let (owner, depth) = (own(from.bytes()?), from.varint()?);
-        let value = match from.u8()? {
-            0 => None,
-            1 => Some(own(from.bytes()?)),
-            2..=u8::MAX => return Err(from.malformed()),
-        };
+        let value = from.optional(|from| from.bytes().map(own))?;
         if owner.is_empty() || depth == 0 {
             return Err(from.malformed());
         }

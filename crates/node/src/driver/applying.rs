@@ -114,8 +114,10 @@ impl<E: Engine> Driver<E> {
     }
 
     fn complete(&mut self, now: Now, sequence: u64, reply: Reply) {
-        if let Some(conn) = self.origin.complete(now.boot, sequence) {
-            self.answer(conn, Answer::Reply(reply));
+        let Some(completed) = self.origin.complete(now.boot, sequence) else { return };
+        match completed.conn.filter(|conn| self.is_there(*conn)) {
+            Some(conn) => self.answer(conn, Answer::Reply(reply)),
+            None => self.origin.give_back(completed, sequence, &reply),
         }
     }
 
@@ -177,7 +179,8 @@ impl<E: Engine> Driver<E> {
         if self.machine.waits(self.origin.session(), sequence) {
             return;
         }
-        if let Some(conn) = self.origin.complete(now.boot, sequence) {
+        let completed = self.origin.complete(now.boot, sequence);
+        if let Some(conn) = completed.and_then(|completed| completed.conn) {
             self.close(conn, "the reply is not retained any more");
         }
     }

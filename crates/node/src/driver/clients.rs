@@ -211,6 +211,11 @@ impl<E: Engine> Driver<E> {
         self.out.answers.push((conn, answer));
     }
 
+    /// Whether a client is there to be answered.
+    pub(super) fn is_there(&self, conn: ConnId) -> bool {
+        self.connections.get(&conn).is_some_and(|connection| !connection.is_closed())
+    }
+
     /// Tells clients whose time is up what is known of their commands.
     pub(super) fn expire(&mut self, now: Now) {
         while let Some(expired) = self.origin.take_expired(now.boot) {

@@ -181,3 +181,60 @@ fn clients_of_a_node_that_was_cut_off_learn_after_the_jump_that_they_wait_no_lon
     assert_eq!(told_once(&mut cluster, follower), BTreeMap::from([(3, taken(3, "a").1)]));
     assert_eq!(cluster.answers(leader), [integer(100, 2), integer(100, 1)]);
 }
+
+/// What `LOCK INFO` has as the owner; `None` if nobody has the lock.
+fn owner(cluster: &mut Cluster, node: u64) -> Option<Reply> {
+    cluster.ask(node, 99, vec![read("lock info l")]);
+    cluster.pass(Duration::from_millis(200));
+    let info = cluster.answers(node).into_iter().find(|(conn, _)| *conn == 99);
+    let Some((_, Answer::Reply(Reply::Map(fields)))) = info else { return None };
+    fields.into_iter().find(|(name, _)| *name == Reply::bulk("owner")).map(|(_, owner)| owner)
+}
+
+/// The lock goes to a client in the entry behind which its departure stands: nobody else could release it then.
+#[test]
+fn hazard_28_lock_that_a_client_got_after_it_was_gone_is_given_back() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    cluster.ask(leader, 1, vec![write("lock acquire l owner a ttl 600000")]);
+    cluster.pass(Duration::from_millis(50));
+    let Some((1, Answer::Reply(Reply::Integer(token)))) = cluster.answers(leader).pop() else { panic!() };
+    cluster.ask(follower, 2, vec![wait("lock acquire l owner b ttl 600000 wait 60000")]);
+    cluster.pass(Duration::from_millis(50));
+    cluster.ask(leader, 3, vec![wait("lock acquire l owner c ttl 600000 wait 60000")]);
+    cluster.pass(Duration::from_millis(50));
+    // The follower does not hear that its client has got the lock before that is gone.
+    cluster.deaf.insert(follower);
+    cluster.ask(leader, 1, vec![write(&format!("lock release l {token}"))]);
+    cluster.pass(Duration::from_millis(50));
+    assert_eq!(owner(&mut cluster, leader), Some(Reply::bulk("b")));
+    cluster.input(follower, Input::Disconnected { conn: ConnId(2) });
+    cluster.pass(Duration::from_millis(200));
+    assert_eq!(owner(&mut cluster, leader), Some(Reply::bulk("b")), "its node cannot know");
+    cluster.deaf.clear();
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(owner(&mut cluster, leader), Some(Reply::bulk("c")), "who waits behind it is served");
+    assert_eq!(cluster.answers(follower), []);
+}
+
+/// One that need not wait is no different. Who has named his request and asked again at another node has it from there.
+#[test]
+fn lock_whose_client_is_gone_is_given_back_unless_he_has_asked_again() {
+    for asks_again in [false, true] {
+        let (mut cluster, leader) = Cluster::with_leader(3);
+        let follower = cluster.follower();
+        let acquire = || vec![write("lock acquire l owner a ttl 600000 reentrant request r")];
+        cluster.deaf.insert(follower);
+        cluster.ask(follower, 1, acquire());
+        cluster.pass(Duration::from_millis(100));
+        cluster.input(follower, Input::Disconnected { conn: ConnId(1) });
+        if asks_again {
+            cluster.ask(leader, 2, acquire());
+            cluster.pass(Duration::from_millis(100));
+        }
+        assert_eq!(owner(&mut cluster, leader), Some(Reply::bulk("a")));
+        cluster.deaf.clear();
+        cluster.pass(Duration::from_secs(1));
+        assert_eq!(owner(&mut cluster, leader).is_some(), asks_again);
+    }
+}
