@@ -251,8 +251,8 @@ impl Machine {
             None => Kind::Vacancy,
             // Who holds it already does not wait for himself.
             Some(Value::Lock(lock)) => {
-                let owner = lock.owner.clone();
-                return keyspace.waiting.take_reentrant(db, key, &owner);
+                let holder = lock.holder.clone();
+                return keyspace.waiting.take_reentrant(db, key, &holder);
             }
             Some(value) => Kind::of(value)?,
         };

@@ -148,6 +148,8 @@ pub enum Group {
     PubSub,
     /// Native locks.
     Lock,
+    /// Sessions of clients.
+    Session,
     /// Fencing tokens.
     Fencing,
     /// MULTI and WATCH.
@@ -175,6 +177,7 @@ impl Group {
             Self::Generic => "generic",
             Self::PubSub => "pubsub",
             Self::Lock => "lock",
+            Self::Session => "session",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",
             Self::Scripting => "scripting",

@@ -240,6 +240,12 @@ impl Context<'_> {
         self.get(key)?.deadline
     }
 
+    /// Until when a slot exists: as long as the session lasts that holds it, if it is a lock of one.
+    pub(crate) fn lasts_until(&self, slot: &Slot) -> Option<Stamp> {
+        let session = slot.client_session().and_then(|id| self.state.keyspace.client_sessions.get(id));
+        session.map(|session| session.deadline).or(slot.deadline)
+    }
+
     /// A value of that many bytes must be allowed before it is built.
     pub(crate) fn check_value_bytes(&self, bytes: usize) -> Result<(), Reply> {
         if bytes as u64 > self.state.settings.value_bytes_max {
@@ -324,8 +330,8 @@ impl Context<'_> {
     /// Tells of a key that is about to be replaced or removed that it has expired, if it has.
     fn announce_expiry(&mut self, db: usize, key: &[u8]) {
         if self.classes().include(Event::EXPIRED) {
-            let slot = self.state.keyspace.database(db).slot(key);
-            if slot.is_some_and(|slot| !slot.is_live(self.now)) {
+            let database = self.state.keyspace.database(db);
+            if database.slot(key).is_some_and(|slot| !database.has(slot, self.now)) {
                 self.notify_in(db, Event::EXPIRED, key);
             }
         }

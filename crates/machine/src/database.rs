@@ -7,6 +7,9 @@
 //! * a SCAN cursor is the number of a page: it holds on any replica, and across restarts and snapshots;
 //! * every iteration has one order, the same everywhere: by page, then by key.
 //!
+//! A lock that a client session holds has no deadline of its own: the index beside has it under its session, and when that
+//! ends, it does as if its deadline had passed.
+//!
 //! A slot whose deadline has passed stays where it is until it is reclaimed, and does not exist for any command
 //! until then: whoever reads says at which [`Stamp`].
 
@@ -19,8 +22,8 @@ use quorate_bug::{self as bug, Bug};
 use siphasher::sip::SipHasher13;
 
 use crate::entry::Seen;
-use crate::identifiers::{FencingToken, Stamp, Version};
-use crate::value::Value;
+use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
+use crate::value::{Holder, Value};
 
 /// Pages in a database that was ever written: as many as Redis Cluster has hash slots. With a million keys a page
 /// has about 60, so that the first write to it after a snapshot copies a few KiB.
@@ -51,9 +54,22 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// The client session that it lasts as long as, if it is a lock that one holds.
+    pub(crate) fn client_session(&self) -> Option<ClientSessionId> {
+        match &self.value {
+            Value::Lock(lock) => match lock.holder {
+                Holder::Session(id) => Some(id),
+                Holder::Owner(_) => None,
+            },
+            Value::String(_) | Value::List(_) | Value::Hash(_) | Value::Set(_) | Value::SortedSet(_) => None,
+        }
+    }
+
+    /// Whether its deadline has not passed. Only its database knows whether it exists: see [`Database::has`].
+    ///
     /// Stamps are cut to milliseconds: a key set within millisecond `s` for `t` milliseconds has lived that long
     /// for certain only after millisecond `s + t` is over. Hence its deadline itself still belongs to it.
-    pub(crate) fn is_live(&self, now: Stamp) -> bool {
+    fn is_in_time(&self, now: Stamp) -> bool {
         let is_revived = bug::on(Bug::RevivedKeys) && now.0 % 2 == 1;
         self.deadline.is_none_or(|deadline| now <= deadline) || is_revived || bug::on(Bug::NoExpiry)
     }
@@ -76,6 +92,12 @@ pub(crate) struct Database {
     flushed: Version,
     /// Every slot with a deadline, soonest first.
     deadlines: BTreeSet<(Stamp, Bytes)>,
+    /// The keys of locks that client sessions hold.
+    held: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
+    /// Those of sessions that have ended: they do not exist, and are there until they are reclaimed.
+    orphaned: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
+    /// How many these are.
+    orphans: usize,
     /// The present stamp: deadlines before it have passed.
     now: Stamp,
     /// How many have passed, so that nobody has to count them.
@@ -128,7 +150,30 @@ impl Database {
 
     /// The keys that exist.
     pub(crate) fn live_keys(&self) -> usize {
-        self.keys - self.expired
+        self.keys - self.expired - self.orphans
+    }
+
+    /// Whether a slot that is here exists for commands.
+    pub(crate) fn has(&self, slot: &Slot, now: Stamp) -> bool {
+        let is_orphaned = slot.client_session().is_some_and(|id| self.orphaned.contains_key(&id));
+        slot.is_in_time(now) && !is_orphaned
+    }
+
+    /// A session has ended: what it holds does not exist from now on. Answers which keys these are.
+    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) -> Option<&BTreeSet<Bytes>> {
+        let keys = self.held.remove(&id)?;
+        self.orphans += keys.len();
+        Some(self.orphaned.entry(id).or_insert(keys))
+    }
+
+    /// How many locks a session holds.
+    pub(crate) fn locks_of(&self, id: ClientSessionId) -> usize {
+        self.held.get(&id).map_or(0, BTreeSet::len)
+    }
+
+    /// The sessions that hold locks.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = ClientSessionId> {
+        self.held.keys().copied()
     }
 
     /// Those of them that will expire.
@@ -136,14 +181,27 @@ impl Database {
         self.deadlines.len() - self.expired
     }
 
+    /// The soonest deadline: one that has passed while something is to be reclaimed.
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let orphans = (self.orphans > 0).then_some(Stamp(0));
+        orphans.or(self.deadlines.first().map(|(deadline, _)| *deadline))
     }
 
-    /// A key that has expired, to be removed.
-    pub(crate) fn first_expired(&self) -> Option<Bytes> {
-        let (deadline, key) = self.deadlines.first()?;
-        (*deadline < self.now).then(|| key.clone())
+    /// A key that has expired, or whose session has ended, to be removed.
+    pub(crate) fn first_expired(&mut self) -> Option<Bytes> {
+        if let Some((deadline, key)) = self.deadlines.first()
+            && *deadline < self.now
+        {
+            return Some(key.clone());
+        }
+        // Those that are empty were kept for a script that might be undone.
+        while let Some(orphaned) = self.orphaned.first_entry() {
+            match orphaned.get().first() {
+                Some(key) => return Some(key.clone()),
+                None => drop(orphaned.remove()),
+            }
+        }
+        None
     }
 
     /// The slot of a key, expired or not.
@@ -155,7 +213,7 @@ impl Database {
     /// change when it is reclaimed.
     pub(crate) fn seen(&self, key: &[u8], now: Stamp) -> Seen {
         match self.slot(key) {
-            Some(slot) if slot.is_live(now) => Seen::Present(slot.version),
+            Some(slot) if self.has(slot, now) => Seen::Present(slot.version),
             expired => {
                 let removed = self.removed(key).max(expired.map_or(Version(0), |slot| slot.version));
                 Seen::Absent(removed.max(self.flushed))
@@ -185,7 +243,7 @@ impl Database {
     /// Puts a slot in place of the present one, which is returned. A new key is copied: what it was read from may
     /// be a slice of a whole batch.
     pub(crate) fn put(&mut self, key: &[u8], slot: Slot) -> Option<Slot> {
-        let (deadline, bytes) = (slot.deadline, slot.bytes(key));
+        let (deadline, holder, bytes) = (slot.deadline, slot.client_session(), slot.bytes(key));
         let slots = &mut self.page_mut(page_of(key)).slots;
         let previous = match slots.get_mut(key) {
             Some(present) => Some(std::mem::replace(present, slot)),
@@ -195,6 +253,10 @@ impl Database {
         if before != deadline {
             let owned = slots.get_key_value(key).map(|(owned, _)| owned.clone());
             self.index(owned.expect("the key was just put"), before, deadline);
+        }
+        let held_by = previous.as_ref().and_then(Slot::client_session);
+        if held_by != holder {
+            self.index_holder(key, held_by, holder);
         }
         self.bytes += bytes;
         match &previous {
@@ -225,6 +287,7 @@ impl Database {
         page.removed = page.removed.max(slot.version);
         self.keys -= 1;
         self.bytes -= slot.bytes(key);
+        self.index_holder(key, slot.client_session(), None);
         self.index(owned, slot.deadline, None);
         Some(slot)
     }
@@ -254,6 +317,26 @@ impl Database {
         }
         self.written[page / 64] |= 1 << (page % 64);
         Arc::make_mut(&mut self.pages[page])
+    }
+
+    /// Keeps the index of locks that sessions hold, and the number of those that are orphaned, equal to the slots'.
+    fn index_holder(&mut self, key: &[u8], before: Option<ClientSessionId>, after: Option<ClientSessionId>) {
+        if let Some(before) = before {
+            if let Some(orphaned) = self.orphaned.get_mut(&before) {
+                self.orphans -= usize::from(orphaned.remove(key));
+            } else if let Some(held) = self.held.get_mut(&before) {
+                held.remove(key);
+                if held.is_empty() {
+                    self.held.remove(&before);
+                }
+            }
+        }
+        let Some(after) = after else { return };
+        let key = Bytes::copy_from_slice(key);
+        match self.orphaned.get_mut(&after) {
+            Some(orphaned) => self.orphans += usize::from(orphaned.insert(key)),
+            None => drop(self.held.entry(after).or_default().insert(key)),
+        }
     }
 
     /// Keeps the index of deadlines, and the number that have passed, equal to the slots'.

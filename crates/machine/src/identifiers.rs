@@ -12,6 +12,11 @@ pub struct Stamp(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(pub u64);
 
+/// A session that a client has opened by SESSION OPEN: a number of the same counter, so that it is never used twice. Not a
+/// node's, which is a [`SessionId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientSessionId(pub u64);
+
 /// Which modification of the machine gave a key its present state, for WATCH. Unique in a machine's history, the
 /// same on every replica. 0 is before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

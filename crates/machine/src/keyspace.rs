@@ -8,13 +8,14 @@
 //! * An overwrite with an equal value, and a change of the deadline, keep the token: the holder is the same.
 //! * The version changes with every modification, a change of the deadline included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
+use crate::client_session::{ClientSession, ClientSessions};
 use crate::database::{Database, Slot, page_of};
-use crate::identifiers::{FencingToken, Stamp, Version};
+use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
 use crate::value::{Collection, Value};
 use crate::waiting::Waiting;
@@ -39,6 +40,8 @@ pub(crate) struct Keyspace {
     rubbish: Rubbish,
     /// Who waits for something to be put at a key, or for it to be free.
     pub(crate) waiting: Waiting,
+    /// Those of clients, whose locks the databases know.
+    pub(crate) client_sessions: ClientSessions,
 }
 
 /// What it takes to go back to a checkpoint: of whatever was changed since, how it was then.
@@ -76,6 +79,7 @@ impl Keyspace {
             journal: None,
             rubbish: Rubbish::default(),
             waiting: Waiting::default(),
+            client_sessions: ClientSessions::default(),
         }
     }
 
@@ -89,7 +93,8 @@ impl Keyspace {
 
     /// The slot of a key that exists.
     pub(crate) fn get(&self, db: usize, key: &[u8], now: Stamp) -> Option<&Slot> {
-        self.databases[db].slot(key).filter(|slot| slot.is_live(now))
+        let database = &self.databases[db];
+        database.slot(key).filter(|slot| database.has(slot, now))
     }
 
     /// The data of all databases in bytes, that of expired keys not yet reclaimed included.
@@ -97,9 +102,10 @@ impl Keyspace {
         self.databases.iter().map(Database::bytes).sum()
     }
 
-    /// The soonest deadline of a key or of a command that waits.
+    /// The soonest deadline of a key, of a command that waits, or of a client session.
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        self.databases.iter().filter_map(Database::next_deadline).chain(self.waiting.next_deadline()).min()
+        let keys = self.databases.iter().filter_map(Database::next_deadline);
+        keys.chain(self.waiting.next_deadline()).chain(self.client_sessions.next_deadline()).min()
     }
 
     /// Sets a key; it keeps its token if it exists with an equal value.
@@ -205,12 +211,13 @@ impl Keyspace {
 
     /// Removes a key. Returns its slot, if it existed.
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Slot> {
+        let existed = self.get(db, key, now).is_some();
         self.databases[db].slot(key)?;
         self.record(db, key);
         let slot = self.databases[db].remove(key)?;
         self.waiting.wake(db, key);
         self.rubbish.add_value(slot.value.clone());
-        slot.is_live(now).then_some(slot)
+        existed.then_some(slot)
     }
 
     /// Keeps what a key holds from being freed at once by an edit that leaves little of it.
@@ -238,14 +245,51 @@ impl Keyspace {
         woken
     }
 
-    /// Lets time pass, and wakes those who wait for what is free by it. Returns how many keys expired by it.
+    /// Opens a client session under a number that no other has had.
+    pub(crate) fn open_client_session(&mut self, session: ClientSession) -> ClientSessionId {
+        let id = ClientSessionId(self.next_token().0);
+        self.client_sessions.put(id, session);
+        id
+    }
+
+    /// How many locks a client session holds.
+    pub(crate) fn locks_of(&self, id: ClientSessionId) -> usize {
+        self.databases.iter().map(|database| database.locks_of(id)).sum()
+    }
+
+    /// A client session is not open any more: its locks are free, and those who wait for them are woken. Returns how many of
+    /// them were looked at for that.
+    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) -> u64 {
+        let mut visited = 0;
+        for (db, database) in self.databases.iter_mut().enumerate() {
+            let Some(keys) = database.end_client_session(id) else { continue };
+            visited += self.waiting.wake_any(db, keys) as u64;
+        }
+        visited
+    }
+
+    /// Has client sessions that are not open have no locks: for a snapshot that is restored.
+    pub(crate) fn end_unknown_client_sessions(&mut self) {
+        let is_unknown = |id: &ClientSessionId| self.client_sessions.get(*id).is_none();
+        let holders = self.databases.iter().flat_map(Database::holders);
+        let unknown: BTreeSet<_> = holders.filter(is_unknown).collect();
+        for id in unknown {
+            self.end_client_session(id);
+        }
+    }
+
+    /// Lets time pass, and wakes those who wait for what is free by it. Returns how many keys and sessions expired by it.
     pub(crate) fn expire(&mut self, now: Stamp) -> u64 {
         for (db, database) in self.databases.iter().enumerate() {
             if self.waiting.vacancies(db) > 0 {
                 database.expiring_by(now).for_each(|key| self.waiting.wake(db, key));
             }
         }
-        self.advance(now)
+        let mut expired = self.advance(now);
+        while let Some(id) = self.client_sessions.take_expired(now) {
+            expired += 1 + self.end_client_session(id);
+        }
+        expired
     }
 
     /// Lets time pass: what has a deadline before `now` has expired. Returns how many keys expired by it.
@@ -369,7 +413,7 @@ mod tests {
     use crate::machine::Machine;
     use crate::settings::Limits;
     use crate::state::State;
-    use crate::value::List;
+    use crate::value::{Holder, List, Lock};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -394,8 +438,13 @@ mod tests {
         keyspace.edit(db, key, NOW, change);
     }
 
+    /// A lock that a client session holds: 9 has ended before, 10 is open.
+    fn lock_of(id: ClientSessionId) -> Value {
+        Value::Lock(Box::new(Lock { holder: Holder::Session(id), depth: 1, value: None }))
+    }
+
     fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {
-        if which > 8 {
+        if which > 10 {
             return edit_list(keyspace, db, &[key], deadline);
         }
         let (key, deadline) = ([key], Some(Stamp(deadline)).filter(|deadline| deadline.0 % 3 > 0));
@@ -404,10 +453,13 @@ mod tests {
             0..=3 => keyspace.write(db, &key, value, deadline, NOW),
             4 => keyspace.create(db, &key, value, deadline),
             5 | 6 => drop(keyspace.remove(db, &key, NOW)),
+            // A lock of a session has none.
+            7 if keyspace.get(db, &key, NOW).is_some_and(|slot| slot.client_session().is_some()) => {}
             7 => {
                 keyspace.set_deadline(db, &key, deadline, NOW);
             }
-            _ => assert_eq!(keyspace.flush(db), 0, "nobody waits"),
+            8 => assert_eq!(keyspace.flush(db), 0, "nobody waits"),
+            _ => keyspace.create(db, &key, lock_of(ClientSessionId(u64::from(which))), None),
         }
     }
 
@@ -539,6 +591,7 @@ mod tests {
         #[test]
         fn a_rollback_leaves_what_the_checkpoint_found(before in edits(), undone in edits(), after in edits()) {
             let mut machine = machine(&before);
+            machine.state.keyspace.end_client_session(ClientSessionId(9));
             let (hash, stats) = (machine.hash(), machine.stats());
             let keyspace = &mut machine.state.keyspace;
             keyspace.checkpoint();
@@ -551,17 +604,27 @@ mod tests {
             keyspace.checkpoint();
             after.iter().for_each(|change| edit(keyspace, *change));
             keyspace.commit();
-            prop_assert_eq!(machine.hash(), super::tests::machine(&[before, after].concat()).hash());
+            let mut other = super::tests::machine(&before);
+            other.state.keyspace.end_client_session(ClientSessionId(9));
+            after.iter().for_each(|change| edit(&mut other.state.keyspace, *change));
+            prop_assert_eq!(machine.hash(), other.hash());
+            prop_assert_eq!(machine.stats(), other.stats());
         }
 
         #[test]
         fn counts_and_deadlines_are_those_of_the_slots(edits in edits()) {
-            let machine = machine(&edits);
+            let mut machine = machine(&edits);
+            machine.state.keyspace.end_client_session(ClientSessionId(9));
             for database in machine.state.keyspace.databases() {
                 let slots: Vec<&Slot> = database.pages().iter().flat_map(|page| page.slots.values()).collect();
                 prop_assert_eq!(database.keys(), slots.len());
-                prop_assert_eq!(database.live_keys(), slots.iter().filter(|slot| slot.is_live(NOW)).count());
+                prop_assert_eq!(database.live_keys(), slots.iter().filter(|slot| database.has(slot, NOW)).count());
+                let is_of = |slot: &&&Slot, id| slot.client_session() == Some(ClientSessionId(id));
+                let orphans = slots.iter().filter(|slot| is_of(slot, 9)).count();
+                prop_assert_eq!(database.locks_of(ClientSessionId(9)), 0);
+                prop_assert_eq!(database.locks_of(ClientSessionId(10)), slots.iter().filter(|slot| is_of(slot, 10)).count());
                 let soonest = slots.iter().filter_map(|slot| slot.deadline).min();
+                let soonest = if orphans > 0 { Some(Stamp(0)) } else { soonest };
                 prop_assert_eq!(database.next_deadline(), soonest);
                 if slots.is_empty() {
                     prop_assert_eq!(database.bytes(), 0);

@@ -7,7 +7,7 @@
 //!
 //! Where to read on:
 //! * [`machine`] has the front; [`entry`] what an entry carries, the private module `applying` how it takes effect;
-//! * [`session`] is how a command is applied once;
+//! * [`session`] is how a node's command is applied once;
 //! * [`command`] is the table that everybody asks, the private module `commands` has a file for each family;
 //! * [`snapshot`] is how a state travels.
 //!
@@ -19,6 +19,7 @@
 //! * **bounded**: every limit is a replicated setting, and reaching it is an error reply, the same everywhere.
 
 mod applying;
+mod client_session;
 mod cluster_version;
 pub mod command;
 mod commands;

@@ -47,6 +47,8 @@ pub struct Limits {
     pub requests_max: u64,
     /// `quorate-request-ms`: for how long they are, in milliseconds.
     pub request_ms: u64,
+    /// `quorate-client-sessions`: sessions that clients have opened; beyond it SESSION OPEN answers an error.
+    pub client_sessions_max: u64,
     /// `notify-keyspace-events`: of which events keyspace notifications are sent, as bits; 0 is none.
     pub notified_events: u64,
 }
@@ -68,6 +70,7 @@ impl Default for Limits {
             waiting_bytes_max: 0,
             requests_max: 0,
             request_ms: 0,
+            client_sessions_max: 0,
             notified_events: 0,
         };
         for setting in SETTINGS {
@@ -154,6 +157,8 @@ pub const SETTINGS: &[Setting] = &[
         "Answers remembered for commands that are sent again under the same `REQUEST`. Beyond it the oldest is forgotten, however young."),
     setting!(request_ms, "quorate-request-ms", 600_000, 1_000..=86_400_000, form: Number,
         "Milliseconds for which such an answer is remembered."),
+    setting!(client_sessions_max, "quorate-client-sessions", 1 << 16, 1..=1 << 20, form: Number,
+        "Sessions that clients have open. Beyond it `SESSION OPEN` answers an error."),
 ];
 
 impl Setting {

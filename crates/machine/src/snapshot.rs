@@ -12,6 +12,7 @@
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := [rehearsed_at] applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
 //!            fence version limits sessions scripts waiting requests
+//!            client_sessions
 //!            flushed*                                              for each database
 //! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
 //!                                                                 first in the next frame, with the same head
@@ -31,6 +32,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use quorate_bug::{self as bug, Bug};
 use siphasher::sip::SipHasher13;
 
+use crate::client_session::ClientSessions;
 use crate::cluster_version::ClusterVersion;
 use crate::database::{Database, PAGES, Page, Slot, page_of};
 use crate::error::Error;
@@ -103,6 +105,7 @@ struct Header {
     scripts: ScriptCache,
     waiters: Vec<Arc<Waiter>>,
     requests: Requests,
+    client_sessions: ClientSessions,
     /// Of each database.
     flushed: Vec<Version>,
 }
@@ -246,6 +249,7 @@ impl Machine {
                     frame.finish()?;
                     frames.finish()?;
                     state.keyspace.advance(state.stamp);
+                    state.keyspace.end_unknown_client_sessions();
                     if bug::on(Bug::TokenReset) {
                         state.keyspace.fence = FencingToken(1);
                     }
@@ -289,6 +293,7 @@ impl Header {
             scripts: state.scripts.clone(),
             waiters: state.keyspace.waiting.waiters(),
             requests: state.requests.clone(),
+            client_sessions: state.keyspace.client_sessions.clone(),
             flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
@@ -308,6 +313,7 @@ impl Header {
         state.scripts = self.scripts;
         state.keyspace.waiting = Waiting::of(self.waiters);
         state.requests = self.requests;
+        state.keyspace.client_sessions = self.client_sessions;
         for (db, flushed) in self.flushed.into_iter().enumerate() {
             state.keyspace.restoring(db).restore_flushed(flushed);
         }
@@ -332,6 +338,7 @@ impl Header {
         self.scripts.encode(&mut to);
         Waiting::encode(&self.waiters, &mut to);
         self.requests.encode(&mut to);
+        self.client_sessions.encode(&mut to);
         self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
@@ -362,6 +369,7 @@ impl Header {
             scripts: ScriptCache::decode(from)?,
             waiters: Waiting::decode(from)?,
             requests: Requests::decode(from)?,
+            client_sessions: ClientSessions::decode(from)?,
             flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }
@@ -464,7 +472,11 @@ fn decode_slot(from: &mut Decoder) -> Result<(Bytes, Slot), Error> {
     let value = Value::decode(from)?;
     let deadline = from.option()?.map(Stamp);
     let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
-    Ok((key, Slot { value, deadline, token, version }))
+    let slot = Slot { value, deadline, token, version };
+    if slot.client_session().is_some() && deadline.is_some() {
+        return Err(from.malformed());
+    }
+    Ok((key, slot))
 }
 
 /// Finds frames in chunks that were cut anywhere.
@@ -540,8 +552,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "b7000000",
-            "83a78946",
+            "bb000000",
+            "87ddafc5",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -550,7 +562,7 @@ mod tests {
             "00", // applied, stamp, cluster, calendar offset
             "0a",
             "01", // fence, version
-            "0f",
+            "10",
             "8080808004",
             "80808008",
             "80ade204",
@@ -565,7 +577,8 @@ mod tests {
             "80808020",
             "00",
             "808004",
-            "c0cf24", // settings
+            "c0cf24",
+            "808004", // settings
             "01",
             "03",
             "c801",
@@ -595,6 +608,7 @@ mod tests {
             "00",
             "00", // waiting: session, sequence, database, command, kind, keys, deadline, no owner, no request
             "00", // requests
+            "00", // client sessions
             "00000000000000000000000000000000", // what each database has flushed
             "10000000",
             "daa59327",

@@ -24,7 +24,7 @@ use crate::identifiers::{SessionId, Stamp};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::requests::Request;
-use crate::value::Value;
+use crate::value::{Holder, Value};
 use crate::weight;
 use crate::wire::{Decoder, Encoder};
 
@@ -63,8 +63,8 @@ pub(crate) struct Wait {
     pub(crate) keys: Vec<Bytes>,
     /// It waits up to and including this; `None`: for ever.
     pub(crate) deadline: Option<Stamp>,
-    /// The owner of a lock who may enter it again, if it waits for one on his behalf.
-    pub(crate) reentrant: Option<Bytes>,
+    /// Who may enter a lock again that he holds, if it waits for one on his behalf.
+    pub(crate) reentrant: Option<Holder>,
     /// What its client calls it, if it has a name.
     pub(crate) request: Option<Request>,
 }
@@ -102,8 +102,8 @@ type Ticket = u64;
 #[derive(Debug, Default)]
 struct Queue {
     tickets: BTreeSet<(Kind, Ticket)>,
-    /// Those of owners who may enter again.
-    reentrant: BTreeSet<(Bytes, Ticket)>,
+    /// Those of holders who may enter again.
+    reentrant: BTreeSet<(Holder, Ticket)>,
     /// How many of them wait for the key to be free.
     for_vacancy: usize,
     is_woken: bool,
@@ -173,7 +173,7 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
-            queue.reentrant.extend(waiter.wait.reentrant.iter().map(|owner| (owner.clone(), ticket)));
+            queue.reentrant.extend(waiter.wait.reentrant.iter().map(|holder| (holder.clone(), ticket)));
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy += 1;
                 self.vacancies[waiter.db].insert(key.clone());
@@ -198,8 +198,8 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
             queue.tickets.remove(&(waiter.wait.kind, ticket));
-            if let Some(owner) = &waiter.wait.reentrant {
-                queue.reentrant.remove(&(owner.clone(), ticket));
+            if let Some(holder) = &waiter.wait.reentrant {
+                queue.reentrant.remove(&(holder.clone(), ticket));
             }
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy -= 1;
@@ -226,6 +226,17 @@ impl Waiting {
     /// All keys of a database are free. How many of them somebody waits for to be so.
     pub(crate) fn wake_all(&mut self, db: usize) -> usize {
         let keys: Vec<Bytes> = self.vacancies[db].iter().cloned().collect();
+        keys.iter().for_each(|key| self.wake(db, key));
+        keys.len()
+    }
+
+    /// These keys are free. How many were looked at: of the keys and of those that somebody waits for, the fewer.
+    pub(crate) fn wake_any(&mut self, db: usize, keys: &BTreeSet<Bytes>) -> usize {
+        if self.vacancies[db].len() < keys.len() {
+            let woken: Vec<Bytes> = self.vacancies[db].intersection(keys).cloned().collect();
+            woken.iter().for_each(|key| self.wake(db, key));
+            return self.vacancies[db].len();
+        }
         keys.iter().for_each(|key| self.wake(db, key));
         keys.len()
     }
@@ -263,11 +274,12 @@ impl Waiting {
         self.remove(ticket)
     }
 
-    /// Takes who waits longest at a key, of those who may enter again what this owner holds, out of all queues.
-    pub(crate) fn take_reentrant(&mut self, db: usize, key: &[u8], owner: &Bytes) -> Option<Arc<Waiter>> {
+    /// Takes who waits longest at a key, of those who may enter again what this holder holds, out of all queues.
+    pub(crate) fn take_reentrant(&mut self, db: usize, key: &[u8], holder: &Holder) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
-        let (_, ticket) = *queue.reentrant.range((owner.clone(), 0)..=(owner.clone(), Ticket::MAX)).next()?;
-        self.remove(ticket)
+        let of_holder = (holder.clone(), 0)..=(holder.clone(), Ticket::MAX);
+        let (_, ticket) = queue.reentrant.range(of_holder).next()?;
+        self.remove(*ticket)
     }
 
     /// Takes somebody whose time is up.
@@ -342,7 +354,7 @@ impl Waiting {
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
             to.u8(u8::from(wait.reentrant.is_some()));
-            wait.reentrant.iter().for_each(|owner| to.bytes(owner));
+            wait.reentrant.iter().for_each(|holder| holder.encode(to));
             to.u8(u8::from(wait.request.is_some()));
             wait.request.iter().for_each(|request| request.encode(to));
         }
@@ -385,7 +397,7 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
-    let reentrant = from.optional(own)?;
+    let reentrant = from.optional(Holder::decode)?;
     let request = from.optional(Request::decode)?;
     Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline, reentrant, request } })
 }

@@ -1,7 +1,7 @@
 //! Golden scripts: what each command answers, one scenario a file in `tests/commands`.
 //!
 //! A line is a command as a client sends it; the prefix `db3:` selects a database, and `[log]` sends a read through
-//! the log. Lines that no client sends: `advance ms` lets time pass in the log, `pass ms` only at the leader,
+//! the log. Lines that no client sends: `anew` begins with a new machine, `advance ms` lets time pass in the log, `pass ms` only at the leader,
 //! `published` shows what the last entry sends to subscribers, `leave n` has
 //! a command that waits leave, `give-back n token command ..` gives back what one has got, `abandon` all of them, `unblock n 0|1` ends the waiting of one, perhaps with an error, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
 //! Regenerate with `UPDATE_GOLDENFILES=1`.
@@ -28,6 +28,10 @@ fn word(text: &str) -> Bytes {
 }
 
 impl Script {
+    fn new() -> Self {
+        Self { driver: Driver::new(), watched: Vec::new(), queue: None }
+    }
+
     fn exec(&mut self) -> String {
         let commands = self.queue.take().unwrap_or_default();
         let watched = std::mem::take(&mut self.watched);
@@ -51,6 +55,7 @@ impl Script {
                 queue.push((db, args.to_vec()));
                 return Ok("QUEUED".to_owned());
             }
+            (b"anew", None) => *self = Self::new(),
             (b"advance", None) => self.driver.advance(number(1)?.unsigned_abs()),
             (b"pass", None) => self.driver.stamp_ms += number(1)?.unsigned_abs(),
             (b"calendar", None) => {
@@ -119,7 +124,7 @@ fn commands_answer_what_their_scripts_say() {
     scripts.sort();
     assert!(!scripts.is_empty());
     for path in scripts {
-        let mut script = Script { driver: Driver::new(), watched: Vec::new(), queue: None };
+        let mut script = Script::new();
         goldenscript::run(&mut script, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }

@@ -48,6 +48,13 @@ What differs from Redis:
   from when he asked for that. An extension may also shorten it. Who waits with `REENTRANT` for a lock
   that he is given by another of his commands is given it by this one, too. What a single `LOCK ACQUIRE` gets whose connection
   has ended by then is given back by its node, behind it in the log; if the node dies before, at the end of its time.
+* A client's session (`SESSION OPEN`) keeps alive all locks that were acquired with `SESSION`, in every database, by one
+  heartbeat, which says nothing of them. It belongs to no connection: it goes on at another node, and through a change of leader,
+  and any client may name it. It lasts its whole time from the entry of the last `SESSION KEEPALIVE`; count from when you asked for
+  that. When it ends, by time or by `SESSION CLOSE`, its locks are free in the same instant, and who waits for one gets it in the
+  same entry; what then waits on its behalf is answered `NOSESSION`, when its turn has come. Memory is freed later
+  (`quorate-reclaim-keys`), which keyspace notifications tell as `expired`. A lock of a session has the time to live of the session:
+  `LOCK EXTEND` and `EXPIRE` answer an error. `FLUSHALL` ends no session.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the

@@ -9,12 +9,15 @@ use support::{Driver, SESSION, args, show};
 
 /// How many locks there are.
 const LOCKS: usize = 2;
+/// Holders with a name, and behind them those that are sessions.
+const OWNERS: usize = 3;
+const SESSIONS: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Step {
     Acquire {
         lock: usize,
-        owner: u8,
+        holder: usize,
         ttl_ms: u64,
         wait_ms: u64,
         is_reentrant: bool,
@@ -38,6 +41,16 @@ enum Step {
     Delete {
         lock: usize,
     },
+    Open {
+        session: usize,
+        ttl_ms: u64,
+    },
+    KeepAlive {
+        session: usize,
+    },
+    Close {
+        session: usize,
+    },
     Pass {
         ms: u64,
     },
@@ -48,11 +61,18 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let lock = || 0..LOCKS;
-    let acquire = (lock(), 0..3u8, 1..300u64, prop_oneof![Just(0), 1..500u64], any::<bool>(), any::<bool>());
+    let (lock, session) = (|| 0..LOCKS, || 0..SESSIONS);
+    let acquire = (
+        lock(),
+        0..OWNERS + SESSIONS,
+        1..300u64,
+        prop_oneof![Just(0), 1..500u64],
+        any::<bool>(),
+        any::<bool>(),
+    );
     prop_oneof![
-        4 => acquire.prop_map(|(lock, owner, ttl_ms, wait_ms, is_reentrant, is_named)| {
-            Step::Acquire { lock, owner, ttl_ms, wait_ms, is_reentrant, is_named }
+        4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named)| {
+            Step::Acquire { lock, holder, ttl_ms, wait_ms, is_reentrant, is_named }
         }),
         1 => (lock(), any::<bool>(), 1..300u64)
             .prop_map(|(lock, is_stale, ttl_ms)| Step::Extend { lock, is_stale, ttl_ms }),
@@ -60,6 +80,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(lock, is_stale, is_named)| Step::Release { lock, is_stale, is_named }),
         2 => (0..4usize).prop_map(|back| Step::Again { back }),
         1 => lock().prop_map(|lock| Step::Delete { lock }),
+        2 => (session(), 1..300u64).prop_map(|(session, ttl_ms)| Step::Open { session, ttl_ms }),
+        1 => session().prop_map(|session| Step::KeepAlive { session }),
+        1 => session().prop_map(|session| Step::Close { session }),
         2 => (1..200u64).prop_map(|ms| Step::Pass { ms }),
         1 => (0..6u64).prop_map(|back| Step::Leave { back }),
     ]
@@ -67,10 +90,24 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Clone, Debug)]
 struct Held {
-    owner: u8,
+    holder: Holder,
     token: u64,
     depth: u64,
-    /// The last millisecond.
+    /// The last millisecond, if no session has it.
+    until_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Holder {
+    Owner(usize),
+    /// By its number.
+    Session(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    id: u64,
+    ttl_ms: u64,
     until_ms: u64,
 }
 
@@ -78,7 +115,7 @@ struct Held {
 struct Waiter {
     sequence: u64,
     lock: usize,
-    owner: u8,
+    holder: Holder,
     ttl_ms: u64,
     is_reentrant: bool,
     until_ms: u64,
@@ -90,6 +127,7 @@ struct Waiter {
 #[derive(Clone, Debug)]
 struct Named {
     step: Step,
+    holder: Holder,
     words: String,
     token: u64,
     /// What it was answered, if that was no error.
@@ -105,13 +143,15 @@ struct Model {
     locks: [Option<Held>; LOCKS],
     waiters: Vec<Waiter>,
     named: Vec<Named>,
+    /// Those that were opened last, though they may have ended.
+    sessions: [Option<Session>; SESSIONS],
 }
 
 impl Model {
-    fn grant(&mut self, lock: usize, owner: u8, ttl_ms: u64) -> String {
+    fn grant(&mut self, lock: usize, holder: Holder, ttl_ms: u64) -> String {
         self.token += 1;
         let (token, until_ms) = (self.token, self.now_ms + ttl_ms);
-        self.locks[lock] = Some(Held { owner, token, depth: 1, until_ms });
+        self.locks[lock] = Some(Held { holder, token, depth: 1, until_ms });
         format!("(integer) {token}")
     }
 
@@ -125,21 +165,51 @@ impl Model {
 
     /// Gives a lock to whoever waits longest, if it is free, with all that he waits for beside.
     fn serve(&mut self, lock: usize) -> Vec<(u64, String)> {
-        let first = self.waiters.iter().position(|waiter| waiter.lock == lock);
-        let Some(first) = first.filter(|_| self.locks[lock].is_none()) else { return Vec::new() };
-        let first = self.waiters.remove(first);
-        let of_owner =
-            |waiter: &mut Waiter| waiter.lock == lock && waiter.owner == first.owner && waiter.is_reentrant;
-        let again: Vec<Waiter> = self.waiters.extract_if(.., of_owner).collect();
-        let reply = self.grant(lock, first.owner, first.ttl_ms);
-        self.remember(first.named, &reply);
-        let mut served = vec![(first.sequence, reply)];
-        for waiter in again {
-            let reply = self.enter(lock, waiter.ttl_ms);
-            self.remember(waiter.named, &reply);
-            served.push((waiter.sequence, reply));
+        let mut served = Vec::new();
+        while self.locks[lock].is_none()
+            && let Some(first) = self.waiters.iter().position(|waiter| waiter.lock == lock)
+        {
+            let first = self.waiters.remove(first);
+            if let Some(refusal) = self.refusal(&first.holder) {
+                served.push((first.sequence, refusal));
+                continue;
+            }
+            let of_holder = |waiter: &mut Waiter| {
+                waiter.lock == lock && waiter.holder == first.holder && waiter.is_reentrant
+            };
+            let again: Vec<Waiter> = self.waiters.extract_if(.., of_holder).collect();
+            let reply = self.grant(lock, first.holder, first.ttl_ms);
+            self.remember(first.named, &reply);
+            served.push((first.sequence, reply));
+            for waiter in again {
+                let reply = self.enter(lock, waiter.ttl_ms);
+                self.remember(waiter.named, &reply);
+                served.push((waiter.sequence, reply));
+            }
         }
         served
+    }
+
+    fn is_open(&self, id: u64) -> bool {
+        self.sessions.iter().flatten().any(|session| session.id == id)
+    }
+
+    /// What a holder is told that is no more.
+    fn refusal(&self, holder: &Holder) -> Option<String> {
+        match holder {
+            Holder::Session(id) if !self.is_open(*id) => Some(not_open(*id)),
+            Holder::Session(_) | Holder::Owner(_) => None,
+        }
+    }
+
+    /// A session is open no more: its locks are free.
+    fn end(&mut self, session: usize) -> Vec<(u64, String)> {
+        let Some(Session { id, .. }) = self.sessions[session].take() else { return Vec::new() };
+        let is_his =
+            |held: &Option<Held>| held.as_ref().is_some_and(|held| held.holder == Holder::Session(id));
+        let freed: Vec<usize> = (0..LOCKS).filter(|lock| is_his(&self.locks[*lock])).collect();
+        freed.iter().for_each(|lock| self.locks[*lock] = None);
+        freed.into_iter().flat_map(|lock| self.serve(lock)).collect()
     }
 
     fn remember(&mut self, named: Option<usize>, reply: &str) {
@@ -168,14 +238,17 @@ impl Model {
         }
     }
 
-    fn acquire(&mut self, step: &Step, named: Option<usize>, sequence: u64) -> String {
-        let Step::Acquire { lock, owner, ttl_ms, wait_ms, is_reentrant, .. } = *step else { unreachable!() };
+    fn acquire(&mut self, step: &Step, holder: Holder, named: Option<usize>, sequence: u64) -> String {
+        if let Some(refusal) = self.refusal(&holder) {
+            return refusal;
+        }
+        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, .. } = *step else { unreachable!() };
         match &self.locks[lock] {
-            None => self.grant(lock, owner, ttl_ms),
-            Some(held) if is_reentrant && held.owner == owner => self.enter(lock, ttl_ms),
+            None => self.grant(lock, holder, ttl_ms),
+            Some(held) if is_reentrant && held.holder == holder => self.enter(lock, ttl_ms),
             Some(_) if wait_ms > 0 => {
                 let until_ms = self.now_ms + wait_ms;
-                self.waiters.push(Waiter { sequence, lock, owner, ttl_ms, is_reentrant, until_ms, named });
+                self.waiters.push(Waiter { sequence, lock, holder, ttl_ms, is_reentrant, until_ms, named });
                 format!("waits as #{sequence}")
             }
             Some(_) => "(nil)".to_owned(),
@@ -201,35 +274,66 @@ impl Model {
             over.into_iter().map(|waiter| (waiter.sequence, "(nil)".to_owned())).collect();
         let mut free: Vec<(u64, usize)> = Vec::new();
         for (lock, held) in self.locks.iter_mut().enumerate() {
-            free.extend(held.take_if(|held| held.until_ms < now_ms).map(|held| (held.until_ms, lock)));
+            let is_over = |held: &mut Held| matches!(held.holder, Holder::Owner(_)) && held.until_ms < now_ms;
+            free.extend(held.take_if(is_over).map(|held| (held.until_ms, lock)));
         }
         free.sort_unstable();
-        answers.extend(free.into_iter().flat_map(|(_, lock)| self.serve(lock)));
+        let mut ended: Vec<(u64, u64, usize)> = Vec::new();
+        for (number, session) in self.sessions.iter().enumerate() {
+            ended.extend(session.as_ref().map(|session| (session.until_ms, session.id, number)));
+        }
+        ended.retain(|(until_ms, ..)| *until_ms < now_ms);
+        ended.sort_unstable();
+        // All of it happens at once, before anybody is served.
+        let mut by_session = Vec::new();
+        for (_, id, number) in ended {
+            self.sessions[number] = None;
+            let is_his = |held: &Held| held.holder == Holder::Session(id);
+            by_session
+                .extend((0..LOCKS).filter(|lock| self.locks[*lock].take_if(|held| is_his(held)).is_some()));
+        }
+        let free = free.into_iter().map(|(_, lock)| lock).chain(by_session);
+        answers.extend(free.flat_map(|lock| self.serve(lock)).collect::<Vec<_>>());
         answers
     }
 }
 
-/// A command, by the current token of its lock or by `token`.
-fn words(step: &Step, token: u64, name: Option<usize>) -> String {
+/// What is said of a session that is not open.
+fn not_open(id: u64) -> String {
+    format!("(error) NOSESSION session {id} is not open: its time is over, or it was closed")
+}
+
+/// A command, by the token of its lock and on behalf of its holder.
+fn words(step: &Step, token: u64, holder: &Holder, name: Option<usize>) -> String {
     let name = name.map_or(String::new(), |name| format!(" REQUEST r{name}"));
     match *step {
-        Step::Acquire { lock, owner, ttl_ms, wait_ms, is_reentrant, .. } => {
+        Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, .. } => {
             let reentrant = if is_reentrant { " REENTRANT" } else { "" };
-            format!("LOCK ACQUIRE l{lock} OWNER o{owner} TTL {ttl_ms} WAIT {wait_ms}{reentrant}{name}")
+            let holder = match holder {
+                Holder::Owner(owner) => format!("OWNER o{owner} TTL {ttl_ms}"),
+                Holder::Session(id) => format!("SESSION {id}"),
+            };
+            format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{name}")
         }
         Step::Extend { lock, ttl_ms, .. } => format!("LOCK EXTEND l{lock} {token} {ttl_ms}"),
         Step::Release { lock, .. } => format!("LOCK RELEASE l{lock} {token}{name}"),
         Step::Delete { lock } => format!("DEL l{lock}"),
+        Step::Open { ttl_ms, .. } => format!("SESSION OPEN {ttl_ms}"),
+        Step::KeepAlive { .. } => format!("SESSION KEEPALIVE {token}"),
+        Step::Close { .. } => format!("SESSION CLOSE {token}"),
         Step::Again { .. } | Step::Pass { .. } | Step::Leave { .. } => unreachable!("no command of its own"),
     }
 }
 
 impl Model {
-    /// The token that a step names. Nobody has got 1.
+    /// The token, or the session, that a step names. Nobody has got 1.
     fn token(&self, step: &Step) -> u64 {
         match *step {
             Step::Extend { lock, is_stale, .. } | Step::Release { lock, is_stale, .. } => {
                 self.locks[lock].as_ref().filter(|_| !is_stale).map_or(1, |held| held.token)
+            }
+            Step::KeepAlive { session } | Step::Close { session } => {
+                self.sessions[session].as_ref().map_or(1, |session| session.id)
             }
             _ => 1,
         }
@@ -239,15 +343,26 @@ impl Model {
     fn command(&mut self, step: &Step) -> Option<Named> {
         let is_named = match *step {
             Step::Acquire { is_named, .. } | Step::Release { is_named, .. } => is_named,
-            Step::Extend { .. } | Step::Delete { .. } => false,
+            Step::Extend { .. }
+            | Step::Delete { .. }
+            | Step::Open { .. }
+            | Step::KeepAlive { .. }
+            | Step::Close { .. } => false,
             Step::Again { back } => {
                 return self.named.len().checked_sub(back + 1).map(|place| self.named[place].clone());
             }
             Step::Pass { .. } | Step::Leave { .. } => return None,
         };
         let token = self.token(step);
-        let words = words(step, token, is_named.then_some(self.named.len()));
-        let named = Named { step: step.clone(), words, token, reply: None };
+        let holder = match *step {
+            Step::Acquire { holder, .. } if holder >= OWNERS => {
+                Holder::Session(self.sessions[holder - OWNERS].as_ref().map_or(1, |session| session.id))
+            }
+            Step::Acquire { holder, .. } => Holder::Owner(holder),
+            _ => Holder::Owner(0),
+        };
+        let words = words(step, token, &holder, is_named.then_some(self.named.len()));
+        let named = Named { step: step.clone(), holder, words, token, reply: None };
         self.named.extend(is_named.then(|| named.clone()));
         Some(named)
     }
@@ -261,15 +376,21 @@ impl Model {
         if let Some(reply) = named.and_then(|named| self.named[named].reply.clone()) {
             return (reply, Vec::new());
         }
-        let (reply, served) = self.carry_out(&command.step, command.token, named, sequence);
+        let (reply, served) = self.carry_out(command, named, sequence);
         self.remember(named, &reply);
         (reply, served)
     }
 
-    fn carry_out(&mut self, step: &Step, token: u64, named: Option<usize>, sequence: u64) -> Answers {
+    fn carry_out(&mut self, command: &Named, named: Option<usize>, sequence: u64) -> Answers {
+        let Named { step, holder, token, .. } = command;
+        let token = *token;
         match *step {
-            Step::Acquire { .. } => (self.acquire(step, named, sequence), Vec::new()),
+            Step::Acquire { .. } => (self.acquire(step, holder.clone(), named, sequence), Vec::new()),
             Step::Extend { lock, ttl_ms, .. } => match &mut self.locks[lock] {
+                Some(Held { holder: Holder::Session(_), token: current, .. }) if *current == token => {
+                    let refusal = "(error) ERR the lock lasts as long as its session: SESSION KEEPALIVE";
+                    (refusal.to_owned(), Vec::new())
+                }
                 Some(held) if held.token == token => {
                     held.until_ms = self.now_ms + ttl_ms;
                     ("OK".to_owned(), Vec::new())
@@ -283,6 +404,24 @@ impl Model {
             Step::Delete { lock } => {
                 let existed = self.locks[lock].take().is_some();
                 (format!("(integer) {}", i32::from(existed)), self.serve(lock))
+            }
+            Step::Open { session, ttl_ms } => {
+                self.token += 1;
+                let (id, until_ms) = (self.token, self.now_ms + ttl_ms);
+                let before = self.sessions[session].replace(Session { id, ttl_ms, until_ms });
+                assert!(before.is_none(), "it was closed before");
+                (format!("(integer) {id}"), Vec::new())
+            }
+            Step::KeepAlive { session } => match &mut self.sessions[session] {
+                Some(session) => {
+                    session.until_ms = self.now_ms + session.ttl_ms;
+                    ("OK".to_owned(), Vec::new())
+                }
+                None => (not_open(token), Vec::new()),
+            },
+            Step::Close { session } => {
+                let was_open = self.sessions[session].is_some();
+                (format!("(integer) {}", i32::from(was_open)), self.end(session))
             }
             Step::Again { .. } | Step::Pass { .. } | Step::Leave { .. } => {
                 unreachable!("no command of its own")
@@ -333,8 +472,14 @@ proptest! {
             locks: [None, None],
             waiters: Vec::new(),
             named: Vec::new(),
+            sessions: [None, None],
         };
         for step in steps {
+            // One at a time has each number.
+            let step = match step {
+                Step::Open { session, .. } if model.sessions[session].is_some() => Step::Close { session },
+                step => step,
+            };
             let next = driver.machine.session(SESSION).expect("the session is open") + 1;
             let command = model.command(&step);
             let reply = take(&mut driver, &step, command.as_ref(), next);

@@ -239,6 +239,9 @@ fn change_expiry(
     let calendar_ms = unit.calendar_ms(time, context.calendar_ms()).ok_or_else(|| invalid(command))?;
     let asked = Expiry::at_calendar(context, calendar_ms);
     let key = &args[1];
+    if context.get(key).is_some_and(|slot| slot.client_session().is_some()) {
+        return Err(Reply::error("ERR the lock lasts as long as its session"));
+    }
     let allowed = context.exists(key) && conditions.allow(context.deadline(key), asked);
     if allowed {
         asked.put_on(context, key);
@@ -250,7 +253,7 @@ fn change_expiry(
 fn show_deadline(context: &Context<'_>, key: &[u8], show: impl FnOnce(Stamp) -> i64) -> Reply {
     Reply::Integer(match context.get(key) {
         None => -2,
-        Some(slot) => slot.deadline.map_or(-1, show),
+        Some(slot) => context.lasts_until(slot).map_or(-1, show),
     })
 }
 

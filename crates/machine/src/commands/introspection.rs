@@ -104,6 +104,7 @@ fn categories(spec: &Spec) -> impl Iterator<Item = &'static str> {
         Group::Generic => "keyspace",
         Group::PubSub => "pubsub",
         Group::Lock => "lock",
+        Group::Session => "session",
         Group::Fencing => "fencing",
         Group::Transactions => "transaction",
         Group::Scripting => "scripting",

@@ -5,12 +5,15 @@
 //! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
 //!   gives it to the first of them, whose time to live begins there. No LOCK ACQUIRE passes them, not even in the transaction
 //!   that has freed it; a write of another kind can put something else there, and then they go on waiting.
+//! * A lock lasts a time of its own, which its holder extends, or as long as the session that holds it
+//!   ([`crate::client_session`]).
 //! * Who says `REQUEST id` may send the same again when an answer is lost: it takes effect once ([`crate::requests`]).
 //! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME and the snapshot treat it
 //!   like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
 
 use bytes::Bytes;
 
+use super::client_sessions;
 use super::expiry;
 use super::fencing::{parse_token, show_token, stale};
 use super::help;
@@ -23,7 +26,7 @@ use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
 use crate::state::State;
-use crate::value::{Lock, Value};
+use crate::value::{Holder, Lock, Value};
 use crate::waiting::{Kind, Wait};
 
 const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
@@ -33,15 +36,15 @@ pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Lock, "lock", -2, |_, _
     .doc("quorate", "LOCK", "A container for commands about native locks.")];
 
 const LOCK: &[Spec] = &[
-    Spec::write(Group::Lock, "lock|acquire", -7, acquire)
+    Spec::write(Group::Lock, "lock|acquire", -5, acquire)
         .keys(NAME)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
         .waiting_if(asks_to_wait)
         .given_back_by(give_back)
         .doc(
             "quorate",
-            "LOCK ACQUIRE name OWNER id TTL milliseconds [WAIT milliseconds] [REENTRANT] [VALUE value] [REQUEST id]",
-            "Takes a lock for a time, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
+            "LOCK ACQUIRE name <OWNER id TTL milliseconds | SESSION session> [WAIT milliseconds] [REENTRANT] [VALUE value] [REQUEST id]",
+            "Takes a lock for a time, or for as long as a session lasts, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
         ),
     Spec::write(Group::Lock, "lock|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
         "quorate",
@@ -73,8 +76,9 @@ const LOCK: &[Spec] = &[
 /// What LOCK ACQUIRE asks for.
 struct Wish<'a> {
     name: &'a Bytes,
-    owner: &'a Bytes,
-    ttl_ms: u64,
+    holder: Holder,
+    /// `None`: as long as the session that holds it.
+    ttl_ms: Option<u64>,
     /// 0: not at all.
     wait_ms: u64,
     is_reentrant: bool,
@@ -88,7 +92,7 @@ impl<'a> Wish<'a> {
     fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
         let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
         let mut rest = rest;
-        let (mut owner, mut ttl_ms, mut wait_ms) = (None, None, None);
+        let (mut owner, mut ttl_ms, mut session, mut wait_ms) = (None, None, None, None);
         let (mut value, mut request, mut is_reentrant) = (None, None, false);
         while let [word, following @ ..] = rest {
             rest = following;
@@ -101,6 +105,7 @@ impl<'a> Wish<'a> {
             let is_new = match &word.to_ascii_uppercase()[..] {
                 b"OWNER" => owner.replace(argument).is_none(),
                 b"TTL" => ttl_ms.replace(parse_ttl(argument)?).is_none(),
+                b"SESSION" => session.replace(client_sessions::parse_id(argument)?).is_none(),
                 b"WAIT" => wait_ms.replace(parse_wait(argument)?).is_none(),
                 b"VALUE" => value.replace(argument).is_none(),
                 b"REQUEST" => request.replace(argument).is_none(),
@@ -110,16 +115,22 @@ impl<'a> Wish<'a> {
                 return Err(Reply::syntax_error());
             }
         }
-        let (Some(owner), Some(ttl_ms)) = (owner, ttl_ms) else { return Err(Reply::syntax_error()) };
-        if owner.is_empty() {
-            return Err(Reply::error("ERR the owner of a lock needs a name"));
-        }
-        Ok(Self { name, owner, ttl_ms, wait_ms: wait_ms.unwrap_or(0), is_reentrant, value, request })
+        let holder = match (owner, ttl_ms, session) {
+            (Some(owner), Some(_), None) if owner.is_empty() => {
+                return Err(Reply::error("ERR the owner of a lock needs a name"));
+            }
+            (Some(owner), Some(_), None) => Holder::Owner(Bytes::copy_from_slice(owner)),
+            (None, None, Some(session)) => Holder::Session(session),
+            _ => return Err(Reply::syntax_error()),
+        };
+        Ok(Self { name, holder, ttl_ms, wait_ms: wait_ms.unwrap_or(0), is_reentrant, value, request })
     }
 
     /// What it asks, if it has a name.
     fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
-        self.request.map(|id| Request::new(id, db, &[b"acquire", self.name, self.owner])).transpose()
+        self.request
+            .map(|id| Request::new(id, db, &[b"acquire", self.name, &self.holder.to_bytes()]))
+            .transpose()
     }
 
     /// Takes the lock, or the last place in its queue, or that of the request that waits already.
@@ -140,7 +151,7 @@ impl<'a> Wish<'a> {
         if self.wait_ms > 0 {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
             let (keys, request) = (vec![self.name.clone()], request.cloned());
-            let reentrant = self.is_reentrant.then(|| Bytes::copy_from_slice(self.owner));
+            let reentrant = self.is_reentrant.then(|| self.holder.clone());
             context.wait(Wait { kind: Kind::Vacancy, keys, deadline, reentrant, request });
         }
         Ok(Reply::Null)
@@ -148,17 +159,22 @@ impl<'a> Wish<'a> {
 
     /// Takes the lock, if it is free or may be entered again.
     fn take(&self, context: &mut Context<'_>) -> Result<Option<FencingToken>, Reply> {
-        let deadline = Stamp(context.now.0.saturating_add(self.ttl_ms));
+        if let Holder::Session(id) = self.holder
+            && context.state.keyspace.client_sessions.get(id).is_none()
+        {
+            return Err(client_sessions::not_open(id));
+        }
+        let deadline = self.ttl_ms.map(|ttl_ms| Stamp(context.now.0.saturating_add(ttl_ms)));
         match held(context, self.name)? {
             None => {
-                let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-                let lock = Lock { owner: own(self.owner), depth: 1, value: self.value.map(own) };
-                context.check_value_bytes(self.owner.len() + self.value.map_or(0, Bytes::len))?;
-                context.create(context.db, self.name, Value::Lock(Box::new(lock)), Some(deadline));
+                let value = self.value.map(|value| Bytes::copy_from_slice(value));
+                let lock = Lock { holder: self.holder.clone(), depth: 1, value };
+                context.check_value_bytes(lock.bytes())?;
+                context.create(context.db, self.name, Value::Lock(Box::new(lock)), deadline);
             }
-            Some((lock, slot)) if self.is_reentrant && lock.owner == *self.owner => {
+            Some((lock, slot)) if self.is_reentrant && lock.holder == self.holder => {
                 let lock = Lock { depth: lock.depth.saturating_add(1), ..lock.clone() };
-                let deadline = slot.deadline.map(|present| present.max(deadline));
+                let deadline = slot.deadline.and_then(|present| deadline.map(|asked| asked.max(present)));
                 context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
             }
             Some(_) => return Ok(None),
@@ -244,7 +260,7 @@ fn parse_request(context: &Context<'_>, args: &[Bytes], option: &[Bytes]) -> Res
     }
 }
 
-/// Has a command that waited take the lock, which is free or its owner's.
+/// Has a command that waited take the lock, which is free or its holder's.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = Wish::parse(args)?.take(context)?;
     Ok(token.map_or(Reply::Null, show_token))
@@ -267,7 +283,9 @@ fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let ttl_ms = parse_ttl(&args[4])?;
     let request = parse_request(context, args, &args[5..])?;
     once(context, request.as_ref(), |context| {
-        held_by(context, &args[2], &args[3])?;
+        if held_by(context, &args[2], &args[3])?.1.client_session().is_some() {
+            return Err(Reply::error("ERR the lock lasts as long as its session: SESSION KEEPALIVE"));
+        }
         context.set_deadline(&args[2], Some(Stamp(context.now.0.saturating_add(ttl_ms))));
         Ok(Reply::ok())
     })
@@ -303,12 +321,18 @@ fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Rep
 
 fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some((lock, slot)) = held(context, &args[2])? else { return Ok(Reply::Null) };
-    let ttl_ms = slot.deadline.map_or(-1, |deadline| expiry::remaining_ms(context, deadline));
+    let until = context.lasts_until(slot);
+    let ttl_ms = until.map_or(-1, |until| expiry::remaining_ms(context, until));
+    let (owner, session) = match &lock.holder {
+        Holder::Owner(owner) => (Reply::Bulk(owner.clone()), Reply::Null),
+        Holder::Session(id) => (Reply::Null, client_sessions::show_id(*id)),
+    };
     let waiting = context.waiting_for_vacancy(&args[2]);
     let field = |name, value| (Reply::bulk(name), value);
     Ok(Reply::Map(vec![
         field("token", show_token(slot.token)),
-        field("owner", Reply::Bulk(lock.owner.clone())),
+        field("owner", owner),
+        field("session", session),
         field("ttl-ms", Reply::Integer(ttl_ms)),
         field("depth", Reply::Integer(i64::try_from(lock.depth).unwrap_or(i64::MAX))),
         field("value", lock.value.clone().map_or(Reply::Null, Reply::Bulk)),

@@ -2,6 +2,7 @@
 //! stand together.
 
 pub(crate) mod blocking;
+mod client_sessions;
 mod connection;
 mod counters;
 mod expiry;
@@ -59,6 +60,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     scan::COMMANDS,
     pubsub::COMMANDS,
     locks::COMMANDS,
+    client_sessions::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,
     scripting::COMMANDS,

@@ -55,8 +55,11 @@ fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     check_pattern(&args[1])?;
     let database = context.state.keyspace.database(context.db);
     context.spent.visited += database.keys() as u64 + work::of_pages(PAGES);
-    let live =
-        database.pages().iter().flat_map(|page| &page.slots).filter(|(_, slot)| slot.is_live(context.now));
+    let live = database
+        .pages()
+        .iter()
+        .flat_map(|page| &page.slots)
+        .filter(|(_, slot)| database.has(slot, context.now));
     let matching = live.filter(|(key, _)| glob::matches(&args[1], key));
     Ok(Reply::Array(matching.map(|(key, _)| Reply::Bulk(key.clone())).collect()))
 }
@@ -168,7 +171,7 @@ fn scan(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     {
         next += 1;
         visited += page.slots.len();
-        for (key, slot) in page.slots.iter().filter(|(_, slot)| slot.is_live(context.now)) {
+        for (key, slot) in page.slots.iter().filter(|(_, slot)| database.has(slot, context.now)) {
             let type_name = slot.value.type_name().as_bytes();
             if scan.matches(key) && scan.type_name.is_none_or(|name| name.eq_ignore_ascii_case(type_name)) {
                 found.push(Reply::Bulk(key.clone()));
@@ -195,7 +198,7 @@ fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Reply> {
     let onward = database.pages()[page..].iter().flat_map(|page| &page.slots).skip(place - before);
     let around = onward.chain(database.pages().iter().flat_map(|page| &page.slots));
     let mut visited = 0;
-    let live = around.inspect(|_| visited += 1).find(|(_, slot)| slot.is_live(context.now));
+    let live = around.inspect(|_| visited += 1).find(|(_, slot)| database.has(slot, context.now));
     let key = live.map_or(Reply::Null, |(key, _)| Reply::Bulk(key.clone()));
     context.spent.visited += visited + work::of_pages(page);
     Ok(key)

@@ -6,12 +6,21 @@
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::identifiers::ClientSessionId;
 use crate::wire::{Decoder, Encoder};
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Holder {
+    /// Somebody by the name that he has given himself, which is never empty. The key has a deadline.
+    Owner(Bytes),
+    /// A session that a client has opened. It has the deadline, and the key has none.
+    Session(ClientSessionId),
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
-    /// The name that its holder has given itself. Never empty.
-    pub(crate) owner: Bytes,
+    pub(crate) holder: Holder,
     /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
     pub(crate) depth: u64,
     /// What its holder lets others know.
@@ -21,14 +30,58 @@ pub(crate) struct Lock {
 /// What a lock takes beside the bytes of its holder. The same in every build: it decides what is refused for want of memory.
 const LOCK_BYTES: usize = 96;
 
+impl Holder {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Owner(owner) => owner.len(),
+            Self::Session(_) => 0,
+        }
+    }
+
+    /// Different ones for different holders.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut to = Encoder::default();
+        self.encode(&mut to);
+        to.0
+    }
+
+    pub(crate) fn encode(&self, to: &mut Encoder) {
+        match self {
+            Self::Owner(owner) => {
+                to.u8(0);
+                to.bytes(owner);
+            }
+            Self::Session(id) => {
+                to.u8(1);
+                to.varint(id.0);
+            }
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        Ok(match from.u8()? {
+            0 => {
+                let owner = from.bytes()?;
+                if owner.is_empty() {
+                    return Err(from.malformed());
+                }
+                // What it is given is a slice of the whole frame.
+                Self::Owner(Bytes::copy_from_slice(&owner))
+            }
+            1 => Self::Session(ClientSessionId(from.varint()?)),
+            2..=u8::MAX => return Err(from.malformed()),
+        })
+    }
+}
+
 impl Lock {
     /// What it takes in memory beside its key.
     pub(crate) fn bytes(&self) -> usize {
-        LOCK_BYTES + self.owner.len() + self.value.as_ref().map_or(0, Bytes::len)
+        LOCK_BYTES + self.holder.bytes() + self.value.as_ref().map_or(0, Bytes::len)
     }
 
     pub(super) fn encode(&self, to: &mut Encoder) {
-        to.bytes(&self.owner);
+        self.holder.encode(to);
         to.varint(self.depth);
         to.u8(u8::from(self.value.is_some()));
         self.value.iter().for_each(|value| to.bytes(value));
@@ -37,12 +90,12 @@ impl Lock {
     pub(super) fn decode(from: &mut Decoder) -> Result<Self, Error> {
         // Those that it is given are slices of the whole frame.
         let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        let (owner, depth) = (own(from.bytes()?), from.varint()?);
+        let (holder, depth) = (Holder::decode(from)?, from.varint()?);
         let value = from.optional(|from| from.bytes().map(own))?;
-        if owner.is_empty() || depth == 0 {
+        if depth == 0 {
             return Err(from.malformed());
         }
-        Ok(Self { owner, depth, value })
+        Ok(Self { holder, depth, value })
     }
 }
 
@@ -58,14 +111,17 @@ mod tests {
         Ok(value)
     }
 
-    /// Kind, owner, depth, whether there is a value, and the value.
+    /// Kind, kind of holder, holder, depth, whether there is a value, and the value.
     #[test]
     fn the_bytes_stay_as_they_are() {
         for (lock, bytes) in [
-            (Lock { owner: "me".into(), depth: 1, value: None }, &b"\x05\x02me\x01\x00"[..]),
             (
-                Lock { owner: "me".into(), depth: 200, value: Some("v".into()) },
-                b"\x05\x02me\xc8\x01\x01\x01v",
+                Lock { holder: Holder::Owner("me".into()), depth: 1, value: None },
+                &b"\x05\x00\x02me\x01\x00"[..],
+            ),
+            (
+                Lock { holder: Holder::Session(ClientSessionId(300)), depth: 200, value: Some("v".into()) },
+                b"\x05\x01\xac\x02\xc8\x01\x01\x01v",
             ),
         ] {
             let value = Value::Lock(Box::new(lock));
@@ -78,9 +134,13 @@ mod tests {
 
     #[test]
     fn what_no_lock_is_made_of_is_refused() {
-        for bytes in
-            [&b"\x05\x00\x01\x00"[..], b"\x05\x02me\x00\x00", b"\x05\x02me\x01\x02", b"\x05\x02me\x01\x01"]
-        {
+        for bytes in [
+            &b"\x05\x00\x00\x01\x00"[..],
+            b"\x05\x00\x02me\x00\x00",
+            b"\x05\x00\x02me\x01\x02",
+            b"\x05\x00\x02me\x01\x01",
+            b"\x05\x02\x02me\x01\x00",
+        ] {
             assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
         }
     }
