@@ -247,7 +247,9 @@ impl Machine {
     /// Who waits longest for what is at a key, for nothing to be there, or for a lock that he holds already.
     fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
         let keyspace = &mut self.state.keyspace;
-        let kind = match keyspace.get(db, key, self.state.stamp).map(|slot| &slot.value) {
+        let slot = keyspace.get(db, key, self.state.stamp);
+        slot.is_none_or(|slot| slot.current_token(self.state.stamp).is_some()).then_some(())?;
+        let kind = match slot.map(|slot| &slot.value) {
             None => Kind::Vacancy,
             // Who holds it already does not wait for himself.
             Some(Value::Lock(lock)) => {

@@ -65,6 +65,13 @@ impl Slot {
         }
     }
 
+    /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it.
+    pub(crate) fn current_token(&self, now: Stamp) -> Option<FencingToken> {
+        let is_delayed =
+            if let Value::Lock(lock) = &self.value { lock.is_delayed(self.deadline, now) } else { false };
+        (!is_delayed).then_some(self.token)
+    }
+
     /// Whether its deadline has not passed. Only its database knows whether it exists: see [`Database::has`].
     ///
     /// Stamps are cut to milliseconds: a key set within millisecond `s` for `t` milliseconds has lived that long

@@ -440,7 +440,7 @@ mod tests {
 
     /// A lock that a client session holds: 9 has ended before, 10 is open.
     fn lock_of(id: ClientSessionId) -> Value {
-        Value::Lock(Box::new(Lock { holder: Holder::Session(id), depth: 1, value: None }))
+        Value::Lock(Box::new(Lock { holder: Holder::Session(id), depth: 1, delay_ms: 0, value: None }))
     }
 
     fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {

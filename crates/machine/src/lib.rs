@@ -30,6 +30,7 @@ pub mod entry;
 mod error;
 pub mod flags;
 mod float;
+mod force_release;
 pub mod glob;
 pub mod identifiers;
 pub mod integer;

@@ -12,7 +12,7 @@
 //!          | 2 slots:varint                                       end, the last frame
 //! state   := [rehearsed_at] applied stamp cluster_id:16 bytes le (0: none) calendar_offset_ms:signed
 //!            fence version limits sessions scripts waiting requests
-//!            client_sessions
+//!            client_sessions force_releases
 //!            flushed*                                              for each database
 //! page    := number removed slots:list                            in order of key; cut after 64 KiB, the rest comes
 //!                                                                 first in the next frame, with the same head
@@ -36,6 +36,7 @@ use crate::client_session::ClientSessions;
 use crate::cluster_version::ClusterVersion;
 use crate::database::{Database, PAGES, Page, Slot, page_of};
 use crate::error::Error;
+use crate::force_release::ForceReleases;
 use crate::identifiers::{FencingToken, Stamp, Version};
 use crate::keyspace::DATABASES;
 use crate::machine::Machine;
@@ -106,6 +107,7 @@ struct Header {
     waiters: Vec<Arc<Waiter>>,
     requests: Requests,
     client_sessions: ClientSessions,
+    force_releases: ForceReleases,
     /// Of each database.
     flushed: Vec<Version>,
 }
@@ -294,6 +296,7 @@ impl Header {
             waiters: state.keyspace.waiting.waiters(),
             requests: state.requests.clone(),
             client_sessions: state.keyspace.client_sessions.clone(),
+            force_releases: state.force_releases.clone(),
             flushed: state.keyspace.databases().iter().map(Database::flushed).collect(),
         }
     }
@@ -314,6 +317,7 @@ impl Header {
         state.keyspace.waiting = Waiting::of(self.waiters);
         state.requests = self.requests;
         state.keyspace.client_sessions = self.client_sessions;
+        state.force_releases = self.force_releases;
         for (db, flushed) in self.flushed.into_iter().enumerate() {
             state.keyspace.restoring(db).restore_flushed(flushed);
         }
@@ -339,6 +343,7 @@ impl Header {
         Waiting::encode(&self.waiters, &mut to);
         self.requests.encode(&mut to);
         self.client_sessions.encode(&mut to);
+        self.force_releases.encode(&mut to);
         self.flushed.iter().for_each(|version| to.varint(version.0));
         to.0
     }
@@ -370,6 +375,7 @@ impl Header {
             waiters: Waiting::decode(from)?,
             requests: Requests::decode(from)?,
             client_sessions: ClientSessions::decode(from)?,
+            force_releases: ForceReleases::decode(from)?,
             flushed: (0..DATABASES).map(|_| from.varint().map(Version)).collect::<Result<_, _>>()?,
         })
     }
@@ -552,8 +558,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "bb000000",
-            "87ddafc5",
+            "bc000000",
+            "1fa38404",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -609,6 +615,7 @@ mod tests {
             "00", // waiting: session, sequence, database, command, kind, keys, deadline, no owner, no request
             "00", // requests
             "00", // client sessions
+            "00", // force-releases
             "00000000000000000000000000000000", // what each database has flushed
             "10000000",
             "daa59327",

@@ -1,6 +1,7 @@
 //! Everything that is replicated: what a snapshot holds and [`crate::Machine::hash`] covers.
 
 use crate::cluster_version::ClusterVersion;
+use crate::force_release::ForceReleases;
 use crate::identifiers::Stamp;
 use crate::keyspace::Keyspace;
 use crate::publication::Publications;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) sessions: Sessions,
     pub(crate) scripts: ScriptCache,
     pub(crate) requests: Requests,
+    pub(crate) force_releases: ForceReleases,
     /// The one thing here that is not replicated: a message is nothing that anybody could still ask for.
     pub(crate) publications: Publications,
 }
@@ -46,6 +48,7 @@ impl State {
             sessions: Sessions::default(),
             scripts: ScriptCache::default(),
             requests: Requests::default(),
+            force_releases: ForceReleases::default(),
             publications: Publications::default(),
         }
     }

@@ -48,6 +48,11 @@ What differs from Redis:
   from when he asked for that. An extension may also shorten it. Who waits with `REENTRANT` for a lock
   that he is given by another of his commands is given it by this one, too. What a single `LOCK ACQUIRE` gets whose connection
   has ended by then is given back by its node, behind it in the log; if the node dies before, at the end of its time.
+* `DELAY` is Chubby's lock-delay: when the time of a lock is over that nobody has released or extended, nobody else is given it for
+  so long, in case its holder is late rather than gone. Meanwhile it is nobody's, its token is not current, and its key is there
+  still, with the delay in its time to live. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by
+  force is remembered, the last time for each of 1,024 locks, those of the least tokens forgotten first. `LOCK LIST` goes
+  through all keys, as `KEYS` does.
 * A client's session (`SESSION OPEN`) keeps alive all locks that were acquired with `SESSION`, in every database, by one
   heartbeat, which says nothing of them. It belongs to no connection: it goes on at another node, and through a change of leader,
   and any client may name it. It lasts its whole time from the entry of the last `SESSION KEEPALIVE`; count from when you asked for

@@ -22,6 +22,7 @@ enum Step {
         wait_ms: u64,
         is_reentrant: bool,
         is_named: bool,
+        delay_ms: u64,
     },
     /// By the current token, or by one that never was.
     Extend {
@@ -69,10 +70,13 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![Just(0), 1..500u64],
         any::<bool>(),
         any::<bool>(),
+        prop_oneof![Just(0), 1..200u64],
     );
     prop_oneof![
-        4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named)| {
-            Step::Acquire { lock, holder, ttl_ms, wait_ms, is_reentrant, is_named }
+        4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms)| {
+            // A lock of a session has none.
+            let delay_ms = if holder < OWNERS { delay_ms } else { 0 };
+            Step::Acquire { lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms }
         }),
         1 => (lock(), any::<bool>(), 1..300u64)
             .prop_map(|(lock, is_stale, ttl_ms)| Step::Extend { lock, is_stale, ttl_ms }),
@@ -95,6 +99,8 @@ struct Held {
     depth: u64,
     /// The last millisecond, if no session has it.
     until_ms: u64,
+    /// For how long nobody gets it after that.
+    delay_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +123,7 @@ struct Waiter {
     lock: usize,
     holder: Holder,
     ttl_ms: u64,
+    delay_ms: u64,
     is_reentrant: bool,
     until_ms: u64,
     /// Its place in the model's list.
@@ -148,10 +155,10 @@ struct Model {
 }
 
 impl Model {
-    fn grant(&mut self, lock: usize, holder: Holder, ttl_ms: u64) -> String {
+    fn grant(&mut self, lock: usize, holder: Holder, ttl_ms: u64, delay_ms: u64) -> String {
         self.token += 1;
         let (token, until_ms) = (self.token, self.now_ms + ttl_ms);
-        self.locks[lock] = Some(Held { holder, token, depth: 1, until_ms });
+        self.locks[lock] = Some(Held { holder, token, depth: 1, until_ms, delay_ms });
         format!("(integer) {token}")
     }
 
@@ -178,7 +185,7 @@ impl Model {
                 waiter.lock == lock && waiter.holder == first.holder && waiter.is_reentrant
             };
             let again: Vec<Waiter> = self.waiters.extract_if(.., of_holder).collect();
-            let reply = self.grant(lock, first.holder, first.ttl_ms);
+            let reply = self.grant(lock, first.holder, first.ttl_ms, first.delay_ms);
             self.remember(first.named, &reply);
             served.push((first.sequence, reply));
             for waiter in again {
@@ -229,8 +236,19 @@ impl Model {
         Some((format!("waits as #{sequence}"), vec![(before, told.to_owned())]))
     }
 
+    /// Whether its time is up, while nobody gets it yet.
+    fn is_lost(&self, held: &Held) -> bool {
+        held.delay_ms > 0 && held.until_ms < self.now_ms
+    }
+
+    /// Who holds a lock by this token.
+    fn held_by(&mut self, lock: usize, token: u64) -> Option<&mut Held> {
+        let is_his = self.locks[lock].as_ref().is_some_and(|held| held.token == token && !self.is_lost(held));
+        self.locks[lock].as_mut().filter(|_| is_his)
+    }
+
     fn stale(&self, lock: usize, token: u64) -> String {
-        match &self.locks[lock] {
+        match self.locks[lock].as_ref().filter(|held| !self.is_lost(held)) {
             Some(held) => {
                 format!("(error) STALE token {token} is not the current one, which is {}", held.token)
             }
@@ -242,13 +260,26 @@ impl Model {
         if let Some(refusal) = self.refusal(&holder) {
             return refusal;
         }
-        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, .. } = *step else { unreachable!() };
+        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, .. } = *step else {
+            unreachable!()
+        };
         match &self.locks[lock] {
-            None => self.grant(lock, holder, ttl_ms),
-            Some(held) if is_reentrant && held.holder == holder => self.enter(lock, ttl_ms),
+            None => self.grant(lock, holder, ttl_ms, delay_ms),
+            Some(held) if is_reentrant && held.holder == holder && !self.is_lost(held) => {
+                self.enter(lock, ttl_ms)
+            }
             Some(_) if wait_ms > 0 => {
                 let until_ms = self.now_ms + wait_ms;
-                self.waiters.push(Waiter { sequence, lock, holder, ttl_ms, is_reentrant, until_ms, named });
+                self.waiters.push(Waiter {
+                    sequence,
+                    lock,
+                    holder,
+                    ttl_ms,
+                    delay_ms,
+                    is_reentrant,
+                    until_ms,
+                    named,
+                });
                 format!("waits as #{sequence}")
             }
             Some(_) => "(nil)".to_owned(),
@@ -274,8 +305,10 @@ impl Model {
             over.into_iter().map(|waiter| (waiter.sequence, "(nil)".to_owned())).collect();
         let mut free: Vec<(u64, usize)> = Vec::new();
         for (lock, held) in self.locks.iter_mut().enumerate() {
-            let is_over = |held: &mut Held| matches!(held.holder, Holder::Owner(_)) && held.until_ms < now_ms;
-            free.extend(held.take_if(is_over).map(|held| (held.until_ms, lock)));
+            let is_over = |held: &mut Held| {
+                matches!(held.holder, Holder::Owner(_)) && held.until_ms + held.delay_ms < now_ms
+            };
+            free.extend(held.take_if(is_over).map(|held| (held.until_ms + held.delay_ms, lock)));
         }
         free.sort_unstable();
         let mut ended: Vec<(u64, u64, usize)> = Vec::new();
@@ -307,13 +340,14 @@ fn not_open(id: u64) -> String {
 fn words(step: &Step, token: u64, holder: &Holder, name: Option<usize>) -> String {
     let name = name.map_or(String::new(), |name| format!(" REQUEST r{name}"));
     match *step {
-        Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, .. } => {
+        Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, .. } => {
             let reentrant = if is_reentrant { " REENTRANT" } else { "" };
+            let delay = if delay_ms > 0 { format!(" DELAY {delay_ms}") } else { String::new() };
             let holder = match holder {
                 Holder::Owner(owner) => format!("OWNER o{owner} TTL {ttl_ms}"),
                 Holder::Session(id) => format!("SESSION {id}"),
             };
-            format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{name}")
+            format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{delay}{name}")
         }
         Step::Extend { lock, ttl_ms, .. } => format!("LOCK EXTEND l{lock} {token} {ttl_ms}"),
         Step::Release { lock, .. } => format!("LOCK RELEASE l{lock} {token}{name}"),
@@ -386,20 +420,23 @@ impl Model {
         let token = *token;
         match *step {
             Step::Acquire { .. } => (self.acquire(step, holder.clone(), named, sequence), Vec::new()),
-            Step::Extend { lock, ttl_ms, .. } => match &mut self.locks[lock] {
-                Some(Held { holder: Holder::Session(_), token: current, .. }) if *current == token => {
-                    let refusal = "(error) ERR the lock lasts as long as its session: SESSION KEEPALIVE";
-                    (refusal.to_owned(), Vec::new())
-                }
-                Some(held) if held.token == token => {
-                    held.until_ms = self.now_ms + ttl_ms;
-                    ("OK".to_owned(), Vec::new())
-                }
-                Some(_) | None => (self.stale(lock, token), Vec::new()),
-            },
-            Step::Release { lock, .. } => match &self.locks[lock] {
-                Some(held) if held.token == token => self.release(lock),
-                Some(_) | None => (self.stale(lock, token), Vec::new()),
+            Step::Extend { lock, ttl_ms, .. } => {
+                let until_ms = self.now_ms + ttl_ms;
+                let reply = match self.held_by(lock, token) {
+                    Some(Held { holder: Holder::Session(_), .. }) => {
+                        "(error) ERR the lock lasts as long as its session: SESSION KEEPALIVE".to_owned()
+                    }
+                    Some(held) => {
+                        held.until_ms = until_ms;
+                        "OK".to_owned()
+                    }
+                    None => self.stale(lock, token),
+                };
+                (reply, Vec::new())
+            }
+            Step::Release { lock, .. } => match self.held_by(lock, token) {
+                Some(_) => self.release(lock),
+                None => (self.stale(lock, token), Vec::new()),
             },
             Step::Delete { lock } => {
                 let existed = self.locks[lock].take().is_some();

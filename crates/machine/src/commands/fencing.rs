@@ -30,7 +30,7 @@ pub(crate) const COMMANDS: &[Spec] = &[
 /// Runs a command on behalf of whoever got a token: it takes effect while he holds the lock, or not at all.
 fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = parse_token(&args[2])?;
-    let current = context.get(&args[1]).map(|slot| slot.token);
+    let current = context.get(&args[1]).and_then(|slot| slot.current_token(context.now));
     if current != Some(token) {
         return Err(stale(token, current));
     }
@@ -75,7 +75,7 @@ fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     {
         return Ok(Reply::Null);
     }
-    let token = context.get(key).map(|slot| slot.token);
+    let token = context.get(key).and_then(|slot| slot.current_token(context.now));
     Ok(token.map_or(Reply::Null, show_token))
 }
 

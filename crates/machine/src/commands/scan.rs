@@ -67,7 +67,7 @@ fn keys(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
 /// Longer patterns are refused: matching takes time in proportion to the product of both lengths.
 const PATTERN_BYTES_MAX: usize = 1 << 10;
 
-fn check_pattern(pattern: &[u8]) -> Result<(), Reply> {
+pub(super) fn check_pattern(pattern: &[u8]) -> Result<(), Reply> {
     if pattern.len() > PATTERN_BYTES_MAX {
         return Err(Reply::error("ERR the pattern is longer than 1024 bytes"));
     }

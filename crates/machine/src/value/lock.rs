@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::identifiers::ClientSessionId;
+use crate::identifiers::{ClientSessionId, Stamp};
 use crate::wire::{Decoder, Encoder};
 
 /// Who holds a lock.
@@ -23,6 +23,8 @@ pub(crate) struct Lock {
     pub(crate) holder: Holder,
     /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
     pub(crate) depth: u64,
+    /// For how long nobody gets it once the time of its holder is up: the last part of the key's time. 0: not at all.
+    pub(crate) delay_ms: u64,
     /// What its holder lets others know.
     pub(crate) value: Option<Bytes>,
 }
@@ -75,6 +77,11 @@ impl Holder {
 }
 
 impl Lock {
+    /// Whether the time of its holder is up, and nobody may have it yet, where its key has this deadline.
+    pub(crate) fn is_delayed(&self, deadline: Option<Stamp>, now: Stamp) -> bool {
+        self.delay_ms > 0 && deadline.is_some_and(|deadline| now.0 > deadline.0.saturating_sub(self.delay_ms))
+    }
+
     /// What it takes in memory beside its key.
     pub(crate) fn bytes(&self) -> usize {
         LOCK_BYTES + self.holder.bytes() + self.value.as_ref().map_or(0, Bytes::len)
@@ -83,6 +90,7 @@ impl Lock {
     pub(super) fn encode(&self, to: &mut Encoder) {
         self.holder.encode(to);
         to.varint(self.depth);
+        to.varint(self.delay_ms);
         to.u8(u8::from(self.value.is_some()));
         self.value.iter().for_each(|value| to.bytes(value));
     }
@@ -90,12 +98,13 @@ impl Lock {
     pub(super) fn decode(from: &mut Decoder) -> Result<Self, Error> {
         // Those that it is given are slices of the whole frame.
         let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        let (holder, depth) = (Holder::decode(from)?, from.varint()?);
+        let (holder, depth, delay_ms) = (Holder::decode(from)?, from.varint()?, from.varint()?);
         let value = from.optional(|from| from.bytes().map(own))?;
-        if depth == 0 {
+        let has_time = matches!(holder, Holder::Owner(_));
+        if depth == 0 || (delay_ms > 0 && !has_time) {
             return Err(from.malformed());
         }
-        Ok(Self { holder, depth, value })
+        Ok(Self { holder, depth, delay_ms, value })
     }
 }
 
@@ -111,17 +120,22 @@ mod tests {
         Ok(value)
     }
 
-    /// Kind, kind of holder, holder, depth, whether there is a value, and the value.
+    /// Kind, kind of holder, holder, depth, delay, whether there is a value, and the value.
     #[test]
     fn the_bytes_stay_as_they_are() {
         for (lock, bytes) in [
             (
-                Lock { holder: Holder::Owner("me".into()), depth: 1, value: None },
-                &b"\x05\x00\x02me\x01\x00"[..],
+                Lock { holder: Holder::Owner("me".into()), depth: 1, delay_ms: 300, value: None },
+                &b"\x05\x00\x02me\x01\xac\x02\x00"[..],
             ),
             (
-                Lock { holder: Holder::Session(ClientSessionId(300)), depth: 200, value: Some("v".into()) },
-                b"\x05\x01\xac\x02\xc8\x01\x01\x01v",
+                Lock {
+                    holder: Holder::Session(ClientSessionId(300)),
+                    depth: 200,
+                    delay_ms: 0,
+                    value: Some("v".into()),
+                },
+                b"\x05\x01\xac\x02\xc8\x01\x00\x01\x01v",
             ),
         ] {
             let value = Value::Lock(Box::new(lock));
@@ -135,11 +149,12 @@ mod tests {
     #[test]
     fn what_no_lock_is_made_of_is_refused() {
         for bytes in [
-            &b"\x05\x00\x00\x01\x00"[..],
-            b"\x05\x00\x02me\x00\x00",
-            b"\x05\x00\x02me\x01\x02",
-            b"\x05\x00\x02me\x01\x01",
-            b"\x05\x02\x02me\x01\x00",
+            &b"\x05\x00\x00\x01\x00\x00"[..],
+            b"\x05\x00\x02me\x00\x00\x00",
+            b"\x05\x00\x02me\x01\x00\x02",
+            b"\x05\x00\x02me\x01\x00\x01",
+            b"\x05\x01\x02\x01\x05\x00",
+            b"\x05\x02\x02me\x01\x00\x00",
         ] {
             assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
         }

@@ -1,0 +1,102 @@
+//! What LOCK FORCE-RELEASE leaves behind: which lock was taken from whom, by whom, and when.
+//!
+//! A lock that nobody holds is no key, so that this is kept beside the keys: the last time for each name, and of so many names,
+//! the oldest forgotten first. It is for people who look at a lock and wonder; nothing depends on it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::identifiers::FencingToken;
+use crate::keyspace::DATABASES;
+use crate::wire::{Decoder, Encoder};
+
+/// How many are remembered: few are ever made, and each takes as much as a small key.
+const REMEMBERED_MAX: usize = 1024;
+
+/// A lock was taken from its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForceRelease {
+    /// What its holder had.
+    pub(crate) token: FencingToken,
+    /// Who says that he did it.
+    pub(crate) by: Option<Bytes>,
+    /// When, by the calendar, in milliseconds since 1970.
+    pub(crate) at_ms: i64,
+}
+
+/// Those that are remembered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ForceReleases {
+    by_name: BTreeMap<(usize, Bytes), ForceRelease>,
+    /// By token, which is the order in which they were acquired: the least goes first.
+    by_token: BTreeMap<FencingToken, (usize, Bytes)>,
+}
+
+impl ForceReleases {
+    pub(crate) fn get(&self, db: usize, name: &[u8]) -> Option<&ForceRelease> {
+        self.by_name.get(&(db, Bytes::copy_from_slice(name)))
+    }
+
+    pub(crate) fn add(&mut self, db: usize, name: &[u8], release: ForceRelease) {
+        let place = (db, Bytes::copy_from_slice(name));
+        self.by_token.insert(release.token, place.clone());
+        if let Some(before) = self.by_name.insert(place, release) {
+            self.by_token.remove(&before.token);
+        }
+        if self.by_name.len() > REMEMBERED_MAX
+            && let Some((_, oldest)) = self.by_token.pop_first()
+        {
+            self.by_name.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn encode(&self, to: &mut Encoder) {
+        to.count(self.by_name.len());
+        for ((db, name), ForceRelease { token, by, at_ms }) in &self.by_name {
+            to.count(*db);
+            to.bytes(name);
+            to.varint(token.0);
+            to.u8(u8::from(by.is_some()));
+            by.iter().for_each(|by| to.bytes(by));
+            to.signed(*at_ms);
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        // What it is given is a slice of the whole frame.
+        let own = |from: &mut Decoder| from.bytes().map(|bytes| Bytes::copy_from_slice(&bytes));
+        let mut releases = Self::default();
+        let count = from.count()?;
+        for _ in 0..count {
+            let db = usize::try_from(from.varint()?).unwrap_or(usize::MAX);
+            let (name, token) = (own(from)?, FencingToken(from.varint()?));
+            let release = ForceRelease { token, by: from.optional(own)?, at_ms: from.signed()? };
+            let is_next =
+                releases.by_name.last_key_value().is_none_or(|(last, _)| *last < (db, name.clone()));
+            if db >= DATABASES || !is_next || releases.by_token.contains_key(&token) {
+                return Err(from.malformed());
+            }
+            releases.add(db, &name, release);
+        }
+        if releases.by_name.len() < count { Err(from.malformed()) } else { Ok(releases) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_token_is_forgotten_first() {
+        let mut releases = ForceReleases::default();
+        let release = |token| ForceRelease { token: FencingToken(token), by: None, at_ms: 0 };
+        releases.add(0, b"first", release(1));
+        (0..1024).for_each(|n: u64| releases.add(1, format!("{n}").as_bytes(), release(2 + n)));
+        assert_eq!(releases.get(0, b"first"), None);
+        assert_eq!(releases.get(1, b"0"), Some(&release(2)));
+        releases.add(1, b"0", release(5_000));
+        assert_eq!((releases.by_name.len(), releases.by_token.len()), (1024, 1024));
+    }
+}
