@@ -91,6 +91,8 @@ const MAY_NOT_MENTION: &[MayNotMention] = &[
         words: &[&["tokio", "std::net", "std::thread", "SystemTime"]],
         except: &[],
     },
+    // A lease is counted by the clock that goes on while the machine is suspended, and by no other.
+    MayNotMention { folder: "client", words: &[&["SystemTime", "Instant"]], except: &[] },
     MayNotMention {
         folder: "sim",
         words: &[&["std::net", "std::fs", "std::env", "Instant::now", "SystemTime", "tokio"]],

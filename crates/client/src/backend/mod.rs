@@ -1,0 +1,115 @@
+//! Services that locks can be taken from.
+//!
+//! What every service can do is in [`Locks`], which is ours alone; what some cannot is a trait of its own, so that code
+//! which needs it does not compile against those: [`Fenced`].
+
+pub(crate) mod quorate;
+mod redis;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+pub use self::{quorate::Quorate, redis::Redis};
+use crate::{clock::BootTime, error::Error, token::FencingToken};
+
+/// A service that locks can be taken from: [`Quorate`] or [`Redis`]. Nobody else can implement it.
+///
+/// ```no_run
+/// use quorate_client::{Backend, Client, Error};
+///
+/// /// Runs against either.
+/// async fn alone<B: Backend>(client: &Client<B>) -> Result<(), Error> {
+///     let guard = client.lock("report").acquire().await?;
+///     // ..
+///     guard.release().await
+/// }
+/// ```
+pub trait Backend: Locks {}
+
+/// A service whose locks have fencing tokens: each acquisition of a name has a greater one than all before it, for ever.
+///
+/// [`Redis`] is not among them: after a failover it may have forgotten whatever it could count with. So this does not
+/// compile:
+///
+/// ```compile_fail,E0599
+/// # async fn run() -> Result<(), quorate_client::Error> {
+/// let client = quorate_client::Client::connect_redis("redis://127.0.0.1:6379").await?;
+/// let guard = client.lock("report").acquire().await?;
+/// let token = guard.token();
+/// # Ok(()) }
+/// ```
+pub trait Fenced: Backend + Locks<Proof = FencingToken> {}
+
+/// A wish to hold a lock.
+#[derive(Debug)]
+pub struct Wish {
+    pub(crate) name: String,
+    /// Of this wish alone: whoever finds the lock held by this owner holds it by this wish.
+    pub(crate) owner: String,
+    pub(crate) ttl: Duration,
+    /// Until when to wait for it.
+    pub(crate) until: BootTime,
+    /// Whether an attempt was made whose outcome is unknown: it may have taken the lock, or may take it yet.
+    is_astray: AtomicBool,
+}
+
+impl Wish {
+    pub(crate) fn new(name: String, owner: String, ttl: Duration, wait: Duration) -> Self {
+        Self { name, owner, ttl, until: BootTime::now() + wait, is_astray: AtomicBool::new(false) }
+    }
+
+    /// How long there is to wait still.
+    fn left(&self) -> Duration {
+        self.until.since(BootTime::now())
+    }
+
+    pub(crate) fn is_astray(&self) -> bool {
+        self.is_astray.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of how an attempt has failed.
+    fn note(&self, error: &Error) {
+        self.is_astray.fetch_or(matches!(error, Error::OutcomeUnknown { .. }), Ordering::Relaxed);
+    }
+}
+
+/// A lock that was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<P> {
+    pub(crate) proof: P,
+    /// When the request was sent that gave it its time to live.
+    pub(crate) asked: BootTime,
+}
+
+/// What a backend does about locks.
+pub trait Locks: Send + Sync + 'static {
+    /// By what the holder shows that the lock is his.
+    type Proof: Clone + Send + Sync + 'static;
+
+    /// Takes a lock; `None` if somebody held it all the time. Attempts are made until the time to wait is over, and for the
+    /// client's patience if that is longer. If this is dropped or fails, the lock may be held all the same: see `abandon`.
+    fn acquire(&self, wish: &Wish) -> impl Future<Output = Result<Option<Grant<Self::Proof>>, Error>> + Send;
+
+    /// Has a lock last for `ttl` from when this is carried out. One attempt, which takes `limit` at most; `Lost` if the
+    /// server says that the lock is not the holder's.
+    fn extend(
+        &self,
+        name: &str,
+        proof: &Self::Proof,
+        ttl: Duration,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Gives a lock back, with as many attempts as the client's patience allows; `Lost` as with `extend`.
+    fn release(&self, name: &str, proof: &Self::Proof) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Gives back what a wish that nobody waits for may have taken, or may take yet.
+    fn abandon(&self, wish: &Wish) -> impl Future<Output = ()> + Send;
+}
+
+/// Whole milliseconds, as servers count: never less than was asked for.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,199 @@
+//! The client: where everything begins.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::Semaphore};
+
+use crate::{
+    backend::{Backend, Locks, Quorate, Redis, Wish},
+    error::Error,
+    exchange::Again,
+    lock::Lock,
+    settings::Settings,
+};
+
+/// How many releases may be under way in the background at once; the next one waits, and its lock may end by its time to live.
+const BACKGROUND_MAX: u32 = 1_024;
+
+/// A client of a cluster. Clones share its connections.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), quorate_client::Error> {
+/// let client = quorate_client::Client::connect("quorate://10.0.0.1:7379,10.0.0.2:7379,10.0.0.3:7379").await?;
+/// let guard = client.lock("report").acquire().await?;
+/// // ..
+/// guard.release().await?;
+/// # Ok(()) }
+/// ```
+pub struct Client<B: Backend = Quorate> {
+    core: Arc<Core<B>>,
+}
+
+/// What clones, guards and background tasks share.
+pub(crate) struct Core<B> {
+    pub(crate) backend: B,
+    /// The runtime that the client was made in: a guard may be dropped anywhere.
+    runtime: Handle,
+    background: Arc<Semaphore>,
+}
+
+impl<B: Backend> Clone for Client<B> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core) }
+    }
+}
+
+impl Client<Quorate> {
+    /// Connects to a cluster of Quorate. Name several of its nodes: they are tried in this order, and when one fails, the next
+    /// one takes its place.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// let client = quorate_client::Client::connect("quorate://10.0.0.1:7379,10.0.0.2:7379").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the URL is wrong; `NotApplied` if no node answers for as long as the default settings try.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::connect_with(url, Settings::new()).await
+    }
+
+    /// As [`connect`](Client::connect), with other settings.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// use quorate_client::{Client, Settings};
+    /// use std::time::Duration;
+    ///
+    /// let settings = Settings::new().patience(Duration::from_secs(2));
+    /// let client = Client::connect_with("quorate://127.0.0.1:7379", settings).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`connect`](Client::connect).
+    pub async fn connect_with(url: &str, settings: Settings) -> Result<Self, Error> {
+        let backend = Quorate::new(url, settings)?;
+        let exchange = &backend.exchange;
+        let patience = exchange.settings().patience;
+        exchange.persist(patience, Again::Always, || exchange.connection()).await?;
+        Ok(Self::over(backend))
+    }
+
+    pub(crate) fn quorate(&self) -> &Quorate {
+        &self.core.backend
+    }
+}
+
+impl Client<Redis> {
+    /// Connects to Redis, for its classic locks; see [`Redis`] for what they do not promise.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// let client = quorate_client::Client::connect_redis("redis://127.0.0.1:6379").await?;
+    /// let guard = client.lock("report").acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub async fn connect_redis(url: &str) -> Result<Self, Error> {
+        Self::connect_redis_with(url, Settings::new()).await
+    }
+
+    /// As [`connect_redis`](Client::connect_redis), with other settings.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// use quorate_client::{Client, Settings};
+    /// use std::time::Duration;
+    ///
+    /// let settings = Settings::new().answer_timeout(Duration::from_secs(1));
+    /// let client = Client::connect_redis_with("redis://127.0.0.1:6379", settings).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub async fn connect_redis_with(url: &str, settings: Settings) -> Result<Self, Error> {
+        let backend = Redis::new(url, settings)?;
+        let exchange = &backend.exchange;
+        let patience = exchange.settings().patience;
+        exchange.persist(patience, Again::Always, || exchange.connection()).await?;
+        Ok(Self::over(backend))
+    }
+}
+
+impl<B: Backend> Client<B> {
+    /// A lock, to be acquired.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let guard = client.lock("report").ttl(Duration::from_secs(30)).wait(Duration::from_secs(5)).acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lock(&self, name: impl Into<String>) -> Lock<B> {
+        Lock::new(Arc::clone(&self.core), name.into())
+    }
+
+    /// Returns once all that guards have left behind is done: the locks of those that were dropped, and of acquisitions that
+    /// were given up, are released, or will end by their time to live. To be awaited before a program ends; it takes some
+    /// seconds at most while servers answer.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// drop(client.lock("report").acquire().await?);
+    /// client.settled().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn settled(&self) {
+        // Whoever works in the background holds a permit; the semaphore is never closed.
+        drop(self.core.background.acquire_many(BACKGROUND_MAX).await);
+    }
+
+    fn over(backend: B) -> Self {
+        let background = Arc::new(Semaphore::new(BACKGROUND_MAX as usize));
+        Self { core: Arc::new(Core { backend, runtime: Handle::current(), background }) }
+    }
+}
+
+impl<B: Locks> Core<B> {
+    /// Gives back, in the background, what a wish may have taken.
+    pub(crate) fn abandon(self: &Arc<Self>, wish: Wish) {
+        let core = Arc::clone(self);
+        self.in_background(async move { core.backend.abandon(&wish).await });
+    }
+
+    /// Releases a lock in the background.
+    pub(crate) fn release(self: &Arc<Self>, name: String, proof: B::Proof) {
+        let core = Arc::clone(self);
+        self.in_background(async move {
+            // Best effort: otherwise the lock ends by its time to live.
+            let _ = core.backend.release(&name, &proof).await;
+        });
+    }
+
+    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let background = Arc::clone(&self.background);
+        // Taken here if there is one, so that `settled` cannot miss the work.
+        let permit = Arc::clone(&background).try_acquire_owned();
+        // Where the runtime has ended, the time to live has to do.
+        self.runtime.spawn(async move {
+            let _permit = match permit {
+                Ok(permit) => Ok(permit),
+                Err(_) => background.acquire_owned().await,
+            };
+            work.await;
+        });
+    }
+}
+
+/// The shortest time to live: below it, renewals would come faster than servers answer.
+pub(crate) const TTL_MIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,159 @@
+//! Commands to whichever server of a cluster answers.
+//!
+//! All commands that do not wait share one connection. It stays at its server until that fails: then the next command goes
+//! to the next endpoint of the list. Which server it is makes no difference, since each takes every command.
+//!
+//! * A command is sent again only if it was certainly not carried out, or if doing it twice is as good as once.
+//! * Whoever drops a call loses nothing that belongs to others: no lock of ours is held by a caller, but while it connects.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use quorate_resilience::{Backoff, Retry, RetryError, retry::Advice};
+use redis::{Cmd, Value};
+use tokio::sync::Mutex;
+
+use crate::{
+    clock::BootTime,
+    connection::{Connection, Reads},
+    endpoints::Endpoints,
+    error::Error,
+    settings::Settings,
+};
+
+/// The wait before a command is tried again for the first time, and the longest one.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Which failures are worth another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Those that certainly changed nothing.
+    IfNotApplied,
+    /// Also those whose outcome is unknown: the command reads, or twice is as good as once.
+    Always,
+}
+
+impl Again {
+    fn is_wanted(self, error: &Error) -> bool {
+        match error {
+            Error::NotApplied { .. } => true,
+            Error::OutcomeUnknown { .. } => self == Self::Always,
+            Error::Invalid { .. } | Error::Refused { .. } | Error::NotAcquired { .. } | Error::Lost(_) => {
+                false
+            }
+        }
+    }
+}
+
+pub(crate) struct Exchange {
+    endpoints: Endpoints,
+    reads: Reads,
+    settings: Settings,
+    /// The connection that commands share; none before the first one, and after a failure.
+    current: Mutex<Option<Connection>>,
+    /// Whose turn is the next, of the endpoints. It stays with one that works.
+    turn: AtomicUsize,
+}
+
+impl Exchange {
+    pub(crate) fn new(endpoints: Endpoints, reads: Reads, settings: Settings) -> Self {
+        Self { endpoints, reads, settings, current: Mutex::new(None), turn: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Sends a command, and again after a failure that is `again`'s, for as long as the settings say.
+    pub(crate) async fn ask(&self, command: &Cmd, again: Again) -> Result<Value, Error> {
+        self.persist(self.settings.patience, again, || self.ask_once(command, self.settings.answer_timeout))
+            .await
+    }
+
+    /// Makes attempts until one succeeds or fails for good, or `patience` is over.
+    pub(crate) async fn persist<T, F>(
+        &self,
+        patience: Duration,
+        again: Again,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let advice = move |error: &Error| if again.is_wanted(error) { Advice::Retry } else { Advice::Stop };
+        let answer = retry(patience).advise(advice).run(attempt).await;
+        answer.map_err(|RetryError { last, .. }| match last {
+            quorate_resilience::Error::Failed(error) => error,
+            // Neither attempts nor calls are guarded here.
+            other => Error::unknown(format_args!("{other}")),
+        })
+    }
+
+    /// Sends a command once, and waits for its answer; together for `limit`.
+    pub(crate) async fn ask_once(&self, command: &Cmd, limit: Duration) -> Result<Value, Error> {
+        let begun = BootTime::now();
+        let connection = tokio::time::timeout(limit, self.connection())
+            .await
+            .map_err(|_| Error::not_applied(format_args!("no connection within {limit:?}")))??;
+        let answer = connection.ask(command, limit.saturating_sub(BootTime::now().since(begun))).await;
+        if let Err(Error::NotApplied { .. } | Error::OutcomeUnknown { .. }) = &answer {
+            self.leave(&connection).await;
+        }
+        answer
+    }
+
+    /// The connection that commands share, which is new if there was none.
+    pub(crate) async fn connection(&self) -> Result<Connection, Error> {
+        let mut current = self.current.lock().await;
+        match &*current {
+            Some(connection) if !connection.has_ended() => Ok(connection.clone()),
+            _ => {
+                *current = None;
+                let connection = self.open().await?;
+                *current = Some(connection.clone());
+                Ok(connection)
+            }
+        }
+    }
+
+    /// A connection of the caller's own, to the first endpoint that takes one.
+    pub(crate) async fn open(&self) -> Result<Connection, Error> {
+        let mut failures = Vec::new();
+        for _ in 0..self.endpoints.len() {
+            // Counted before it is tried: whoever gives up on a server that hangs leaves the next one to the next caller.
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let endpoint = self.endpoints.at(turn);
+            match Connection::open(endpoint, self.reads, self.settings.connect_timeout).await {
+                Ok(connection) => {
+                    self.turn.store(turn, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(Error::NotApplied { why }) => failures.push(why),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::not_applied(failures.join("; ")))
+    }
+
+    /// Has the next command use another connection, to the next endpoint. Those that wait for answers on this one go on.
+    pub(crate) async fn leave(&self, connection: &Connection) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|current| current.is(connection)) {
+            *current = None;
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn retry(patience: Duration) -> Retry {
+    Retry::builder()
+        .max_attempts(u32::MAX)
+        .backoff(Backoff::exponential(PAUSE_MIN, 2.0))
+        .max_delay(PAUSE_MAX)
+        .max_elapsed(patience)
+        .build()
+        .expect("these settings are valid")
+}

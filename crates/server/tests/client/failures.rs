@@ -1,0 +1,114 @@
+//! What becomes of clients when nodes are killed, stand still, or break off in the middle of an answer.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use quorate_client::{Client, Error, Loss, Settings};
+use rustix::process::Signal;
+
+use super::{
+    HOUR, connect,
+    cutting::Proxy,
+    lock_info, node,
+    support::{Cluster, LONG, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_node_stands_still_learns_of_its_loss_by_its_own_clock() {
+    let (node, _, _folder, client) = node().await;
+    let ttl = Duration::from_secs(1);
+    let begun = Instant::now();
+    let guard = client.lock("a").ttl(ttl).acquire().await.unwrap();
+    node.signal(Signal::STOP);
+    assert_eq!(guard.lost().await, Loss::Expired);
+    // A renewal may have been sent meanwhile, and an answer lost.
+    assert!(begun.elapsed() >= ttl * 9 / 10 && begun.elapsed() < ttl * 3, "{:?}", begun.elapsed());
+    assert!(!guard.is_held());
+    node.signal(Signal::CONT);
+    assert_eq!(guard.release().await, Err(Error::Lost(Loss::Expired)));
+    assert!(client.lock("a").wait(LONG).acquire().await.unwrap().is_held());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_outlives_the_node_that_it_was_taken_from() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    // The client's own node dies, and leads besides.
+    let others = [1, 2, 3].into_iter().filter(|node| *node != leader);
+    let ports: Vec<_> = std::iter::once(leader).chain(others).map(|node| cluster.port(node)).collect();
+    let client = connect(&ports).await;
+    let guard = client.lock("a").ttl(Duration::from_secs(6)).acquire().await.unwrap();
+    let waiting = tokio::spawn(client.lock("a").wait(LONG).acquire());
+    eventually("somebody waits", || (lock_info(ports[1], "a") == Some(1)).then_some(()));
+
+    cluster.node(leader).signal(Signal::KILL);
+    let lost = tokio::time::timeout(Duration::from_secs(9), guard.lost()).await;
+    assert!(lost.is_err() && guard.is_held(), "it was not renewed at another node: {lost:?}");
+    guard.release().await.unwrap();
+    // Who has waited at the dead node waits at another one.
+    waiting.await.unwrap().unwrap().release().await.unwrap();
+    client.set("key", "value").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_connections_and_says_nothing_is_passed_over() {
+    let (_node, port, _folder, _) = node().await;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("quorate://{},{closed},127.0.0.1:{port}", silent.local_addr().unwrap());
+    let settings = Settings::new().connect_timeout(Duration::from_millis(200));
+    let client = Client::connect_with(&url, settings).await.unwrap();
+    client.set("key", "value").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_there_is_told_by_name_and_nothing_was_applied() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = Settings::new().patience(Duration::ZERO);
+    let error = Client::connect_with(&format!("quorate://{closed}"), settings).await.err().unwrap();
+    assert!(matches!(error, Error::NotApplied { .. }), "{error}");
+    assert!(error.to_string().contains(&closed.to_string()), "{error}");
+}
+
+/// The answer to the first acquisition is lost, and the second one is answered: it has the same token, nobody waits for the
+/// time to live, and the release frees the lock although it was entered twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acquisition_whose_answer_was_lost_takes_effect_once() {
+    let (_node, port, _folder, direct) = node().await;
+    let proxy = Proxy::to(port);
+    let client = connect(&[proxy.port()]).await;
+    proxy.cut_answer_of("ACQUIRE");
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    assert_eq!(proxy.cuts(), 1);
+    direct.set("other", "").await.unwrap();
+    guard.release().await.unwrap();
+    assert_eq!(lock_info(port, "a"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_answer_was_lost_is_a_release() {
+    let (_node, port, _folder, _) = node().await;
+    let proxy = Proxy::to(port);
+    let guard = connect(&[proxy.port()]).await.lock("a").ttl(HOUR).acquire().await.unwrap();
+    proxy.cut_answer_of("RELEASE");
+    guard.release().await.unwrap();
+    assert_eq!((proxy.cuts(), lock_info(port, "a")), (1, None));
+}
+
+/// Whoever is told `NotApplied` tries again: a write that was carried out must never be called that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_is_not_repeated_and_a_read_is() {
+    let (_node, port, _folder, direct) = node().await;
+    let proxy = Proxy::to(port);
+    let client = connect(&[proxy.port()]).await;
+    proxy.cut_answer_of("value");
+    let error = client.set("key", "value").await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+    assert_eq!(proxy.cuts(), 1);
+    assert_eq!(direct.get("key").await.unwrap().as_deref(), Some(&b"value"[..]));
+    proxy.cut_answer_of("key");
+    assert_eq!(client.get("key").await.unwrap().as_deref(), Some(&b"value"[..]));
+    assert_eq!(proxy.cuts(), 2);
+}
