@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    backend::{Backend, Fenced, Locks},
+    backend::{Backend, Fenced, Locks, Quorate},
     client::{Core, TTL_MIN},
     clock::{BootTime, sleep_until},
     error::{Error, Loss},
@@ -38,7 +38,7 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[must_use = "a lock whose guard is dropped is released"]
-pub struct LockGuard<B: Backend> {
+pub struct LockGuard<B: Backend = Quorate> {
     held: Arc<Held<B>>,
     keeper: JoinHandle<()>,
     is_released: bool,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    backend::{Backend, Grant, Wish},
+    backend::{Backend, Grant, Quorate, Wish},
     client::{Core, TTL_MIN},
     clock::BootTime,
     error::Error,
@@ -23,7 +23,7 @@ const TTL: Duration = Duration::from_secs(10);
 /// # Ok(()) }
 /// ```
 #[must_use = "a lock is not held before it is acquired"]
-pub struct Lock<B: Backend> {
+pub struct Lock<B: Backend = Quorate> {
     core: Arc<Core<B>>,
     name: String,
     owner: Option<String>,

@@ -32,6 +32,12 @@ fn read_address(text: &str) -> Result<Address, String> {
 }
 
 impl Servers {
+    /// What the client library is told.
+    pub(super) fn url(&self) -> String {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        format!("quorate://{}", addresses.join(","))
+    }
+
     /// A connection to the first of them that takes one; who does not is told on behalf of `command`, and that nobody
     /// does.
     pub(super) fn connect(&self, command: &str) -> Option<redis::Connection> {

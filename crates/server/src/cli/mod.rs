@@ -2,7 +2,9 @@
 
 mod address;
 mod bench;
+mod keys;
 mod leader;
+mod lock;
 mod member;
 mod problem;
 mod progress;
@@ -31,6 +33,8 @@ pub(crate) enum Exit {
     Data = 3,
     /// The node was removed from its cluster. Starting again does not help.
     Removed = 4,
+    /// What a command for scripts asks about is not so: there is no such key, or a condition does not hold.
+    Unmet = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -51,6 +55,8 @@ Examples:
   quorate status                                who leads, and is everybody there
   quorate leader transfer                       let another node lead
   quorate snapshot save quorate.backup          back the data up
+  quorate lock nightly -- ./report.sh           run a command under a lock
+  quorate set config verbose                    small data; and get, del
   quorate serve                                 one durable node on 127.0.0.1:7379
   quorate serve --join 10.0.0.1:7379            a new member of a cluster that is there
   quorate member list                           who belongs to the cluster
@@ -59,7 +65,8 @@ Examples:
   quorate sim --seconds 60                      are they safe, in worlds where everything fails
 
 Exit status: 0 success, 1 failure while running, 2 wrong flag or setting,
-3 data folder refused (foreign, in use, corrupt, or of a newer format).";
+3 data folder refused (foreign, in use, corrupt, or of a newer format), 5 no such key,
+or a condition does not hold. Those of `quorate lock` are in its own help.";
 
 /// A coordination service that speaks the Redis protocol.
 ///
@@ -86,6 +93,14 @@ enum Command {
     Member(member::Args),
     /// Shows and changes how reads are confirmed
     Reads(reads::Args),
+    /// Runs a command while a lock is held
+    Lock(lock::Args),
+    /// Prints the value of a key
+    Get(keys::Get),
+    /// Sets a key
+    Set(keys::Set),
+    /// Removes keys
+    Del(keys::Del),
     /// Saves the data to a file, and makes a new cluster out of it
     Snapshot(snapshot::Args),
     /// Makes a new cluster of the last node that is left
@@ -100,6 +115,11 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let exit = match &Cli::parse().command {
+        // Its status is that of the command it runs.
+        Command::Lock(args) => return lock::run(args),
+        Command::Get(args) => keys::get(args),
+        Command::Set(args) => keys::set(args),
+        Command::Del(args) => keys::del(args),
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Status(args) => status::run(args),
@@ -135,6 +155,10 @@ mod tests {
             &["leader", "transfer"],
             &["member"],
             &["reads"],
+            &["lock"],
+            &["get"],
+            &["set"],
+            &["del"],
             &["snapshot", "save"],
             &["snapshot", "inspect"],
             &["snapshot", "restore"],

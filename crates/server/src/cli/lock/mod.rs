@@ -1,0 +1,223 @@
+//! `quorate lock`: a command runs while a lock is held, and ends when it is lost.
+
+mod child;
+
+use std::{
+    ffi::OsString,
+    io,
+    process::{ExitCode, ExitStatus},
+    time::Duration,
+};
+
+use quorate_client::{Client, Error, LockGuard, Loss, Settings};
+use rustix::process::Signal;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use self::child::Child;
+use super::address::Servers;
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate lock nightly -- ./report.sh             on every machine's crontab: one of them runs it
+  quorate lock deploy --wait 10m -- ./deploy.sh   one after the other, in the order of arrival
+  quorate lock db --ttl 30s -- sh -c 'psql -v token=$QUORATE_TOKEN -f migrate.sql'
+
+CMD finds the fencing token in QUORATE_TOKEN and the lock's name in QUORATE_LOCK. Its standard input and
+output are those of this command, which itself writes to standard error alone, and only if something
+is wrong. Signals are passed on to it: to all of its process group, of which it is the first. If
+standard input is a terminal, it stays in the group of the shell, so that it can read and Ctrl-C reaches
+it; then it alone is signalled.
+
+When the lock is lost, since no node answered for its whole --ttl or somebody took it away, CMD gets
+SIGTERM, and SIGKILL after --kill-after. Until then it may run beside the next holder, and so it may
+if it was suspended or this command was killed (kill -9): whatever CMD changes should refuse a token
+smaller than the greatest that it has seen.
+
+Exit status: that of CMD; 128 and the number of the signal that ended it; and of this command itself:
+123 the lock was lost before CMD ended, 124 somebody else held it for all of --wait, 125 no node
+answered, or the lock was refused, 126 CMD cannot be run, 127 there is no CMD, 2 a flag is wrong.";
+
+/// The flags of `lock`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    servers: Servers,
+    /// The lock's name
+    name: String,
+    /// How long to wait while somebody else holds it
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// For how long it outlives this command, should that be killed; it is renewed after a third
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+    /// Who holds it, for whoever asks LOCK INFO; lets nobody in [default: this process's id]
+    #[arg(long, value_name = "ID")]
+    owner: Option<String>,
+    /// How long CMD may take to end when the lock is lost
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    kill_after: Duration,
+    /// What to run
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// How long nodes are tried that do not answer: an election takes less.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How this command ends by itself. The numbers are those that `timeout`, `env` and shells use, as far as they have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Lost,
+    NotAcquired,
+    Failed,
+    CannotRun,
+    NoCommand,
+    /// As CMD did, or a signal had us do.
+    Status(u8),
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        Self::from(match ending {
+            Ending::Lost => 123,
+            Ending::NotAcquired => 124,
+            Ending::Failed => 125,
+            Ending::CannotRun => 126,
+            Ending::NoCommand => 127,
+            Ending::Status(status) => status,
+        })
+    }
+}
+
+/// What is passed on to CMD.
+const SIGNALS: [Signal; 6] =
+    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ending = match runtime {
+        Ok(runtime) => runtime.block_on(hold(args)),
+        Err(error) => failed(&error),
+    };
+    ending.into()
+}
+
+fn say(text: &dyn std::fmt::Display) {
+    eprintln!("quorate lock: {text}");
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Ending {
+    say(error);
+    Ending::Failed
+}
+
+/// Acquires the lock, and runs the command.
+async fn hold(args: &Args) -> Ending {
+    let mut signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return failed(&error),
+    };
+    let client = match Client::connect_with(&args.servers.url(), Settings::new().patience(PATIENCE)).await {
+        Ok(client) => client,
+        Err(error) => {
+            return failed(&format_args!("{error}. --addr or QUORATE_ADDR say where to look"));
+        }
+    };
+    let lock = client.lock(&args.name).ttl(args.ttl).wait(args.wait);
+    let lock = if let Some(owner) = &args.owner { lock.owner(owner) } else { lock };
+    let acquired = tokio::select! {
+        acquired = lock.acquire() => acquired,
+        Some(signal) = signals.recv() => {
+            client.settled().await;
+            return Ending::Status(status_of_signal(signal.as_raw()));
+        }
+    };
+    match acquired {
+        Ok(guard) => run_under(args, guard, &mut signals).await,
+        Err(error) => {
+            client.settled().await;
+            say(&error);
+            if matches!(error, Error::NotAcquired { .. }) { Ending::NotAcquired } else { Ending::Failed }
+        }
+    }
+}
+
+/// Runs the command until it ends or the lock is lost.
+async fn run_under(args: &Args, guard: LockGuard, signals: &mut mpsc::Receiver<Signal>) -> Ending {
+    let mut child = match Child::start(&args.command, guard.name(), guard.token()) {
+        Ok(child) => child,
+        Err(error) => {
+            tell_release(guard.release().await, args.ttl);
+            say(&format_args!("{}: {error}", args.command[0].display()));
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            return if is_missing { Ending::NoCommand } else { Ending::CannotRun };
+        }
+    };
+    let lost = guard.lost();
+    tokio::pin!(lost);
+    loop {
+        tokio::select! {
+            ended = child.ended() => {
+                let released = guard.release().await;
+                return match ended {
+                    Err(error) => failed(&error),
+                    Ok(_) if matches!(released, Err(Error::Lost(_))) => lost_early(&args.name, None),
+                    Ok(status) => {
+                        tell_release(released, args.ttl);
+                        Ending::Status(status_of(status))
+                    }
+                };
+            }
+            Some(signal) = signals.recv() => child.pass_on(signal),
+            loss = &mut lost => {
+                let ending = lost_early(&args.name, Some(loss));
+                child.end(args.kill_after).await;
+                return ending;
+            }
+        }
+    }
+}
+
+fn lost_early(name: &str, loss: Option<Loss>) -> Ending {
+    match loss {
+        Some(loss) => say(&format_args!("the lock {name} is lost: {loss}. The command is ended")),
+        None => say(&format_args!("the lock {name} was lost before the command ended")),
+    }
+    Ending::Lost
+}
+
+fn tell_release(released: Result<(), Error>, ttl: Duration) {
+    if let Err(error) = released {
+        say(&format_args!("the lock may be held for {} still: {error}", humantime::format_duration(ttl)));
+    }
+}
+
+/// The signals that arrive from now on.
+fn signals() -> io::Result<mpsc::Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(SIGNALS.len());
+    for passed_on in SIGNALS {
+        let mut arrivals = signal(SignalKind::from_raw(passed_on.as_raw()))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while arrivals.recv().await.is_some() && sender.send(passed_on).await.is_ok() {}
+        });
+    }
+    Ok(receiver)
+}
+
+/// As shells tell how a command has ended.
+fn status_of(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(u8::MAX),
+        (None, signal) => status_of_signal(signal.unwrap_or_default()),
+    }
+}
+
+fn status_of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}

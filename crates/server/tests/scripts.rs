@@ -1,0 +1,200 @@
+//! What shell scripts use: `quorate lock`, and `get`, `set` and `del`.
+
+mod support;
+
+use std::{path::Path, time::Duration};
+
+use rustix::process::Signal;
+use support::{Process, ask, eventually, free_ports, run, runs, serve, try_ask};
+
+/// A node that serves.
+fn node() -> (Process, u16, tempfile::TempDir) {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_ports(1));
+    let node = serve(port, folder.path(), &[]);
+    ask(port, &["GET", "anything"]);
+    (node, port, folder)
+}
+
+/// The command line of `quorate lock a`, with these flags, around a command.
+fn line(port: u16, flags: &[&str], command: &[&str]) -> Vec<String> {
+    let address = format!("127.0.0.1:{port}");
+    let parts = [&["lock", "a", "--addr", &address], flags, &["--"], command];
+    parts.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Runs it to its end: exit status, standard output, standard error.
+fn lock(port: u16, folder: &Path, flags: &[&str], command: &[&str]) -> (i32, String, String) {
+    let line = line(port, flags, command);
+    run(&line.iter().map(String::as_str).collect::<Vec<_>>(), folder)
+}
+
+/// Runs it, in a shell, until a line of it says that it has begun.
+fn begin(port: u16, folder: &Path, flags: &[&str], script: &str) -> Process {
+    let process = Process::start(&line(port, flags, &["sh", "-c", script]), folder);
+    process.await_line("begun");
+    process
+}
+
+/// The token of who holds the lock.
+fn held(port: u16) -> Option<String> {
+    ask(port, &["FENCE", "a"])
+}
+
+/// Stays until a signal comes, and says what it knows.
+const STAYS: &str = "trap 'echo ended in order; exit 3' TERM; echo begun; sleep 600 & wait";
+
+#[test]
+fn a_command_runs_under_the_lock_and_its_output_and_status_are_those_of_the_whole() {
+    let (_node, port, folder) = node();
+    let script = "echo $QUORATE_LOCK $QUORATE_TOKEN; exit 7";
+    let (code, out, errors) = lock(port, folder.path(), &[], &["sh", "-c", script]);
+    assert_eq!((code, errors.as_str()), (7, ""));
+    let token = out.strip_prefix("a ").and_then(|rest| rest.trim().parse::<u64>().ok());
+    assert!(token.is_some_and(|token| token > 0), "{out}");
+    assert_eq!(held(port), None, "it is released");
+    let (code, ..) = lock(port, folder.path(), &[], &["sh", "-c", "kill -KILL $$"]);
+    assert_eq!(code, 128 + 9);
+}
+
+#[test]
+fn somebody_else_is_waited_for_as_long_as_told() {
+    let (_node, port, folder) = node();
+    let mut first = begin(port, folder.path(), &["--owner", "the first"], STAYS);
+    let info =
+        redis::cmd("LOCK").arg("INFO").arg("a").query::<Vec<redis::Value>>(&mut support::connect(port));
+    assert!(format!("{info:?}").contains("the first"), "{info:?}");
+    let (code, out, errors) = lock(port, folder.path(), &["--wait", "100ms"], &["echo", "unwanted"]);
+    assert_eq!((code, out.as_str()), (124, ""));
+    assert!(errors.contains("the lock a was not acquired"), "{errors}");
+
+    let second = Process::start(&line(port, &["--wait", "1h"], &["echo", "served"]), folder.path());
+    eventually("the second waits", || waiting(port).filter(|waiting| *waiting == 1));
+    first.signal(Signal::TERM);
+    assert_eq!(first.end().code(), Some(3));
+    second.await_line("served");
+}
+
+/// How many wait for the lock that is held.
+fn waiting(port: u16) -> Option<i64> {
+    let info: Vec<redis::Value> =
+        redis::cmd("LOCK").arg("INFO").arg("a").query(&mut support::connect(port)).ok()?;
+    match info.last()? {
+        redis::Value::Int(waiting) => Some(*waiting),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_cannot_be_run_and_what_is_not_there_differ_and_hold_nothing() {
+    let (_node, port, folder) = node();
+    let (code, _, errors) = lock(port, folder.path(), &[], &["/no/such/command"]);
+    assert!(code == 127 && errors.contains("/no/such/command"), "{code} {errors}");
+    let (code, _, errors) = lock(port, folder.path(), &[], &["/"]);
+    assert!(code == 126 && errors.contains("/:"), "{code} {errors}");
+    assert_eq!(held(port), None);
+}
+
+#[test]
+fn without_a_node_nothing_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, errors) = lock(free_ports(1), folder.path(), &[], &["echo", "unwanted"]);
+    assert_eq!((code, out.as_str()), (125, ""));
+    assert!(errors.contains("not applied") && errors.contains("--addr"), "{errors}");
+    let (code, ..) = lock(1, folder.path(), &["--ttl", "1ms"], &["true"]);
+    assert_eq!(code, 125);
+}
+
+#[test]
+fn a_command_whose_lock_is_taken_away_is_asked_to_end() {
+    let (_node, port, folder) = node();
+    let mut process = begin(port, folder.path(), &["--ttl", "1s"], STAYS);
+    ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
+    process.await_line("ended in order");
+    assert_eq!(process.end().code(), Some(123));
+    process.await_line("the lock a is lost: the server has given it up");
+}
+
+/// Neither it nor what it has started may go on beside the next holder.
+#[test]
+fn a_command_that_does_not_end_is_killed_with_all_that_it_has_started() {
+    let (_node, port, folder) = node();
+    let stubborn = "trap '' TERM; sleep 600 & echo pids $$ $!; echo begun; while :; do wait; done";
+    let mut process = begin(port, folder.path(), &["--ttl", "500ms", "--kill-after", "200ms"], stubborn);
+    let line = process.await_line("pids");
+    let pids: Vec<u32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)), "{line}");
+    ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
+    assert_eq!(process.end().code(), Some(123));
+    eventually("both have ended", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+}
+
+#[test]
+fn a_lock_that_is_not_renewed_in_time_is_lost_whoever_is_to_blame() {
+    let (node, port, folder) = node();
+    // It stood still itself, and wakes up.
+    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    process.signal(Signal::STOP);
+    eventually("its time is over", || held(port).is_none().then_some(()));
+    process.signal(Signal::CONT);
+    assert_eq!(process.end().code(), Some(123));
+    process.await_line("ended in order");
+
+    // The node does.
+    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    node.signal(Signal::STOP);
+    let code = process.end().code();
+    node.signal(Signal::CONT);
+    assert_eq!(code, Some(123));
+    process.await_line("is lost: its time to live is over");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let (_node, port, folder) = node();
+    for (signal, status) in [(Signal::TERM, 3), (Signal::USR1, 128 + 10), (Signal::HUP, 128 + 1)] {
+        let mut process = begin(port, folder.path(), &[], STAYS);
+        process.signal(signal);
+        assert_eq!(process.end().code(), Some(status), "{signal:?}");
+        assert_eq!(held(port), None);
+    }
+}
+
+#[test]
+fn who_is_ended_while_he_waits_leaves_the_queue() {
+    let (_node, port, folder) = node();
+    let _first = begin(port, folder.path(), &[], STAYS);
+    let mut second = Process::start(&line(port, &["--wait", "1h"], &["echo", "unwanted"]), folder.path());
+    eventually("the second waits", || waiting(port).filter(|waiting| *waiting == 1));
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().code(), Some(128 + 15));
+    assert_eq!(waiting(port), Some(0));
+}
+
+#[test]
+fn keys_are_read_set_and_removed() {
+    let (_node, port, folder) = node();
+    let address = format!("127.0.0.1:{port}");
+    let quorate = |arguments: &[&str]| {
+        let (code, out, _) = run(&[arguments, &["--addr", &address]].concat(), folder.path());
+        (code, out)
+    };
+    let answers = |code: i32, out: &str| (code, out.to_owned());
+    assert_eq!(quorate(&["get", "k"]), answers(5, ""));
+    assert_eq!(quorate(&["get", "k", "--json"]), answers(5, "{\"key\":\"k\",\"value\":null}\n"));
+    assert_eq!(quorate(&["set", "k", "one"]), answers(0, ""));
+    assert_eq!(quorate(&["get", "k"]), answers(0, "one\n"));
+    assert_eq!(quorate(&["set", "k", "two", "--if-absent"]), answers(5, ""));
+    let unmet = "{\"key\":\"k\",\"set\":false}\n";
+    assert_eq!(quorate(&["set", "k", "two", "--if-equal", "zero", "--json"]), answers(5, unmet));
+    assert_eq!(quorate(&["set", "k", "two", "--if-equal", "one"]), answers(0, ""));
+    let (code, out) = quorate(&["get", "k", "--stale", "--json"]);
+    assert!(code == 0 && out.contains("\"value\":\"two\"") && out.contains("\"age_ms\":"), "{out}");
+    assert_eq!(quorate(&["set", "t", "for a time", "--ttl", "1h"]), answers(0, ""));
+    let left: Duration =
+        Duration::from_millis(redis::cmd("PTTL").arg("t").query(&mut support::connect(port)).unwrap());
+    assert!(left > Duration::from_secs(3_000));
+    try_ask(port, &["SET", "b", "\u{e9}"]).unwrap();
+    assert_eq!(quorate(&["get", "b", "--json"]), answers(0, "{\"key\":\"b\",\"value\":\"\u{e9}\"}\n"));
+    assert_eq!(quorate(&["del", "k", "t", "none", "--json"]), answers(0, "{\"deleted\":2}\n"));
+    assert_eq!(quorate(&["del", "b"]), answers(0, ""));
+}
