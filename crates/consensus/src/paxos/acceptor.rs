@@ -126,7 +126,7 @@ impl Paxos {
             return;
         }
         // What is decided here is equal there: only the rest needs a look.
-        let offer = offer.without_committed(&self.log, self.commit);
+        let offer = offer.without_committed(&self.log, self.standing.commit());
         let base = offer.base;
         if !self.log.holds(base) {
             let hint = self.log.may_agree(base.index, base.term);
@@ -134,7 +134,7 @@ impl Paxos {
             return;
         }
         let Merge { matched, truncated_from } =
-            offer.merge_into(&mut self.log, self.ballot.term(), self.commit);
+            offer.merge_into(&mut self.log, self.ballot.term(), self.standing.commit());
         truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
         self.learned(matched);
@@ -158,7 +158,10 @@ impl Paxos {
 
     /// The log is decided up to `commit`, and is equal up to there to the log of who says so.
     pub(super) fn learn_commit(&mut self, commit: Index) {
-        if commit > self.commit && commit <= self.log.last_index() && !self.incoming.is_installing() {
+        if commit > self.standing.commit()
+            && commit <= self.log.last_index()
+            && !self.incoming.is_installing()
+        {
             self.commit_to(commit);
         }
     }

@@ -33,19 +33,19 @@ pub(super) struct Candidate {
     /// Up to here its log is equal to that of its teacher.
     matched: Index,
     /// The furthest that it has been.
-    furthest: Standing,
+    furthest: Reach,
 }
 
 /// How far a candidate is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Standing {
+struct Reach {
     promises: usize,
     matched: Index,
     /// How much of a snapshot has arrived.
     received: u64,
 }
 
-impl Standing {
+impl Reach {
     /// The furthest in each respect.
     fn furthest(self, other: Self) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Paxos {
             ask_at: now,
             ends_at,
             matched: Index(0),
-            furthest: Standing::default(),
+            furthest: Reach::default(),
         });
         self.prepare(now);
     }
@@ -163,8 +163,8 @@ impl Paxos {
     pub(super) fn go_on_preparing(&mut self, now: BootTime) {
         let Role::Candidate(candidate) = &mut self.role else { return };
         let (promises, matched) = (candidate.promises.len(), candidate.matched);
-        let standing = Standing { promises, matched, received: self.incoming.received() };
-        let furthest = candidate.furthest.furthest(standing);
+        let reach = Reach { promises, matched, received: self.incoming.received() };
+        let furthest = candidate.furthest.furthest(reach);
         if std::mem::replace(&mut candidate.furthest, furthest) != furthest {
             let ends_at = self.end_of_patience(now);
             let Role::Candidate(candidate) = &mut self.role else { return };
@@ -255,7 +255,7 @@ impl Paxos {
         );
         assert!(last.term < self.ballot.term(), "the log ends in {last}, led is {}", self.ballot);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let leader = Leader::new(&self.log, self.commit, base, now, &self.config);
+        let leader = Leader::new(&self.log, self.standing.commit(), base, now, &self.config);
         self.setbacks = Setbacks::default();
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it.

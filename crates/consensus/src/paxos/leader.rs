@@ -92,7 +92,7 @@ impl Paxos {
             log: &self.log,
             peers: &leader.peers,
             term: self.ballot.term(),
-            commit: self.commit,
+            commit: self.standing.commit(),
             first: leader.first,
             now,
         }
@@ -135,7 +135,7 @@ impl Paxos {
         let Role::Leader(leader) = &self.role else { return };
         let may_confirm = self.may_confirm(leader);
         let Role::Leader(leader) = &mut self.role else { return };
-        if !may_confirm || leader.reads.begin_round(now, self.commit).is_none() {
+        if !may_confirm || leader.reads.begin_round(now, self.standing.commit()).is_none() {
             leader.reads.pass_round();
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
@@ -143,8 +143,7 @@ impl Paxos {
         let round = leader.reads.newest_round();
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
-            let commit =
-                if bug::on(Bug::UnmatchedCommit) { self.commit } else { self.commit.min(peer.matched) };
+            let commit = self.standing.commit().min(peer.matched);
             peer.told_commit = peer.told_commit.max(commit);
             heartbeats.push((id, Body::Heartbeat { commit, round, stamp }));
         }
@@ -213,11 +212,10 @@ impl Paxos {
                 leader.peers.get(&voter).map_or(Index(0), |peer| peer.matched)
             }
         });
-        let is_own = self.log.term_at(reached) == Some(self.ballot.term()) || bug::on(Bug::OldTermCounted);
-        if reached <= self.commit || !is_own {
+        if reached <= self.standing.commit() || self.log.term_at(reached) != Some(self.ballot.term()) {
             return;
         }
-        let newly = self.log.range(self.commit.next(), reached);
+        let newly = self.log.range(self.standing.commit().next(), reached);
         let bytes: usize = newly.map(Entry::weight).sum();
         assert!(
             bytes <= leader.uncommitted_bytes,

@@ -109,8 +109,8 @@ use self::{
     survey::Survey,
 };
 use crate::{
-    BootTime, ClusterTime, Config, Effects, Engine, HardState, Index, Input, NodeId, PersistId, Priority,
-    Restored, SnapshotMeta,
+    BootTime, ClusterTime, Config, Effects, Engine, Index, Input, NodeId, PersistId, Priority, Restored,
+    SnapshotMeta,
     cluster_clock::HeardStamp,
     engine::{Fatal, PeerStatus, ProposalOutcome, ReadOutcome, RoleKind, RoleView, Status},
     jitter::Jitter,
@@ -120,6 +120,7 @@ use crate::{
         log_view::LogView,
         outbox::{Guarded, Outbox},
         repair::Repair,
+        standing::Standing,
     },
 };
 pub use ballot::Ballot;
@@ -135,10 +136,7 @@ pub struct Paxos {
     ballot: Ballot,
     /// The greatest ballot that it has heard of, which binds it to nothing.
     rumoured: Ballot,
-    commit: Index,
-    /// Committed entries up to here were handed out.
-    handed_out: Index,
-    applied: Index,
+    standing: Standing,
     log: LogView,
     durability: Durability,
     role: Role,
@@ -188,12 +186,9 @@ impl Engine for Paxos {
     fn new(config: Config, restored: Restored, now: BootTime) -> Self {
         let Restored { hard_state, snapshot, birth, entries, under_repair } = restored;
         let mut log = LogView::new(snapshot.as_ref(), birth);
-        let snapshot_index = log.last_index();
         entries.into_iter().for_each(|entry| log.append(entry));
-        // The hint may be ahead of a log whose unsynced tail was cut.
-        let commit = hard_state.commit.max(snapshot_index).min(log.last_index());
-        let promised = if bug::on(Bug::ForgottenBallot) { log.last().term } else { hard_state.term };
-        let ballot = Ballot::of(promised);
+        let standing = Standing::restored(hard_state.commit, &log);
+        let ballot = Ballot::of(hard_state.term);
         let mut jitter = Jitter::new(config.seed, config.id.0);
         let origin = jitter.number();
         let mut paxos = Self {
@@ -201,10 +196,8 @@ impl Engine for Paxos {
             origin,
             ballot,
             rumoured: ballot,
-            commit,
-            handed_out: snapshot_index,
-            applied: snapshot_index,
-            durability: Durability::new(log.last_index(), commit),
+            durability: Durability::new(log.last_index(), standing.commit()),
+            standing,
             log,
             role: Role::Follower(Follower::waiting(now)),
             incoming: Incoming::Idle,
@@ -242,7 +235,7 @@ impl Engine for Paxos {
             Input::Campaign => self.campaign_now(now, false),
             Input::Persisted { op } => self.persisted(now, op),
             Input::PersistFailed { op } => self.health = Health::Failed(Fatal::PersistFailed { op }),
-            Input::Applied { index } => self.applied(index),
+            Input::Applied { index } => self.standing.note_applied(index),
             Input::Unreachable { peer } => self.unreachable(now, peer),
             Input::SnapshotMade { meta, keep_from } => self.snapshot_made(&meta, keep_from),
             Input::SnapshotLoaded { to, meta, offset, data } => {
@@ -308,8 +301,8 @@ impl Engine for Paxos {
         Status {
             role: self.role_view(),
             last_index: self.log.last_index(),
-            commit: self.commit,
-            applied: self.applied,
+            commit: self.standing.commit(),
+            applied: self.standing.applied(),
             first_index: self.log.first_index(),
             membership: self.log.membership().clone(),
             membership_index: self.log.membership_index(),
@@ -439,33 +432,15 @@ impl Paxos {
         }
     }
 
-    /// Everything gathered, in the shape of the contract.
+    /// Everything gathered since the last time.
     fn take_effects(&mut self, now: BootTime) -> Effects<Message> {
-        let Outbox { mut send, guarded, proposals, reads, snapshots, removed, repaired } =
-            std::mem::take(&mut self.outbox);
-        // The ballot names whom it was promised to.
-        let hard_state = HardState { term: self.ballot.term(), vote: None, commit: self.commit };
-        let (persist, free) = self.durability.submit(now, &self.log, hard_state, guarded);
-        send.extend(free);
-        let committed = self.log.range(self.handed_out.next(), self.commit).cloned().collect();
-        self.handed_out = self.commit;
         let role = self.role_view();
-        let role = (role != self.reported).then_some(role);
-        self.reported = role.unwrap_or(self.reported);
-        let membership = self.log.take_news();
-        Effects {
-            persist,
-            send,
-            committed,
-            proposals,
-            reads,
-            snapshots,
-            role,
-            membership,
-            removed,
-            repaired,
-            fatal: None,
-        }
+        let news = (role != self.reported).then_some(role);
+        self.reported = role;
+        // The ballot names whom it was promised to.
+        let promises = (self.ballot.term(), None);
+        let Self { standing, outbox, log, durability, .. } = self;
+        standing.take_effects(now, promises, news, outbox, log, durability)
     }
 
     fn persisted(&mut self, now: BootTime, op: PersistId) {
@@ -477,47 +452,22 @@ impl Paxos {
         }
     }
 
-    fn applied(&mut self, index: Index) {
-        assert!(index <= self.handed_out, "applied {index} beyond {}, the last handed out", self.handed_out);
-        self.applied = self.applied.max(index);
-    }
-
     /// Moves the commit index forward.
     fn commit_to(&mut self, index: Index) {
-        assert!(index >= self.commit, "commit index regressed from {} to {index}", self.commit);
-        assert!(
-            index <= self.log.last_index(),
-            "commit index {index} beyond the log's end {}",
-            self.log.last_index()
-        );
-        self.commit = index;
+        self.standing.commit_to(index, &self.log);
     }
 
     /// A snapshot of this node's own machine allows to forget the log's beginning.
     fn snapshot_made(&mut self, meta: &SnapshotMeta, keep_from: Index) {
-        let snapshot = meta.index;
-        assert!(
-            snapshot <= self.handed_out,
-            "snapshot {snapshot} beyond {}, the last handed out",
-            self.handed_out
-        );
-        if snapshot >= self.log.first_index().previous() {
-            let in_force = self.log.membership_at(snapshot);
-            assert!(
-                meta.membership == *in_force,
-                "snapshot {snapshot} has the configuration {}, but {in_force} was in force",
-                meta.membership
-            );
-        }
-        let keep_from = keep_from.min(snapshot.next());
-        self.log.compact(self.needed_behind_transfers().map_or(keep_from, |needed| needed.min(keep_from)));
+        let needed = self.needed_behind_transfers();
+        self.standing.snapshot_made(&mut self.log, meta, keep_from, needed);
     }
 
     /// Until when nobody else can have led, as far as a leader knows.
     fn confirmed_at(&self, now: BootTime) -> Option<BootTime> {
         match &self.role {
             Role::Leader(leader) if self.log.membership().is_sole_voter(self.config.id) => {
-                (self.commit >= leader.first).then_some(now)
+                (self.standing.commit() >= leader.first).then_some(now)
             }
             Role::Leader(leader) => leader.reads.confirmed_at(),
             Role::Follower(_) | Role::Surveyor(_) | Role::Candidate(_) => None,

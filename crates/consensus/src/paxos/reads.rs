@@ -57,7 +57,7 @@ impl Paxos {
 
     /// Whether reads may be confirmed.
     pub(super) fn may_confirm(&self, leader: &Leader) -> bool {
-        self.commit >= leader.first && leader.handover.is_none()
+        self.standing.commit() >= leader.first && leader.handover.is_none()
     }
 
     /// A peer confirmed a round, and all before it.

@@ -75,7 +75,8 @@ impl Paxos {
     pub(super) fn advance_membership(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
         let membership = self.log.membership();
-        let is_committed = self.commit >= self.log.membership_index() && self.commit >= leader.first;
+        let is_committed =
+            self.standing.commit() >= self.log.membership_index() && self.standing.commit() >= leader.first;
         if !is_committed || leader.handover.is_some() {
             return;
         }
@@ -106,7 +107,7 @@ impl Paxos {
 
     /// Whether the cluster has agreed that this node does not vote.
     pub(super) fn is_voted_out(&self) -> bool {
-        !self.log.membership_at(self.commit).is_voter(self.config.id)
+        !self.log.membership_at(self.standing.commit()).is_voter(self.config.id)
     }
 }
 
@@ -123,8 +124,8 @@ impl Paxos {
         };
         let matters = asks || (message.ballot > self.ballot && !leads);
         // What a node believes of the cluster's birth before it has its log is nothing that was agreed on.
-        let is_agreed = self.commit > Index(0);
-        if !matters || !is_agreed || !self.log.membership_at(self.commit).excludes(from) {
+        let is_agreed = self.standing.commit() > Index(0);
+        if !matters || !is_agreed || !self.log.membership_at(self.standing.commit()).excludes(from) {
             return false;
         }
         if asks {
@@ -157,7 +158,7 @@ impl Paxos {
             Role::Leader(_) => true,
             Role::Follower(_) | Role::Surveyor(_) | Role::Candidate(_) => false,
         };
-        if !leads && self.log.membership_at(self.commit).excludes(self.config.id) {
+        if !leads && self.log.membership_at(self.standing.commit()).excludes(self.config.id) {
             self.tell_removal();
         }
     }

@@ -42,7 +42,7 @@ impl Paxos {
             log: &self.log,
             outbox: &mut self.outbox,
             term: self.ballot.term(),
-            commit: self.commit,
+            commit: self.standing.commit(),
             stamp: leader.clock.read(now).max(self.log.last_stamp()),
             now,
         };
@@ -69,7 +69,7 @@ impl Paxos {
             log: &self.log,
             outbox: &mut self.outbox,
             term: self.ballot.term(),
-            commit: self.commit,
+            commit: self.standing.commit(),
             // No leader's clock: the candidate does not listen to it.
             stamp: self.log.last_stamp(),
             now,

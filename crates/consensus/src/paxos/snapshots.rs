@@ -94,7 +94,7 @@ impl Paxos {
 
     /// Whether the log leaves nothing for the snapshot to add.
     fn has_all_of(&self, meta: &SnapshotMeta) -> bool {
-        meta.index <= self.commit || self.log.holds(meta.last())
+        meta.index <= self.standing.commit() || self.log.holds(meta.last())
     }
 
     /// A chunk is written.
@@ -135,12 +135,9 @@ impl Paxos {
             return;
         }
         let matched = installed.index;
-        assert!(matched > self.commit, "installed snapshot {matched} below the commit index {}", self.commit);
+        self.standing.installed(matched);
         self.log.install(installed);
         self.durability.installed(matched, &self.log);
-        self.commit_to(matched);
-        self.handed_out = matched;
-        self.applied = matched;
         self.note_match(matched);
         self.learned(matched);
         let sender = match &self.role {

@@ -124,14 +124,15 @@ impl Raft {
             return;
         }
         // What is committed here is equal at the leader: only the rest needs a look.
-        let offer = offer.without_committed(&self.log, self.commit);
+        let offer = offer.without_committed(&self.log, self.standing.commit());
         let base = offer.base;
         if !self.log.holds(base) {
             let hint = self.log.may_agree(base.index, base.term);
             self.send(leader, Body::AppendRejected { base: base.index, hint });
             return;
         }
-        let Merge { matched, truncated_from } = offer.merge_into(&mut self.log, self.term, self.commit);
+        let Merge { matched, truncated_from } =
+            offer.merge_into(&mut self.log, self.term, self.standing.commit());
         truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
         self.learn_commit(commit.min(matched));
@@ -147,7 +148,10 @@ impl Raft {
     /// The leader says that the log is committed up to `commit`, and knows that this node has it.
     pub(super) fn learn_commit(&mut self, commit: Index) {
         // A node whose disk lost what it had acknowledged must not take other entries for committed ones.
-        if commit > self.commit && commit <= self.log.last_index() && !self.incoming.is_installing() {
+        if commit > self.standing.commit()
+            && commit <= self.log.last_index()
+            && !self.incoming.is_installing()
+        {
             self.commit_to(commit);
         }
     }

@@ -109,7 +109,7 @@ impl Raft {
             log: &self.log,
             peers: &leader.peers,
             term: self.term,
-            commit: self.commit,
+            commit: self.standing.commit(),
             first: leader.first,
             now,
         }
@@ -143,7 +143,7 @@ impl Raft {
         let begins_round = self.may_confirm(leader);
         let Role::Leader(leader) = &mut self.role else { return };
         // A heartbeat that begins none repeats the number of an older round, and proves no more than that one.
-        if begins_round && let Some(number) = leader.reads.begin_round(now, self.commit) {
+        if begins_round && let Some(number) = leader.reads.begin_round(now, self.standing.commit()) {
             leader.lease.began_round(number, now);
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
@@ -152,8 +152,11 @@ impl Raft {
         let preferred = leader.preferred(now, self.log.membership(), self.config.election_timeout);
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
-            let commit =
-                if bug::on(Bug::UnmatchedCommit) { self.commit } else { self.commit.min(peer.matched) };
+            let commit = if bug::on(Bug::UnmatchedCommit) {
+                self.standing.commit()
+            } else {
+                self.standing.commit().min(peer.matched)
+            };
             peer.told_commit = peer.told_commit.max(commit);
             heartbeats.push((id, Body::Heartbeat { commit, round, stamp, preferred }));
         }
@@ -237,10 +240,10 @@ impl Raft {
             membership.reached_by_quorum(held_by)
         };
         let is_own = self.log.term_at(reached) == Some(self.term) || bug::on(Bug::OldTermCounted);
-        if reached <= self.commit || !is_own {
+        if reached <= self.standing.commit() || !is_own {
             return;
         }
-        let newly = self.log.range(self.commit.next(), reached);
+        let newly = self.log.range(self.standing.commit().next(), reached);
         let bytes: usize = newly.map(Entry::weight).sum();
         assert!(
             bytes <= leader.uncommitted_bytes,

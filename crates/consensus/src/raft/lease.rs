@@ -89,7 +89,7 @@ impl Raft {
     pub(super) fn holds_lease(&self, now: BootTime) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let (membership, held) = (self.log.membership(), &leader.lease);
-        let is_agreed = self.log.membership_index() <= self.commit;
+        let is_agreed = self.log.membership_index() <= self.standing.commit();
         match (membership.lease, held.since) {
             (Some(lease), Some(since)) if is_agreed && !held.is_given_up => {
                 self.may_confirm(leader) && now < since.after(lease.of_leader())

@@ -58,7 +58,7 @@ impl Raft {
     fn point_by_lease(&self, now: BootTime) -> Option<ReadPoint> {
         let Role::Leader(leader) = &self.role else { return None };
         let stamp = leader.clock.read(now).max(self.log.last_stamp());
-        self.holds_lease(now).then_some(ReadPoint { index: self.commit, stamp })
+        self.holds_lease(now).then_some(ReadPoint { index: self.standing.commit(), stamp })
     }
 
     /// Begins a round for the reads that wait, if it may.
@@ -72,7 +72,7 @@ impl Raft {
 
     /// Whether rounds may be begun and confirmed.
     pub(super) fn may_confirm(&self, leader: &Leader) -> bool {
-        self.commit >= leader.first && leader.handover.is_none()
+        self.standing.commit() >= leader.first && leader.handover.is_none()
     }
 
     /// A follower confirmed a round, and all before it.

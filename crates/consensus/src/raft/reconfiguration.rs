@@ -60,7 +60,8 @@ impl Raft {
     pub(super) fn advance_membership(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
         let membership = self.log.membership();
-        let is_committed = self.commit >= self.log.membership_index() && self.commit >= leader.first;
+        let is_committed =
+            self.standing.commit() >= self.log.membership_index() && self.standing.commit() >= leader.first;
         if !is_committed || leader.handover.is_some() {
             return;
         }
@@ -111,7 +112,7 @@ impl Raft {
 
     /// Whether the cluster has agreed that this node does not vote.
     pub(super) fn is_voted_out(&self) -> bool {
-        !self.log.membership_at(self.commit).is_voter(self.config.id)
+        !self.log.membership_at(self.standing.commit()).is_voter(self.config.id)
     }
 }
 
@@ -124,8 +125,8 @@ impl Raft {
         let asks = message.body.asks_to_stand();
         let matters = asks || (message.term > self.term && !message.body.is_from_leader());
         // What a node believes of the cluster's birth before it has its log is nothing that was agreed on.
-        let is_agreed = self.commit > Index(0);
-        if !matters || !is_agreed || !self.log.membership_at(self.commit).excludes(from) {
+        let is_agreed = self.standing.commit() > Index(0);
+        if !matters || !is_agreed || !self.log.membership_at(self.standing.commit()).excludes(from) {
             return false;
         }
         if asks {
@@ -158,7 +159,7 @@ impl Raft {
             Role::Leader(_) => true,
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
         };
-        if !leads && self.log.membership_at(self.commit).excludes(self.config.id) {
+        if !leads && self.log.membership_at(self.standing.commit()).excludes(self.config.id) {
             self.tell_removal();
         }
     }

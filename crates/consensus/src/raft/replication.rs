@@ -35,7 +35,7 @@ impl Raft {
             log: &self.log,
             outbox: &mut self.outbox,
             term: self.term,
-            commit: self.commit,
+            commit: self.standing.commit(),
             stamp: leader.clock.read(now).max(self.log.last_stamp()),
             now,
         };

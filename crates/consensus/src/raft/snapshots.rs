@@ -97,7 +97,7 @@ impl Raft {
 
     /// Whether the log leaves nothing for the snapshot to add.
     fn has_all_of(&self, meta: &SnapshotMeta) -> bool {
-        meta.index <= self.commit || self.log.holds(meta.last())
+        meta.index <= self.standing.commit() || self.log.holds(meta.last())
     }
 
     /// The log holds all that the snapshot stands for, so it equals the leader's up to there.
@@ -135,17 +135,9 @@ impl Raft {
         if !self.incoming.installed(installed) {
             return;
         }
-        assert!(
-            installed.index > self.commit,
-            "installed snapshot {} below the commit index {}",
-            installed.index,
-            self.commit
-        );
+        self.standing.installed(installed.index);
         self.log.install(installed);
         self.durability.installed(installed.index, &self.log);
-        self.commit_to(installed.index);
-        self.handed_out = installed.index;
-        self.applied = installed.index;
         self.note_match(installed.index);
         if let Role::Follower(follower) = &self.role
             && let Some(leader) = follower.leader_id()

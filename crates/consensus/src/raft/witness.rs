@@ -57,7 +57,7 @@ impl Raft {
             let peer = leader.peers.get(&holder);
             peer.is_some_and(|peer| self.keeps_up(now, peer)) && !self.knows_membership(leader, holder)
         };
-        let is_committed = self.log.membership_index() <= self.commit;
+        let is_committed = self.log.membership_index() <= self.standing.commit();
         let is_last_word =
             self.is_restated() && membership.has_quorum(counts_all) && !membership.holders().any(is_awaited);
         (is_committed || is_last_word).then(|| self.log.membership_alone())

@@ -2,7 +2,7 @@
 //! compute.
 //!
 //! * The log in memory ([`log_view`]), what of it is on the disk ([`durability`]), and what others offer to add to it
-//!   ([`offer`]).
+//!   ([`offer`]); how far it is committed and applied ([`standing`]).
 //! * What has been caused and not been told yet ([`outbox`]).
 //! * What a leader knows of a peer ([`progress`]) and of all of them ([`circle`]), and how each gets what it lacks
 //!   ([`courier`]); snapshots on their way out ([`outgoing`]) and in ([`incoming`]).
@@ -21,3 +21,4 @@ pub(crate) mod outgoing;
 pub(crate) mod progress;
 pub(crate) mod reads;
 pub(crate) mod repair;
+pub(crate) mod standing;
