@@ -16,7 +16,7 @@ use crate::{
     BootTime, ClusterTime, Config, Entry, Index, NodeId, Position, ReadId, Term,
     engine::ReadOutcome,
     replication::{
-        offer::{Merge, Offer},
+        offer::{Merge, Mismatch, Offer},
         progress::Peer,
         reads::Forwarded,
     },
@@ -125,16 +125,11 @@ impl Paxos {
         if self.incoming.is_installing() || !may_exist || !offer.is_well_formed(self.ballot.term()) {
             return;
         }
-        // What is decided here is equal there: only the rest needs a look.
-        let offer = offer.without_committed(&self.log, self.standing.commit());
-        let base = offer.base;
-        if !self.log.holds(base) {
-            let hint = self.log.may_agree(base.index, base.term);
-            self.send(from, Body::Rejected { base: base.index, hint });
-            return;
-        }
-        let Merge { matched, truncated_from } =
-            offer.merge_into(&mut self.log, self.ballot.term(), self.standing.commit());
+        let merge = match offer.take_into(&mut self.log, self.ballot.term(), self.standing.commit()) {
+            Ok(merge) => merge,
+            Err(Mismatch { base, hint }) => return self.send(from, Body::Rejected { base, hint }),
+        };
+        let Merge { matched, truncated_from } = merge;
         truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
         self.learned(matched);
@@ -152,8 +147,7 @@ impl Paxos {
 
     fn truncated(&mut self, from: Index) {
         self.durability.truncated(from);
-        // What was to be promised about these entries, in this very batch, would never become true.
-        self.outbox.guarded.retain(|guarded| guarded.through < from);
+        self.outbox.truncated(from);
     }
 
     /// The log is decided up to `commit`, and is equal up to there to the log of who says so.

@@ -15,7 +15,7 @@ use crate::{
     BootTime, ClusterTime, Config, Entry, Index, NodeId, Position, Priority, ReadId,
     engine::ReadOutcome,
     replication::{
-        offer::{Merge, Offer},
+        offer::{Merge, Mismatch, Offer},
         reads::Forwarded,
     },
 };
@@ -123,16 +123,11 @@ impl Raft {
         if self.incoming.is_installing() || !offer.is_well_formed(self.term) {
             return;
         }
-        // What is committed here is equal at the leader: only the rest needs a look.
-        let offer = offer.without_committed(&self.log, self.standing.commit());
-        let base = offer.base;
-        if !self.log.holds(base) {
-            let hint = self.log.may_agree(base.index, base.term);
-            self.send(leader, Body::AppendRejected { base: base.index, hint });
-            return;
-        }
-        let Merge { matched, truncated_from } =
-            offer.merge_into(&mut self.log, self.term, self.standing.commit());
+        let merge = match offer.take_into(&mut self.log, self.term, self.standing.commit()) {
+            Ok(merge) => merge,
+            Err(Mismatch { base, hint }) => return self.send(leader, Body::AppendRejected { base, hint }),
+        };
+        let Merge { matched, truncated_from } = merge;
         truncated_from.into_iter().for_each(|from| self.truncated(from));
         self.note_match(matched);
         self.learn_commit(commit.min(matched));
@@ -141,8 +136,7 @@ impl Raft {
 
     fn truncated(&mut self, from: Index) {
         self.durability.truncated(from);
-        // What was to be promised about these entries, in this very batch, would never become true.
-        self.outbox.guarded.retain(|guarded| guarded.through < from);
+        self.outbox.truncated(from);
     }
 
     /// The leader says that the log is committed up to `commit`, and knows that this node has it.

@@ -8,6 +8,15 @@ use quorate_bug::{self as bug, Bug};
 use super::log_view::LogView;
 use crate::{Entry, Index, Payload, Position, Term};
 
+/// Why nothing of an offer is taken: this log does not hold its base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    /// The index of the base.
+    pub(crate) base: Index,
+    /// The greatest position here at which the other's log may agree.
+    pub(crate) hint: Position,
+}
+
 /// Contiguous entries, and the place before the first of them.
 #[derive(Debug)]
 pub(crate) struct Offer {
@@ -35,8 +44,19 @@ impl Offer {
         })
     }
 
+    /// Makes `log` equal to the other's as far as this goes, in `term`, if it holds the base.
+    pub(crate) fn take_into(self, log: &mut LogView, term: Term, commit: Index) -> Result<Merge, Mismatch> {
+        let offer = self.without_committed(log, commit);
+        let Position { index, term: base_term } = offer.base;
+        if log.holds(offer.base) {
+            Ok(offer.merge_into(log, term, commit))
+        } else {
+            Err(Mismatch { base: index, hint: log.may_agree(index, base_term) })
+        }
+    }
+
     /// Leaves out what is at or below `commit`: that is equal at every node.
-    pub(crate) fn without_committed(mut self, log: &LogView, commit: Index) -> Self {
+    fn without_committed(mut self, log: &LogView, commit: Index) -> Self {
         if self.base.index >= commit {
             return self;
         }
@@ -48,7 +68,7 @@ impl Offer {
     /// Appends what is new behind the base, which `log` holds. The last entry that matches is not the last of the offer
     /// if one turns back terms or time, or replaces one of this `term`, which no log does: its sender is wrong, and nothing
     /// more of it is taken.
-    pub(crate) fn merge_into(self, log: &mut LogView, term: Term, commit: Index) -> Merge {
+    fn merge_into(self, log: &mut LogView, term: Term, commit: Index) -> Merge {
         let mut merge = Merge { matched: self.base.index, truncated_from: None };
         for entry in self.entries {
             let index = entry.index;

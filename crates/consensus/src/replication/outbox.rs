@@ -35,6 +35,13 @@ impl<M> Default for Outbox<M> {
     }
 }
 
+impl<M> Outbox<M> {
+    /// Entries from `from` on are removed: what was to be promised about them, in this very batch, would never become true.
+    pub(crate) fn truncated(&mut self, from: Index) {
+        self.guarded.retain(|guarded| guarded.through < from);
+    }
+}
+
 /// A message that promises that term, vote and all entries up to `through` are on this node's disk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Guarded<M> {
