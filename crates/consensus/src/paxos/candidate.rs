@@ -255,7 +255,7 @@ impl Paxos {
         );
         assert!(last.term < self.ballot.term(), "the log ends in {last}, led is {}", self.ballot);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let leader = Leader::new(&self.log, self.standing.commit(), base, now, &self.config);
+        let leader = Leader::begin(&self.log, self.standing.commit(), base, now, &self.config);
         self.setbacks = Setbacks::default();
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it.
@@ -278,7 +278,7 @@ impl Paxos {
             }
             // A learner, too, could never follow again.
             Role::Leader(leader) => {
-                leader.outdated_since.get_or_insert(now);
+                leader.own.since.get_or_insert(now);
             }
             Role::Follower(_) | Role::Surveyor(_) => {}
         }

@@ -8,94 +8,30 @@
 //! * A single member that has promised a greater ballot, whose owner never came to lead, cannot follow it. It keeps its lead for
 //!   an election time-out, in which that owner may take over; then it raises its own ballot above that one.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
-use super::{Paxos, Role, message::Body, quorums, transfer::Handover};
+use super::{Paxos, Role, message::Body, quorums};
 use crate::{
-    BootTime, ClusterTime, Config, Entry, Index, NodeId, Payload, ProposalId,
-    cluster_clock::ClusterClock,
+    BootTime, Index, NodeId, Payload, ProposalId,
     engine::ProposalOutcome,
-    replication::{
-        circle::Circle,
-        log_view::LogView,
-        progress::{Peer, serve_members},
-        reads::Reads,
-    },
+    replication::{circle::Circle, leadership::Leadership, progress::Peer},
 };
 
 /// The state of a leader.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Leader {
-    /// The first entry of its ballot.
-    pub(super) first: Index,
-    /// All members but itself, and for a while those that have left.
-    pub(super) peers: BTreeMap<NodeId, Peer>,
-    pub(super) clock: ClusterClock,
-    pub(super) reads: Reads,
-    /// The hand-over under way, if any.
-    pub(super) handover: Option<Handover>,
-    /// The weight of the entries that are not committed yet, those of its predecessors included.
-    uncommitted_bytes: usize,
-    /// When those that have left are served no longer, once that is settled.
-    pub(super) farewell: Option<BootTime>,
-    /// When the next heartbeat is due.
-    pub(super) heartbeat_at: BootTime,
+pub(super) type Leader = Leadership<Outdated>;
+
+/// What only Paxos must know of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Outdated {
     /// Since when a voter is known to have promised a greater ballot.
-    pub(super) outdated_since: Option<BootTime>,
-}
-
-impl Leader {
-    pub(super) fn new(
-        log: &LogView,
-        commit: Index,
-        base: ClusterTime,
-        now: BootTime,
-        config: &Config,
-    ) -> Self {
-        let first = log.last_index().next();
-        let mut peers = BTreeMap::new();
-        serve_members(&mut peers, log.membership(), config.id, first, now);
-        Self {
-            first,
-            peers,
-            clock: ClusterClock::start(base, now),
-            reads: Reads::default(),
-            handover: None,
-            uncommitted_bytes: log.weight_from(commit.next()),
-            farewell: None,
-            heartbeat_at: now.after(config.heartbeat_interval),
-            outdated_since: None,
-        }
-    }
-
-    /// Whether `node` was told to take over.
-    pub(super) fn hands_over_to(&self, node: NodeId) -> bool {
-        self.handover.as_ref().is_some_and(|handover| handover.has_asked(node))
-    }
-
-    /// What was in flight to the peer is lost.
-    pub(super) fn lost_connection(&mut self, now: BootTime, peer: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.lost_connection(now);
-        }
-    }
+    pub(super) since: Option<BootTime>,
 }
 
 impl Paxos {
     /// What this node knows as a leader.
     pub(super) fn circle<'a>(&'a self, now: BootTime, leader: &'a Leader) -> Circle<'a> {
-        Circle {
-            config: &self.config,
-            log: &self.log,
-            peers: &leader.peers,
-            term: self.ballot.term(),
-            commit: self.standing.commit(),
-            first: leader.first,
-            now,
-        }
+        leader.circle(now, (self.ballot.term(), self.standing.commit()), &self.log, &self.config)
     }
 
     /// Whether a quorum, this node included, was heard within an election time-out.
@@ -110,7 +46,7 @@ impl Paxos {
             return self.give_way(now);
         }
         let patience = self.config.election_timeout;
-        let is_outdated = leader.outdated_since.is_some_and(|since| now.since(since) >= patience);
+        let is_outdated = leader.own.since.is_some_and(|since| now.since(since) >= patience);
         if is_outdated && leader.handover.is_none() && self.may_stand(now) {
             return self.stand(now, true);
         }
@@ -139,7 +75,7 @@ impl Paxos {
             leader.reads.pass_round();
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let stamp = leader.stamp(now, &self.log);
         let round = leader.reads.newest_round();
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
@@ -159,9 +95,7 @@ impl Paxos {
         if leader.handover.is_some() {
             return self.refuse_proposal(id, ProposalOutcome::NotLeader);
         }
-        // A batch that is greater than the whole limit is taken when nothing else waits.
-        let bytes = leader.uncommitted_bytes.saturating_add(Entry::weight_of(&payload));
-        if leader.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max {
+        if !leader.has_room_for(&payload, &self.config) {
             return self.refuse_proposal(id, ProposalOutcome::Overloaded);
         }
         let index = self.append_own(now, payload);
@@ -174,12 +108,7 @@ impl Paxos {
         let Role::Leader(leader) = &mut self.role else {
             panic!("{} appends to its log without leading ballot {}", self.config.id, self.ballot);
         };
-        let index = self.log.last_index().next();
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
-        let entry = Entry { index, term: self.ballot.term(), stamp, payload };
-        leader.uncommitted_bytes += entry.weight();
-        self.log.append(entry);
-        index
+        leader.append(now, self.ballot.term(), payload, &mut self.log)
     }
 
     /// What this node sends a peer: as a leader to each, as a teacher to its pupil.
@@ -215,19 +144,7 @@ impl Paxos {
         if reached <= self.standing.commit() || self.log.term_at(reached) != Some(self.ballot.term()) {
             return;
         }
-        let newly = self.log.range(self.standing.commit().next(), reached);
-        let bytes: usize = newly.map(Entry::weight).sum();
-        assert!(
-            bytes <= leader.uncommitted_bytes,
-            "{bytes} bytes committed of {} that were not",
-            leader.uncommitted_bytes
-        );
-        leader.uncommitted_bytes -= bytes;
-        assert!(
-            reached < self.log.last_index() || leader.uncommitted_bytes == 0,
-            "all is committed, but {} bytes are still counted",
-            leader.uncommitted_bytes
-        );
+        leader.committed(&self.log, self.standing.commit(), reached);
         self.commit_to(reached);
     }
 }

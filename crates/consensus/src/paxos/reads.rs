@@ -87,7 +87,7 @@ impl Paxos {
                 leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)
             }
         });
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let stamp = leader.stamp(now, &self.log);
         let answers = leader.reads.confirm(confirmed, stamp);
         answers.into_iter().for_each(|(asker, point)| self.answer_reader(asker, Some(point)));
     }

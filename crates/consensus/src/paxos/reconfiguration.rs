@@ -17,12 +17,8 @@ use super::{
 };
 use crate::{
     BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, Purpose, Refusal, Step,
-    engine::ProposalOutcome, replication::progress::serve_members,
+    engine::ProposalOutcome,
 };
-
-/// For how many election time-outs after the end of a change those who have left still hear of it. Long enough to
-/// repair a lost message or two; who is away for longer asks.
-const FAREWELL_TIMEOUTS: u32 = 3;
 
 /// Refuses what this engine cannot do.
 fn check_supported(change: &Change) -> Result<(), Refusal> {
@@ -65,8 +61,7 @@ impl Paxos {
         assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
         let index = self.append_own(now, Payload::Membership(next));
         if let Role::Leader(leader) = &mut self.role {
-            serve_members(&mut leader.peers, self.log.membership(), self.config.id, index, now);
-            leader.farewell = None;
+            leader.serve(self.log.membership(), index, now, &self.config);
         }
         index
     }
@@ -86,22 +81,11 @@ impl Paxos {
             if let Some(next) = self.circle(now, leader).plan_promotions() {
                 self.append_membership(now, next);
             }
-            self.end_farewells(now);
+            if let Role::Leader(leader) = &mut self.role {
+                leader.end_farewells(self.log.membership(), now, &self.config);
+            }
         } else {
             self.resign(now);
-        }
-    }
-
-    /// Lets those go that have left, when they have had time to hear of it.
-    fn end_farewells(&mut self, now: BootTime) {
-        let membership = self.log.membership();
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.peers.keys().all(|&peer| membership.contains(peer)) {
-            return;
-        }
-        let patience = self.config.election_timeout * FAREWELL_TIMEOUTS;
-        if *leader.farewell.get_or_insert(now.after(patience)) <= now {
-            leader.peers.retain(|&peer, _| membership.contains(peer));
         }
     }
 

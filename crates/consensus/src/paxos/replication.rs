@@ -43,7 +43,7 @@ impl Paxos {
             outbox: &mut self.outbox,
             term: self.ballot.term(),
             commit: self.standing.commit(),
-            stamp: leader.clock.read(now).max(self.log.last_stamp()),
+            stamp: leader.stamp(now, &self.log),
             now,
         };
         leader.peers.iter_mut().for_each(|(&id, peer)| courier.serve(id, peer));

@@ -13,13 +13,9 @@ use crate::{
     engine::SnapshotEffect,
     replication::{
         incoming::{Incoming, Reaction, Stored},
-        progress::Peer,
+        leadership::needed_behind_transfers,
     },
 };
-
-/// How much of the log, as a multiple of what may be uncommitted, is kept for a peer that installs a snapshot. A peer that
-/// takes longer begins anew with a newer snapshot.
-const HELD_FOR_TRANSFER: usize = 4;
 
 /// The sender's side.
 impl Paxos {
@@ -52,17 +48,15 @@ impl Paxos {
         }
     }
 
-    /// The first entry that a peer will need once the snapshot on its way is installed; without it, it would need
-    /// one snapshot after the other. `None` if there is no such peer, or if the entries weigh too much by now.
+    /// The first entry that must stay for those that are being sent a snapshot.
     pub(super) fn needed_behind_transfers(&self) -> Option<Index> {
-        let needed = match &self.role {
-            Role::Leader(leader) => leader.peers.values().filter_map(Peer::transfers).min(),
-            Role::Follower(follower) => follower.pupil.as_deref().and_then(Peer::transfers),
+        match &self.role {
+            Role::Leader(leader) => needed_behind_transfers(leader.peers.values(), &self.log, &self.config),
+            Role::Follower(follower) => {
+                needed_behind_transfers(follower.pupil.as_deref().into_iter(), &self.log, &self.config)
+            }
             Role::Surveyor(_) | Role::Candidate(_) => None,
-        };
-        let needed = needed?.next();
-        let bytes = self.log.weight_from(needed);
-        (bytes <= self.config.uncommitted_bytes_max.saturating_mul(HELD_FOR_TRANSFER)).then_some(needed)
+        }
     }
 }
 

@@ -274,7 +274,7 @@ impl Raft {
         let last = self.log.last();
         assert!(last.term < self.term, "log ends in term {}, elected for {}", last.term, self.term);
         let base = self.heard.continue_from(last.term, self.log.last_stamp());
-        let leader = Leader::new(&self.log, self.standing.commit(), base, now, &self.config);
+        let leader = Leader::begin(&self.log, self.standing.commit(), base, now, &self.config);
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it. And of the terms before, a
         // witness knows their configurations alone.

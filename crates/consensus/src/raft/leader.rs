@@ -5,7 +5,7 @@
 //! * Beside a witness it commits what all other holders of data have ([`super::witness`]).
 //! * Without a quorum heard within an election time-out it steps down (hazard 14).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
@@ -14,69 +14,22 @@ use super::{
     Raft, Role,
     lease::Held,
     message::{Body, Position},
-    transfer::Handover,
 };
 use crate::{
-    BootTime, ClusterTime, Config, Entry, Index, Membership, NodeId, Payload, Priority, ProposalId,
-    cluster_clock::ClusterClock,
+    BootTime, Config, Index, Membership, NodeId, Payload, Priority, ProposalId,
     engine::ProposalOutcome,
     replication::{
         circle::Circle,
         durability::Durability,
-        log_view::LogView,
-        progress::{Peer, is_active, serve_members},
-        reads::Reads,
+        leadership::{Leadership, needed_behind_transfers},
+        progress::is_active,
     },
 };
 
-/// How much of the log, as a multiple of what may be uncommitted, is kept for a peer that installs a snapshot: some
-/// hundred megabytes by default. A peer that takes longer begins anew with a newer snapshot.
-const HELD_FOR_TRANSFER: usize = 4;
-
 /// The state of a leader.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Leader {
-    /// The first entry of its term.
-    pub(super) first: Index,
-    /// All members but itself, and for a while those that have left.
-    pub(super) peers: BTreeMap<NodeId, Peer>,
-    pub(super) clock: ClusterClock,
-    pub(super) reads: Reads,
-    pub(super) lease: Held,
-    /// The hand-over under way, if any.
-    pub(super) handover: Option<Handover>,
-    /// The weight of the entries that are not committed yet, those of its predecessors included.
-    uncommitted_bytes: usize,
-    /// When those that have left are served no longer, once that is settled.
-    pub(super) farewell: Option<BootTime>,
-    /// When the next heartbeat is due.
-    pub(super) heartbeat_at: BootTime,
-}
+pub(super) type Leader = Leadership<Held>;
 
 impl Leader {
-    pub(super) fn new(
-        log: &LogView,
-        commit: Index,
-        base: ClusterTime,
-        now: BootTime,
-        config: &Config,
-    ) -> Self {
-        let first = log.last_index().next();
-        let mut leader = Self {
-            first,
-            peers: BTreeMap::new(),
-            clock: ClusterClock::start(base, now),
-            reads: Reads::default(),
-            lease: Held::default(),
-            handover: None,
-            uncommitted_bytes: log.weight_from(commit.next()),
-            farewell: None,
-            heartbeat_at: now.after(config.heartbeat_interval),
-        };
-        serve_members(&mut leader.peers, log.membership(), config.id, first, now);
-        leader
-    }
-
     /// The greatest priority among the voters that were heard lately.
     fn preferred(&self, now: BootTime, membership: &Membership, timeout: Duration) -> Priority {
         let voters = membership.voters.iter().filter_map(|voter| self.peers.get(voter));
@@ -92,27 +45,12 @@ impl Leader {
             self.peers.get(&node).map_or(Index(0), |peer| peer.matched)
         }
     }
-
-    /// What was in flight to the peer is lost.
-    pub(super) fn lost_connection(&mut self, now: BootTime, peer: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.lost_connection(now);
-        }
-    }
 }
 
 impl Raft {
     /// What this node knows as a leader.
     pub(super) fn circle<'a>(&'a self, now: BootTime, leader: &'a Leader) -> Circle<'a> {
-        Circle {
-            config: &self.config,
-            log: &self.log,
-            peers: &leader.peers,
-            term: self.term,
-            commit: self.standing.commit(),
-            first: leader.first,
-            now,
-        }
+        leader.circle(now, (self.term, self.standing.commit()), &self.log, &self.config)
     }
 
     /// Whether a quorum, this node included, was heard within an election time-out.
@@ -144,10 +82,10 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         // A heartbeat that begins none repeats the number of an older round, and proves no more than that one.
         if begins_round && let Some(number) = leader.reads.begin_round(now, self.standing.commit()) {
-            leader.lease.began_round(number, now);
+            leader.own.began_round(number, now);
         }
         leader.heartbeat_at = now.after(self.config.heartbeat_interval);
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let stamp = leader.stamp(now, &self.log);
         let round = leader.reads.newest_round();
         let preferred = leader.preferred(now, self.log.membership(), self.config.election_timeout);
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
@@ -174,9 +112,7 @@ impl Raft {
         if leader.handover.is_some() {
             return self.refuse_proposal(id, ProposalOutcome::NotLeader);
         }
-        // A batch that is greater than the whole limit is taken when nothing else waits.
-        let bytes = leader.uncommitted_bytes.saturating_add(Entry::weight_of(&payload));
-        if leader.uncommitted_bytes > 0 && bytes > self.config.uncommitted_bytes_max {
+        if !leader.has_room_for(&payload, &self.config) {
             return self.refuse_proposal(id, ProposalOutcome::Overloaded);
         }
         let index = self.append_own(now, payload);
@@ -188,12 +124,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else {
             panic!("{} appends to its log without leading term {}", self.config.id, self.term);
         };
-        let index = self.log.last_index().next();
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
-        let entry = Entry { index, term: self.term, stamp, payload };
-        leader.uncommitted_bytes += entry.weight();
-        self.log.append(entry);
-        index
+        leader.append(now, self.term, payload, &mut self.log)
     }
 
     pub(super) fn append_accepted(&mut self, now: BootTime, from: NodeId, matched: Index) {
@@ -220,13 +151,10 @@ impl Raft {
         peer.rejected(base, agree_at);
     }
 
-    /// The first entry that a peer will need once the snapshot on its way is installed; without it, it would need
-    /// one snapshot after the other. `None` if there is no such peer, or if the entries weigh too much by now.
+    /// The first entry that must stay for those that are being sent a snapshot.
     pub(super) fn needed_behind_transfers(&self) -> Option<Index> {
         let Role::Leader(leader) = &self.role else { return None };
-        let needed = leader.peers.values().filter_map(Peer::transfers).min()?.next();
-        let bytes = self.log.weight_from(needed);
-        (bytes <= self.config.uncommitted_bytes_max.saturating_mul(HELD_FOR_TRANSFER)).then_some(needed)
+        needed_behind_transfers(leader.peers.values(), &self.log, &self.config)
     }
 
     /// Commits what a quorum has on its disks, if it ends in an entry of this term.
@@ -243,19 +171,7 @@ impl Raft {
         if reached <= self.standing.commit() || !is_own {
             return;
         }
-        let newly = self.log.range(self.standing.commit().next(), reached);
-        let bytes: usize = newly.map(Entry::weight).sum();
-        assert!(
-            bytes <= leader.uncommitted_bytes,
-            "{bytes} bytes committed of {} that were not",
-            leader.uncommitted_bytes
-        );
-        leader.uncommitted_bytes -= bytes;
-        assert!(
-            reached < self.log.last_index() || leader.uncommitted_bytes == 0,
-            "all is committed, but {} bytes are still counted",
-            leader.uncommitted_bytes
-        );
+        leader.committed(&self.log, self.standing.commit(), reached);
         self.commit_to(reached);
     }
 }

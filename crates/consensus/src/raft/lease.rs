@@ -88,7 +88,7 @@ impl Raft {
     /// Whether this node leads, and nobody else can have been elected by `now`.
     pub(super) fn holds_lease(&self, now: BootTime) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        let (membership, held) = (self.log.membership(), &leader.lease);
+        let (membership, held) = (self.log.membership(), &leader.own);
         let is_agreed = self.log.membership_index() <= self.standing.commit();
         match (membership.lease, held.since) {
             (Some(lease), Some(since)) if is_agreed && !held.is_given_up => {
@@ -100,7 +100,7 @@ impl Raft {
 
     /// Whether this node leads, and holds no lease any more in its term, whoever confirms it.
     pub(super) fn has_given_up_lease(&self) -> bool {
-        matches!(&self.role, Role::Leader(leader) if leader.lease.is_given_up)
+        matches!(&self.role, Role::Leader(leader) if leader.own.is_given_up)
     }
 
     /// Notes what voters have confirmed.
@@ -118,14 +118,14 @@ impl Raft {
                 leader.peers.get(&voter).map_or(0, Peer::bound_round)
             }
         });
-        leader.lease.confirmed(confirmed);
+        leader.own.confirmed(confirmed);
     }
 
     /// Another configuration is in force: nobody is known to have it, and what was confirmed under the one before may be
     /// worth less.
     pub(super) fn restart_lease(leader: &mut Leader) {
-        leader.lease.since = None;
-        leader.lease.rounds.clear();
+        leader.own.since = None;
+        leader.own.rounds.clear();
         leader.peers.values_mut().for_each(|peer| peer.bound_from = None);
     }
 }

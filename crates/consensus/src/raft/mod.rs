@@ -252,7 +252,7 @@ impl Engine for Raft {
 
     fn cluster_time(&self, now: BootTime) -> Option<ClusterTime> {
         match &self.role {
-            Role::Leader(leader) => Some(leader.clock.read(now).max(self.log.last_stamp())),
+            Role::Leader(leader) => Some(leader.stamp(now, &self.log)),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         }
     }

@@ -57,7 +57,7 @@ impl Raft {
     /// What a leader that holds a lease answers at once.
     fn point_by_lease(&self, now: BootTime) -> Option<ReadPoint> {
         let Role::Leader(leader) = &self.role else { return None };
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let stamp = leader.stamp(now, &self.log);
         self.holds_lease(now).then_some(ReadPoint { index: self.standing.commit(), stamp })
     }
 
@@ -103,7 +103,7 @@ impl Raft {
                 leader.peers.get(&voter).map_or(0, |peer| peer.confirmed_round)
             }
         });
-        let stamp = leader.clock.read(now).max(self.log.last_stamp());
+        let stamp = leader.stamp(now, &self.log);
         let answers = leader.reads.confirm(confirmed, stamp);
         answers.into_iter().for_each(|(asker, point)| self.answer_reader(asker, Some(point)));
     }

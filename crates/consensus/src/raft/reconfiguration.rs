@@ -15,14 +15,7 @@ use super::{
     Raft, Role,
     message::{Body, Message},
 };
-use crate::{
-    BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, engine::ProposalOutcome,
-    replication::progress::serve_members,
-};
-
-/// For how many election time-outs after the end of a change those who have left still hear of it. Long enough to
-/// repair a lost message or two; who is away for longer asks.
-const FAREWELL_TIMEOUTS: u32 = 3;
+use crate::{BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, engine::ProposalOutcome};
 
 /// The leader's side.
 impl Raft {
@@ -49,8 +42,7 @@ impl Raft {
         assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
         let index = self.append_own(now, Payload::Membership(next));
         if let Role::Leader(leader) = &mut self.role {
-            serve_members(&mut leader.peers, self.log.membership(), self.config.id, index, now);
-            leader.farewell = None;
+            leader.serve(self.log.membership(), index, now, &self.config);
             Self::restart_lease(leader);
         }
         index
@@ -73,7 +65,9 @@ impl Raft {
             }
         } else if membership.is_voter(self.config.id) {
             self.promote_caught_up(now);
-            self.end_farewells(now);
+            if let Role::Leader(leader) = &mut self.role {
+                leader.end_farewells(self.log.membership(), now, &self.config);
+            }
         } else {
             self.resign(now);
         }
@@ -85,19 +79,6 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return };
         if let Some(next) = self.circle(now, leader).plan_promotions() {
             self.append_membership(now, next);
-        }
-    }
-
-    /// Lets those go that have left, when they have had time to hear of it.
-    fn end_farewells(&mut self, now: BootTime) {
-        let membership = self.log.membership();
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.peers.keys().all(|&peer| membership.contains(peer)) {
-            return;
-        }
-        let patience = self.config.election_timeout * FAREWELL_TIMEOUTS;
-        if *leader.farewell.get_or_insert(now.after(patience)) <= now {
-            leader.peers.retain(|&peer, _| membership.contains(peer));
         }
     }
 

@@ -36,7 +36,7 @@ impl Raft {
             outbox: &mut self.outbox,
             term: self.term,
             commit: self.standing.commit(),
-            stamp: leader.clock.read(now).max(self.log.last_stamp()),
+            stamp: leader.stamp(now, &self.log),
             now,
         };
         for (&id, peer) in &mut leader.peers {

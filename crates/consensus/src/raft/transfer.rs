@@ -7,43 +7,27 @@
 use super::{Raft, Role, message::Body};
 use crate::{BootTime, NodeId};
 
-/// A hand-over under way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Handover {
-    to: NodeId,
-    ends_at: BootTime,
-    /// Whether the successor was told to stand.
-    asked: bool,
-}
-
 impl Raft {
     /// Begins to hand over to `to`, or changes the successor.
     pub(super) fn begin_transfer(&mut self, now: BootTime, to: NodeId) {
         let Role::Leader(leader) = &self.role else { return };
         let may_succeed = self.circle(now, leader).may_succeed(to);
+        let ends_at = now.after(self.config.election_timeout);
         if let Role::Leader(leader) = &mut self.role
             && may_succeed
+            && leader.begin_handover(to, ends_at)
         {
-            // Asking again must not keep a leader from leading that nobody succeeds.
-            if leader.handover.as_ref().is_some_and(|handover| handover.to == to) {
-                return;
-            }
-            let ends_at = now.after(self.config.election_timeout);
-            leader.lease.give_up();
-            leader.handover = Some(Handover { to, ends_at, asked: false });
+            leader.own.give_up();
             self.hand_over_if_ready();
         }
     }
 
     /// Tells the successor to stand once its log is complete.
     pub(super) fn hand_over_if_ready(&mut self) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let Some(handover) = &mut leader.handover else { return };
-        let to = handover.to;
-        let complete = leader.peers.get(&to).is_some_and(|peer| peer.matched == self.log.last_index());
-        if complete && !handover.asked {
-            handover.asked = true;
-            self.send(to, Body::TimeoutNow);
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(successor) = leader.ready_successor(&self.log)
+        {
+            self.send(successor, Body::TimeoutNow);
         }
     }
 

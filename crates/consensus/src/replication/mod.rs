@@ -4,7 +4,7 @@
 //! * The log in memory ([`log_view`]), what of it is on the disk ([`durability`]), and what others offer to add to it
 //!   ([`offer`]); how far it is committed and applied ([`standing`]).
 //! * What has been caused and not been told yet ([`outbox`]).
-//! * What a leader knows of a peer ([`progress`]) and of all of them ([`circle`]), and how each gets what it lacks
+//! * What a leader keeps ([`leadership`]), what it knows of a peer ([`progress`]) and of all of them ([`circle`]), and how each gets what it lacks
 //!   ([`courier`]); snapshots on their way out ([`outgoing`]) and in ([`incoming`]).
 //! * Reads that wait ([`reads`]), and how far a damaged node is ([`repair`]).
 //!
@@ -14,6 +14,7 @@ pub(crate) mod circle;
 pub(crate) mod courier;
 pub(crate) mod durability;
 pub(crate) mod incoming;
+pub(crate) mod leadership;
 pub(crate) mod log_view;
 pub(crate) mod offer;
 pub(crate) mod outbox;
