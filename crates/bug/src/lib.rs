@@ -196,6 +196,18 @@ bugs! {
     TurnedQueue => "turned-queue", Product,
         "what is put at the end of a list comes to its front",
         "queues keep their order";
+    RepeatedRequest => "repeated-request", Product,
+        "a request that is sent again takes effect again",
+        "a request that is sent again takes effect once";
+    AnyTokenTaken => "any-token-taken", Product,
+        "a lock is extended and released by whatever token (hazard 31)",
+        "nothing expires early" | "one holder at a time";
+    UnfencedWrite => "unfenced-write", Product,
+        "what stands behind a fence is done whatever the token is (hazard 28)",
+        "nobody writes under an earlier token";
+    GreedyAcquire => "greedy-acquire", Product,
+        "a lock is entered again by whoever asks, as if he held it",
+        "one holder at a time" | "a request that is sent again takes effect once";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

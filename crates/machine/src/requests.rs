@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 use siphasher::sip::SipHasher13;
 
 use crate::error::Error;
@@ -100,7 +101,10 @@ impl Requests {
     /// What a request was answered, if it is remembered: what it has got is the asker's now. An error reply if its name
     /// stands for another.
     pub(crate) fn reply_to(&mut self, request: &Request, asker: Asker) -> Result<Option<&Reply>, Reply> {
-        let Some(answered) = self.by_id.get_mut(&request.id) else { return Ok(None) };
+        let Some(answered) = self.by_id.get_mut(&request.id).filter(|_| !bug::on(Bug::RepeatedRequest))
+        else {
+            return Ok(None);
+        };
         answered.request.check(request)?;
         answered.asker = asker;
         Ok(Some(&answered.reply))

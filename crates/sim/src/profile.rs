@@ -101,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) has_pulse: bool,
     /// By which leaders may answer reads at once, from the cluster's birth on.
     pub(crate) lease: Option<Lease>,
+    /// How many clients take native locks, besides the others.
+    pub(crate) lockers: usize,
     /// How many clients move amounts among accounts, besides the others.
     pub(crate) accountants: usize,
     pub(crate) duration: Duration,
@@ -172,6 +174,10 @@ const LEASE_PERMILLE: u64 = 250;
 const ACCOUNTS_PERMILLE: u64 = 350;
 /// How many do: enough to get in each other's way.
 const ACCOUNTANTS: usize = 3;
+/// Of a thousand clusters, in how many some clients take native locks.
+const LOCKERS_PERMILLE: u64 = 400;
+/// How many do, at most; at least two.
+const LOCKERS_MAX: u64 = 6;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -216,6 +222,8 @@ impl Plan {
                 faults.insert(fault);
             }
         }
+        let has_lockers = random.chance(LOCKERS_PERMILLE);
+        let lockers = if has_lockers { random.between(2, LOCKERS_MAX) } else { 0 };
         Self {
             nodes,
             spares,
@@ -224,6 +232,7 @@ impl Plan {
             has_observer,
             has_pulse,
             lease,
+            lockers: usize::try_from(lockers).expect("a few"),
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),
             fault_interval: fault_interval * pace.stretch(),

@@ -79,7 +79,8 @@ impl Paxos {
         let round = leader.reads.newest_round();
         let mut heartbeats = Vec::with_capacity(leader.peers.len());
         for (&id, peer) in &mut leader.peers {
-            let commit = self.standing.commit().min(peer.matched);
+            let commit = self.standing.commit();
+            let commit = if bug::on(Bug::UnmatchedCommit) { commit } else { commit.min(peer.matched) };
             peer.told_commit = peer.told_commit.max(commit);
             heartbeats.push((id, Body::Heartbeat { commit, round, stamp }));
         }
@@ -141,7 +142,8 @@ impl Paxos {
                 leader.peers.get(&voter).map_or(Index(0), |peer| peer.matched)
             }
         });
-        if reached <= self.standing.commit() || self.log.term_at(reached) != Some(self.ballot.term()) {
+        let is_own = self.log.term_at(reached) == Some(self.ballot.term()) || bug::on(Bug::OldTermCounted);
+        if reached <= self.standing.commit() || !is_own {
             return;
         }
         leader.committed(&self.log, self.standing.commit(), reached);

@@ -188,7 +188,8 @@ impl Engine for Paxos {
         let mut log = LogView::new(snapshot.as_ref(), birth);
         entries.into_iter().for_each(|entry| log.append(entry));
         let standing = Standing::restored(hard_state.commit, &log);
-        let ballot = Ballot::of(hard_state.term);
+        let promised = if bug::on(Bug::ForgottenBallot) { log.last().term } else { hard_state.term };
+        let ballot = Ballot::of(promised);
         let mut jitter = Jitter::new(config.seed, config.id.0);
         let origin = jitter.number();
         let mut paxos = Self {

@@ -10,6 +10,7 @@ pub(crate) mod auditor;
 mod counters;
 mod leases;
 mod locks;
+pub(crate) mod native_locks;
 pub(crate) mod observer;
 pub(crate) mod operator;
 pub(crate) mod pulse;

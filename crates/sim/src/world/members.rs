@@ -8,7 +8,9 @@ use crate::{
     faults::Fault,
     random::Random,
     time::SimTime,
-    workload::{accounts::Accounts, observer::Observer, operator::Operator, pulse::Pulse},
+    workload::{
+        accounts::Accounts, native_locks::NativeLocks, observer::Observer, operator::Operator, pulse::Pulse,
+    },
 };
 
 impl<E: Engine> World<E> {
@@ -50,6 +52,17 @@ impl<E: Engine> World<E> {
             let random = Random::new(seed, stream::ACCOUNTS + number as u64);
             let workload = Box::new(Accounts::new(self.clients.len()));
             self.clients.push(Client::with(workload, 0, random));
+        }
+    }
+
+    /// Lets some clients take native locks, each at its own node, if the seed wants it.
+    pub(super) fn add_lockers(&mut self, seed: u64) {
+        let founders = usize::try_from(self.plan.nodes).expect("a few nodes");
+        let servers = founders - usize::from(self.plan.has_witness);
+        for number in 0..self.plan.lockers {
+            let mut random = Random::new(seed, stream::LOCKERS + number as u64);
+            let workload = Box::new(NativeLocks::new(self.clients.len(), &mut random));
+            self.clients.push(Client::with(workload, number % servers, random));
         }
     }
 

@@ -147,6 +147,7 @@ mod stream {
     pub(super) const OBSERVER: u64 = 6;
     pub(super) const PULSE: u64 = 7;
     pub(super) const ACCOUNTS: u64 = 50;
+    pub(super) const LOCKERS: u64 = 60;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -210,6 +211,7 @@ impl<E: Engine> World<E> {
         world.add_observer(seed);
         world.add_pulse(seed);
         world.add_accounts(seed);
+        world.add_lockers(seed);
         world.begin();
         world
     }
