@@ -207,7 +207,7 @@ bugs! {
         "nobody writes under an earlier token";
     GreedyAcquire => "greedy-acquire", Product,
         "a lock is entered again by whoever asks, as if he held it",
-        "one holder at a time" | "a request that is sent again takes effect once";
+        "fencing tokens grow" | "one holder at a time";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";
