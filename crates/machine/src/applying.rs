@@ -19,7 +19,7 @@ use quorate_bug::{self as bug, Bug};
 
 use crate::cluster_version::ClusterVersion;
 use crate::command;
-use crate::commands::{blocking, locks};
+use crate::commands::{acquisition, blocking};
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
@@ -30,7 +30,6 @@ use crate::publication::Publication;
 use crate::reply::Reply;
 use crate::session::{Admission, Refusal};
 use crate::state::State;
-use crate::value::Value;
 use crate::waiting::{Full, Kind, Wait, Waiter};
 use crate::work::{self, Purse, Spent};
 
@@ -235,7 +234,7 @@ impl Machine {
             entry.abandoned.pop();
         }
         while let Some((db, key)) = self.state.keyspace.waiting.first_woken() {
-            if let Some(waiter) = self.first_to_serve(db, &key) {
+            if let Some(waiter) = self.state.keyspace.take_first_to_serve(db, &key, self.state.stamp) {
                 let reply = self.serve(entry, &waiter, &key);
                 return Some(self.answer(&waiter, reply));
             }
@@ -244,30 +243,13 @@ impl Machine {
         None
     }
 
-    /// Who waits longest for what is at a key, for nothing to be there, or for a lock that he holds already.
-    fn first_to_serve(&mut self, db: usize, key: &[u8]) -> Option<Arc<Waiter>> {
-        let keyspace = &mut self.state.keyspace;
-        let slot = keyspace.get(db, key, self.state.stamp);
-        slot.is_none_or(|slot| slot.current_token(self.state.stamp).is_some()).then_some(())?;
-        let kind = match slot.map(|slot| &slot.value) {
-            None => Kind::Vacancy,
-            // Who holds it already does not wait for himself.
-            Some(Value::Lock(lock)) => {
-                let holder = lock.holder.clone();
-                return keyspace.waiting.take_reentrant(db, key, &holder);
-            }
-            Some(value) => Kind::of(value)?,
-        };
-        keyspace.waiting.take_first(db, key, kind)
-    }
-
     /// Has a command that waited take what there is at a key.
     fn serve(&mut self, entry: &mut Entry, waiter: &Waiter, key: &Bytes) -> Reply {
         drop(self.take_publications());
         let mut context = self.context(entry, waiter.db, 0);
         let served = match waiter.wait.kind {
             Kind::List | Kind::SortedSet => blocking::serve(&mut context, &waiter.args, key),
-            Kind::Vacancy => locks::serve(&mut context, &waiter.args),
+            Kind::Vacancy => acquisition::serve(&mut context, &waiter.args),
         };
         let reply = served.unwrap_or_else(|error| error);
         let spent = context.spent;

@@ -23,7 +23,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::entry::Seen;
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
-use crate::value::{Holder, Value};
+use crate::value::{Held, Holder, Value};
 
 /// Pages in a database that was ever written: as many as Redis Cluster has hash slots. With a million keys a page
 /// has about 60, so that the first write to it after a snapshot copies a few KiB.
@@ -57,12 +57,18 @@ impl Slot {
     /// The client session that it lasts as long as, if it is a lock that one holds.
     pub(crate) fn client_session(&self) -> Option<ClientSessionId> {
         match &self.value {
-            Value::Lock(lock) => match lock.holder {
-                Holder::Session(id) => Some(id),
-                Holder::Owner(_) => None,
+            Value::Lock(lock) => match lock.held {
+                Held::Alone { holder: Holder::Session(id), .. } => Some(id),
+                Held::Alone { holder: Holder::Owner(_), .. } | Held::Shared(_) => None,
             },
             Value::String(_) | Value::List(_) | Value::Hash(_) | Value::Set(_) | Value::SortedSet(_) => None,
         }
+    }
+
+    /// Whether its time is not the key's, but that of those who hold it: a lock that a session holds, or readers.
+    pub(crate) fn has_time_of_holders(&self) -> bool {
+        let is_shared = matches!(&self.value, Value::Lock(lock) if matches!(lock.held, Held::Shared(_)));
+        is_shared || self.client_session().is_some()
     }
 
     /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it.

@@ -9,6 +9,7 @@
 //! * The version changes with every modification, a change of the deadline included.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
@@ -17,8 +18,8 @@ use crate::client_session::{ClientSession, ClientSessions};
 use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
-use crate::value::{Collection, Value};
-use crate::waiting::Waiting;
+use crate::value::{Collection, Held, Value};
+use crate::waiting::{Kind, Waiter, Waiting};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
 pub const DATABASES: usize = 16;
@@ -100,6 +101,24 @@ impl Keyspace {
     /// The data of all databases in bytes, that of expired keys not yet reclaimed included.
     pub(crate) fn bytes(&self) -> u64 {
         self.databases.iter().map(Database::bytes).sum()
+    }
+
+    /// Takes out of the queues who waits longest for what is at a key, for nothing to be there, or for a lock that he may enter
+    /// as it is.
+    pub(crate) fn take_first_to_serve(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Arc<Waiter>> {
+        let database = &self.databases[db];
+        let Some(slot) = database.slot(key).filter(|slot| database.has(slot, now)) else {
+            return self.waiting.take_first(db, key, Kind::Vacancy);
+        };
+        // One that its holder has lost is nobody's yet.
+        slot.current_token(now)?;
+        match &slot.value {
+            Value::Lock(lock) => match &lock.held {
+                Held::Alone { holder, .. } => self.waiting.take_reentrant(db, key, holder),
+                Held::Shared(_) => self.waiting.take_reader(db, key, lock.has_room(now), lock.readers(now)),
+            },
+            value => self.waiting.take_first(db, key, Kind::of(value)?),
+        }
     }
 
     /// The soonest deadline of a key, of a command that waits, or of a client session.
@@ -440,7 +459,8 @@ mod tests {
 
     /// A lock that a client session holds: 9 has ended before, 10 is open.
     fn lock_of(id: ClientSessionId) -> Value {
-        Value::Lock(Box::new(Lock { holder: Holder::Session(id), depth: 1, delay_ms: 0, value: None }))
+        let held = Held::Alone { holder: Holder::Session(id), depth: 1 };
+        Value::Lock(Box::new(Lock { held, delay_ms: 0, value: None }))
     }
 
     fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {

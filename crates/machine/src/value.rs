@@ -15,7 +15,7 @@ use bytes::Bytes;
 pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
-pub(crate) use self::lock::{Holder, Lock};
+pub(crate) use self::lock::{Held, Holder, Lock, Released};
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};

@@ -63,6 +63,8 @@ pub(crate) struct Wait {
     pub(crate) keys: Vec<Bytes>,
     /// It waits up to and including this; `None`: for ever.
     pub(crate) deadline: Option<Stamp>,
+    /// Whether it may share a lock with others.
+    pub(crate) is_shared: bool,
     /// Who may enter a lock again that he holds, if it waits for one on his behalf.
     pub(crate) reentrant: Option<Holder>,
     /// What its client calls it, if it has a name.
@@ -102,8 +104,8 @@ type Ticket = u64;
 #[derive(Debug, Default)]
 struct Queue {
     tickets: BTreeSet<(Kind, Ticket)>,
-    /// Those of holders who may enter again.
-    reentrant: BTreeSet<(Holder, Ticket)>,
+    /// Those of holders who may enter again, and whether they may share it.
+    reentrant: BTreeSet<(Holder, bool, Ticket)>,
     /// How many of them wait for the key to be free.
     for_vacancy: usize,
     is_woken: bool,
@@ -173,7 +175,9 @@ impl Waiting {
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.tickets.insert((waiter.wait.kind, ticket));
-            queue.reentrant.extend(waiter.wait.reentrant.iter().map(|holder| (holder.clone(), ticket)));
+            queue.reentrant.extend(
+                waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared, ticket)),
+            );
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy += 1;
                 self.vacancies[waiter.db].insert(key.clone());
@@ -199,7 +203,7 @@ impl Waiting {
             let Some(queue) = queues.get_mut(key) else { continue };
             queue.tickets.remove(&(waiter.wait.kind, ticket));
             if let Some(holder) = &waiter.wait.reentrant {
-                queue.reentrant.remove(&(holder.clone(), ticket));
+                queue.reentrant.remove(&(holder.clone(), waiter.wait.is_shared, ticket));
             }
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy -= 1;
@@ -210,6 +214,10 @@ impl Waiting {
             if queue.tickets.is_empty() && !queue.is_woken {
                 queues.remove(key);
             }
+        }
+        // Those behind him may join the readers of a lock whom he would not have joined.
+        if waiter.wait.kind == Kind::Vacancy {
+            waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         }
         Some(waiter)
     }
@@ -274,12 +282,35 @@ impl Waiting {
         self.remove(ticket)
     }
 
-    /// Takes who waits longest at a key, of those who may enter again what this holder holds, out of all queues.
+    /// Takes who waits longest at a key to hold it alone, of those who may enter again what this holder holds so.
     pub(crate) fn take_reentrant(&mut self, db: usize, key: &[u8], holder: &Holder) -> Option<Arc<Waiter>> {
+        // Of who holds it alone it does not matter whether he would share it.
+        let of = |is_shared| (holder.clone(), is_shared, 0)..=(holder.clone(), is_shared, Ticket::MAX);
         let queue = self.queues[db].get(key)?;
-        let of_holder = (holder.clone(), 0)..=(holder.clone(), Ticket::MAX);
-        let (_, ticket) = queue.reentrant.range(of_holder).next()?;
-        self.remove(*ticket)
+        let firsts = [false, true].map(|is_shared| queue.reentrant.range(of(is_shared)).next());
+        let ticket = firsts.into_iter().flatten().map(|(_, _, ticket)| *ticket).min()?;
+        self.remove(ticket)
+    }
+
+    /// Takes one of those at a key who may join the readers of a lock: who waits longest of all if he would share it and
+    /// `has_room`, or who may enter it again.
+    pub(crate) fn take_reader<'r>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        has_room: bool,
+        readers: impl Iterator<Item = &'r Bytes>,
+    ) -> Option<Arc<Waiter>> {
+        let queue = self.queues[db].get(key)?;
+        let first = queue.tickets.range((Kind::Vacancy, 0)..).next().map(|(_, ticket)| *ticket);
+        let first = first.filter(|ticket| has_room && self.waiters[ticket].wait.is_shared);
+        let again = |owner: &Bytes| {
+            let of = |ticket| (Holder::Owner(owner.clone()), true, ticket);
+            queue.reentrant.range(of(0)..=of(Ticket::MAX)).next().map(|(_, _, ticket)| *ticket)
+        };
+        let mut readers = readers.filter(|_| !queue.reentrant.is_empty());
+        let ticket = first.or_else(|| readers.find_map(again))?;
+        self.remove(ticket)
     }
 
     /// Takes somebody whose time is up.
@@ -353,6 +384,7 @@ impl Waiting {
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
+            to.u8(u8::from(wait.is_shared));
             to.u8(u8::from(wait.reentrant.is_some()));
             wait.reentrant.iter().for_each(|holder| holder.encode(to));
             to.u8(u8::from(wait.request.is_some()));
@@ -397,7 +429,14 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
+    let is_shared = from.optional(|_| Ok(()))?.is_some();
     let reentrant = from.optional(Holder::decode)?;
     let request = from.optional(Request::decode)?;
-    Ok(Waiter { session, sequence, db, args, wait: Wait { kind, keys, deadline, reentrant, request } })
+    Ok(Waiter {
+        session,
+        sequence,
+        db,
+        args,
+        wait: Wait { kind, keys, deadline, is_shared, reentrant, request },
+    })
 }

@@ -3,7 +3,7 @@
 //! An integer is written as a base-128 varint, least significant group first; a signed one is zigzagged first.
 //! Decoding is strict: only the shortest form of a varint is accepted, so that equal values have equal bytes.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::error::Error;
 
@@ -142,6 +142,13 @@ impl Decoder {
 
     pub(crate) fn option(&mut self) -> Result<Option<u64>, Error> {
         self.optional(Self::varint)
+    }
+
+    /// Whether the next byte is this one, which is taken then.
+    pub(crate) fn skip(&mut self, byte: u8) -> bool {
+        let is_next = self.rest.first() == Some(&byte);
+        self.rest.advance(usize::from(is_next));
+        is_next
     }
 
     /// What is behind a 1, or nothing behind a 0.

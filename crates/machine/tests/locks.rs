@@ -23,17 +23,21 @@ enum Step {
         is_reentrant: bool,
         is_named: bool,
         delay_ms: u64,
+        is_shared: bool,
     },
     /// By the current token, or by one that never was.
     Extend {
         lock: usize,
         is_stale: bool,
         ttl_ms: u64,
+        /// Whose part, if it is shared.
+        owner: usize,
     },
     Release {
         lock: usize,
         is_stale: bool,
         is_named: bool,
+        owner: usize,
     },
     /// What had a name, counted back from the newest, once more.
     Again {
@@ -71,17 +75,19 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>(),
         any::<bool>(),
         prop_oneof![Just(0), 1..200u64],
+        any::<bool>(),
     );
     prop_oneof![
-        4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms)| {
-            // A lock of a session has none.
-            let delay_ms = if holder < OWNERS { delay_ms } else { 0 };
-            Step::Acquire { lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms }
+        4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms, is_shared)| {
+            // Sessions do not share, and have no delay; what is shared has none either.
+            let is_shared = is_shared && holder < OWNERS;
+            let delay_ms = if holder < OWNERS && !is_shared { delay_ms } else { 0 };
+            Step::Acquire { lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms, is_shared }
         }),
-        1 => (lock(), any::<bool>(), 1..300u64)
-            .prop_map(|(lock, is_stale, ttl_ms)| Step::Extend { lock, is_stale, ttl_ms }),
-        2 => (lock(), prop::bool::weighted(0.2), any::<bool>())
-            .prop_map(|(lock, is_stale, is_named)| Step::Release { lock, is_stale, is_named }),
+        1 => (lock(), any::<bool>(), 1..300u64, 0..OWNERS)
+            .prop_map(|(lock, is_stale, ttl_ms, owner)| Step::Extend { lock, is_stale, ttl_ms, owner }),
+        3 => (lock(), prop::bool::weighted(0.2), any::<bool>(), 0..OWNERS)
+            .prop_map(|(lock, is_stale, is_named, owner)| Step::Release { lock, is_stale, is_named, owner }),
         2 => (0..4usize).prop_map(|back| Step::Again { back }),
         1 => lock().prop_map(|lock| Step::Delete { lock }),
         2 => (session(), 1..300u64).prop_map(|(session, ttl_ms)| Step::Open { session, ttl_ms }),
@@ -94,16 +100,36 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Clone, Debug)]
 struct Held {
-    holder: Holder,
     token: u64,
-    depth: u64,
-    /// The last millisecond, if no session has it.
-    until_ms: u64,
-    /// For how long nobody gets it after that.
+    is_shared: bool,
+    /// One, if it is not shared.
+    parts: Vec<Part>,
+    /// For how long nobody gets it after the time of its holder.
     delay_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
+struct Part {
+    holder: Holder,
+    depth: u64,
+    /// The last millisecond, if no session has it.
+    until_ms: u64,
+}
+
+impl Held {
+    fn is_of(&self, session: u64) -> bool {
+        self.parts.iter().any(|part| part.holder == Holder::Session(session))
+    }
+
+    /// The last millisecond of its key; `None` if a session has it.
+    fn deadline_ms(&self) -> Option<u64> {
+        let is_timed = self.parts.iter().all(|part| matches!(part.holder, Holder::Owner(_)));
+        let last_ms = self.parts.iter().map(|part| part.until_ms).max()?;
+        is_timed.then_some(last_ms + self.delay_ms)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     Owner(usize),
     /// By its number.
@@ -117,14 +143,21 @@ struct Session {
     until_ms: u64,
 }
 
+/// What LOCK ACQUIRE asks for.
 #[derive(Clone, Debug)]
-struct Waiter {
-    sequence: u64,
+struct Wish {
     lock: usize,
     holder: Holder,
     ttl_ms: u64,
     delay_ms: u64,
     is_reentrant: bool,
+    is_shared: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    sequence: u64,
+    wish: Wish,
     until_ms: u64,
     /// Its place in the model's list.
     named: Option<usize>,
@@ -155,44 +188,70 @@ struct Model {
 }
 
 impl Model {
-    fn grant(&mut self, lock: usize, holder: Holder, ttl_ms: u64, delay_ms: u64) -> String {
+    fn grant(&mut self, wish: &Wish) -> String {
         self.token += 1;
-        let (token, until_ms) = (self.token, self.now_ms + ttl_ms);
-        self.locks[lock] = Some(Held { holder, token, depth: 1, until_ms, delay_ms });
+        let part = Part { holder: wish.holder.clone(), depth: 1, until_ms: self.now_ms + wish.ttl_ms };
+        let (token, is_shared, delay_ms) = (self.token, wish.is_shared, wish.delay_ms);
+        self.locks[wish.lock] = Some(Held { token, is_shared, parts: vec![part], delay_ms });
         format!("(integer) {token}")
     }
 
-    /// Enters once more a lock that the owner has.
-    fn enter(&mut self, lock: usize, ttl_ms: u64) -> String {
-        let held = self.locks[lock].as_mut().expect("it is held");
-        held.depth += 1;
-        held.until_ms = held.until_ms.max(self.now_ms + ttl_ms);
+    /// Enters a lock that is held, for the first time or again.
+    fn enter(&mut self, wish: &Wish) -> String {
+        let (now_ms, until_ms) = (self.now_ms, self.now_ms + wish.ttl_ms);
+        let held = self.locks[wish.lock].as_mut().expect("it is held");
+        if held.is_shared {
+            held.parts.retain(|part| part.until_ms >= now_ms);
+        }
+        match held.parts.iter_mut().find(|part| part.holder == wish.holder) {
+            Some(part) => {
+                part.depth += 1;
+                part.until_ms = part.until_ms.max(until_ms);
+            }
+            None => held.parts.push(Part { holder: wish.holder.clone(), depth: 1, until_ms }),
+        }
         format!("(integer) {}", held.token)
     }
 
-    /// Gives a lock to whoever waits longest, if it is free, with all that he waits for beside.
+    /// Whether a lock that is held may be entered, by who is first in its queue or not.
+    fn may_enter(&self, wish: &Wish, is_first: bool) -> bool {
+        let Some(held) = self.locks[wish.lock].as_ref().filter(|held| !self.is_lost(held)) else {
+            return false;
+        };
+        let mut parts = held.parts.iter();
+        let is_in =
+            parts.any(|part| part.holder == wish.holder && (!held.is_shared || part.until_ms >= self.now_ms));
+        match held.is_shared {
+            true => wish.is_shared && (is_first || (is_in && wish.is_reentrant)),
+            false => is_in && wish.is_reentrant,
+        }
+    }
+
+    /// Who is served next at a lock: the first, or who enters again. Readers do so in the order of their names.
+    fn next_to_serve(&self, lock: usize) -> Option<usize> {
+        let queue = || self.waiters.iter().enumerate().filter(|(_, waiter)| waiter.wish.lock == lock);
+        let (first, waiter) = queue().next()?;
+        let Some(held) = &self.locks[lock] else { return Some(first) };
+        if held.is_shared && self.may_enter(&waiter.wish, true) {
+            return Some(first);
+        }
+        let again =
+            queue().filter(|(_, waiter)| waiter.wish.is_reentrant && self.may_enter(&waiter.wish, false));
+        again.min_by_key(|(place, waiter)| (waiter.wish.holder.clone(), *place)).map(|(place, _)| place)
+    }
+
+    /// Gives a lock to those who may have it, in order.
     fn serve(&mut self, lock: usize) -> Vec<(u64, String)> {
         let mut served = Vec::new();
-        while self.locks[lock].is_none()
-            && let Some(first) = self.waiters.iter().position(|waiter| waiter.lock == lock)
-        {
-            let first = self.waiters.remove(first);
-            if let Some(refusal) = self.refusal(&first.holder) {
-                served.push((first.sequence, refusal));
-                continue;
-            }
-            let of_holder = |waiter: &mut Waiter| {
-                waiter.lock == lock && waiter.holder == first.holder && waiter.is_reentrant
+        while let Some(next) = self.next_to_serve(lock) {
+            let Waiter { sequence, wish, named, .. } = self.waiters.remove(next);
+            let reply = match self.refusal(&wish.holder) {
+                Some(refusal) => refusal,
+                None if self.locks[lock].is_none() => self.grant(&wish),
+                None => self.enter(&wish),
             };
-            let again: Vec<Waiter> = self.waiters.extract_if(.., of_holder).collect();
-            let reply = self.grant(lock, first.holder, first.ttl_ms, first.delay_ms);
-            self.remember(first.named, &reply);
-            served.push((first.sequence, reply));
-            for waiter in again {
-                let reply = self.enter(lock, waiter.ttl_ms);
-                self.remember(waiter.named, &reply);
-                served.push((waiter.sequence, reply));
-            }
+            self.remember(named, &reply);
+            served.push((sequence, reply));
         }
         served
     }
@@ -212,8 +271,7 @@ impl Model {
     /// A session is open no more: its locks are free.
     fn end(&mut self, session: usize) -> Vec<(u64, String)> {
         let Some(Session { id, .. }) = self.sessions[session].take() else { return Vec::new() };
-        let is_his =
-            |held: &Option<Held>| held.as_ref().is_some_and(|held| held.holder == Holder::Session(id));
+        let is_his = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.is_of(id));
         let freed: Vec<usize> = (0..LOCKS).filter(|lock| is_his(&self.locks[*lock])).collect();
         freed.iter().for_each(|lock| self.locks[*lock] = None);
         freed.into_iter().flat_map(|lock| self.serve(lock)).collect()
@@ -238,13 +296,19 @@ impl Model {
 
     /// Whether its time is up, while nobody gets it yet.
     fn is_lost(&self, held: &Held) -> bool {
-        held.delay_ms > 0 && held.until_ms < self.now_ms
+        held.delay_ms > 0 && held.parts.iter().all(|part| part.until_ms < self.now_ms)
     }
 
-    /// Who holds a lock by this token.
-    fn held_by(&mut self, lock: usize, token: u64) -> Option<&mut Held> {
-        let is_his = self.locks[lock].as_ref().is_some_and(|held| held.token == token && !self.is_lost(held));
-        self.locks[lock].as_mut().filter(|_| is_his)
+    /// Who holds a lock by this token, of those who share it this owner; or what he is told who does not.
+    fn part(&mut self, lock: usize, token: u64, owner: usize) -> Result<&mut Part, String> {
+        let held = self.locks[lock].as_ref().filter(|held| held.token == token && !self.is_lost(held));
+        let Some(is_shared) = held.map(|held| held.is_shared) else { return Err(self.stale(lock, token)) };
+        let now_ms = self.now_ms;
+        let is_his =
+            |part: &&mut Part| !is_shared || (part.holder == Holder::Owner(owner) && part.until_ms >= now_ms);
+        let mut parts = self.locks[lock].iter_mut().flat_map(|held| &mut held.parts);
+        let refusal = "(error) STALE the lock is not held by that owner, or no longer";
+        parts.find(is_his).ok_or(refusal.to_owned())
     }
 
     fn stale(&self, lock: usize, token: u64) -> String {
@@ -260,38 +324,39 @@ impl Model {
         if let Some(refusal) = self.refusal(&holder) {
             return refusal;
         }
-        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, .. } = *step else {
+        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, is_shared, .. } = *step else {
             unreachable!()
         };
-        match &self.locks[lock] {
-            None => self.grant(lock, holder, ttl_ms, delay_ms),
-            Some(held) if is_reentrant && held.holder == holder && !self.is_lost(held) => {
-                self.enter(lock, ttl_ms)
-            }
-            Some(_) if wait_ms > 0 => {
-                let until_ms = self.now_ms + wait_ms;
-                self.waiters.push(Waiter {
-                    sequence,
-                    lock,
-                    holder,
-                    ttl_ms,
-                    delay_ms,
-                    is_reentrant,
-                    until_ms,
-                    named,
-                });
-                format!("waits as #{sequence}")
-            }
-            Some(_) => "(nil)".to_owned(),
+        let wish = Wish { lock, holder, ttl_ms, delay_ms, is_reentrant, is_shared };
+        let is_first = self.waiters.iter().all(|waiter| waiter.wish.lock != lock);
+        if self.locks[lock].is_none() {
+            assert!(is_first, "nobody waits for a lock that is free");
+            self.grant(&wish)
+        } else if self.may_enter(&wish, is_first) {
+            self.enter(&wish)
+        } else if wait_ms > 0 {
+            self.waiters.push(Waiter { sequence, wish, until_ms: self.now_ms + wait_ms, named });
+            format!("waits as #{sequence}")
+        } else {
+            "(nil)".to_owned()
         }
     }
 
-    /// A release by the current token.
-    fn release(&mut self, lock: usize) -> Answers {
-        let held = self.locks[lock].as_mut().expect("it is held");
-        held.depth -= 1;
-        let depth = held.depth;
-        self.locks[lock].take_if(|held| held.depth == 0);
+    fn release(&mut self, lock: usize, token: u64, owner: usize) -> Answers {
+        let depth = match self.part(lock, token, owner) {
+            Ok(part) => {
+                part.depth -= 1;
+                part.depth
+            }
+            Err(refusal) => return (refusal, Vec::new()),
+        };
+        let now_ms = self.now_ms;
+        let is_left =
+            |held: &Held, part: &Part| part.depth > 0 && (!held.is_shared || part.until_ms >= now_ms);
+        self.locks[lock] = self.locks[lock].take().and_then(|held| {
+            let parts: Vec<Part> = held.parts.iter().filter(|part| is_left(&held, part)).cloned().collect();
+            (!parts.is_empty()).then_some(Held { parts, ..held })
+        });
         (format!("(integer) {depth}"), self.serve(lock))
     }
 
@@ -301,14 +366,17 @@ impl Model {
         let mut over: Vec<Waiter> = self.waiters.extract_if(.., |waiter| waiter.until_ms < now_ms).collect();
         over.sort_by_key(|waiter| (waiter.until_ms, waiter.sequence));
         over.iter().for_each(|waiter| self.remember(waiter.named, "(nil)"));
+        let left: Vec<usize> = over.iter().map(|waiter| waiter.wish.lock).collect();
         let mut answers: Vec<(u64, String)> =
             over.into_iter().map(|waiter| (waiter.sequence, "(nil)".to_owned())).collect();
         let mut free: Vec<(u64, usize)> = Vec::new();
         for (lock, held) in self.locks.iter_mut().enumerate() {
-            let is_over = |held: &mut Held| {
-                matches!(held.holder, Holder::Owner(_)) && held.until_ms + held.delay_ms < now_ms
-            };
-            free.extend(held.take_if(is_over).map(|held| (held.until_ms + held.delay_ms, lock)));
+            let deadline_ms =
+                held.as_ref().and_then(Held::deadline_ms).filter(|deadline_ms| *deadline_ms < now_ms);
+            if let Some(deadline_ms) = deadline_ms {
+                *held = None;
+                free.push((deadline_ms, lock));
+            }
         }
         free.sort_unstable();
         let mut ended: Vec<(u64, u64, usize)> = Vec::new();
@@ -321,13 +389,22 @@ impl Model {
         let mut by_session = Vec::new();
         for (_, id, number) in ended {
             self.sessions[number] = None;
-            let is_his = |held: &Held| held.holder == Holder::Session(id);
+            let is_his = |held: &Held| held.is_of(id);
             by_session
                 .extend((0..LOCKS).filter(|lock| self.locks[*lock].take_if(|held| is_his(held)).is_some()));
         }
-        let free = free.into_iter().map(|(_, lock)| lock).chain(by_session);
+        // Behind one that is gone there may be others who can enter.
+        let free = free.into_iter().map(|(_, lock)| lock).chain(by_session).chain(left);
         answers.extend(free.flat_map(|lock| self.serve(lock)).collect::<Vec<_>>());
         answers
+    }
+}
+
+/// How the part of a shared lock is named.
+fn owner_of(holder: &Holder) -> String {
+    match holder {
+        Holder::Owner(owner) => format!(" OWNER o{owner}"),
+        Holder::Session(_) => String::new(),
     }
 }
 
@@ -340,17 +417,20 @@ fn not_open(id: u64) -> String {
 fn words(step: &Step, token: u64, holder: &Holder, name: Option<usize>) -> String {
     let name = name.map_or(String::new(), |name| format!(" REQUEST r{name}"));
     match *step {
-        Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, .. } => {
+        Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, is_shared, .. } => {
+            let shared = if is_shared { " SHARED" } else { "" };
             let reentrant = if is_reentrant { " REENTRANT" } else { "" };
             let delay = if delay_ms > 0 { format!(" DELAY {delay_ms}") } else { String::new() };
             let holder = match holder {
                 Holder::Owner(owner) => format!("OWNER o{owner} TTL {ttl_ms}"),
                 Holder::Session(id) => format!("SESSION {id}"),
             };
-            format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{delay}{name}")
+            format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{delay}{shared}{name}")
         }
-        Step::Extend { lock, ttl_ms, .. } => format!("LOCK EXTEND l{lock} {token} {ttl_ms}"),
-        Step::Release { lock, .. } => format!("LOCK RELEASE l{lock} {token}{name}"),
+        Step::Extend { lock, ttl_ms, .. } => {
+            format!("LOCK EXTEND l{lock} {token} {ttl_ms}{}", owner_of(holder))
+        }
+        Step::Release { lock, .. } => format!("LOCK RELEASE l{lock} {token}{}{name}", owner_of(holder)),
         Step::Delete { lock } => format!("DEL l{lock}"),
         Step::Open { ttl_ms, .. } => format!("SESSION OPEN {ttl_ms}"),
         Step::KeepAlive { .. } => format!("SESSION KEEPALIVE {token}"),
@@ -393,7 +473,13 @@ impl Model {
                 Holder::Session(self.sessions[holder - OWNERS].as_ref().map_or(1, |session| session.id))
             }
             Step::Acquire { holder, .. } => Holder::Owner(holder),
-            _ => Holder::Owner(0),
+            // Whose part is meant is said of shared locks alone; of others it does not matter what stands here.
+            Step::Extend { lock, owner, .. } | Step::Release { lock, owner, .. }
+                if self.locks[lock].as_ref().is_some_and(|held| held.is_shared) =>
+            {
+                Holder::Owner(owner)
+            }
+            _ => Holder::Session(0),
         };
         let words = words(step, token, &holder, is_named.then_some(self.named.len()));
         let named = Named { step: step.clone(), holder, words, token, reply: None };
@@ -420,24 +506,20 @@ impl Model {
         let token = *token;
         match *step {
             Step::Acquire { .. } => (self.acquire(step, holder.clone(), named, sequence), Vec::new()),
-            Step::Extend { lock, ttl_ms, .. } => {
+            Step::Extend { lock, ttl_ms, owner, .. } => {
                 let until_ms = self.now_ms + ttl_ms;
-                let reply = match self.held_by(lock, token) {
-                    Some(Held { holder: Holder::Session(_), .. }) => {
+                let reply = self.part(lock, token, owner).map(|part| match part.holder {
+                    Holder::Session(_) => {
                         "(error) ERR the lock lasts as long as its session: SESSION KEEPALIVE".to_owned()
                     }
-                    Some(held) => {
-                        held.until_ms = until_ms;
+                    Holder::Owner(_) => {
+                        part.until_ms = until_ms;
                         "OK".to_owned()
                     }
-                    None => self.stale(lock, token),
-                };
-                (reply, Vec::new())
+                });
+                (reply.unwrap_or_else(|refusal| refusal), Vec::new())
             }
-            Step::Release { lock, .. } => match self.held_by(lock, token) {
-                Some(_) => self.release(lock),
-                None => (self.stale(lock, token), Vec::new()),
-            },
+            Step::Release { lock, owner, .. } => self.release(lock, token, owner),
             Step::Delete { lock } => {
                 let existed = self.locks[lock].take().is_some();
                 (format!("(integer) {}", i32::from(existed)), self.serve(lock))
@@ -472,8 +554,8 @@ impl Model {
             Step::Pass { ms } => (String::new(), self.pass(ms)),
             Step::Leave { back } => {
                 let left = next.saturating_sub(back + 1);
-                self.waiters.retain(|waiter| waiter.sequence != left);
-                (String::new(), Vec::new())
+                let gone = self.waiters.extract_if(.., |waiter| waiter.sequence == left).next();
+                (String::new(), gone.map_or(Vec::new(), |waiter| self.serve(waiter.wish.lock)))
             }
             _ => (String::new(), Vec::new()),
         }

@@ -182,7 +182,8 @@ impl<'a> Wish<'a> {
 
     fn wait(&self, now: Stamp) -> Wait {
         let deadline = self.timeout_ms.map(|timeout_ms| Stamp(now.0.saturating_add(timeout_ms)));
-        Wait { kind: self.kind(), keys: self.keys.to_vec(), deadline, reentrant: None, request: None }
+        let (kind, keys) = (self.kind(), self.keys.to_vec());
+        Wait { kind, keys, deadline, is_shared: false, reentrant: None, request: None }
     }
 }
 

@@ -8,6 +8,7 @@ use quorate_bug::{self as bug, Bug};
 
 use crate::command::{Group, KeySpec, Run, Spec};
 use crate::context::Context;
+use crate::database::Slot;
 use crate::flags::Flags;
 use crate::identifiers::Stamp;
 use crate::integer;
@@ -239,14 +240,20 @@ fn change_expiry(
     let calendar_ms = unit.calendar_ms(time, context.calendar_ms()).ok_or_else(|| invalid(command))?;
     let asked = Expiry::at_calendar(context, calendar_ms);
     let key = &args[1];
-    if context.get(key).is_some_and(|slot| slot.client_session().is_some()) {
-        return Err(Reply::error("ERR the lock lasts as long as its session"));
-    }
+    check_time(context, key)?;
     let allowed = context.exists(key) && conditions.allow(context.deadline(key), asked);
     if allowed {
         asked.put_on(context, key);
     }
     Ok(Reply::flag(allowed))
+}
+
+/// That a key has a time of its own, if it has one.
+fn check_time(context: &Context<'_>, key: &[u8]) -> Result<(), Reply> {
+    if context.get(key).is_some_and(Slot::has_time_of_holders) {
+        return Err(Reply::error("ERR the lock has the time of its session, or of its readers"));
+    }
+    Ok(())
 }
 
 /// -2 and -1, or what `show` makes of the deadline.
@@ -284,6 +291,7 @@ fn pexpiretime(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply
 }
 
 fn persist(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    check_time(context, &args[1])?;
     let expires = context.deadline(&args[1]).is_some();
     if expires {
         Expiry::Never.put_on(context, &args[1]);

@@ -1,10 +1,13 @@
-//! Native locks: taken, extended and released by their token, and waited for in a queue.
+//! Native locks: taken, extended and released by their token, and waited for in a queue. How one is taken has a file of its
+//! own, [`super::acquisition`].
 //!
 //! * Whoever takes a lock that is free gets a token greater than all before. Who takes it again, if he asks for that, gets
 //!   the same one; he releases it as often as he has taken it.
 //! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
 //!   gives it to the first of them, whose time to live begins there. No LOCK ACQUIRE passes them, not even in the transaction
 //!   that has freed it; a write of another kind can put something else there, and then they go on waiting.
+//! * Readers share a lock and its token: who joins them holds it as well, each for his own time. They are fair to writers: who
+//!   wants to join when somebody waits takes his place behind him.
 //! * A lock lasts a time of its own, which its holder extends, or as long as the session that holds it
 //!   ([`crate::client_session`]).
 //! * Who says `REQUEST id` may send the same again when an answer is lost: it takes effect once ([`crate::requests`]).
@@ -14,23 +17,20 @@
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
-use super::client_sessions;
-use super::expiry;
 use super::fencing::{parse_token, show_token, stale};
-use super::{help, scan};
+use super::repeating::once;
+use super::{acquisition, client_sessions, expiry, help, scan};
 use crate::command::{Group, KeySpec, Spec};
-use crate::context::{Caller, Context, Patience};
+use crate::context::Context;
 use crate::database::{PAGES, Slot};
 use crate::flags::Flags;
 use crate::force_release::ForceRelease;
 use crate::glob;
-use crate::identifiers::{FencingToken, Stamp};
+use crate::identifiers::Stamp;
 use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
-use crate::state::State;
-use crate::value::{Holder, Lock, Value};
-use crate::waiting::{Kind, Wait};
+use crate::value::{Held, Holder, Lock, Released, Value};
 use crate::work;
 
 const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
@@ -40,24 +40,24 @@ pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Lock, "lock", -2, |_, _
     .doc("quorate", "LOCK", "A container for commands about native locks.")];
 
 const LOCK: &[Spec] = &[
-    Spec::write(Group::Lock, "lock|acquire", -5, acquire)
+    Spec::write(Group::Lock, "lock|acquire", -5, acquisition::acquire)
         .keys(NAME)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
-        .waiting_if(asks_to_wait)
-        .given_back_by(give_back)
+        .waiting_if(acquisition::asks_to_wait)
+        .given_back_by(acquisition::give_back)
         .doc(
             "quorate",
-            "LOCK ACQUIRE name <OWNER id TTL milliseconds | SESSION session> [WAIT milliseconds] [REENTRANT] [DELAY milliseconds] [VALUE value] [REQUEST id]",
+            "LOCK ACQUIRE name <OWNER id TTL milliseconds | SESSION session> [SHARED] [WAIT milliseconds] [REENTRANT] [DELAY milliseconds] [VALUE value] [REQUEST id]",
             "Takes a lock for a time, or for as long as a session lasts, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
         ),
     Spec::write(Group::Lock, "lock|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
         "quorate",
-        "LOCK EXTEND name token milliseconds [REQUEST id]",
+        "LOCK EXTEND name token milliseconds [OWNER id] [REQUEST id]",
         "Has a lock last so long from now on; an error if the token is not the current one.",
     ),
     Spec::write(Group::Lock, "lock|release", -4, release).keys(NAME).with(Flags::FAST).doc(
         "quorate",
-        "LOCK RELEASE name token [REQUEST id]",
+        "LOCK RELEASE name token [OWNER id] [REQUEST id]",
         "Releases a lock, and answers how often its holder has it still: 0 if it is free; an error if the token is not the current one.",
     ),
     Spec::write(Group::Lock, "lock|force-release", -3, force_release)
@@ -85,135 +85,8 @@ const LOCK: &[Spec] = &[
     ),
 ];
 
-/// What LOCK ACQUIRE asks for.
-struct Wish<'a> {
-    name: &'a Bytes,
-    holder: Holder,
-    /// `None`: as long as the session that holds it.
-    ttl_ms: Option<u64>,
-    /// 0: not at all.
-    wait_ms: u64,
-    is_reentrant: bool,
-    /// For how long nobody else is to get it if its time is up.
-    delay_ms: u64,
-    value: Option<&'a Bytes>,
-    /// How its client calls it.
-    request: Option<&'a Bytes>,
-}
-
-impl<'a> Wish<'a> {
-    /// `LOCK ACQUIRE name ..`
-    fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
-        let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
-        let mut rest = rest;
-        let (mut owner, mut ttl_ms, mut session, mut wait_ms) = (None, None, None, None);
-        let (mut delay_ms, mut value, mut request, mut is_reentrant) = (None, None, None, false);
-        while let [word, following @ ..] = rest {
-            rest = following;
-            if word.eq_ignore_ascii_case(b"REENTRANT") && !is_reentrant {
-                is_reentrant = true;
-                continue;
-            }
-            let [argument, following @ ..] = rest else { return Err(Reply::syntax_error()) };
-            rest = following;
-            let is_new = match &word.to_ascii_uppercase()[..] {
-                b"OWNER" => owner.replace(argument).is_none(),
-                b"TTL" => ttl_ms.replace(parse_ttl(argument)?).is_none(),
-                b"SESSION" => session.replace(client_sessions::parse_id(argument)?).is_none(),
-                b"WAIT" => wait_ms.replace(parse_wait(argument)?).is_none(),
-                b"DELAY" => delay_ms.replace(parse_delay(argument)?).is_none(),
-                b"VALUE" => value.replace(argument).is_none(),
-                b"REQUEST" => request.replace(argument).is_none(),
-                _ => false,
-            };
-            if !is_new {
-                return Err(Reply::syntax_error());
-            }
-        }
-        let holder = match (owner, ttl_ms, session) {
-            (Some(owner), Some(_), None) if owner.is_empty() => {
-                return Err(Reply::error("ERR the owner of a lock needs a name"));
-            }
-            (Some(owner), Some(_), None) => Holder::Owner(Bytes::copy_from_slice(owner)),
-            (None, None, Some(_)) if delay_ms.is_some() => {
-                return Err(Reply::error("ERR a lock of a session has no DELAY: it has no time of its own"));
-            }
-            (None, None, Some(session)) => Holder::Session(session),
-            _ => return Err(Reply::syntax_error()),
-        };
-        let (wait_ms, delay_ms) = (wait_ms.unwrap_or(0), delay_ms.unwrap_or(0));
-        Ok(Self { name, holder, ttl_ms, wait_ms, is_reentrant, delay_ms, value, request })
-    }
-
-    /// What it asks, if it has a name.
-    fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
-        self.request
-            .map(|id| Request::new(id, db, &[b"acquire", self.name, &self.holder.to_bytes()]))
-            .transpose()
-    }
-
-    /// Takes the lock, or the last place in its queue, or that of the request that waits already.
-    fn run(&self, context: &mut Context<'_>, request: Option<&Request>) -> Result<Reply, Reply> {
-        let waits =
-            request.is_some_and(|request| context.state.keyspace.waiting.request(&request.id).is_some());
-        if waits && (self.wait_ms == 0 || context.patience == Patience::None) {
-            return Err(Reply::error("ERR the request waits, and can only be asked again by who waits, too"));
-        }
-        // Within a transaction a lock may be free whose queue was not served yet.
-        let is_promised = !context.exists(self.name) && context.waiting_for_vacancy(self.name) > 0;
-        if !waits
-            && !is_promised
-            && let Some(token) = self.take(context)?
-        {
-            return Ok(show_token(token));
-        }
-        if self.wait_ms > 0 {
-            let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
-            let (keys, request) = (vec![self.name.clone()], request.cloned());
-            let reentrant = self.is_reentrant.then(|| self.holder.clone());
-            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, reentrant, request });
-        }
-        Ok(Reply::Null)
-    }
-
-    /// Takes the lock, if it is free or may be entered again.
-    fn take(&self, context: &mut Context<'_>) -> Result<Option<FencingToken>, Reply> {
-        if let Holder::Session(id) = self.holder
-            && context.state.keyspace.client_sessions.get(id).is_none()
-        {
-            return Err(client_sessions::not_open(id));
-        }
-        let until = |delay_ms| self.ttl_ms.map(|ttl_ms| until(context.now, ttl_ms, delay_ms));
-        let is_his = |lock: &Lock| lock.holder == self.holder || bug::on(Bug::GreedyAcquire);
-        match held(context, self.name)? {
-            // Its holder has lost it, and nobody may have it yet.
-            None if context.exists(self.name) => return Ok(None),
-            None => {
-                let deadline = until(self.delay_ms);
-                let value = self.value.map(|value| Bytes::copy_from_slice(value));
-                let lock = Lock { holder: self.holder.clone(), depth: 1, delay_ms: self.delay_ms, value };
-                context.check_value_bytes(lock.bytes())?;
-                context.create(context.db, self.name, Value::Lock(Box::new(lock)), deadline);
-            }
-            Some((lock, slot)) if self.is_reentrant && is_his(lock) => {
-                let lock = Lock { depth: lock.depth.saturating_add(1), ..lock.clone() };
-                let asked = until(lock.delay_ms);
-                let deadline = slot.deadline.and_then(|present| asked.map(|asked| asked.max(present)));
-                context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
-            }
-            Some(_) => return Ok(None),
-        }
-        Ok(context.get(self.name).map(|slot| slot.token))
-    }
-}
-
-/// Whether a LOCK ACQUIRE with these arguments may wait.
-fn asks_to_wait(args: &[Bytes]) -> bool {
-    Wish::parse(args).is_ok_and(|wish| wish.wait_ms > 0)
-}
-
 /// The deadline of the key of a lock that is held for so long from now on.
-fn until(now: Stamp, ttl_ms: u64, delay_ms: u64) -> Stamp {
+pub(super) fn until(now: Stamp, ttl_ms: u64, delay_ms: u64) -> Stamp {
     Stamp(now.0.saturating_add(ttl_ms).saturating_add(delay_ms))
 }
 
@@ -225,130 +98,103 @@ fn lock_at<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock
 }
 
 /// The same; `None` as well if its holder has lost it, though nobody may have it yet.
-fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, &'a Slot)>, Reply> {
+pub(super) fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, &'a Slot)>, Reply> {
     Ok(lock_at(context, name)?.filter(|(lock, slot)| !lock.is_delayed(slot.deadline, context.now)))
 }
 
-/// The lock at a key, if it has the token that `text` is.
-fn held_by<'a>(context: &'a Context<'_>, name: &[u8], text: &[u8]) -> Result<(&'a Lock, &'a Slot), Reply> {
-    let token = parse_token(text)?;
-    match held(context, name)? {
-        Some((lock, slot)) if slot.token == token || bug::on(Bug::AnyTokenTaken) => Ok((lock, slot)),
-        Some((_, slot)) => Err(stale(token, Some(slot.token))),
-        None => Err(stale(token, None)),
-    }
-}
-
-fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
+pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
     let ttl_ms = integer::parse(text).and_then(|ttl_ms| u64::try_from(ttl_ms).ok());
     ttl_ms
         .filter(|ttl_ms| *ttl_ms > 0)
         .ok_or(Reply::error("ERR a lock's time to live is a number of milliseconds"))
 }
 
-fn parse_wait(text: &[u8]) -> Result<u64, Reply> {
-    let wait_ms = integer::parse(text).and_then(|wait_ms| u64::try_from(wait_ms).ok());
-    wait_ms.ok_or(Reply::error("ERR the time to wait is a number of milliseconds, or 0"))
+/// Which hold of a lock is meant, and how its client calls what he asks.
+struct Which<'a> {
+    name: &'a Bytes,
+    token: &'a Bytes,
+    /// Of a lock that is shared one must be named.
+    owner: Option<&'a Bytes>,
+    request: Option<Request>,
 }
 
-fn parse_delay(text: &[u8]) -> Result<u64, Reply> {
-    let delay_ms = integer::parse(text).and_then(|delay_ms| u64::try_from(delay_ms).ok());
-    delay_ms.ok_or(Reply::error("ERR the delay of a lock is a number of milliseconds, or 0"))
-}
-
-fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let wish = Wish::parse(args)?;
-    let request = wish.request(context.db)?;
-    once(context, request.as_ref(), |context| wish.run(context, request.as_ref()))
-}
-
-/// Runs what has a name once, and answers who asks it again the same.
-fn once(
-    context: &mut Context<'_>,
-    request: Option<&Request>,
-    run: impl FnOnce(&mut Context<'_>) -> Result<Reply, Reply>,
-) -> Result<Reply, Reply> {
-    let Some(request) = request else { return run(context) };
-    // A script may be undone, and what is remembered is not.
-    if context.caller == Caller::Script {
-        return Err(Reply::error("ERR scripts cannot name a REQUEST"));
-    }
-    if let Some(reply) = context.state.requests.reply_to(request, context.asker)? {
-        return Ok(reply.clone());
-    }
-    if let Some(waiting) = context.state.keyspace.waiting.request(&request.id) {
-        waiting.check(request)?;
-    }
-    let reply = run(context)?;
-    if !matches!(context.patience, Patience::Needed(_)) {
-        let State { requests, settings, .. } = &mut *context.state;
-        requests.remember(request.clone(), context.asker, &reply, context.now, settings);
-    }
-    Ok(reply)
-}
-
-/// `[REQUEST id]`, of a command that names a lock and its token.
-fn parse_request(context: &Context<'_>, args: &[Bytes], option: &[Bytes]) -> Result<Option<Request>, Reply> {
-    match option {
-        [] => Ok(None),
-        [word, id] if word.eq_ignore_ascii_case(b"REQUEST") => {
-            let command = args[1].to_ascii_lowercase();
-            Request::new(id, context.db, &[&command, &args[2], &args[3]]).map(Some)
+impl<'a> Which<'a> {
+    /// `LOCK EXTEND|RELEASE name token ..`, and behind that `[OWNER id] [REQUEST id]`.
+    fn parse(db: usize, args: &'a [Bytes], mut options: &'a [Bytes]) -> Result<Self, Reply> {
+        let (name, token) = (&args[2], &args[3]);
+        let (mut owner, mut request) = (None, None);
+        while let [word, argument, following @ ..] = options {
+            options = following;
+            let is_new = match &word.to_ascii_uppercase()[..] {
+                b"OWNER" => owner.replace(argument).is_none(),
+                b"REQUEST" => request.replace(argument).is_none(),
+                _ => false,
+            };
+            if !is_new {
+                return Err(Reply::syntax_error());
+            }
         }
-        _ => Err(Reply::syntax_error()),
+        if !options.is_empty() {
+            return Err(Reply::syntax_error());
+        }
+        let command = args[1].to_ascii_lowercase();
+        let words: [&[u8]; 4] = [&command, name, token, owner.map_or(&[], |owner| owner)];
+        let request = request.map(|id| Request::new(id, db, &words)).transpose()?;
+        Ok(Self { name, token, owner, request })
     }
-}
 
-/// Has a command that waited take the lock, which is free or its holder's.
-pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let token = Wish::parse(args)?.take(context)?;
-    Ok(token.map_or(Reply::Null, show_token))
-}
-
-/// Gives back what a LOCK ACQUIRE has taken whose client is gone, unless he has asked again since.
-fn give_back(context: &mut Context<'_>, args: &[Bytes], token: FencingToken) {
-    let Ok(wish) = Wish::parse(args) else { return };
-    let is_his = match wish.request(context.db) {
-        Ok(Some(request)) => context.state.requests.forget(&request, context.asker),
-        Ok(None) | Err(_) => true,
-    };
-    if is_his && held(context, wish.name).is_ok_and(|held| held.is_some_and(|(_, slot)| slot.token == token))
-    {
-        release_held(context, wish.name);
+    /// The lock at the key, if it has that token and is that owner's.
+    fn held<'c>(&self, context: &'c Context<'_>) -> Result<(&'c Lock, &'c Slot), Reply> {
+        let token = parse_token(self.token)?;
+        let current = held(context, self.name)?;
+        let Some((lock, slot)) =
+            current.filter(|(_, slot)| slot.token == token || bug::on(Bug::AnyTokenTaken))
+        else {
+            return Err(stale(token, current.map(|(_, slot)| slot.token)));
+        };
+        match (&lock.held, self.owner) {
+            (Held::Alone { .. }, None) => Ok((lock, slot)),
+            (Held::Shared(_), None) => {
+                Err(Reply::error("ERR the lock is shared: say whose part of it is meant, by OWNER"))
+            }
+            (_, Some(owner)) if lock.is_held_by(owner, context.now) => Ok((lock, slot)),
+            (_, Some(_)) => Err(Reply::error("STALE the lock is not held by that owner, or no longer")),
+        }
     }
 }
 
 fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let ttl_ms = parse_ttl(&args[4])?;
-    let request = parse_request(context, args, &args[5..])?;
-    once(context, request.as_ref(), |context| {
-        let (lock, slot) = held_by(context, &args[2], &args[3])?;
+    let which = Which::parse(context.db, args, &args[5..])?;
+    once(context, which.request.as_ref(), |context| {
+        let (lock, slot) = which.held(context)?;
         if slot.client_session().is_some() {
             return Err(Reply::error("ERR the lock lasts as long as its session: SESSION KEEPALIVE"));
         }
         let until = until(context.now, ttl_ms, lock.delay_ms);
-        context.set_deadline(&args[2], Some(until));
+        match which.owner.and_then(|owner| lock.with_part_until(owner, until, context.now)) {
+            Some((lock, until)) => context.amend(which.name, Value::Lock(Box::new(lock)), Some(until)),
+            None => drop(context.set_deadline(which.name, Some(until))),
+        }
         Ok(Reply::ok())
     })
 }
 
 fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let request = parse_request(context, args, &args[4..])?;
-    once(context, request.as_ref(), |context| {
-        held_by(context, &args[2], &args[3])?;
-        Ok(release_held(context, &args[2]))
+    let which = Which::parse(context.db, args, &args[4..])?;
+    once(context, which.request.as_ref(), |context| {
+        which.held(context)?;
+        Ok(release_held(context, which.name, which.owner))
     })
 }
 
-/// Releases once a lock that is held. How often its holder has it still.
-fn release_held(context: &mut Context<'_>, name: &Bytes) -> Reply {
+/// Releases once a lock that is held, by this owner if it is shared. How often he has it still.
+pub(super) fn release_held(context: &mut Context<'_>, name: &Bytes, owner: Option<&Bytes>) -> Reply {
     let Ok(Some((lock, slot))) = held(context, name) else { return Reply::Integer(0) };
-    let (depth, deadline) = (lock.depth - 1, slot.deadline);
-    if depth > 0 {
-        let lock = Lock { depth, ..lock.clone() };
-        context.amend(name, Value::Lock(Box::new(lock)), deadline);
-    } else {
-        context.delete(name);
+    let Released { depth, left } = lock.released(slot.deadline, owner, context.now);
+    match left {
+        Some((lock, deadline)) => context.amend(name, Value::Lock(Box::new(lock)), deadline),
+        None => drop(context.delete(name)),
     }
     Reply::Integer(i64::try_from(depth).unwrap_or(i64::MAX))
 }
@@ -410,26 +256,31 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
     let forced = context.state.force_releases.get(context.db, name);
     let waiting = context.waiting_for_vacancy(name);
     let fields = match lock {
-        None => [Reply::Null, Reply::Null, Reply::Null, Reply::Null, Reply::Null, Reply::Null, Reply::Null],
+        None => [const { Reply::Null }; 8],
         Some((lock, slot)) => {
-            let (owner, session) = match &lock.holder {
-                Holder::Owner(owner) => (Reply::Bulk(owner.clone()), Reply::Null),
-                Holder::Session(id) => (Reply::Null, client_sessions::show_id(*id)),
+            let (owner, session) = match &lock.held {
+                Held::Alone { holder: Holder::Owner(owner), .. } => (Reply::Bulk(owner.clone()), Reply::Null),
+                Held::Alone { holder: Holder::Session(id), .. } => {
+                    (Reply::Null, client_sessions::show_id(*id))
+                }
+                Held::Shared(_) => (Reply::Null, Reply::Null),
             };
+            let readers = lock.readers(context.now).map(|owner| Reply::Bulk(owner.clone())).collect();
             let left_ms = context.lasts_until(slot).map(|until| expiry::remaining_ms(context, until));
             let delay_ms = i64::try_from(lock.delay_ms).unwrap_or(i64::MAX);
             [
                 show_token(slot.token),
                 owner,
                 session,
+                Reply::Array(readers),
                 Reply::Integer(left_ms.map_or(-1, |left_ms| left_ms.saturating_sub(delay_ms).max(0))),
                 Reply::Integer(delay_ms),
-                Reply::Integer(i64::try_from(lock.depth).unwrap_or(i64::MAX)),
+                Reply::Integer(i64::try_from(lock.depth(context.now)).unwrap_or(i64::MAX)),
                 lock.value.clone().map_or(Reply::Null, Reply::Bulk),
             ]
         }
     };
-    let names = ["token", "owner", "session", "ttl-ms", "delay-ms", "depth", "value"];
+    let names = ["token", "owner", "session", "readers", "ttl-ms", "delay-ms", "depth", "value"];
     let mut fields: Vec<_> = names.map(Reply::bulk).into_iter().zip(fields).collect();
     fields.push((Reply::bulk("waiting"), Reply::count(waiting)));
     fields.push((Reply::bulk("force-released"), forced.map_or(Reply::Null, describe_force_release)));

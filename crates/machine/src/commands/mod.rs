@@ -1,6 +1,7 @@
 //! The commands, a file for each family: what a command is called and takes, what it does and what it answers
 //! stand together.
 
+pub(crate) mod acquisition;
 pub(crate) mod blocking;
 mod client_sessions;
 mod connection;
@@ -14,11 +15,12 @@ mod keys;
 mod latency;
 mod list_searches;
 mod lists;
-pub(crate) mod locks;
+mod locks;
 mod objects;
 mod places;
 mod popping;
 mod pubsub;
+mod repeating;
 mod sampling;
 mod scan;
 mod scripting;

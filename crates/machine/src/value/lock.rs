@@ -3,6 +3,8 @@
 //! Its fencing token and its deadline are those of the key that it is the value of. A lock that nobody holds is no value:
 //! its key does not exist.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -18,16 +20,49 @@ pub(crate) enum Holder {
     Session(ClientSessionId),
 }
 
+/// How a lock is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// By one holder.
+    Alone {
+        holder: Holder,
+        /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
+        depth: u64,
+    },
+    /// By owners, of whom each has a part. There is one at least, and the key's deadline is the last of theirs.
+    Shared(BTreeMap<Bytes, Part>),
+}
+
+/// A reader's part of a shared lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// As that of who holds a lock alone.
+    depth: u64,
+    /// The last millisecond of cluster time in which he has it.
+    until: Stamp,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
-    pub(crate) holder: Holder,
-    /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
-    pub(crate) depth: u64,
+    pub(crate) held: Held,
     /// For how long nobody gets it once the time of its holder is up: the last part of the key's time. 0: not at all.
     pub(crate) delay_ms: u64,
     /// What its holder lets others know.
     pub(crate) value: Option<Bytes>,
 }
+
+/// What is left when a lock was released once.
+pub(crate) struct Released {
+    /// How often its holder has it still.
+    pub(crate) depth: u64,
+    /// The lock and the deadline of its key; `None` if nobody has it any more.
+    pub(crate) left: Option<(Lock, Option<Stamp>)>,
+}
+
+/// How many may share a lock: each who joins or leaves copies all.
+const READERS_MAX: usize = 1024;
+/// What a reader takes beside the bytes of his name.
+const READER_BYTES: usize = 64;
 
 /// What a lock takes beside the bytes of its holder. The same in every build: it decides what is refused for want of memory.
 const LOCK_BYTES: usize = 96;
@@ -76,7 +111,144 @@ impl Holder {
     }
 }
 
+impl Held {
+    /// By one reader, whom others may join.
+    pub(crate) fn shared_by(owner: &Bytes, until: Stamp) -> Self {
+        Self::Shared(BTreeMap::from([(owner.clone(), Part { depth: 1, until })]))
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Alone { holder, .. } => holder.bytes(),
+            Self::Shared(parts) => parts.keys().map(|owner| READER_BYTES + owner.len()).sum(),
+        }
+    }
+
+    fn encode(&self, to: &mut Encoder) {
+        match self {
+            Self::Alone { holder, depth } => {
+                holder.encode(to);
+                to.varint(*depth);
+            }
+            Self::Shared(parts) => {
+                to.u8(SHARED);
+                to.count(parts.len());
+                for (owner, Part { depth, until }) in parts {
+                    to.bytes(owner);
+                    to.varint(*depth);
+                    to.varint(until.0);
+                }
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder) -> Result<Self, Error> {
+        if !from.skip(SHARED) {
+            let (holder, depth) = (Holder::decode(from)?, from.varint()?);
+            return if depth > 0 { Ok(Self::Alone { holder, depth }) } else { Err(from.malformed()) };
+        }
+        let mut parts = BTreeMap::new();
+        for _ in 0..from.count()? {
+            let owner = Bytes::copy_from_slice(&from.bytes()?);
+            let part = Part { depth: from.varint()?, until: Stamp(from.varint()?) };
+            let is_next = parts.last_key_value().is_none_or(|(last, _)| *last < owner);
+            if owner.is_empty() || part.depth == 0 || !is_next {
+                return Err(from.malformed());
+            }
+            parts.insert(owner, part);
+        }
+        if parts.is_empty() { Err(from.malformed()) } else { Ok(Self::Shared(parts)) }
+    }
+}
+
+/// In the place of a kind of holder.
+const SHARED: u8 = 2;
+
 impl Lock {
+    /// Those who share it.
+    pub(crate) fn readers(&self, now: Stamp) -> impl Iterator<Item = &Bytes> {
+        let parts = if let Held::Shared(parts) = &self.held { Some(parts) } else { None };
+        let present = move |(_, part): &(&Bytes, &Part)| part.until >= now;
+        parts.into_iter().flatten().filter(present).map(|(owner, _)| owner)
+    }
+
+    /// Whether one more may share it.
+    pub(crate) fn has_room(&self, now: Stamp) -> bool {
+        self.readers(now).count() < READERS_MAX
+    }
+
+    /// Whether an owner has it, or a part of it.
+    pub(crate) fn is_held_by(&self, owner: &[u8], now: Stamp) -> bool {
+        match &self.held {
+            Held::Alone { holder: Holder::Owner(holder), .. } => holder == owner,
+            Held::Alone { holder: Holder::Session(_), .. } => false,
+            Held::Shared(parts) => parts.get(owner).is_some_and(|part| part.until >= now),
+        }
+    }
+
+    /// How often it was acquired and not released since, by all who have it.
+    pub(crate) fn depth(&self, now: Stamp) -> u64 {
+        match &self.held {
+            Held::Alone { depth, .. } => *depth,
+            Held::Shared(parts) => {
+                parts.values().filter(|part| part.until >= now).map(|part| part.depth).sum()
+            }
+        }
+    }
+
+    /// The parts of those whose time is not over.
+    fn parts(&self, now: Stamp) -> BTreeMap<Bytes, Part> {
+        let Held::Shared(parts) = &self.held else { return BTreeMap::new() };
+        parts
+            .iter()
+            .filter(|(_, part)| part.until >= now)
+            .map(|(owner, part)| (owner.clone(), *part))
+            .collect()
+    }
+
+    /// It with these parts, and the deadline of its key; `None` if there are none.
+    fn with(&self, parts: BTreeMap<Bytes, Part>) -> Option<(Self, Stamp)> {
+        let last = parts.values().map(|part| part.until).max()?;
+        Some((Self { held: Held::Shared(parts), ..self.clone() }, last))
+    }
+
+    /// It with a reader more, or once more, who has it until then at least; and the deadline of its key.
+    pub(crate) fn joined(&self, owner: &Bytes, until: Stamp, now: Stamp) -> (Self, Stamp) {
+        let mut parts = self.parts(now);
+        let part = parts.entry(owner.clone()).or_insert(Part { depth: 0, until });
+        *part = Part { depth: part.depth.saturating_add(1), until: part.until.max(until) };
+        self.with(parts).expect("there is the one that has joined")
+    }
+
+    /// It with another end of a reader's part, if it is shared and he has one; and the deadline of its key.
+    pub(crate) fn with_part_until(&self, owner: &[u8], until: Stamp, now: Stamp) -> Option<(Self, Stamp)> {
+        let mut parts = self.parts(now);
+        parts.get_mut(owner)?.until = until;
+        self.with(parts)
+    }
+
+    /// What is left when it is released once, by this owner if it is shared.
+    pub(crate) fn released(&self, deadline: Option<Stamp>, owner: Option<&Bytes>, now: Stamp) -> Released {
+        match &self.held {
+            Held::Alone { holder, depth } => {
+                let (holder, depth) = (holder.clone(), depth - 1);
+                let left = (depth > 0)
+                    .then(|| (Self { held: Held::Alone { holder, depth }, ..self.clone() }, deadline));
+                Released { depth, left }
+            }
+            Held::Shared(_) => {
+                let mut parts = self.parts(now);
+                let part = owner.and_then(|owner| parts.get_mut(owner));
+                let depth = part.map_or(0, |part| {
+                    part.depth -= 1;
+                    part.depth
+                });
+                parts.retain(|_, part| part.depth > 0);
+                Released { depth, left: self.with(parts).map(|(lock, until)| (lock, Some(until))) }
+            }
+        }
+    }
+
     /// Whether the time of its holder is up, and nobody may have it yet, where its key has this deadline.
     pub(crate) fn is_delayed(&self, deadline: Option<Stamp>, now: Stamp) -> bool {
         self.delay_ms > 0 && deadline.is_some_and(|deadline| now.0 > deadline.0.saturating_sub(self.delay_ms))
@@ -84,12 +256,11 @@ impl Lock {
 
     /// What it takes in memory beside its key.
     pub(crate) fn bytes(&self) -> usize {
-        LOCK_BYTES + self.holder.bytes() + self.value.as_ref().map_or(0, Bytes::len)
+        LOCK_BYTES + self.held.bytes() + self.value.as_ref().map_or(0, Bytes::len)
     }
 
     pub(super) fn encode(&self, to: &mut Encoder) {
-        self.holder.encode(to);
-        to.varint(self.depth);
+        self.held.encode(to);
         to.varint(self.delay_ms);
         to.u8(u8::from(self.value.is_some()));
         self.value.iter().for_each(|value| to.bytes(value));
@@ -98,13 +269,13 @@ impl Lock {
     pub(super) fn decode(from: &mut Decoder) -> Result<Self, Error> {
         // Those that it is given are slices of the whole frame.
         let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
-        let (holder, depth, delay_ms) = (Holder::decode(from)?, from.varint()?, from.varint()?);
+        let (held, delay_ms) = (Held::decode(from)?, from.varint()?);
         let value = from.optional(|from| from.bytes().map(own))?;
-        let has_time = matches!(holder, Holder::Owner(_));
-        if depth == 0 || (delay_ms > 0 && !has_time) {
+        let may_be_delayed = matches!(held, Held::Alone { holder: Holder::Owner(_), .. });
+        if delay_ms > 0 && !may_be_delayed {
             return Err(from.malformed());
         }
-        Ok(Self { holder, depth, delay_ms, value })
+        Ok(Self { held, delay_ms, value })
     }
 }
 
@@ -120,23 +291,23 @@ mod tests {
         Ok(value)
     }
 
+    fn lock(held: Held, delay_ms: u64, value: Option<&'static str>) -> Lock {
+        Lock { held, delay_ms, value: value.map(Bytes::from) }
+    }
+
     /// Kind, kind of holder, holder, depth, delay, whether there is a value, and the value.
     #[test]
     fn the_bytes_stay_as_they_are() {
+        let alone = |holder, depth| Held::Alone { holder, depth };
+        let reader = |name, depth, until| (Bytes::from_static(name), Part { depth, until: Stamp(until) });
+        let readers = Held::Shared(BTreeMap::from([reader(b"a", 1, 5), reader(b"b", 2, 300)]));
         for (lock, bytes) in [
+            (lock(alone(Holder::Owner("me".into()), 1), 300, None), &b"\x05\x00\x02me\x01\xac\x02\x00"[..]),
             (
-                Lock { holder: Holder::Owner("me".into()), depth: 1, delay_ms: 300, value: None },
-                &b"\x05\x00\x02me\x01\xac\x02\x00"[..],
-            ),
-            (
-                Lock {
-                    holder: Holder::Session(ClientSessionId(300)),
-                    depth: 200,
-                    delay_ms: 0,
-                    value: Some("v".into()),
-                },
+                lock(alone(Holder::Session(ClientSessionId(300)), 200), 0, Some("v")),
                 b"\x05\x01\xac\x02\xc8\x01\x00\x01\x01v",
             ),
+            (lock(readers, 0, None), b"\x05\x02\x02\x01a\x01\x05\x01b\x02\xac\x02\x00\x00"),
         ] {
             let value = Value::Lock(Box::new(lock));
             let mut to = Encoder::default();
@@ -154,7 +325,11 @@ mod tests {
             b"\x05\x00\x02me\x01\x00\x02",
             b"\x05\x00\x02me\x01\x00\x01",
             b"\x05\x01\x02\x01\x05\x00",
-            b"\x05\x02\x02me\x01\x00\x00",
+            b"\x05\x03\x02me\x01\x00\x00",
+            b"\x05\x02\x00\x00\x00",
+            b"\x05\x02\x01\x01a\x00\x05\x00\x00",
+            b"\x05\x02\x01\x01a\x01\x05\x05\x00",
+            b"\x05\x02\x02\x01b\x01\x05\x01a\x01\x05\x00\x00",
         ] {
             assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
         }

@@ -1,0 +1,261 @@
+//! How a lock is taken: LOCK ACQUIRE, at once or in its turn.
+
+use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
+
+use super::client_sessions;
+use super::fencing::show_token;
+use super::locks::{held, parse_ttl, release_held, until};
+use super::repeating::once;
+use crate::context::{Context, Patience};
+use crate::identifiers::{FencingToken, Stamp};
+use crate::integer;
+use crate::reply::Reply;
+use crate::requests::Request;
+use crate::value::{Held, Holder, Lock, Value};
+use crate::waiting::{Kind, Wait};
+
+/// What LOCK ACQUIRE asks for.
+struct Wish<'a> {
+    name: &'a Bytes,
+    holder: Holder,
+    /// `None`: as long as the session that holds it.
+    ttl_ms: Option<u64>,
+    /// Whether others may share it. Sessions do not.
+    is_shared: bool,
+    /// 0: not at all.
+    wait_ms: u64,
+    is_reentrant: bool,
+    /// For how long nobody else is to get it if its time is up. Not where it is shared, or a session's.
+    delay_ms: u64,
+    value: Option<&'a Bytes>,
+    /// How its client calls it.
+    request: Option<&'a Bytes>,
+}
+
+/// The options of LOCK ACQUIRE, as they were given.
+#[derive(Default)]
+struct Options<'a> {
+    owner: Option<&'a Bytes>,
+    ttl_ms: Option<u64>,
+    session: Option<Holder>,
+    wait_ms: Option<u64>,
+    delay_ms: Option<u64>,
+    value: Option<&'a Bytes>,
+    request: Option<&'a Bytes>,
+    is_reentrant: bool,
+    is_shared: bool,
+}
+
+impl<'a> Options<'a> {
+    fn parse(mut rest: &'a [Bytes]) -> Result<Self, Reply> {
+        let mut options = Self::default();
+        while let [word, following @ ..] = rest {
+            let word = word.to_ascii_uppercase();
+            let flag = match &word[..] {
+                b"REENTRANT" => Some(&mut options.is_reentrant),
+                b"SHARED" => Some(&mut options.is_shared),
+                _ => None,
+            };
+            let is_new = match (flag, following) {
+                (Some(flag), following) => {
+                    rest = following;
+                    !std::mem::replace(flag, true)
+                }
+                (None, [argument, following @ ..]) => {
+                    rest = following;
+                    options.set(&word, argument)?
+                }
+                (None, []) => false,
+            };
+            if !is_new {
+                return Err(Reply::syntax_error());
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether there is such an option, and it is new.
+    fn set(&mut self, word: &[u8], argument: &'a Bytes) -> Result<bool, Reply> {
+        Ok(match word {
+            b"OWNER" => self.owner.replace(argument).is_none(),
+            b"TTL" => self.ttl_ms.replace(parse_ttl(argument)?).is_none(),
+            b"SESSION" => {
+                let session = Holder::Session(client_sessions::parse_id(argument)?);
+                self.session.replace(session).is_none()
+            }
+            b"WAIT" => self.wait_ms.replace(parse_time(argument, WAIT)?).is_none(),
+            b"DELAY" => self.delay_ms.replace(parse_time(argument, DELAY)?).is_none(),
+            b"VALUE" => self.value.replace(argument).is_none(),
+            b"REQUEST" => self.request.replace(argument).is_none(),
+            _ => false,
+        })
+    }
+
+    fn holder(&self) -> Result<Holder, Reply> {
+        match (self.owner, self.ttl_ms, &self.session) {
+            (Some(owner), Some(_), None) if owner.is_empty() => {
+                Err(Reply::error("ERR the owner of a lock needs a name"))
+            }
+            (Some(owner), Some(_), None) => Ok(Holder::Owner(Bytes::copy_from_slice(owner))),
+            (None, None, Some(_)) if self.delay_ms.is_some() || self.is_shared => Err(Reply::error(
+                "ERR a lock of a session has no DELAY and is not SHARED: it has no time of its own",
+            )),
+            (None, None, Some(session)) => Ok(session.clone()),
+            _ => Err(Reply::syntax_error()),
+        }
+    }
+}
+
+const WAIT: &str = "ERR the time to wait is a number of milliseconds, or 0";
+const DELAY: &str = "ERR the delay of a lock is a number of milliseconds, or 0";
+
+fn parse_time(text: &[u8], refusal: &'static str) -> Result<u64, Reply> {
+    let time_ms = integer::parse(text).and_then(|time_ms| u64::try_from(time_ms).ok());
+    time_ms.ok_or(Reply::error(refusal))
+}
+
+impl<'a> Wish<'a> {
+    /// `LOCK ACQUIRE name ..`
+    fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
+        let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
+        let options = Options::parse(rest)?;
+        let holder = options.holder()?;
+        let Options { ttl_ms, value, request, is_reentrant, is_shared, .. } = options;
+        let (wait_ms, delay_ms) = (options.wait_ms.unwrap_or(0), options.delay_ms.unwrap_or(0));
+        if is_shared && delay_ms > 0 {
+            return Err(Reply::error("ERR a lock that is SHARED has no DELAY"));
+        }
+        Ok(Self { name, holder, ttl_ms, is_shared, wait_ms, is_reentrant, delay_ms, value, request })
+    }
+
+    /// What it asks, if it has a name.
+    fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
+        self.request
+            .map(|id| Request::new(id, db, &[b"acquire", self.name, &self.holder.to_bytes()]))
+            .transpose()
+    }
+
+    /// Takes the lock, or the last place in its queue, or that of the request that waits already.
+    fn run(&self, context: &mut Context<'_>, request: Option<&Request>) -> Result<Reply, Reply> {
+        let waits =
+            request.is_some_and(|request| context.state.keyspace.waiting.request(&request.id).is_some());
+        if waits && (self.wait_ms == 0 || context.patience == Patience::None) {
+            return Err(Reply::error("ERR the request waits, and can only be asked again by who waits, too"));
+        }
+        let is_first = context.waiting_for_vacancy(self.name) == 0;
+        if !waits && let Some(token) = self.take(context, is_first)? {
+            return Ok(show_token(token));
+        }
+        if self.wait_ms > 0 {
+            let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
+            let (keys, request) = (vec![self.name.clone()], request.cloned());
+            let reentrant = self.is_reentrant.then(|| self.holder.clone());
+            let is_shared = self.is_shared;
+            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, is_shared, reentrant, request });
+        }
+        Ok(Reply::Null)
+    }
+
+    /// Takes the lock, if it is free or may be shared, and nobody is before; or if it may be entered again.
+    fn take(&self, context: &mut Context<'_>, is_first: bool) -> Result<Option<FencingToken>, Reply> {
+        if let Holder::Session(id) = self.holder
+            && context.state.keyspace.client_sessions.get(id).is_none()
+        {
+            return Err(client_sessions::not_open(id));
+        }
+        match held(context, self.name)? {
+            None if context.exists(self.name) || !is_first => return Ok(None),
+            None => {
+                let (lock, deadline) = self.lock(context.now);
+                context.check_value_bytes(lock.bytes())?;
+                context.create(context.db, self.name, Value::Lock(Box::new(lock)), deadline);
+            }
+            Some((lock, slot)) => {
+                let Some((lock, deadline)) = self.enter(lock, slot.deadline, context.now, is_first) else {
+                    return Ok(None);
+                };
+                context.check_value_bytes(lock.bytes())?;
+                context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
+            }
+        }
+        Ok(context.get(self.name).map(|slot| slot.token))
+    }
+
+    fn until(&self, now: Stamp, delay_ms: u64) -> Option<Stamp> {
+        self.ttl_ms.map(|ttl_ms| until(now, ttl_ms, delay_ms))
+    }
+
+    /// A new lock, and the deadline of its key.
+    fn lock(&self, now: Stamp) -> (Lock, Option<Stamp>) {
+        let value = self.value.map(|value| Bytes::copy_from_slice(value));
+        let deadline = self.until(now, self.delay_ms);
+        let held = match (&self.holder, deadline) {
+            (Holder::Owner(owner), Some(until)) if self.is_shared => Held::shared_by(owner, until),
+            (holder, _) => Held::Alone { holder: holder.clone(), depth: 1 },
+        };
+        (Lock { held, delay_ms: self.delay_ms, value }, deadline)
+    }
+
+    /// A lock that is held, and the deadline of its key, once this holder has it as well or once more.
+    fn enter(
+        &self,
+        lock: &Lock,
+        deadline: Option<Stamp>,
+        now: Stamp,
+        is_first: bool,
+    ) -> Option<(Lock, Option<Stamp>)> {
+        let is_own = |holder: &Holder| *holder == self.holder || bug::on(Bug::GreedyAcquire);
+        match (&lock.held, &self.holder) {
+            (Held::Alone { holder, depth }, _) if self.is_reentrant && is_own(holder) => {
+                let asked = self.until(now, lock.delay_ms);
+                let deadline = deadline.and_then(|present| asked.map(|asked| asked.max(present)));
+                let held = Held::Alone { holder: holder.clone(), depth: depth.saturating_add(1) };
+                Some((Lock { held, ..lock.clone() }, deadline))
+            }
+            (Held::Shared(_), Holder::Owner(owner)) if self.is_shared => {
+                let until = self.until(now, 0)?;
+                let enters_again = self.is_reentrant && lock.is_held_by(owner, now);
+                let may_enter = enters_again || (is_first && lock.has_room(now));
+                let (lock, deadline) = may_enter.then(|| lock.joined(owner, until, now))?;
+                Some((lock, Some(deadline)))
+            }
+            (Held::Alone { .. } | Held::Shared(_), _) => None,
+        }
+    }
+}
+
+/// Whether a LOCK ACQUIRE with these arguments may wait.
+pub(super) fn asks_to_wait(args: &[Bytes]) -> bool {
+    Wish::parse(args).is_ok_and(|wish| wish.wait_ms > 0)
+}
+
+pub(super) fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let wish = Wish::parse(args)?;
+    let request = wish.request(context.db)?;
+    once(context, request.as_ref(), |context| wish.run(context, request.as_ref()))
+}
+
+/// Has a command that waited take the lock, which is free, or may be entered by its holder.
+pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let token = Wish::parse(args)?.take(context, true)?;
+    Ok(token.map_or(Reply::Null, show_token))
+}
+
+/// Gives back what a LOCK ACQUIRE has taken whose client is gone, unless he has asked again since.
+pub(super) fn give_back(context: &mut Context<'_>, args: &[Bytes], token: FencingToken) {
+    let Ok(wish) = Wish::parse(args) else { return };
+    let is_his = match wish.request(context.db) {
+        Ok(Some(request)) => context.state.requests.forget(&request, context.asker),
+        Ok(None) | Err(_) => true,
+    };
+    let Ok(Some((lock, slot))) = held(context, wish.name) else { return };
+    let holds = match &wish.holder {
+        Holder::Owner(owner) => lock.is_held_by(owner, context.now),
+        Holder::Session(_) => slot.client_session().is_some(),
+    };
+    if is_his && holds && slot.token == token {
+        let owner = if let Holder::Owner(owner) = &wish.holder { Some(owner) } else { None };
+        release_held(context, wish.name, owner);
+    }
+}
