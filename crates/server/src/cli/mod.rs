@@ -2,6 +2,7 @@
 
 mod address;
 mod bench;
+mod generated;
 mod keys;
 mod leader;
 mod lock;
@@ -18,7 +19,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// How the process ended, for scripts and service managers. Documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,10 @@ enum Command {
     Set(keys::Set),
     /// Removes keys
     Del(keys::Del),
+    /// Prints what a shell needs to complete this command line
+    Completions(generated::Completions),
+    /// Prints a manual page
+    Man(generated::Man),
     /// Saves the data to a file, and makes a new cluster out of it
     Snapshot(snapshot::Args),
     /// Makes a new cluster of the last node that is left
@@ -117,6 +122,8 @@ pub fn run() -> ExitCode {
     let exit = match &Cli::parse().command {
         // Its status is that of the command it runs.
         Command::Lock(args) => return lock::run(args),
+        Command::Completions(args) => generated::completions(args, Cli::command()),
+        Command::Man(args) => generated::man(args, Cli::command()),
         Command::Get(args) => keys::get(args),
         Command::Set(args) => keys::set(args),
         Command::Del(args) => keys::del(args),
@@ -136,9 +143,12 @@ pub fn run() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
+
+    /// The description that everything else is made of.
+    pub(super) fn root() -> clap::Command {
+        Cli::command()
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -156,6 +166,8 @@ mod tests {
             &["member"],
             &["reads"],
             &["lock"],
+            &["completions"],
+            &["man"],
             &["get"],
             &["set"],
             &["del"],
