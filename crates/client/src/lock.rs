@@ -117,10 +117,8 @@ impl<B: Backend> Lock<B> {
         if self.ttl < TTL_MIN {
             return Err(Error::invalid("ttl", format_args!("{:?} is less than {TTL_MIN:?}", self.ttl)));
         }
-        let random = getrandom::u64().map_err(|error| Error::invalid("randomness", error))?;
         let label = self.owner.unwrap_or_else(|| format!("process {}", std::process::id()));
-        let owner = format!("{label} {random:016x}");
-        Ok((self.core, Wish::new(self.name, owner, self.ttl, self.wait)))
+        Ok((self.core, Wish::new(self.name, &label, self.ttl, self.wait)?))
     }
 }
 
@@ -134,13 +132,20 @@ async fn confirmed<B: Backend>(
     if lease.renewal().is_some_and(|renewal| BootTime::now() < renewal) {
         return Ok(Some((proof, lease)));
     }
-    let asked = BootTime::now();
-    match core.backend.extend(&wish.name, &proof, wish.ttl, wish.ttl).await {
-        Ok(()) => Ok(Some((proof, Lease::new(asked, wish.ttl)))),
-        // Another attempt takes it again, or enters it if it is held.
-        Err(Error::Lost(_) | Error::NotApplied { .. } | Error::OutcomeUnknown { .. }) => Ok(None),
-        Err(error) => Err(error),
+    // It lasts no longer than that by itself, whenever it was given.
+    let end = BootTime::now() + wish.ttl;
+    for failures in 1.. {
+        let asked = BootTime::now();
+        match core.backend.extend(&wish.name, &proof, wish.ttl, wish.ttl / 3).await {
+            Ok(()) => return Ok(Some((proof, Lease::new(asked, wish.ttl)))),
+            Err(Error::Lost(_)) => break,
+            Err(Error::NotApplied { .. } | Error::OutcomeUnknown { .. }) if asked < end => {
+                tokio::time::sleep(lease.pause(failures)).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
+    Ok(None)
 }
 
 /// A wish that is under way: if nobody waits for it any longer, what it has taken is given back.

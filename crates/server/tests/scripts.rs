@@ -5,7 +5,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
-use support::{Process, ask, eventually, free_ports, run, runs, serve, try_ask};
+use support::{Process, ask, eventually, free_ports, lock_waiting, run, runs, serve, try_ask};
 
 /// A node that serves.
 fn node() -> (Process, u16, tempfile::TempDir) {
@@ -68,20 +68,10 @@ fn somebody_else_is_waited_for_as_long_as_told() {
     assert!(errors.contains("the lock a was not acquired"), "{errors}");
 
     let second = Process::start(&line(port, &["--wait", "1h"], &["echo", "served"]), folder.path());
-    eventually("the second waits", || waiting(port).filter(|waiting| *waiting == 1));
+    eventually("the second waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
     first.signal(Signal::TERM);
     assert_eq!(first.end().code(), Some(3));
     second.await_line("served");
-}
-
-/// How many wait for the lock that is held.
-fn waiting(port: u16) -> Option<i64> {
-    let info: Vec<redis::Value> =
-        redis::cmd("LOCK").arg("INFO").arg("a").query(&mut support::connect(port)).ok()?;
-    match info.last()? {
-        redis::Value::Int(waiting) => Some(*waiting),
-        _ => None,
-    }
 }
 
 #[test]
@@ -164,10 +154,10 @@ fn who_is_ended_while_he_waits_leaves_the_queue() {
     let (_node, port, folder) = node();
     let _first = begin(port, folder.path(), &[], STAYS);
     let mut second = Process::start(&line(port, &["--wait", "1h"], &["echo", "unwanted"]), folder.path());
-    eventually("the second waits", || waiting(port).filter(|waiting| *waiting == 1));
+    eventually("the second waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
     second.signal(Signal::TERM);
     assert_eq!(second.end().code(), Some(128 + 15));
-    assert_eq!(waiting(port), Some(0));
+    assert_eq!(lock_waiting(port, "a"), Some(0));
 }
 
 #[test]

@@ -46,18 +46,26 @@ pub trait Fenced: Backend + Locks<Proof = FencingToken> {}
 #[derive(Debug)]
 pub struct Wish {
     pub(crate) name: String,
+    /// Random.
+    id: String,
     /// Of this wish alone: whoever finds the lock held by this owner holds it by this wish.
     pub(crate) owner: String,
     pub(crate) ttl: Duration,
     /// Until when to wait for it.
     pub(crate) until: BootTime,
-    /// Whether an attempt was made whose outcome is unknown: it may have taken the lock, or may take it yet.
+    /// Whether an attempt has an unknown outcome to the end: it may have taken the lock, or may take it yet.
     is_astray: AtomicBool,
 }
 
 impl Wish {
-    pub(crate) fn new(name: String, owner: String, ttl: Duration, wait: Duration) -> Self {
-        Self { name, owner, ttl, until: BootTime::now() + wait, is_astray: AtomicBool::new(false) }
+    /// `label` is what others are told of the holder.
+    pub(crate) fn new(name: String, label: &str, ttl: Duration, wait: Duration) -> Result<Self, Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| Error::invalid("randomness", error))?;
+        let id = format!("{:032x}", u128::from_le_bytes(random));
+        let owner = format!("{label} {id}");
+        let until = BootTime::now() + wait;
+        Ok(Self { name, id, owner, ttl, until, is_astray: AtomicBool::new(false) })
     }
 
     /// How long there is to wait still.

@@ -1,24 +1,20 @@
 //! Quorate's native locks.
 //!
-//! **An attempt whose answer was lost** may have taken the lock, or may take it yet. The owner is of one wish alone, and every
-//! attempt is REENTRANT: if an earlier one has taken the lock, the next one enters it again and learns its token, so that
-//! the wish is granted once. Each of them counts, therefore a release goes on until the server says that nobody holds it.
+//! **An attempt whose answer was lost** may have taken the lock, or may take it yet. Each thing that is asked for has a name
+//! (`REQUEST`), and is asked for again under the same one, at whatever server: it takes effect once, and is answered as it
+//! was. What that answer gives was given some time ago, perhaps, so the holder counts from the first attempt.
 //!
-//! **Who must wait** does so on a connection of his own, since commands behind one that waits would wait, too; the end of that
-//! connection gives up his place in the queue. After a connection was lost its place may still be there, in front of the
-//! new one, and may be served: so for a moment the new one is short, and then a third attempt enters what the first was given.
+//! **Who must wait** does so on a connection of his own, since commands behind one that waits would wait, too. The end of that
+//! connection gives up his place in the queue; who asks again under the same name has kept it.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
 use super::{Backend, Fenced, Grant, Locks, Wish, millis};
 use crate::{
     clock::BootTime,
-    connection::{Connection, Reads},
+    connection::Reads,
     endpoints::Endpoints,
     error::{Error, Loss},
     exchange::{Again, Exchange},
@@ -26,13 +22,12 @@ use crate::{
     token::FencingToken,
 };
 
-/// How long the place in the queue of a connection that has ended may outlive it: a node that is silent for a second is
-/// given up by the others.
-const DEPARTURE: Duration = Duration::from_secs(2);
+/// When to look whether an abandoned wish was granted. Its place in the queue goes with its connection, and what it is
+/// given nevertheless its own server gives back; this is for what was asked on the connection that goes on.
+const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(450)];
 
-/// When to look whether an abandoned wish was granted. By the last time its place in the queue is gone.
-const LOOKS: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(450), DEPARTURE];
+/// A server waits for a lock no shorter than that: without any wait, the request would be another one.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// A cluster of Quorate.
 ///
@@ -54,51 +49,39 @@ impl Quorate {
         Ok(Self { exchange: Exchange::new(endpoints, Reads::Linearizable, settings), stale })
     }
 
-    /// Asks once, on the connection that all share, and does not wait.
-    async fn take(&self, wish: &Wish) -> Result<Option<Grant<FencingToken>>, Error> {
+    /// Asks for a lock on the connection that all share, and does not wait.
+    async fn take(&self, wish: &Wish, round: u64) -> Result<Option<Grant<FencingToken>>, Error> {
+        let command = acquire_command(wish, None, &format!("{} take {round}", wish.id));
+        let limit = self.exchange.settings().answer_timeout;
+        self.insist(wish, || self.exchange.ask_once(&command, limit)).await
+    }
+
+    /// Asks for a lock on a connection of its own, and waits in the queue.
+    async fn queue(&self, wish: &Wish, round: u64) -> Result<Option<Grant<FencingToken>>, Error> {
+        let request = format!("{} wait {round}", wish.id);
+        let ask = || async {
+            let connection = self.exchange.open().await?;
+            let wait = wish.left().max(WAIT_MIN);
+            let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
+            connection.ask(&acquire_command(wish, Some(wait), &request), limit).await
+        };
+        self.insist(wish, ask).await
+    }
+
+    /// Asks for the same until it is known what came of it.
+    async fn insist<F>(
+        &self,
+        wish: &Wish,
+        ask: impl FnMut() -> F,
+    ) -> Result<Option<Grant<FencingToken>>, Error>
+    where
+        F: Future<Output = Result<Value, Error>>,
+    {
         let asked = BootTime::now();
-        let command = acquire_command(wish, Duration::ZERO);
-        let answer = self.exchange.ask_once(&command, self.exchange.settings().answer_timeout).await?;
-        granted(&answer, asked)
-    }
-
-    /// Asks once, on a connection of its own, and waits in the queue for `wait`.
-    async fn queue(&self, wish: &Wish, wait: Duration) -> Result<Option<Grant<FencingToken>>, Error> {
-        let connection: Connection = self.exchange.open().await?;
-        let asked = BootTime::now();
-        let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
-        let answer = connection.ask(&acquire_command(wish, wait), limit).await?;
-        granted(&answer, asked)
-    }
-
-    /// One attempt: until the lock is taken or the time is over, if nothing fails.
-    async fn attempt(&self, wish: &Wish) -> Result<Option<Grant<FencingToken>>, Error> {
-        let mut is_astray = wish.is_astray();
-        loop {
-            if let Some(grant) = self.take(wish).await? {
-                return Ok(Some(grant));
-            }
-            let left = wish.left();
-            if left.is_zero() {
-                return Ok(None);
-            }
-            // Once only, since each time costs the place in the queue.
-            let wait = if std::mem::take(&mut is_astray) { left.min(DEPARTURE) } else { left };
-            if let Some(grant) = self.queue(wish, wait).await? {
-                return Ok(Some(grant));
-            }
-        }
-    }
-
-    /// Releases a lock as often as it was entered.
-    async fn leave(&self, name: &str, token: FencingToken) -> Result<(), Error> {
-        let command = release_command(name, token);
-        loop {
-            match self.exchange.ask_once(&command, self.exchange.settings().answer_timeout).await? {
-                Value::Int(0) => return Ok(()),
-                Value::Int(_) => {}
-                other => return Err(Error::unexpected(other)),
-            }
+        let patience = self.exchange.settings().patience.max(wish.left());
+        match self.exchange.persist(patience, Again::Always, ask).await? {
+            Value::Nil => Ok(None),
+            answer => Ok(Some(Grant { proof: token(&answer)?, asked })),
         }
     }
 
@@ -107,15 +90,15 @@ impl Quorate {
         let mut command = redis::cmd("LOCK");
         let answer = self.exchange.ask(command.arg("INFO").arg(name), Again::Always).await?;
         let Some(fields) = answer.as_map_iter() else { return Ok(None) };
-        let (mut holder, mut token) = (None, None);
+        let (mut holder, mut held) = (None, None);
         for (field, value) in fields {
-            match (text(field), value) {
-                (Some("owner"), value) => holder = text(value),
-                (Some("token"), Value::Int(number)) => token = u64::try_from(*number).ok(),
+            match text(field) {
+                Some("owner") => holder = text(value),
+                Some("token") => held = Some(token(value)?),
                 _ => {}
             }
         }
-        Ok(token.map(FencingToken::from).filter(|_| holder == Some(owner)))
+        Ok(held.filter(|_| holder == Some(owner)))
     }
 }
 
@@ -123,9 +106,20 @@ impl Locks for Quorate {
     type Proof = FencingToken;
 
     async fn acquire(&self, wish: &Wish) -> Result<Option<Grant<FencingToken>>, Error> {
-        let patience = self.exchange.settings().patience.max(wish.left());
-        let attempt = || async { self.attempt(wish).await.inspect_err(|error| wish.note(error)) };
-        self.exchange.persist(patience, Again::Always, attempt).await
+        let mut round = 0;
+        loop {
+            // Most locks are free: then no connection is needed for it.
+            if let Some(grant) = self.take(wish, round).await? {
+                return Ok(Some(grant));
+            }
+            if wish.left().is_zero() {
+                return Ok(None);
+            }
+            if let Some(grant) = self.queue(wish, round).await? {
+                return Ok(Some(grant));
+            }
+            round += 1;
+        }
     }
 
     async fn extend(
@@ -144,20 +138,11 @@ impl Locks for Quorate {
     }
 
     async fn release(&self, name: &str, token: &FencingToken) -> Result<(), Error> {
-        let is_astray = AtomicBool::new(false);
-        let patience = self.exchange.settings().patience;
-        let attempt = || async {
-            match self.leave(name, *token).await {
-                // An attempt before this one has released it.
-                Err(error) if error.is_stale() && is_astray.load(Ordering::Relaxed) => Ok(()),
-                Err(error @ Error::OutcomeUnknown { .. }) => {
-                    is_astray.store(true, Ordering::Relaxed);
-                    Err(error)
-                }
-                answer => answer,
-            }
-        };
-        self.exchange.persist(patience, Again::Always, attempt).await.map_err(lost_if_stale)
+        let mut command = redis::cmd("LOCK");
+        command.arg("RELEASE").arg(name).arg(token.get());
+        // No other acquisition has this token.
+        command.arg("REQUEST").arg(format!("release {token}"));
+        self.exchange.ask(&command, Again::Always).await.map(drop).map_err(lost_if_stale)
     }
 
     async fn abandon(&self, wish: &Wish) {
@@ -173,30 +158,20 @@ impl Locks for Quorate {
     }
 }
 
-/// Every attempt to acquire is this one. A server that knows attempts by their id (`REQUEST`) would be told it here, in place of
-/// REENTRANT, and in `release_command`.
-fn acquire_command(wish: &Wish, wait: Duration) -> Cmd {
+fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &str) -> Cmd {
     let mut command = redis::cmd("LOCK");
     command.arg("ACQUIRE").arg(&wish.name).arg("OWNER").arg(&wish.owner).arg("TTL").arg(millis(wish.ttl));
-    if !wait.is_zero() {
+    if let Some(wait) = wait {
         command.arg("WAIT").arg(millis(wait));
     }
-    command.arg("REENTRANT");
+    command.arg("REQUEST").arg(request);
     command
 }
 
-fn release_command(name: &str, token: FencingToken) -> Cmd {
-    let mut command = redis::cmd("LOCK");
-    command.arg("RELEASE").arg(name).arg(token.get());
-    command
-}
-
-fn granted(answer: &Value, asked: BootTime) -> Result<Option<Grant<FencingToken>>, Error> {
+fn token(answer: &Value) -> Result<FencingToken, Error> {
     match answer {
-        Value::Nil => Ok(None),
         Value::Int(number) => {
-            let number = u64::try_from(*number).map_err(|_| Error::unexpected(answer))?;
-            Ok(Some(Grant { proof: FencingToken::from(number), asked }))
+            u64::try_from(*number).map_err(|_| Error::unexpected(answer)).map(FencingToken::from)
         }
         other => Err(Error::unexpected(other)),
     }

@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use super::{
     HOUR, connect,
     cutting::Proxy,
-    lock_info, node,
-    support::{Cluster, LONG, eventually},
+    node,
+    support::{Cluster, LONG, eventually, lock_waiting},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn a_lock_outlives_the_node_that_it_was_taken_from() {
     let client = connect(&ports).await;
     let guard = client.lock("a").ttl(Duration::from_secs(6)).acquire().await.unwrap();
     let waiting = tokio::spawn(client.lock("a").wait(LONG).acquire());
-    eventually("somebody waits", || (lock_info(ports[1], "a") == Some(1)).then_some(()));
+    eventually("somebody waits", || (lock_waiting(ports[1], "a") == Some(1)).then_some(()));
 
     cluster.node(leader).signal(Signal::KILL);
     let lost = tokio::time::timeout(Duration::from_secs(9), guard.lost()).await;
@@ -72,8 +72,7 @@ async fn nobody_there_is_told_by_name_and_nothing_was_applied() {
     assert!(error.to_string().contains(&closed.to_string()), "{error}");
 }
 
-/// The answer to the first acquisition is lost, and the second one is answered: it has the same token, nobody waits for the
-/// time to live, and the release frees the lock although it was entered twice.
+/// The answer to the first attempt is lost, and the second one is answered the same: nobody waits for the time to live.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acquisition_whose_answer_was_lost_takes_effect_once() {
     let (_node, port, _folder, direct) = node().await;
@@ -84,7 +83,21 @@ async fn an_acquisition_whose_answer_was_lost_takes_effect_once() {
     assert_eq!(proxy.cuts(), 1);
     direct.set("other", "").await.unwrap();
     guard.release().await.unwrap();
-    assert_eq!(lock_info(port, "a"), None);
+    assert_eq!(lock_waiting(port, "a"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_was_waited_for_and_whose_answer_was_lost_is_told_again() {
+    let (_node, port, _folder, direct) = node().await;
+    let first = direct.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let proxy = Proxy::to(port);
+    let client = connect(&[proxy.port()]).await;
+    proxy.cut_answer_of("WAIT");
+    let second = tokio::spawn(client.lock("a").ttl(HOUR).wait(HOUR).acquire());
+    eventually("it waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
+    first.release().await.unwrap();
+    second.await.unwrap().unwrap().release().await.unwrap();
+    assert_eq!((proxy.cuts(), lock_waiting(port, "a")), (1, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +107,7 @@ async fn a_release_whose_answer_was_lost_is_a_release() {
     let guard = connect(&[proxy.port()]).await.lock("a").ttl(HOUR).acquire().await.unwrap();
     proxy.cut_answer_of("RELEASE");
     guard.release().await.unwrap();
-    assert_eq!((proxy.cuts(), lock_info(port, "a")), (1, None));
+    assert_eq!((proxy.cuts(), lock_waiting(port, "a")), (1, None));
 }
 
 /// Whoever is told `NotApplied` tries again: a write that was carried out must never be called that.

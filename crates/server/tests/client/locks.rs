@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use quorate_client::{Error, Loss};
 
-use super::{HOUR, connect, lock_info, node, support::eventually, take_away};
+use super::{
+    HOUR, connect, node,
+    support::{eventually, lock_waiting},
+    take_away,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_has_one_holder_and_each_holder_a_greater_token() {
@@ -26,7 +30,7 @@ async fn who_waits_gets_the_lock_when_it_is_released() {
     let (_node, port, _folder, client) = node().await;
     let first = client.lock("a").ttl(HOUR).acquire().await.unwrap();
     let second = tokio::spawn(client.lock("a").ttl(HOUR).wait(HOUR).acquire());
-    eventually("somebody waits", || (lock_info(port, "a") == Some(1)).then_some(()));
+    eventually("somebody waits", || (lock_waiting(port, "a") == Some(1)).then_some(()));
     let older = first.token();
     first.release().await.unwrap();
     assert!(second.await.unwrap().unwrap().token() > older);
@@ -79,12 +83,12 @@ async fn a_guard_that_is_dropped_releases_its_lock_wherever_that_is() {
     let (_node, port, _folder, client) = node().await;
     drop(client.lock("a").ttl(HOUR).acquire().await.unwrap());
     client.settled().await;
-    assert_eq!(lock_info(port, "a"), None);
+    assert_eq!(lock_waiting(port, "a"), None);
 
     let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
     std::thread::spawn(move || drop(guard)).join().unwrap();
     client.settled().await;
-    assert_eq!(lock_info(port, "a"), None);
+    assert_eq!(lock_waiting(port, "a"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +125,7 @@ async fn an_acquisition_that_is_given_up_leaves_nothing_behind() {
         let given_up = tokio::time::timeout(Duration::from_micros(micros), acquired).await;
         drop(given_up);
         client.settled().await;
-        assert_eq!(lock_info(port, "a"), None, "given up after {micros} us");
+        assert_eq!(lock_waiting(port, "a"), None, "given up after {micros} us");
     }
 }
 
@@ -130,18 +134,18 @@ async fn a_place_in_the_queue_that_is_given_up_is_nobodys() {
     let (_node, port, _folder, client) = node().await;
     let first = client.lock("a").ttl(HOUR).acquire().await.unwrap();
     let second = tokio::spawn(client.lock("a").ttl(HOUR).wait(HOUR).acquire());
-    eventually("somebody waits", || (lock_info(port, "a") == Some(1)).then_some(()));
+    eventually("somebody waits", || (lock_waiting(port, "a") == Some(1)).then_some(()));
     second.abort();
-    eventually("nobody waits any longer", || (lock_info(port, "a") == Some(0)).then_some(()));
+    eventually("nobody waits any longer", || (lock_waiting(port, "a") == Some(0)).then_some(()));
 
     // Given up at the very time at which it is served.
     let third = tokio::spawn(client.lock("a").ttl(HOUR).wait(HOUR).acquire());
-    eventually("somebody waits", || (lock_info(port, "a") == Some(1)).then_some(()));
+    eventually("somebody waits", || (lock_waiting(port, "a") == Some(1)).then_some(()));
     let (released, ()) = tokio::join!(first.release(), async { third.abort() });
     released.unwrap();
     drop(third.await);
     client.settled().await;
-    assert_eq!(lock_info(port, "a"), None);
+    assert_eq!(lock_waiting(port, "a"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,5 +158,5 @@ async fn what_cannot_work_is_refused_before_anything_is_sent() {
     client.set("text", "").await.unwrap();
     let other = client.lock("text").acquire().await;
     assert!(matches!(other, Err(Error::Refused { code, .. }) if code == "WRONGTYPE"));
-    assert_eq!(lock_info(port, "a"), None);
+    assert_eq!(lock_waiting(port, "a"), None);
 }

@@ -33,17 +33,6 @@ async fn connect(ports: &[u16]) -> Client {
     Client::connect_with(&format!("quorate://{}", addresses.join(",")), settings).await.expect("a client")
 }
 
-/// What LOCK INFO says of a lock: whether anybody holds it, and how many wait.
-fn lock_info(port: u16, name: &str) -> Option<u64> {
-    let mut connection = support::connect(port);
-    let info: Option<std::collections::HashMap<String, redis::Value>> =
-        redis::cmd("LOCK").arg("INFO").arg(name).query(&mut connection).ok()?;
-    match info?.get("waiting") {
-        Some(redis::Value::Int(waiting)) => u64::try_from(*waiting).ok(),
-        _ => None,
-    }
-}
-
 /// Takes a lock away from whoever holds it.
 fn take_away(port: u16, name: &str) {
     support::ask(port, &["LOCK", "FORCE-RELEASE", name]);

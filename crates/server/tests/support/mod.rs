@@ -202,6 +202,14 @@ pub(crate) fn try_ask(port: u16, command: &[&str]) -> redis::RedisResult<Option<
     line.query(&mut connect(port))
 }
 
+/// How many wait for a lock, as the node at `port` says; none if nobody holds it.
+pub(crate) fn lock_waiting(port: u16, name: &str) -> Option<u64> {
+    let info: redis::RedisResult<Option<BTreeMap<String, redis::Value>>> =
+        redis::cmd("LOCK").arg("INFO").arg(name).query(&mut connect(port));
+    let waiting = info.expect("the node serves")?.remove("waiting");
+    redis::from_redis_value(waiting.expect("it is told")).ok()
+}
+
 /// The status of the node at `port`.
 pub(crate) fn status(port: u16) -> Option<quorate::status::NodeStatus> {
     let address = redis::ConnectionAddr::Tcp("127.0.0.1".to_owned(), port);
