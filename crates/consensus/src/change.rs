@@ -56,6 +56,13 @@ pub enum Step {
     },
     /// Leaders may answer reads by this lease from now on; none: they may not.
     Lease(Option<Lease>),
+    /// So many voters commit an entry from now on.
+    Quorum {
+        /// How many; none: a majority.
+        phase2: Option<u8>,
+        /// Whether the loss of one node may stop the cluster, or lose what was committed.
+        forced: bool,
+    },
 }
 
 /// What a new member is to be.
@@ -187,6 +194,22 @@ pub enum Refusal {
         /// What it cannot do.
         what: &'static str,
     },
+    /// Of so many voters there is no such quorum beside which there is one for elections that meets it.
+    QuorumSize {
+        /// How many were to commit.
+        phase2: u8,
+        /// The number of voters.
+        voters: usize,
+    },
+    /// The loss of one node could stop the cluster, or lose what was committed. It can be forced.
+    QuorumFragile {
+        /// How many would commit.
+        phase2: usize,
+        /// How many would elect a leader.
+        phase1: usize,
+        /// The number of voters.
+        voters: usize,
+    },
     /// Two steps name this node.
     NamedTwice {
         /// Who it is about.
@@ -224,9 +247,24 @@ impl Step {
             | Self::Demote { node }
             | Self::Move { node, .. }
             | Self::Remove { node } => (Some(node), None),
-            Self::Lease(_) => (None, None),
+            Self::Lease(_) | Self::Quorum { .. } => (None, None),
         };
         node.into_iter().chain(place)
+    }
+}
+
+impl Step {
+    /// Whether it forces the quorum that it sets, if it sets one.
+    fn quorum(&self) -> Option<bool> {
+        match *self {
+            Self::Quorum { forced, .. } => Some(forced),
+            Self::Add { .. }
+            | Self::Promote { .. }
+            | Self::Demote { .. }
+            | Self::Move { .. }
+            | Self::Remove { .. }
+            | Self::Lease(_) => None,
+        }
     }
 }
 
@@ -260,6 +298,10 @@ impl fmt::Display for Step {
             Self::Remove { node } => write!(f, "remove {node}"),
             Self::Lease(Some(lease)) => write!(f, "lease {lease}"),
             Self::Lease(None) => write!(f, "no lease"),
+            Self::Quorum { phase2: Some(phase2), forced } => {
+                write!(f, "commit by {phase2}{}", if *forced { ", forced" } else { "" })
+            }
+            Self::Quorum { phase2: None, .. } => write!(f, "commit by a majority"),
         }
     }
 }
@@ -285,11 +327,17 @@ impl Membership {
         if next.len() > MEMBERS_MAX {
             return Err(Refusal::TooMany { members: next.len() });
         }
-        if next.voters != self.voters {
+        if (&next.voters, next.phase2_quorum) != (&self.voters, self.phase2_quorum) {
             next.outgoing = self.voters.clone();
+            next.outgoing_phase2_quorum = self.phase2_quorum;
         }
         next.forget_the_departed();
         next.check_witnesses()?;
+        let quorum = change.0.iter().rev().find_map(Step::quorum);
+        // Who was there already, by force, does not get worse.
+        let is_spared =
+            if quorum.is_none() { !self.voting().survives_a_loss() } else { quorum == Some(true) };
+        next.check_quorum(is_spared)?;
         Ok(next)
     }
 
@@ -312,6 +360,10 @@ impl Membership {
             Step::Lease(Some(lease)) if !lease.is_sound() => Err(Refusal::LeaseLimits(lease)),
             Step::Lease(lease) => {
                 self.lease = lease;
+                Ok(())
+            }
+            Step::Quorum { phase2, .. } => {
+                self.phase2_quorum = phase2;
                 Ok(())
             }
         }
@@ -404,6 +456,29 @@ impl Membership {
     fn free_place(&mut self, node: NodeId) {
         for place in self.promotions.values_mut().filter(|place| **place == Some(node)) {
             *place = None;
+        }
+    }
+
+    /// The same configuration, in which so many of the voters commit an entry.
+    ///
+    /// # Errors
+    /// If there is no such quorum, or, unless it is forced, if the loss of one node could stop the cluster or lose what was
+    /// committed.
+    pub fn with_phase2_quorum(mut self, phase2: u8, forced: bool) -> Result<Self, Refusal> {
+        self.phase2_quorum = Some(phase2);
+        self.check_quorum(forced)?;
+        Ok(self)
+    }
+
+    /// Refuses a phase-2 quorum that cannot be, or should not.
+    fn check_quorum(&self, forced: bool) -> Result<(), Refusal> {
+        let (half, voters) = (self.voting(), self.voters.len());
+        match self.phase2_quorum {
+            Some(phase2) if !half.has_quorums() => Err(Refusal::QuorumSize { phase2, voters }),
+            Some(_) if !forced && !half.survives_a_loss() => {
+                Err(Refusal::QuorumFragile { phase2: half.to_commit(), phase1: half.to_elect(), voters })
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -504,6 +579,21 @@ impl fmt::Display for Refusal {
             ),
             Self::IsWitness { node } => write!(f, "{node} is a witness, and can only vote or be removed"),
             Self::Unsupported { what } => write!(f, "the engine of this cluster has no {what}"),
+            Self::QuorumSize { phase2, voters } => {
+                let left = voters.cast_signed() + 1 - isize::from(*phase2);
+                write!(
+                    f,
+                    "if {phase2} of {voters} voters commit, {voters} + 1 - {phase2} = {left} would have to elect, so that \
+                     both always have a voter in common; allowed: 1 to {voters}"
+                )
+            }
+            Self::QuorumFragile { phase2, phase1, voters } => write!(
+                f,
+                "if {phase2} of {voters} voters commit, {voters} + 1 - {phase2} = {phase1} elect; with one voter lost, \
+                 {} would be left, of the {} that a leader needs; it can be forced",
+                voters - 1,
+                phase2.max(phase1)
+            ),
             Self::NamedTwice { node } => write!(f, "two steps of the change name {node}"),
             Self::Empty => write!(f, "the change has no steps"),
         }

@@ -4,6 +4,13 @@
 //! decision needs a majority of the new voters and a majority of the old ones, so that no two decisions are ever
 //! made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
 //!
+//! # Flexible quorums
+//!
+//! Under Multi-Paxos an entry may be committed by another number of voters than a majority, the *phase-2 quorum*. What a
+//! candidate needs, the *phase-1 quorum*, follows: of `n` voters, `n + 1` less that number, so that each quorum of one kind
+//! has a voter in common with each of the other. Two quorums of one kind need not meet. While voters or quorums change,
+//! the old voters count by the old number, and the new ones by the new.
+//!
 //! # Witnesses
 //!
 //! Two nodes with data and a *witness* survive the loss of any one of the three. A witness votes, and counts in deciding
@@ -52,6 +59,10 @@ pub struct Membership {
     pub lease: Option<Lease>,
     /// The members whose disks are not counted on for data, and why.
     pub uncounted: BTreeMap<NodeId, Uncounted>,
+    /// How many of `voters` commit an entry; none: a majority.
+    pub phase2_quorum: Option<u8>,
+    /// How many of `outgoing` do, while a change is under way; none: a majority.
+    pub outgoing_phase2_quorum: Option<u8>,
 }
 
 /// Why a member's disk is not counted on for data.
@@ -61,6 +72,47 @@ pub enum Uncounted {
     Witness,
     /// It was silent. Only a voter beside a witness is set aside, and not both.
     SetAside,
+}
+
+/// Voters of whom each decision needs enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Half<'a> {
+    voters: &'a BTreeSet<NodeId>,
+    phase2_quorum: Option<u8>,
+}
+
+impl Half<'_> {
+    /// How many commit an entry. Of nobody, one, which is never there.
+    pub(crate) fn to_commit(self) -> usize {
+        self.phase2_quorum.map_or(self.majority(), usize::from)
+    }
+
+    /// How many elect a leader.
+    pub(crate) fn to_elect(self) -> usize {
+        let rest = |_| (self.voters.len() + 1).saturating_sub(self.to_commit());
+        self.phase2_quorum.map_or(self.majority(), rest)
+    }
+
+    /// How many a candidate must reach, so that it can be elected and commit.
+    pub(crate) fn to_lead(self) -> usize {
+        self.to_commit().max(self.to_elect())
+    }
+
+    fn majority(self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// Whether there are such quorums, and each of one kind meets each of the other.
+    pub(crate) fn has_quorums(self) -> bool {
+        let possible = 1..=self.voters.len();
+        self.phase2_quorum.is_none()
+            || [self.to_commit(), self.to_elect()].iter().all(|size| possible.contains(size))
+    }
+
+    /// Whether there can be a leader, and all that was committed is there, when any one of the voters is gone.
+    pub(crate) fn survives_a_loss(self) -> bool {
+        self.to_lead() < self.voters.len()
+    }
 }
 
 /// The time for which voters elect nobody else after they have heard a leader.
@@ -134,7 +186,8 @@ impl Membership {
     /// A text that says what is wrong. Nobody at all is not wrong: it is the state of a node that has joined no
     /// cluster.
     pub fn check(&self) -> Result<(), &'static str> {
-        let Self { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted } = self;
+        let Self { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted, .. } = self;
+        let quorums = [self.phase2_quorum, self.outgoing_phase2_quorum];
         let places: Vec<NodeId> = promotions.values().copied().flatten().collect();
         let ids = || self.members().map(|member| member.0);
         if *self == Self::default() {
@@ -143,7 +196,7 @@ impl Membership {
             Err("a configuration without voters")
         } else if !voters.is_disjoint(learners) {
             Err("a configuration in which a voter is a learner, too")
-        } else if voters == outgoing {
+        } else if voters == outgoing && quorums[0] == quorums[1] {
             Err("a change of voters that changes none")
         } else if !promotions.keys().all(|node| learners.contains(node)) {
             Err("a configuration that would promote who is no learner")
@@ -163,7 +216,11 @@ impl Membership {
             Err("a configuration with a lease beyond its limits")
         } else if !uncounted.keys().all(|&node| self.contains(node)) {
             Err("a configuration with a witness that is no member")
-        } else if !self.halves().all(|half| self.has_place_for_witnesses(half)) {
+        } else if !self.halves().all(Half::has_quorums) || (quorums[1].is_some() && outgoing.is_empty()) {
+            Err("a configuration with a quorum that is none")
+        } else if quorums != [None; 2] && self.witnesses().next().is_some() {
+            Err("a configuration with a witness beside a flexible quorum")
+        } else if !self.halves().all(|half| self.has_place_for_witnesses(half.voters)) {
             Err("a configuration with a witness beside other than two full voters")
         } else if !self.set_aside().all(|node| self.is_voter(node)) {
             Err("a configuration that sets aside who is no voter")
@@ -231,7 +288,7 @@ impl Membership {
     /// The configuration that a change of voters ends in: this one, once nobody is on the way out.
     #[must_use]
     pub fn settled(&self) -> Self {
-        let mut settled = Self { outgoing: BTreeSet::new(), ..self.clone() };
+        let mut settled = Self { outgoing: BTreeSet::new(), outgoing_phase2_quorum: None, ..self.clone() };
         settled.forget_the_departed();
         settled
     }
@@ -305,23 +362,44 @@ impl Membership {
         next
     }
 
-    /// The groups of which each decision needs a majority.
-    fn halves(&self) -> impl Iterator<Item = &BTreeSet<NodeId>> {
-        std::iter::once(&self.voters).chain(self.is_joint().then_some(&self.outgoing))
+    /// The voters, as far as they decide by themselves.
+    pub(crate) fn voting(&self) -> Half<'_> {
+        Half { voters: &self.voters, phase2_quorum: self.phase2_quorum }
     }
 
-    /// Whether those for whom `agrees` holds are a quorum. Nobody is never one.
+    /// The groups of which each decision needs enough.
+    fn halves(&self) -> impl Iterator<Item = Half<'_>> {
+        let outgoing = Half { voters: &self.outgoing, phase2_quorum: self.outgoing_phase2_quorum };
+        std::iter::once(self.voting()).chain(self.is_joint().then_some(outgoing))
+    }
+
+    fn has(&self, needed: impl Fn(Half<'_>) -> usize, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.halves().all(|half| half.voters.iter().filter(|&&voter| agrees(voter)).count() >= needed(half))
+    }
+
+    /// Whether those for whom `agrees` holds are enough for each decision: to elect a leader, and to commit. Nobody is never
+    /// enough.
     pub fn has_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.halves().all(|half| half.iter().filter(|&&voter| agrees(voter)).count() >= majority(half))
+        self.has(|half| half.to_lead(), agrees)
     }
 
-    /// The greatest value that a quorum has reached, by `value_of` each; the smallest value of `T` when there are
+    /// Whether they are enough to elect a leader: a phase-1 quorum.
+    pub fn has_election_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.has(|half| half.to_elect(), agrees)
+    }
+
+    /// Whether they are enough to commit: a phase-2 quorum.
+    pub fn has_commit_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        self.has(|half| half.to_commit(), agrees)
+    }
+
+    /// The greatest value that a commit quorum has reached, by `value_of` each; the smallest value of `T` when there are
     /// no voters.
     pub fn reached_by_quorum<T: Ord + Default>(&self, value_of: impl Fn(NodeId) -> T) -> T {
-        let reached = |half: &BTreeSet<NodeId>| {
-            let mut values: Vec<T> = half.iter().map(|&voter| value_of(voter)).collect();
+        let reached = |half: Half<'_>| {
+            let mut values: Vec<T> = half.voters.iter().map(|&voter| value_of(voter)).collect();
             values.sort_unstable_by(|a, b| b.cmp(a));
-            values.into_iter().nth(majority(half) - 1).unwrap_or_default()
+            values.into_iter().nth(half.to_commit() - 1).unwrap_or_default()
         };
         self.halves().map(reached).min().unwrap_or_default()
     }
@@ -336,16 +414,11 @@ impl Membership {
         }
     }
 
-    /// The least number of voters that is a majority, once no change is under way.
+    /// The least number of voters that must be there, once no change is under way.
     #[must_use]
     pub fn needed(&self) -> usize {
-        majority(&self.voters)
+        self.voting().to_lead()
     }
-}
-
-/// The least number that is more than half of `voters`: of nobody, one, which is never there.
-fn majority(voters: &BTreeSet<NodeId>) -> usize {
-    voters.len() / 2 + 1
 }
 
 /// Writes nodes as `n1,n2`.
@@ -355,9 +428,12 @@ fn list(nodes: &BTreeSet<NodeId>) -> String {
 
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "voters={}", list(&self.voters))?;
-        if self.is_joint() {
-            write!(f, " outgoing={}", list(&self.outgoing))?;
+        let write_half = |f: &mut fmt::Formatter<'_>, word, half: Half<'_>| {
+            write!(f, "{word}={}", list(half.voters))?;
+            half.phase2_quorum.map_or(Ok(()), |quorum| write!(f, "/{quorum}"))
+        };
+        for (word, half) in ["voters", " outgoing"].into_iter().zip(self.halves()) {
+            write_half(f, word, half)?;
         }
         if !self.learners.is_empty() {
             write!(f, " learners={}", list(&self.learners))?;

@@ -44,7 +44,7 @@ fn take(model: &mut Model, ids_used: &mut u64, step: &Step) {
         Step::Demote { node } => {
             model.insert(node, Part::Learner(Purpose::Learn));
         }
-        Step::Move { .. } | Step::Lease(_) => {}
+        Step::Move { .. } | Step::Lease(_) | Step::Quorum { .. } => {}
         Step::Remove { node } => leave.push(node),
     }
     model.retain(|node, _| !leave.contains(node));
@@ -71,7 +71,11 @@ fn places(before: &Membership, after: &Membership, change: &Change) -> BTreeMap<
         let placed = match step {
             Step::Add { address, .. } => address.clone().map(|address| (NodeId(ids_used), address)),
             Step::Move { node, address } => Some((*node, address.clone())),
-            Step::Promote { .. } | Step::Demote { .. } | Step::Remove { .. } | Step::Lease(_) => None,
+            Step::Promote { .. }
+            | Step::Demote { .. }
+            | Step::Remove { .. }
+            | Step::Lease(_)
+            | Step::Quorum { .. } => None,
         };
         places.extend(placed);
     }
@@ -93,6 +97,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => option::of(0_u32..100_000).prop_map(|lease| {
             Step::Lease(lease.map(|millis| Lease { millis, drift_ppm: 1000 }))
         }),
+        1 => (option::of(0_u8..6), any::<bool>()).prop_map(|(phase2, forced)| Step::Quorum { phase2, forced }),
         1 => node().prop_map(|node| Step::Promote { node }),
         1 => node().prop_map(|node| Step::Demote { node }),
         1 => node().prop_map(|node| Step::Remove { node }),
@@ -113,7 +118,14 @@ fn checked(before: &Membership, change: &Change) -> Result<Membership, Refusal> 
     assert_eq!(after.lease, wanted.unwrap_or(before.lease));
     assert_eq!(after.addresses, places(before, &after, change), "{change:?} made {after} of {before}");
     assert_eq!(model_of(&after), model, "{change:?} made {after} of {before}");
-    assert_eq!(after.is_joint(), after.voters != before.voters, "{before} to {after}");
+    let wanted = change.0.iter().rev().find_map(|step| match step {
+        Step::Quorum { phase2, .. } => Some(*phase2),
+        _ => None,
+    });
+    assert_eq!(after.phase2_quorum, wanted.unwrap_or(before.phase2_quorum));
+    let changes = (&after.voters, after.phase2_quorum) != (&before.voters, before.phase2_quorum);
+    assert_eq!(after.is_joint(), changes, "{before} to {after}");
+    assert!(!after.is_joint() || after.outgoing_phase2_quorum == before.phase2_quorum, "{before} to {after}");
     assert!(!after.is_joint() || after.outgoing == before.voters, "{before} to {after}");
     assert!(
         after.voters.iter().all(|&voter| before.contains(voter)),

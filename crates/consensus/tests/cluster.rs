@@ -168,7 +168,7 @@ impl<E: Subject> ClusterOf<E> {
         Self::born(Membership { uncounted: [(NodeId(3), Uncounted::Witness)].into(), ..voters }, adjust)
     }
 
-    fn born(birth: Membership, adjust: impl Fn(&mut Config)) -> Self {
+    pub(crate) fn born(birth: Membership, adjust: impl Fn(&mut Config)) -> Self {
         let mut config = Config::for_node(NodeId(1), 1);
         adjust(&mut config);
         let mut cluster = Self {
@@ -609,7 +609,7 @@ impl<E: Subject> ClusterOf<E> {
         let is_held = |voter| self.nodes.get(&voter).is_some_and(holds);
         let is_enough = |membership: &Membership| match membership.has_witness() {
             true => membership.holders().all(is_held),
-            false => membership.has_quorum(is_held),
+            false => membership.has_commit_quorum(is_held),
         };
         // Beside a witness the configuration before the present one may count still.
         let before = self.membership_at(entry.index.previous());

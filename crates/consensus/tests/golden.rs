@@ -5,6 +5,7 @@
 //! | command | effect |
 //! |---|---|
 //! | `cluster voters=3 learners=0 [setting=value ..]` | a new cluster |
+//! | `cluster voters=5 quorum=2` | the same; two of them commit |
 //! | `cluster witness=yes` | one of two voters with data and a witness |
 //! | `campaign N`, `elect N` | N stands for election; or wins it, with everything settled |
 //! | `propose N text ..` | proposals in one batch |
@@ -20,7 +21,7 @@
 //! | `damage N keep=2 [snapshot=lost]` | the disk of N, which is down, has lost all else, and N knows |
 //! | `damage N truncation=lost` | the same, with its last truncation and all after it |
 //! | `partition N ..`, `cut N N`, `heal` | links |
-//! | `reconfigure N [add=4] [vote=4] [replace=4/2] [witness=4] [promote=4] [demote=4] [remove=4]` | a change of all these steps |
+//! | `reconfigure N [add=4] [vote=4] [replace=4/2] [witness=4] [promote=4] [demote=4] [remove=4] [quorum=2] [quorum=1/forced]` | a change of all these steps |
 //! | `join N` | a machine that is no member yet |
 //! | `priority N value` | from its next start on |
 //! | `unreachable N peer`, `snapshot N [trailing=..]` | inputs |
@@ -33,7 +34,7 @@ use std::{collections::BTreeMap, error::Error, fmt::Display, time::Duration};
 
 use goldenscript::{Command, Context, Runner};
 use quorate_consensus::{
-    Change, Index, Input, Lease, NodeId, Priority, Purpose, Step, paxos::Paxos, raft::Raft,
+    Change, Index, Input, Lease, Membership, NodeId, Priority, Purpose, Step, paxos::Paxos, raft::Raft,
 };
 
 use crate::cluster::{ClusterOf, Envelope, Node, Subject};
@@ -95,6 +96,10 @@ fn step(name: &str, value: &str) -> Result<Step, Box<dyn Error>> {
             |drift: &str| Ok::<_, Box<dyn Error>>(Lease { millis: node.parse()?, drift_ppm: drift.parse()? });
         return Ok(Step::Lease(place.map(lease).transpose()?));
     }
+    if name == "quorum" {
+        let phase2 = if node == "majority" { None } else { Some(node.parse()?) };
+        return Ok(Step::Quorum { phase2, forced: place == Some("forced") });
+    }
     let node = NodeId(node.parse()?);
     Ok(match (name, place) {
         ("add", None) => Step::Add { node: Some(node), address: None, purpose: Purpose::Learn },
@@ -126,9 +131,16 @@ impl<E: Subject> Script<E> {
             config.snapshot_chunk_bytes = chunk;
             config.promotion_lag_max = lag;
         };
-        self.cluster = match arguments.named("witness") {
-            Some(_) => ClusterOf::with_witness(adjust),
-            None => ClusterOf::with(voters, learners, adjust),
+        self.cluster = match (arguments.named("witness"), arguments.named("quorum")) {
+            (Some(_), _) => ClusterOf::with_witness(adjust),
+            (None, Some(quorum)) => {
+                let voters = Membership::of_voters((1..=voters).map(NodeId));
+                ClusterOf::born(
+                    voters.with_phase2_quorum(quorum.parse()?, true).map_err(|why| why.to_string())?,
+                    adjust,
+                )
+            }
+            (None, None) => ClusterOf::with(voters, learners, adjust),
         };
         Ok(())
     }
@@ -510,6 +522,9 @@ scripts![
     figure_8,
     flow_control,
     flow_control_learner,
+    quorum_changed,
+    quorum_of_two,
+    quorum_refused,
     hearsay,
     join,
     laggard_waits,

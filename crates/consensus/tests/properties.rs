@@ -67,6 +67,8 @@ enum Wish {
     Remove(usize),
     /// A lease of so many milliseconds; 0 is none.
     Lease(u32),
+    /// So many voters commit; 0 is a majority.
+    Quorum(u8),
 }
 
 /// The most machines in a test.
@@ -94,6 +96,7 @@ impl Wish {
             Self::Lease(millis) => {
                 Some(Step::Lease((millis > 0).then_some(Lease { millis, drift_ppm: 1000 })))
             }
+            Self::Quorum(size) => Some(Step::Quorum { phase2: (size > 0).then_some(size), forced: true }),
         }
     }
 }
@@ -110,6 +113,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         3 => place().prop_map(Wish::Remove),
         1 => Just(Wish::Lease(0)),
         4 => (1_u32..1000).prop_map(Wish::Lease),
+        3 => (0_u8..5).prop_map(Wish::Quorum),
     ]
 }
 
@@ -408,6 +412,18 @@ proptest! {
     #[test]
     fn three_voters_and_a_learner_of_paxos_are_safe_and_recover(actions in vec(action(), 0..400)) {
         check::<Paxos>(3, 1, actions);
+    }
+
+    /// Two commit, and four elect; or four commit, and two elect.
+    #[test]
+    fn five_nodes_of_paxos_with_flexible_quorums_are_safe_and_recover(
+        phase2 in prop_oneof![Just(2_u8), Just(4)], actions in vec(action(), 0..700),
+    ) {
+        let five = Membership::of_voters((1..=5).map(NodeId));
+        let birth = five.with_phase2_quorum(phase2, false).expect("of five, two or four");
+        let mut cluster = ClusterOf::<Paxos>::born(birth, tight);
+        play(&mut cluster, actions);
+        converge(&mut cluster);
     }
 
     #[test]

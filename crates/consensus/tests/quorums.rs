@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_consensus::{Index, Membership, NodeId, Uncounted};
+use quorate_consensus::{Change, Index, Membership, NodeId, Step, Uncounted};
 
 const VOTERS_MAX: u64 = 7;
 
@@ -44,6 +44,74 @@ fn reached_position_equals_a_count_by_hand() {
             assert_eq!(membership.reached_by_quorum(value_of), expected.unwrap_or_default());
         }
     }
+}
+
+/// hazard 9: each phase-1 quorum meets each phase-2 quorum, of each configuration of up to 6 voters with a number of its own,
+/// joint ones included; and a number too many or too few has no quorums at all.
+#[test]
+fn flexible_quorums_of_both_phases_intersect() {
+    let count = 6;
+    for voters in 1..=count {
+        for phase2 in 0..=voters + 1 {
+            let size = u8::try_from(phase2).expect("small");
+            let born = Membership::of_voters((1..=voters).map(NodeId)).with_phase2_quorum(size, true);
+            assert_eq!(born.is_ok(), (1..=voters).contains(&phase2), "{phase2} of {voters}");
+            let Ok(mut membership) = born else { continue };
+            assert_eq!(membership.check(), Ok(()));
+            for outgoing in 0..=count {
+                membership.outgoing = (1..=outgoing).map(NodeId).collect();
+                membership.outgoing_phase2_quorum = (outgoing > 0).then_some(1);
+                assert_phases_intersect(&membership, count);
+            }
+        }
+    }
+}
+
+fn assert_phases_intersect(membership: &Membership, count: u64) {
+    let groups: Vec<BTreeSet<NodeId>> = subsets(count).collect();
+    let of = |is_quorum: &dyn Fn(&BTreeSet<NodeId>) -> bool| -> Vec<&BTreeSet<NodeId>> {
+        groups.iter().filter(|group| is_quorum(group)).collect()
+    };
+    let elect = of(&|group| membership.has_election_quorum(|voter| group.contains(&voter)));
+    let commit = of(&|group| membership.has_commit_quorum(|voter| group.contains(&voter)));
+    assert!(!elect.is_empty() && !commit.is_empty(), "{membership}");
+    for one in &elect {
+        assert!(commit.iter().all(|other| !one.is_disjoint(other)), "{one:?} of {membership}");
+    }
+    for group in &groups {
+        let both = elect.contains(&group) && commit.contains(&group);
+        assert_eq!(membership.has_quorum(|voter| group.contains(&voter)), both);
+        let reached = membership.reached_by_quorum(|voter| Index(group.contains(&voter).into()));
+        assert_eq!(reached == Index(1), commit.contains(&group));
+    }
+}
+
+/// While quorums change, those of each configuration meet those of its neighbours, of whichever phase.
+#[test]
+fn quorums_of_neighbours_intersect_while_their_sizes_change() {
+    let groups: Vec<BTreeSet<NodeId>> = subsets(4).collect();
+    let meet = |elects: &Membership, commits: &Membership| {
+        let elect = groups.iter().filter(|group| elects.has_election_quorum(|voter| group.contains(&voter)));
+        elect.into_iter().all(|one| {
+            let commit =
+                groups.iter().filter(|group| commits.has_commit_quorum(|voter| group.contains(&voter)));
+            commit.into_iter().all(|other| !one.is_disjoint(other))
+        })
+    };
+    let mut apart = 0;
+    for (before, after) in (1..=4).flat_map(|before| (1..=4).map(move |after| (before, after))) {
+        let four = Membership::of_voters((1..=4).map(NodeId));
+        let old = four.with_phase2_quorum(before, true).expect("one to four");
+        let step = Step::Quorum { phase2: Some(after), forced: true };
+        let joint = old.apply(&Change(vec![step])).expect("forced");
+        let new = joint.settled();
+        assert_eq!((joint.is_joint(), joint.check().is_ok()), (before != after, true));
+        for (one, other) in [(&old, &joint), (&joint, &new)] {
+            assert!(meet(one, other) && meet(other, one), "{one} and {other}");
+        }
+        apart += u32::from(!meet(&old, &new) || !meet(&new, &old));
+    }
+    assert_eq!(apart, 12, "without a joint configuration, each change of a size would be unsafe");
 }
 
 /// hazard 9: beside a witness, what enough disks hold is the least that any holder has, for each way to set voters aside

@@ -21,11 +21,12 @@ pub(crate) const KIND_MEMBERSHIP: u8 = 2;
 /// The bytes of a configuration, as `docs/log-format.md` draws them.
 #[must_use]
 pub fn encode_membership(membership: &Membership) -> Bytes {
-    let Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted: _ } =
-        membership;
+    let Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease, .. } = membership;
+    let quorums = [membership.phase2_quorum, membership.outgoing_phase2_quorum];
+    let format = if quorums == [None; 2] { MEMBERSHIP_FORMAT } else { FLEXIBLE_FORMAT };
     let (witnesses, set_aside) = (&membership.witnesses().collect(), &membership.set_aside().collect());
     let mut bytes = BytesMut::new();
-    bytes.put_u8(MEMBERSHIP_FORMAT);
+    bytes.put_u8(format);
     for nodes in [voters, outgoing, learners, witnesses, set_aside] {
         bytes.put_u32_le(count(nodes.len()));
         nodes.iter().for_each(|node| bytes.put_u64_le(node.0));
@@ -44,10 +45,15 @@ pub fn encode_membership(membership: &Membership) -> Bytes {
     }
     bytes.put_u32_le(lease.map_or(0, |lease| lease.millis));
     bytes.put_u32_le(lease.map_or(0, |lease| lease.drift_ppm));
+    if format == FLEXIBLE_FORMAT {
+        quorums.into_iter().for_each(|quorum| bytes.put_u8(quorum.unwrap_or_default()));
+    }
     bytes.freeze()
 }
 
 const MEMBERSHIP_FORMAT: u8 = 4;
+/// The same with quorums that are not all majorities. A program that does not know of them must not count by others.
+const FLEXIBLE_FORMAT: u8 = 5;
 
 fn count(members: usize) -> u32 {
     u32::try_from(members).expect("a cluster has few members, with short addresses")
@@ -59,10 +65,12 @@ fn count(members: usize) -> u32 {
 /// If they are not exactly what [`encode_membership`] makes of a sound configuration.
 pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
     let mut rest = bytes.clone();
-    if rest.try_get_u8().ok() != Some(MEMBERSHIP_FORMAT) {
-        return Err(Error::Malformed { what: "a configuration of an unknown format" });
-    }
-    let membership = Membership {
+    let is_flexible = match rest.try_get_u8() {
+        Ok(MEMBERSHIP_FORMAT) => false,
+        Ok(FLEXIBLE_FORMAT) => true,
+        Ok(_) | Err(_) => return Err(Error::Malformed { what: "a configuration of an unknown format" }),
+    };
+    let mut membership = Membership {
         voters: decode_nodes(&mut rest)?,
         outgoing: decode_nodes(&mut rest)?,
         learners: decode_nodes(&mut rest)?,
@@ -71,7 +79,12 @@ pub fn decode_membership(bytes: &Bytes) -> Result<Membership, Error> {
         ids_used: decode_number(&mut rest)?,
         addresses: decode_addresses(&mut rest)?,
         lease: decode_lease(&mut rest)?,
+        ..Membership::default()
     };
+    if is_flexible {
+        membership.phase2_quorum = decode_quorum(&mut rest)?;
+        membership.outgoing_phase2_quorum = decode_quorum(&mut rest)?;
+    }
     membership.check().map_err(|what| Error::Malformed { what })?;
     // A node that is listed twice, say, or bytes behind the end.
     if encode_membership(&membership) != bytes {
@@ -124,6 +137,11 @@ fn decode_addresses(bytes: &mut Bytes) -> Result<BTreeMap<NodeId, Address>, Erro
 fn decode_lease(bytes: &mut Bytes) -> Result<Option<Lease>, Error> {
     let (millis, drift_ppm) = (decode_count(bytes)?, decode_count(bytes)?);
     Ok((millis != 0).then_some(Lease { millis, drift_ppm }))
+}
+
+fn decode_quorum(bytes: &mut Bytes) -> Result<Option<u8>, Error> {
+    let quorum = bytes.try_get_u8().map_err(|_| CUT_SHORT)?;
+    Ok((quorum != 0).then_some(quorum))
 }
 
 const CUT_SHORT: Error = Error::Malformed { what: "a configuration that is cut short" };
@@ -192,6 +210,7 @@ mod tests {
             addresses: [(NodeId(3), Address("h:1".into()))].into(),
             lease: Some(Lease { millis: 258, drift_ppm: 1 }),
             uncounted: [(NodeId(5), Uncounted::Witness), (NodeId(1), Uncounted::SetAside)].into(),
+            ..Membership::default()
         };
         let bytes = encode_membership(&membership);
         let number = |number: u16| [&number.to_le_bytes()[..], &[0; 6]].concat();
@@ -223,6 +242,23 @@ mod tests {
         ];
         assert_eq!(bytes, expected.concat());
         assert_eq!(decode_membership(&bytes).expect("what was encoded"), membership);
+    }
+
+    #[test]
+    fn configuration_with_flexible_quorums_has_these_bytes() {
+        let five = Membership::of_voters((1..=5).map(NodeId));
+        let plain = encode_membership(&five);
+        let flexible = Membership { phase2_quorum: Some(2), ..five };
+        let joint = Membership { outgoing: flexible.voters.clone(), ..flexible.clone() };
+        let joint = Membership { phase2_quorum: None, outgoing_phase2_quorum: Some(4), ..joint };
+        let bytes = encode_membership(&flexible);
+        assert_eq!(bytes, [b"\x05", &plain[1..], b"\x02\0"].concat());
+        assert!(encode_membership(&joint).ends_with(b"\0\x04"));
+        for membership in [flexible, joint] {
+            assert_eq!(decode_membership(&encode_membership(&membership)).unwrap(), membership);
+        }
+        let needless = [b"\x05", &plain[1..], &[0; 2]].concat();
+        assert!(decode_membership(&needless.into()).is_err(), "one configuration has one form");
     }
 
     #[test]

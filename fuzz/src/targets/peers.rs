@@ -296,6 +296,7 @@ fn others<M>() -> Vec<PeerMessage<M>> {
         Step::Promote { node: NodeId(4) },
         Step::Remove { node: NodeId(3) },
         Step::Lease(None),
+        Step::Quorum { phase2: Some(2), forced: true },
     ];
     let gossip = Gossip {
         applied: Index(2),

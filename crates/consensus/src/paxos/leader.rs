@@ -34,9 +34,9 @@ impl Paxos {
         leader.circle(now, (self.ballot.term(), self.standing.commit()), &self.log, &self.config)
     }
 
-    /// Whether a quorum, this node included, was heard within an election time-out.
+    /// Whether enough to commit, this node included, were heard within an election time-out.
     pub(super) fn hears_quorum(&self, now: BootTime, leader: &Leader) -> bool {
-        self.circle(now, leader).hears(|is_heard| quorums::are_connected(self.log.membership(), is_heard))
+        self.circle(now, leader).hears(|is_heard| quorums::are_led(self.log.membership(), is_heard))
     }
 
     /// What a leader does as time passes.

@@ -30,7 +30,8 @@ fn check_supported(change: &Change) -> Result<(), Refusal> {
         | Step::Demote { .. }
         | Step::Move { .. }
         | Step::Remove { .. }
-        | Step::Lease(None) => None,
+        | Step::Lease(None)
+        | Step::Quorum { .. } => None,
     };
     change.0.iter().find_map(lacks).map_or(Ok(()), |what| Err(Refusal::Unsupported { what }))
 }

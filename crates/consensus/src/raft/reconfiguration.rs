@@ -15,7 +15,16 @@ use super::{
     Raft, Role,
     message::{Body, Message},
 };
-use crate::{BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, engine::ProposalOutcome};
+use crate::{
+    BootTime, Change, Index, Membership, NodeId, Payload, ProposalId, Refusal, Step, engine::ProposalOutcome,
+};
+
+/// Refuses what this engine cannot do: leaders are elected, and entries committed, by majorities.
+fn check_supported(change: &Change) -> Result<(), Refusal> {
+    let is_flexible = |step: &Step| matches!(step, Step::Quorum { phase2: Some(_), .. });
+    let lacks = change.0.iter().any(is_flexible);
+    if lacks { Err(Refusal::Unsupported { what: "flexible quorums" }) } else { Ok(()) }
+}
 
 /// The leader's side.
 impl Raft {
@@ -27,7 +36,7 @@ impl Raft {
         if leader.handover.is_some() {
             return self.refuse_proposal(id, ProposalOutcome::NotLeader);
         }
-        match self.circle(now, leader).plan(change) {
+        match check_supported(change).and_then(|()| self.circle(now, leader).plan(change)) {
             Ok(next) => {
                 let index = self.append_membership(now, next);
                 self.outbox.proposals.push((id, ProposalOutcome::Appended { index, term: self.term }));

@@ -23,7 +23,9 @@ use std::{
 };
 
 use quorate_bug::Bug;
-use quorate_consensus::{Entry, NodeId, Payload, Term, engine::RoleKind, paxos::Paxos, raft::Raft};
+use quorate_consensus::{
+    Entry, Membership, NodeId, Payload, Term, engine::RoleKind, paxos::Paxos, raft::Raft,
+};
 use stateright::{Checker as _, Expectation, Model, Property};
 use world::{Left, Node, Subject, World};
 
@@ -35,7 +37,7 @@ const NOTICED: [Bug; 4] = [Bug::AnyLogElected, Bug::TwoVotes, Bug::OwnAckEarly, 
 
 /// What there is a bound for.
 struct Bound<E> {
-    voters: u64,
+    birth: Membership,
     terms: u64,
     left: Left,
     /// The most messages on their way: whoever says more is not looked at, unless one of them is lost first.
@@ -67,7 +69,14 @@ impl<E: Subject> Bound<E> {
     fn usual(bug: Option<Bug>) -> Self {
         let left = Left { proposals: 2, crashes: 1, repeats: 1, pauses: 1 };
         let (terms, messages_max) = if E::TEACHES { (3, 5) } else { (2, 4) };
-        Self { voters: 3, terms, left, messages_max, bug, engine: PhantomData }
+        let birth = Membership::of_voters((1..=3).map(NodeId));
+        Self { birth, terms, left, messages_max, bug, engine: PhantomData }
+    }
+
+    /// The same, with so many of three voters that commit.
+    fn with_phase2_quorum(self, phase2: u8) -> Self {
+        let birth = self.birth.with_phase2_quorum(phase2, true).expect("one of three sizes");
+        Self { birth, ..self }
     }
 
     /// What a node, and its disk, may do. Only n1 and n2 stand for election: a third candidate would bring little that
@@ -105,7 +114,7 @@ impl<E: Subject> Model for Bound<E> {
     /// of; n2 leads, and n1 has two proposals that nobody has heard of. Where candidates are taught, some of that has gone on.
     fn init_states(&self) -> Vec<World<E>> {
         quorate_bug::plant(self.bug);
-        let blank = World::new(self.voters, self.left);
+        let blank = World::new(self.birth.clone(), self.left);
         let [n1, n2, n3] = [1, 2, 3].map(NodeId);
         let mut rivals = blank.clone();
         for id in [n1, n2] {
@@ -196,8 +205,10 @@ impl<E: Subject> Model for Bound<E> {
             Property::always("one entry is committed at a place", |_, world: &World<E>| {
                 world.seen.committed.values().all(|entries| entries.len() == 1)
             }),
-            Property::always("what is committed is on a majority's disks", |_, world: &World<E>| {
-                committed(world).all(|entry| 2 * holders(world, entry) > world.nodes.len())
+            Property::always("what is committed is on the disks of a quorum", |_, world: &World<E>| {
+                committed(world).all(|entry| {
+                    world.birth.has_commit_quorum(|voter| world.nodes[&voter].disk.entries.contains(entry))
+                })
             }),
             Property::always("a leader has all that earlier terms committed", |_, world: &World<E>| {
                 leaders(world).all(|(id, term)| {
@@ -217,29 +228,49 @@ impl<E: Subject> Model for Bound<E> {
             Property::sometimes("a leader is replaced", |_, world: &World<E>| {
                 world.seen.leaders.len() > world.seen.leaders_at_first.max(1)
             }),
-            Property::sometimes("an entry is overwritten", |_, world: &World<E>| world.seen.overwritten),
-            Property::sometimes("two proposals are committed", |_, world: &World<E>| {
-                committed(world).filter(|entry| matches!(entry.payload, Payload::Command(_))).count() == 2
+            Property::sometimes("proposals are committed", |_, world: &World<E>| {
+                // Where all must accept, a second one takes more steps than are looked at.
+                let all_commit = !world.birth.has_commit_quorum(|voter| voter != NodeId(1));
+                let count =
+                    committed(world).filter(|entry| matches!(entry.payload, Payload::Command(_))).count();
+                count == if all_commit { 1 } else { 2 }
             }),
             Property::sometimes("a crash loses a write", |_, world: &World<E>| world.seen.unsynced_lost),
             Property::sometimes("a message comes twice", |_, world: &World<E>| world.left.repeats == 0),
         ];
-        if E::TEACHES {
+        // Where one commits alone, all must elect, and whatever is on any disk is adopted.
+        let one_commits = self.birth.has_commit_quorum(|voter| voter == NodeId(1));
+        all.push(match one_commits {
+            true => {
+                Property::always("no entry is overwritten", |_, world: &World<E>| !world.seen.overwritten)
+            }
+            false => {
+                Property::sometimes("an entry is overwritten", |_, world: &World<E>| world.seen.overwritten)
+            }
+        });
+        // Nor does who is elected by itself learn from anybody: what is chosen is everywhere.
+        if E::TEACHES && !self.birth.has_election_quorum(|voter| voter == NodeId(1)) {
             all.push(Property::sometimes("a candidate is taught", |_, world: &World<E>| world.seen.taught));
         }
         all
     }
 }
 
-/// n1 has committed a proposal that n2 has not heard of. n2 stands, and n3's promise is on its way.
+/// n1 has committed a proposal that n2 has not heard of. n2 stands, and n3's promise is on its way, with that of n1, which has
+/// crashed, if it needs both.
 fn learner<E: Subject>(behind: &World<E>) -> World<E> {
-    let [n2, n3] = [2, 3].map(NodeId);
+    let [n1, n2, n3] = [1, 2, 3].map(NodeId);
     let mut world = behind.clone();
     world.network.clear();
+    let needs_all = !world.birth.has_election_quorum(|voter| voter != n1);
+    let acceptors = if needs_all { vec![n1, n3] } else { vec![n3] };
+    if needs_all {
+        world.crash(n1, 0, false);
+    }
     world.pause(n3);
     world.campaign(n2);
     world.persist(n2);
-    promised_by(&mut world, n3);
+    promised_by(&mut world, &acceptors);
     world
 }
 
@@ -259,17 +290,17 @@ fn usurper<E: Subject>(replaced: &World<E>) -> World<E> {
     }
     world.campaign(n1);
     world.persist(n1);
-    promised_by(&mut world, n3);
+    promised_by(&mut world, &[n3]);
     world
 }
 
-/// What is on its way to `acceptor` arrives, and nothing else does; its promise is durable.
-fn promised_by<E: Subject>(world: &mut World<E>, acceptor: NodeId) {
-    world.network.retain(|_, envelope| envelope.1 == acceptor);
+/// What is on its way to `acceptors` arrives, and nothing else does; their promises are durable.
+fn promised_by<E: Subject>(world: &mut World<E>, acceptors: &[NodeId]) {
+    world.network.retain(|_, envelope| acceptors.contains(&envelope.1));
     while let Some((_, envelope)) = world.network.pop_first() {
         world.deliver(&envelope);
     }
-    world.persist(acceptor);
+    acceptors.iter().for_each(|&acceptor| world.persist(acceptor));
 }
 
 fn committed<E: Subject>(world: &World<E>) -> impl Iterator<Item = &Entry> {
@@ -279,10 +310,6 @@ fn committed<E: Subject>(world: &World<E>) -> impl Iterator<Item = &Entry> {
 fn leaders<E: Subject>(world: &World<E>) -> impl Iterator<Item = (NodeId, Term)> {
     let roles = world.nodes.iter().map(|(&id, node)| (id, node.role()));
     roles.filter(|&(_, (role, _))| role == RoleKind::Leader).map(|(id, (_, term))| (id, term))
-}
-
-fn holders<E: Subject>(world: &World<E>, entry: &Entry) -> usize {
-    world.nodes.values().filter(|node| node.disk.entries.contains(entry)).count()
 }
 
 fn are_equal_up_to_common(one: &[Entry], other: &[Entry]) -> bool {
@@ -318,6 +345,15 @@ fn no_order_of_events_breaks_a_promise() {
 #[test]
 fn no_order_of_events_breaks_a_promise_of_paxos() {
     check(Bound::<Paxos>::usual(None));
+}
+
+/// The same, where one disk commits and all must elect, and the other way round: there a candidate's own promise is enough, and
+/// two of them need not meet.
+#[test]
+fn no_order_of_events_breaks_a_promise_of_flexible_quorums() {
+    for phase2 in [1, 3] {
+        check(Bound::<Paxos>::usual(None).with_phase2_quorum(phase2));
+    }
 }
 
 /// In a build without defects there is none to notice.

@@ -67,6 +67,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// One state of the whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct World<E: Subject> {
+    /// The configuration that the cluster was born with.
+    pub(crate) birth: Arc<Membership>,
     /// States share what has not changed from one to the next.
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node<E>>>,
     /// What is on its way, each once and by its hash: in no order that means anything, but the same in each run.
@@ -169,14 +171,14 @@ impl<E: Subject> Node<E> {
 }
 
 impl<E: Subject> World<E> {
-    /// A cluster of so many voters in which nothing has happened.
-    pub(crate) fn new(voters: u64, left: Left) -> Self {
-        let birth = Membership::of_voters((1..=voters).map(NodeId));
+    /// A cluster in which nothing has happened.
+    pub(crate) fn new(birth: Membership, left: Left) -> Self {
         let nodes =
             birth.members().map(|id| (id, Arc::new(Node::start(id, 1, BEGIN, Disk::default(), &birth))));
         let nodes = nodes.collect();
-        let mut world = Self { nodes, network: BTreeMap::new(), left, seen: Seen::default() };
-        for id in birth.members() {
+        let (birth, members) = (Arc::new(birth.clone()), birth.members());
+        let mut world = Self { birth, nodes, network: BTreeMap::new(), left, seen: Seen::default() };
+        for id in members {
             world.settle(id);
         }
         world
@@ -240,7 +242,7 @@ impl<E: Subject> World<E> {
     /// lost, the hard state may have arrived.
     pub(crate) fn crash(&mut self, id: NodeId, kept: usize, torn: bool) {
         self.left.crashes -= 1;
-        let birth = Membership::of_voters(self.nodes.keys().copied());
+        let birth = Arc::clone(&self.birth);
         let node = self.node(id);
         let writes = std::mem::take(&mut node.writes);
         writes.iter().take(kept).for_each(|persist| node.disk.write(persist));

@@ -351,7 +351,8 @@ fn added(before: &Membership, change: &Change) -> Vec<NodeId> {
         | Step::Demote { .. }
         | Step::Move { .. }
         | Step::Remove { .. }
-        | Step::Lease(_) => None,
+        | Step::Lease(_)
+        | Step::Quorum { .. } => None,
     };
     change.0.iter().filter_map(id).collect()
 }

@@ -99,7 +99,8 @@ impl<E: Engine> Driver<E> {
             Some(Refusal::NoRoom)
         } else if self.role.leader.is_some_and(|leader| !self.has_room(leader)) {
             Some(Refusal::NoRoomAtLeader)
-        } else if !self.membership.has_witness() && !self.membership.has_quorum(|voter| self.has_room(voter))
+        } else if !self.membership.has_witness()
+            && !self.membership.has_commit_quorum(|voter| self.has_room(voter))
         {
             // Beside a witness, a voter whose disk is full is set aside.
             Some(Refusal::NoRoomAtQuorum)

@@ -202,6 +202,8 @@ pub(crate) fn membership_to_wire(membership: &consensus::Membership) -> wire::Me
         addresses: membership.addresses.iter().map(located).collect(),
         lease: membership.lease.map(changes::lease),
         uncounted: membership.uncounted.iter().map(uncounted).collect(),
+        phase2_quorum: membership.phase2_quorum.unwrap_or_default().into(),
+        outgoing_phase2_quorum: membership.outgoing_phase2_quorum.unwrap_or_default().into(),
     }
 }
 
@@ -222,6 +224,8 @@ pub(crate) fn membership_from_wire(membership: wire::Membership) -> Result<conse
         addresses: membership.addresses.into_iter().map(located).collect(),
         lease: membership.lease.and_then(changes::from_lease),
         uncounted: membership.uncounted.into_iter().map(uncounted).collect(),
+        phase2_quorum: changes::from_quorum(membership.phase2_quorum)?,
+        outgoing_phase2_quorum: changes::from_quorum(membership.outgoing_phase2_quorum)?,
     };
     membership.check().map_err(Malformed)?;
     Ok(membership)

@@ -115,10 +115,29 @@ fn golden_bytes_of_a_configuration() {
         addresses: [(NodeId(5), Address("h:1".into()))].into(),
         lease: Some(Lease { millis: 200, drift_ppm: 9 }),
         uncounted: [(NodeId(6), Uncounted::Witness), (NodeId(1), Uncounted::SetAside)].into(),
+        ..Membership::default()
     };
     assert_eq!(
         membership_to_wire(&membership).encode_to_vec(),
         b"\x0a\x03\x01\x03\x06\x12\x02\x04\x05\x1a\x02\x01\x02\x22\x04\x08\x04\x10\x03\x22\x02\x08\x05\x28\x06\x32\x07\x08\x05\x12\x03h:1\x3a\x05\x08\xc8\x01\x10\x09\x42\x04\x08\x01\x10\x01\x42\x02\x08\x06"
+    );
+}
+
+#[test]
+fn golden_bytes_of_flexible_quorums() {
+    let five = Membership::of_voters([1, 2, 3, 4, 5].map(NodeId));
+    let outgoing = five.voters.clone();
+    let joint =
+        Membership { outgoing, phase2_quorum: Some(2), outgoing_phase2_quorum: Some(4), ..five.clone() };
+    let bytes = membership_to_wire(&joint).encode_to_vec();
+    assert_eq!(bytes, b"\x0a\x05\x01\x02\x03\x04\x05\x1a\x05\x01\x02\x03\x04\x05\x28\x05\x48\x02\x50\x04");
+    assert_eq!(membership_from_wire(membership_to_wire(&joint)).unwrap(), joint);
+    let six_of_five = wire::Membership { phase2_quorum: 6, ..membership_to_wire(&five) };
+    assert!(membership_from_wire(six_of_five).is_err());
+    let step = |phase2| changes::step(Step::Quorum { phase2, forced: true }).encode_to_vec();
+    assert_eq!(
+        (&step(Some(2))[..], &step(None)[..]),
+        (&b"\x3a\x04\x08\x02\x10\x01"[..], &b"\x3a\x02\x10\x01"[..])
     );
 }
 
@@ -245,7 +264,21 @@ fn membership_strategy() -> impl Strategy<Value = Membership> {
             let uncounted = witness.map(|node| (node, Uncounted::Witness)).into_iter();
             let uncounted = uncounted.chain(witness.map(|_| (NodeId(1), Uncounted::SetAside))).collect();
             let lease = (ids_used % 2 == 0).then_some(Lease { millis: 1, drift_ppm: 2 });
-            Membership { voters, outgoing, learners, promotions, ids_used, addresses, lease, uncounted }
+            let phase2_quorum = (witness.is_none() && ids_used % 5 == 0).then_some(1);
+            let old = u8::try_from(outgoing.len()).unwrap();
+            let outgoing_phase2_quorum = (witness.is_none() && ids_used % 7 == 0 && old > 0).then_some(old);
+            Membership {
+                voters,
+                outgoing,
+                learners,
+                promotions,
+                ids_used,
+                addresses,
+                lease,
+                uncounted,
+                phase2_quorum,
+                outgoing_phase2_quorum,
+            }
         },
     )
 }
@@ -356,6 +389,8 @@ fn step_strategy() -> impl Strategy<Value = Step> {
         (node(), address()).prop_map(|(node, address)| Step::Move { node, address }),
         proptest::option::of((1_u32.., any::<u32>()))
             .prop_map(|lease| Step::Lease(lease.map(|(millis, drift_ppm)| Lease { millis, drift_ppm }))),
+        (proptest::option::of(1_u8..), any::<bool>())
+            .prop_map(|(phase2, forced)| Step::Quorum { phase2, forced }),
     ]
 }
 

@@ -125,7 +125,7 @@ pub(crate) struct Reconfigure {
 /// `quorate_consensus::Step`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub(crate) struct Step {
-    #[prost(oneof = "StepKind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "StepKind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub(crate) kind: Option<StepKind>,
 }
 
@@ -145,6 +145,18 @@ pub(crate) enum StepKind {
     /// A length of 0 is none.
     #[prost(message, tag = "6")]
     Lease(Lease),
+    #[prost(message, tag = "7")]
+    Quorum(Quorum),
+}
+
+/// How many voters commit an entry.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(crate) struct Quorum {
+    /// 0 is a majority.
+    #[prost(uint32, tag = "1")]
+    pub(crate) phase2: u32,
+    #[prost(bool, tag = "2")]
+    pub(crate) forced: bool,
 }
 
 /// A new member.
@@ -374,6 +386,11 @@ pub(crate) struct Membership {
     pub(crate) lease: Option<Lease>,
     #[prost(message, repeated, tag = "8")]
     pub(crate) uncounted: Vec<Uncounted>,
+    /// 0 is a majority.
+    #[prost(uint32, tag = "9")]
+    pub(crate) phase2_quorum: u32,
+    #[prost(uint32, tag = "10")]
+    pub(crate) outgoing_phase2_quorum: u32,
 }
 
 /// A member whose disk is not counted on: a witness, unless it is set aside.

@@ -379,7 +379,7 @@ impl Cluster {
 fn is_enough(members: &Membership, disks: &BTreeSet<NodeId>) -> bool {
     match members.has_witness() {
         true => members.holders().all(|holder| disks.contains(&holder)),
-        false => members.has_quorum(|voter| disks.contains(&voter)),
+        false => members.has_commit_quorum(|voter| disks.contains(&voter)),
     }
 }
 

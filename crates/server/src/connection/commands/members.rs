@@ -72,7 +72,7 @@ fn change(mut words: &[Bytes]) -> Result<Change, Reply> {
 
 const USAGE: &str = "ERR what is to change? Allowed is LIST, or one or more of: ADD <host:port> [ID <id>] \
                      [VOTE | REPLACE <id> | WITNESS], PROMOTE <id>, DEMOTE <id>, MOVE <id> <host:port>, REMOVE <id>, \
-                     LEASE <ms> <drift-ppm>, LEASE OFF";
+                     LEASE <ms> <drift-ppm>, LEASE OFF, QUORUM <voters> [FORCE], QUORUM MAJORITY";
 
 type Parsed<'a, T> = Result<(T, &'a [Bytes]), Reply>;
 
@@ -85,6 +85,16 @@ fn step(words: &[Bytes]) -> Parsed<'_, Step> {
         [word, id, place, rest @ ..] if is(word, "MOVE") => {
             Ok((Step::Move { node: node(id)?, address: address(place)? }, rest))
         }
+        [word, usual, rest @ ..] if is(word, "QUORUM") && is(usual, "MAJORITY") => {
+            Ok((Step::Quorum { phase2: None, forced: false }, rest))
+        }
+        [word, voters, rest @ ..] if is(word, "QUORUM") => {
+            let phase2 = Some(quorum(voters)?);
+            match rest {
+                [force, rest @ ..] if is(force, "FORCE") => Ok((Step::Quorum { phase2, forced: true }, rest)),
+                rest => Ok((Step::Quorum { phase2, forced: false }, rest)),
+            }
+        }
         [word, off, rest @ ..] if is(word, "LEASE") && is(off, "OFF") => Ok((Step::Lease(None), rest)),
         [word, millis, drift, rest @ ..] if is(word, "LEASE") => {
             let lease = Lease { millis: small(millis)?, drift_ppm: small(drift)? };
@@ -96,6 +106,13 @@ fn step(words: &[Bytes]) -> Parsed<'_, Step> {
         }
         _ => Err(Reply::error(USAGE)),
     }
+}
+
+fn quorum(argument: &[u8]) -> Result<u8, Reply> {
+    let voters = integer(argument).and_then(|number| u8::try_from(number).ok()).filter(|&number| number > 0);
+    voters.ok_or_else(|| {
+        Reply::error_text(format!("ERR {:?} is no number of voters, nor MAJORITY", quoted(argument)))
+    })
 }
 
 fn small(argument: &[u8]) -> Result<u32, Reply> {
@@ -215,6 +232,8 @@ mod tests {
         assert_eq!(told("add c:1 vote id 7"), "add n7 at c:1 to vote");
         assert_eq!(told("ADD c:1 REPLACE 2 REMOVE 1"), "add somebody at c:1 for n2, remove n1");
         assert_eq!(told("lease 200 1000 LEASE OFF"), "lease 200ms/1000ppm, no lease");
+        assert_eq!(told("QUORUM 2 REMOVE 3"), "commit by 2, remove n3");
+        assert_eq!(told("quorum 1 force QUORUM MAJORITY"), "commit by 1, forced, commit by a majority");
         assert_eq!(
             told("PROMOTE 4 DEMOTE 1 MOVE 2 [::2]:9 REMOVE 3"),
             "promote n4, demote n1, move n2 to [::2]:9, remove n3"
@@ -227,6 +246,9 @@ mod tests {
             assert!(told(line).starts_with("ERR what is to change? Allowed is LIST"), "{line}");
         }
         assert_eq!(told("REMOVE 0"), "ERR \"0\" is no node id; allowed are 1 to 65535");
+        for number in ["0", "-1", "300", "half"] {
+            assert!(told(&format!("QUORUM {number}")).contains("is no number of voters"), "{number}");
+        }
         for place in ["c", "c:0", "0.0.0.0:1", "c:x"] {
             assert!(told(&format!("ADD {place}")).contains("is no address of a peer"), "{place}");
         }

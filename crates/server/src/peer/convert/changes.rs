@@ -25,6 +25,9 @@ pub(super) fn step(step: Step) -> wire::Step {
         }
         Step::Remove { node } => StepKind::Remove(node.0),
         Step::Lease(wanted) => StepKind::Lease(wanted.map(lease).unwrap_or_default()),
+        Step::Quorum { phase2, forced } => {
+            StepKind::Quorum(wire::Quorum { phase2: phase2.unwrap_or_default().into(), forced })
+        }
     };
     wire::Step { kind: Some(kind) }
 }
@@ -55,6 +58,9 @@ pub(super) fn from_step(step: wire::Step) -> Result<Step, Malformed> {
             return Err(Malformed("a lease of no length"));
         }
         StepKind::Lease(lease) => Step::Lease(from_lease(lease)),
+        StepKind::Quorum(wire::Quorum { phase2, forced }) => {
+            Step::Quorum { phase2: from_quorum(phase2)?, forced }
+        }
     })
 }
 
@@ -64,6 +70,11 @@ pub(super) fn lease(Lease { millis, drift_ppm }: Lease) -> wire::Lease {
 
 pub(super) fn from_lease(wire::Lease { millis, drift_ppm }: wire::Lease) -> Option<Lease> {
     (millis != 0).then_some(Lease { millis, drift_ppm })
+}
+
+pub(super) fn from_quorum(phase2: u32) -> Result<Option<u8>, Malformed> {
+    let phase2 = u8::try_from(phase2).map_err(|_| Malformed("a quorum of more voters than there can be"))?;
+    Ok((phase2 != 0).then_some(phase2))
 }
 
 pub(super) fn verdict(verdict: Verdict) -> wire::Verdict {
