@@ -126,6 +126,7 @@ fn options(config: &Config, admitted: Option<u128>) -> Options {
     } else {
         let voters = config.peers.0.keys().copied().map(NodeId);
         let members = Membership::of_voters(voters).with_addresses(config.peers.0.iter().map(address));
+        let members = config.with_quorum(members).expect("settings with another quorum are refused");
         Membership { lease: lease(config), ..members }
     };
     Options {

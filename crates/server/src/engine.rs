@@ -7,7 +7,7 @@
 use std::fmt;
 
 use quorate_consensus::paxos::Ballot;
-use quorate_consensus::{NodeId, Term};
+use quorate_consensus::{Membership, NodeId, Refusal, Term};
 
 use crate::config::{Config, ReadMode, Value, table::AUTO, value::JoinAs};
 
@@ -100,6 +100,10 @@ impl Config {
     /// Which setting asks for what its engine does not have, and why that is refused.
     pub(crate) fn lacking(&self) -> Option<(&'static str, String)> {
         match self.engine {
+            None | Some(EngineKind::Raft) if self.phase2_quorum > 0 => Some((
+                "phase2-quorum",
+                "allowed is 0, a majority, unless engine is paxos: no other has flexible quorums".to_owned(),
+            )),
             None | Some(EngineKind::Raft) => None,
             Some(EngineKind::Paxos) if self.reads == ReadMode::Lease => Some((
                 "reads",
@@ -113,7 +117,19 @@ impl Config {
                  cluster of the engine raft"
                     .to_owned(),
             )),
-            Some(EngineKind::Paxos) => None,
+            Some(EngineKind::Paxos) => {
+                let voters = Membership::of_voters(self.peers.0.keys().copied().map(NodeId));
+                let refusal = self.with_quorum(voters).err()?;
+                Some(("phase2-quorum", refusal.to_string()))
+            }
+        }
+    }
+
+    /// These voters of a new cluster, with the quorum that is set for it. One node that is a cluster of its own needs none.
+    pub(crate) fn with_quorum(&self, voters: Membership) -> Result<Membership, Refusal> {
+        match u8::try_from(self.phase2_quorum) {
+            Ok(phase2 @ 1..) if !self.peers.0.is_empty() => voters.with_phase2_quorum(phase2, false),
+            Ok(_) | Err(_) => Ok(voters),
         }
     }
 }

@@ -208,6 +208,7 @@ impl Reporter {
             peers: contacts.iter().filter(is_member).map(peer).collect(),
             lease_ms: status.membership.lease.map(|lease| lease.millis),
             lease_given_up: status.engine.lease_given_up,
+            phase2_quorum: status.membership.phase2_quorum,
             members: members(&status.membership),
             fresh_as_of_us: status.fresh_as_of.map(|at| at.micros),
             connected_slaves: u64::from(status.leader_followers),

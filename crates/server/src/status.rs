@@ -54,6 +54,8 @@ pub struct NodeStatus {
     pub lease_ms: Option<u32>,
     /// Whether this node leads and has given up that lease for the rest of its term, since it has begun to hand over.
     pub lease_given_up: bool,
+    /// How many voters commit an entry, by that configuration; none: a majority.
+    pub phase2_quorum: Option<u8>,
     /// All members, by the newest configuration that this node knows to be agreed on.
     pub members: Vec<Member>,
     /// How many followers the leader is replicating to now: INFO's `connected_slaves` and WAIT's answer.

@@ -129,6 +129,43 @@ fn what_paxos_does_not_have_is_refused_at_birth_and_later() {
     assert_eq!(ask(port, &["GET", "k"]).as_deref(), Some("v"));
 }
 
+#[test]
+fn how_many_commit_is_said_at_birth_and_changed_later_and_refused_with_the_arithmetic() {
+    let folder = tempfile::tempdir().unwrap();
+    let peers = "1=127.0.0.1:1,2=127.0.0.1:2,3=127.0.0.1:3";
+    let refused = |engine: &str, quorum: &str| {
+        let line = ["serve", "--engine", engine, "--peers", peers, "--bootstrap", "--phase2-quorum", quorum];
+        let (code, _, error) = run(&line, folder.path());
+        assert_eq!(code, 2, "{error}");
+        error
+    };
+    assert!(refused("raft", "2").contains("unless engine is paxos"));
+    assert!(
+        refused("paxos", "3").contains("3 + 1 - 3 = 1 elect; with one voter lost, 2 would be left, of the 3")
+    );
+    assert!(refused("paxos", "4").contains("3 + 1 - 4 = 0 would have to elect"));
+
+    let born = ["--phase2-quorum", "2"];
+    let mut cluster = Cluster::start_some_with(EngineKind::Paxos, &[1, 2, 3], &born);
+    let leader = cluster.leader(1, None);
+    let port = cluster.port(leader);
+    let address = format!("127.0.0.1:{port}");
+    let quorum = |more: &[&str]| {
+        run(&[&["member", "--addr", &address, "quorum"], more].concat(), cluster.folder.path())
+    };
+    let (code, _, error) = quorum(&["1"]);
+    assert!(code == 1 && error.contains("if 1 of 3 voters commit, 3 + 1 - 1 = 3 elect"), "{error}");
+    assert!(quorum(&[]).1.contains("of 3 voters 2 commit, and 2 elect"));
+    let (code, told, error) = quorum(&["1", "--force"]);
+    assert!(code == 0 && told.contains("of 3 voters 1 commit, and 3 elect a leader"), "{told}{error}");
+
+    // One disk commits now, and its node alone goes on.
+    let others = (1..=3).filter(|&node| node != leader);
+    others.for_each(|node| cluster.node(node).signal(Signal::KILL));
+    assert_eq!(ask(port, &["SET", "k", "v"]).as_deref(), Some("OK"));
+    assert_eq!(ask(port, &["GET", "k"]).as_deref(), Some("v"));
+}
+
 /// The folder of a lost cluster keeps its engine; a backup can be gone on with by either, though terms differ.
 #[test]
 fn recovered_nodes_keep_their_engine_and_restored_ones_have_the_one_that_is_named() {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Address, HostPort, Value as _},
-    status::{Member, NodeStatus},
+    status::{Member, MemberKind, NodeStatus},
 };
 
 const EXAMPLES: &str = "\
@@ -24,6 +24,7 @@ Examples:
   quorate member remove 3                   node 3 leaves for good
   quorate member add 10.0.0.4:17379         announces a node that is started with --join later
   quorate member promote 4                  node 4 has caught up, and is to vote
+  quorate member quorum 2                   two voters commit, and of five, four elect
   quorate member change promote 4 demote 1  several at once, or none of them
 
 Any node may be asked. Changes are agreed on by the members, old and new, and take effect as a
@@ -92,6 +93,15 @@ enum Order {
         #[arg(long)]
         id: Option<u64>,
     },
+    /// Shows how many voters commit, or has so many do it; elections need as many that both always meet (engine paxos)
+    Quorum {
+        /// How many are to commit, or `majority`
+        #[arg(value_name = "VOTERS")]
+        voters: Option<String>,
+        /// Even if the loss of one node could stop the cluster, or lose what was committed
+        #[arg(long, requires = "voters")]
+        force: bool,
+    },
     /// Does several things at once, in the words of QUORATE MEMBER
     Change {
         /// Such as: promote 4 demote 1
@@ -116,11 +126,15 @@ pub(crate) fn run(args: &Args) -> Exit {
 fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
     let outcome = match order {
         Order::List { json } => list(&mut connection, *json),
+        Order::Quorum { voters: None, .. } => {
+            status(&mut connection).map(|status| meaning(status.phase2_quorum, &status))
+        }
         Order::Add { .. }
         | Order::Promote { .. }
         | Order::Demote { .. }
         | Order::Remove { .. }
         | Order::Replace { .. }
+        | Order::Quorum { .. }
         | Order::Change { .. } => change(&mut connection, order),
     };
     match outcome {
@@ -204,8 +218,26 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
             "node {id} is a member, and takes the place of node {voter} once it has caught up\n\
              start it:  quorate serve --node-id {id} --join ANY-NODE"
         ),
+        (_, Order::Quorum { voters: wanted, .. }) => {
+            let phase2_quorum = wanted.as_ref().and_then(|wanted| wanted.parse().ok());
+            meaning(phase2_quorum, &status(connection)?)
+        }
         (_, _) => "done".to_owned(),
     })
+}
+
+/// What a quorum means for loss and for availability.
+fn meaning(phase2_quorum: Option<u8>, status: &NodeStatus) -> String {
+    let voters = status.members.iter().filter(|member| member.kind == MemberKind::Voter).count();
+    let majority = voters / 2 + 1;
+    let commit = phase2_quorum.map_or(majority, usize::from);
+    let elect = phase2_quorum.map_or(majority, |_| (voters + 1).saturating_sub(commit));
+    format!(
+        "of {voters} voters {commit} commit, and {elect} elect a leader\n\
+         nothing acknowledged is lost while fewer than {commit} disks are lost\n\
+         a leader goes on while it reaches {commit} voters, itself included; a new one must reach {}",
+        commit.max(elect)
+    )
 }
 
 /// The order in the words of QUORATE MEMBER.
@@ -226,6 +258,10 @@ fn spell(order: &Order) -> Vec<String> {
         Order::Demote { ids } => each("DEMOTE", ids),
         Order::Remove { ids } => each("REMOVE", ids),
         Order::Replace { voter, address, id } => add(address, id, &["REPLACE".to_owned(), voter.to_string()]),
+        Order::Quorum { voters, force } => {
+            let force = force.then(|| "FORCE".to_owned());
+            ["QUORUM".to_owned()].into_iter().chain(voters.clone()).chain(force).collect()
+        }
         Order::Change { words } => words.clone(),
     }
 }

@@ -134,6 +134,8 @@ settings! {
     join "join": Endpoints = "", HostPorts;
     /// The consensus engine of a new cluster, for ever: raft or paxos; auto is that of the data folder, or of the cluster that is joined, or raft. A node of another engine is refused.
     engine "engine": Option<EngineKind> = AUTO, Engines;
+    /// How many of the peers commit an entry in a new cluster of the engine paxos; 0 is a majority. With fewer, more must be there to elect a leader, and with more, fewer. Without effect on a cluster that is there: see `quorate member quorum`.
+    phase2_quorum "phase2-quorum": u64 = "0", Whole { min: 0, max: super::MEMBERS_MAX as u64 };
     /// What a node that joins is to be.
     join_as "join-as": JoinAs = "voter", Parts;
     /// Let the cluster's version rise to this at most, so that its nodes can be given their old programs back; 0 for as far as all of them know. One node that says so is enough; without effect on what has risen.

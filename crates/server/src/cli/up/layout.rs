@@ -100,6 +100,8 @@ pub(super) struct Layout {
     pub(super) nodes: Vec<Node>,
     /// What the folder said, or now says.
     pub(super) record: Record,
+    /// How many nodes commit, if they are a new cluster and it is not a majority.
+    phase2_quorum: Option<u8>,
 }
 
 /// One node.
@@ -146,7 +148,7 @@ impl Layout {
         record.store(folder).map_err(failed)?;
         let nodes =
             (1..=record.nodes).zip(port..).map(|(id, resp_port)| Node::new(id, resp_port, folder)).collect();
-        Ok(Self { folder: folder.to_owned(), nodes, record })
+        Ok(Self { folder: folder.to_owned(), nodes, record, phase2_quorum: None })
     }
 
     /// Refuses to start beside another process that has one of the ports.
@@ -186,10 +188,18 @@ impl Layout {
         if let Some(port) = node.sentinel_port {
             line.extend(["--sentinel-listen".to_owned(), format!("127.0.0.1:{port}")]);
         }
+        if let Some(phase2_quorum) = self.phase2_quorum {
+            line.extend(["--phase2-quorum".to_owned(), phase2_quorum.to_string()]);
+        }
         if !self.record.formed {
             line.push("--bootstrap".to_owned());
         }
         line
+    }
+
+    /// The same nodes, of which so many commit if they are a new cluster.
+    pub(super) fn with_phase2_quorum(self, phase2_quorum: Option<u8>) -> Self {
+        Self { phase2_quorum, ..self }
     }
 
     /// The same nodes, each with a Sentinel door.

@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// The consensus engine of a new cluster [default: that of the data folder, else raft]
     #[arg(long, value_enum)]
     engine: Option<EngineKind>,
+    /// How many nodes commit an entry in a new cluster of the engine paxos [default: a majority]
+    #[arg(long, value_name = "NODES", requires = "engine")]
+    phase2_quorum: Option<u8>,
     /// Keep the data in a temporary folder that is removed at the end
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
@@ -80,6 +83,7 @@ fn start(args: &Args) -> Result<Exit, Problem> {
     let nodes = args.nodes.as_deref().map(|nodes| nodes.parse().expect("clap lets only 1, 3 and 5 pass"));
     let layout = Layout::new(nodes, args.engine, args.port, folder)?;
     let layout = if args.sentinel { layout.with_sentinels()? } else { layout };
+    let layout = layout.with_phase2_quorum(args.phase2_quorum);
     layout.require_free_ports()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Problem::Start)?;
