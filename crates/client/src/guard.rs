@@ -137,13 +137,22 @@ impl<B: Backend> LockGuard<B> {
     ///
     /// # Errors
     ///
-    /// `Lost` if the lock is not held any longer; `Invalid` for less than 100 ms; otherwise one attempt was made, it is held as
-    /// before, and its renewal goes on.
+    /// `Lost` if the lock is not held any longer: until then, attempts are made until one is answered. `Invalid` for less than
+    /// 100 ms.
     pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
         if ttl < TTL_MIN {
             return Err(Error::invalid("ttl", format_args!("{ttl:?} is less than {TTL_MIN:?}")));
         }
-        self.held.extend(Some(ttl)).await
+        for failures in 1.. {
+            match self.held.extend(Some(ttl)).await {
+                Err(Error::NotApplied { .. } | Error::OutcomeUnknown { .. }) => {
+                    let pause = self.held.lease.borrow().pause(failures);
+                    tokio::time::sleep(pause).await;
+                }
+                answer => return answer,
+            }
+        }
+        Err(Error::Lost(Loss::Expired))
     }
 
     /// Releases the lock, and returns once the server has said so. If this is dropped, it goes on in the background.
