@@ -27,6 +27,7 @@ CHECKS = [
     "redis_py",
     "redis_rs",
     "lock_libraries",
+    "client_redis",
     "lock_scripts",
     "bad_input",
     "slow_clients",

