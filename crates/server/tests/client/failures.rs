@@ -1,4 +1,5 @@
-//! What becomes of clients when nodes are killed, stand still, or break off in the middle of an answer.
+//! What becomes of clients when nodes are killed, stand still, or break off in the middle of an answer: hazards 27 and 31 from
+//! where a client stands.
 
 use std::{
     net::TcpListener,
