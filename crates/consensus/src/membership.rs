@@ -109,9 +109,14 @@ impl Half<'_> {
             || [self.to_commit(), self.to_elect()].iter().all(|size| possible.contains(size))
     }
 
-    /// Whether there can be a leader, and all that was committed is there, when any one of the voters is gone.
+    /// How many of the voters may be gone, whichever, while there can be a leader, and all that was committed is there.
+    fn losses_borne(self) -> usize {
+        self.voters.len().saturating_sub(self.to_lead())
+    }
+
+    /// Whether any one of the voters may be gone.
     pub(crate) fn survives_a_loss(self) -> bool {
-        self.to_lead() < self.voters.len()
+        self.losses_borne() > 0
     }
 }
 
@@ -375,6 +380,13 @@ impl Membership {
 
     fn has(&self, needed: impl Fn(Half<'_>) -> usize, agrees: impl Fn(NodeId) -> bool) -> bool {
         self.halves().all(|half| half.voters.iter().filter(|&&voter| agrees(voter)).count() >= needed(half))
+    }
+
+    /// How many voters may be gone, whichever, while there can be a leader, and all that was committed is there: a minority, or
+    /// fewer where another number than a majority commits.
+    #[must_use]
+    pub fn losses_borne(&self) -> usize {
+        self.halves().map(Half::losses_borne).min().unwrap_or(0)
     }
 
     /// Whether those for whom `agrees` holds are enough for each decision: to elect a leader, and to commit. Nobody is never

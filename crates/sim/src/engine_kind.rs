@@ -25,6 +25,11 @@ impl EngineKind {
         }
     }
 
+    /// Whether another number of voters than a majority may commit.
+    pub(crate) fn has_phase2_quorums(self) -> bool {
+        self == Self::Paxos
+    }
+
     /// Whether it knows witnesses and leases.
     pub(crate) fn has_witnesses_and_leases(self) -> bool {
         self == Self::Raft

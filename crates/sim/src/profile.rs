@@ -99,6 +99,8 @@ pub(crate) struct Plan {
     pub(crate) has_observer: bool,
     /// Whether some clients of each node raise and read one counter in quick succession while something is amiss.
     pub(crate) has_pulse: bool,
+    /// How many voters commit, from the cluster's birth on, if not a majority.
+    pub(crate) phase2_quorum: Option<u8>,
     /// By which leaders may answer reads at once, from the cluster's birth on.
     pub(crate) lease: Option<Lease>,
     /// How many clients take native locks, besides the others.
@@ -174,6 +176,8 @@ const LEASE_PERMILLE: u64 = 250;
 const ACCOUNTS_PERMILLE: u64 = 350;
 /// How many do: enough to get in each other's way.
 const ACCOUNTANTS: usize = 3;
+/// Of a thousand clusters of five, in how many another number than a majority commits.
+const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
 /// How many do, at most; at least two.
@@ -222,6 +226,8 @@ impl Plan {
                 faults.insert(fault);
             }
         }
+        let phase2_quorum = random.chance(PHASE2_PERMILLE).then(|| *random.pick(&[2, 4]));
+        let phase2_quorum = phase2_quorum.filter(|_| nodes == 5 && profile.engine.has_phase2_quorums());
         let has_lockers = random.chance(LOCKERS_PERMILLE);
         let lockers = if has_lockers { random.between(2, LOCKERS_MAX) } else { 0 };
         Self {
@@ -231,6 +237,7 @@ impl Plan {
             clients,
             has_observer,
             has_pulse,
+            phase2_quorum,
             lease,
             lockers: usize::try_from(lockers).expect("a few"),
             accountants,

@@ -27,6 +27,8 @@ pub(crate) struct View {
     pub(crate) machines: u64,
     /// A member whose disk was wiped, and which has not been replaced.
     pub(crate) wiped: Option<NodeId>,
+    /// Whether their engine knows other commit quorums than majorities.
+    pub(crate) has_phase2_quorums: bool,
     /// How many entries are committed, and how many configurations were written, by now.
     pub(crate) committed: u64,
     pub(crate) written: usize,

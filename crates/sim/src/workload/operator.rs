@@ -92,6 +92,7 @@ impl Operator {
             6 => demote_some(&view.present, random),
             7 => remove_some(&view.present, random),
             8 => self.several(view, random),
+            9 | 10 if view.has_phase2_quorums => vec![quorum(&view.present, random)],
             9 | 10 => vec![lease(random)],
             _ => return Some(Change(nonsense(&view.present, random))),
         };
@@ -145,6 +146,13 @@ fn demote_some(present: &Membership, random: &mut Random) -> Vec<MemberStep> {
 /// Reads by lease, or not.
 fn lease(random: &mut Random) -> MemberStep {
     MemberStep::Lease(random.chance(800).then(|| draw_lease(random)))
+}
+
+/// Another number of voters than a majority commits, or not; some numbers are refused.
+fn quorum(present: &Membership, random: &mut Random) -> MemberStep {
+    let phase2 = random.chance(700).then(|| random.between(1, present.voters.len() as u64));
+    let phase2 = phase2.map(|phase2| u8::try_from(phase2).expect("a few voters"));
+    MemberStep::Quorum { phase2, forced: false }
 }
 
 /// Machines that have left do not come back: seldom one of the last.

@@ -80,6 +80,7 @@ impl<E: Engine> World<E> {
         view.committed = self.cluster.committed();
         view.written = members.written();
         view.wiped = wiped;
+        view.has_phase2_quorums = self.plan.settings.engine.has_phase2_quorums();
         if self.clients[client].is_thinking() {
             self.clients[client].node = self.some_server();
         }

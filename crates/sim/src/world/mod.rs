@@ -184,6 +184,7 @@ impl<E: Engine> World<E> {
         let founders = Membership {
             uncounted: witness.into_iter().collect(),
             lease: plan.lease,
+            phase2_quorum: plan.phase2_quorum,
             ..Membership::of_voters((1..=plan.nodes).map(NodeId))
         };
         let mut world = Self {

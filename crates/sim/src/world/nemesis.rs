@@ -307,9 +307,10 @@ impl<E: Engine> World<E> {
         harmed.is_some()
     }
 
-    /// Whether only a minority is damaged with this one.
+    /// Whether no more are damaged with this one than may be.
     fn may_be_damaged(&self, node: usize) -> bool {
-        self.damaged.contains(&node) || self.damaged.len() < (self.nodes.len() - 1) / 2
+        let most = self.cluster.members().present().losses_borne();
+        self.damaged.contains(&node) || self.damaged.len() < most
     }
 
     /// False: it counts when a running node finds out.
@@ -337,7 +338,8 @@ impl<E: Engine> World<E> {
         let operator_rests = self.operator.is_some_and(|operator| self.clients[operator].is_thinking());
         let present = self.cluster.members().present();
         let has_spare = present.ids_used < self.nodes.len() as u64;
-        let is_spared = self.wiped_members().next().is_some() || present.voters.len() < 3;
+        let is_spared =
+            self.wiped_members().next().is_some() || present.voters.len() < 3 || present.losses_borne() == 0;
         if is_spared || !has_spare || !operator_rests || !self.cluster.is_settled() {
             return false;
         }

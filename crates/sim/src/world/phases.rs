@@ -190,7 +190,7 @@ impl<E: Engine> World<E> {
         check(at.since(since) < PROGRESS_MAX, PROPERTY, || format!("{} within {PROGRESS_MAX:?}", detail()))
     }
 
-    /// A majority is enough: in half of the runs some of the others stay down until everybody else was served. Not while
+    /// A quorum is enough: in half of the runs some of the others stay down until everybody else was served. Not while
     /// the members may change, since the majority might become another one.
     fn choose_dead(&mut self) {
         // A node under repair does not vote.
@@ -202,14 +202,14 @@ impl<E: Engine> World<E> {
             return;
         }
         let present = self.cluster.members().present();
-        let minority = (present.voters.len() - 1) / 2;
+        let most = present.losses_borne();
         // Beside a witness, a node without which nothing is committed yet may be the only one that can go on: it is only
         // killed for a while, and comes back.
         let is_spared = |voter: &NodeId| present.has_witness() && present.may_lead(*voter);
         let voters: Vec<usize> =
             present.voters.iter().copied().filter(|voter| !is_spared(voter)).map(number_of).collect();
         let may_be = !self.plan.faults.is_empty() && self.random.chance(500);
-        let count = if may_be { self.random.index(minority + 1) } else { 0 };
+        let count = if may_be { self.random.index(most + 1) } else { 0 };
         while self.dead.len() < count {
             let node = *self.random.pick(&voters);
             self.dead.insert(node);
