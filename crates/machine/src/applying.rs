@@ -353,7 +353,8 @@ impl Machine {
         let (Some(db), Some(give_back)) = (database(db), give_back) else { return };
         let mut context = self.context(entry, db, 0);
         context.asker.1 = sequence;
-        tokens.iter().for_each(|token| give_back(&mut context, args, FencingToken(*token)));
+        let tokens: Vec<_> = tokens.iter().copied().map(FencingToken).collect();
+        give_back(&mut context, args, &tokens);
         let spent = context.spent;
         self.work += work::of_command(args, &Reply::Null, spent);
     }

@@ -24,8 +24,8 @@ pub(crate) type Run = fn(&mut Context<'_>, &[Bytes]) -> Result<Reply, Reply>;
 /// run: see [`crate::work`]. Never more than its worst case takes.
 pub(crate) type Price = fn(&Context<'_>, &[Bytes]) -> u64;
 
-/// Gives back what a command with these arguments was given under a token.
-pub(crate) type GiveBack = fn(&mut Context<'_>, &[Bytes], FencingToken);
+/// Gives back what a command with these arguments was given under these tokens.
+pub(crate) type GiveBack = fn(&mut Context<'_>, &[Bytes], &[FencingToken]);
 
 /// Where a command is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

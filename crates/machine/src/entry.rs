@@ -150,8 +150,14 @@ impl Claim {
     /// What gives back what the command of this number was answered, if it got something.
     #[must_use]
     pub fn give_back(self, sequence: u64, reply: &Reply) -> Option<Operation> {
-        let Reply::Integer(token) = reply else { return None };
-        let tokens = vec![u64::try_from(*token).ok()?];
+        let token = |reply: &Reply| match reply {
+            Reply::Integer(token) => u64::try_from(*token).ok(),
+            _ => None,
+        };
+        let tokens = match reply {
+            Reply::Array(replies) => replies.iter().map(token).collect::<Option<_>>()?,
+            reply => vec![token(reply)?],
+        };
         Some(Operation::GiveBack { sequence, db: self.db, args: self.args, tokens })
     }
 }

@@ -107,8 +107,9 @@ impl Keyspace {
     /// as it is.
     pub(crate) fn take_first_to_serve(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Arc<Waiter>> {
         let database = &self.databases[db];
-        let Some(slot) = database.slot(key).filter(|slot| database.has(slot, now)) else {
-            return self.waiting.take_first(db, key, Kind::Vacancy);
+        let slot_of = |key: &[u8]| database.slot(key).filter(|slot| database.has(slot, now));
+        let Some(slot) = slot_of(key) else {
+            return self.waiting.take_first_for_vacancy(db, key, |key| slot_of(key).is_none());
         };
         // One that its holder has lost is nobody's yet.
         slot.current_token(now)?;
@@ -292,8 +293,11 @@ impl Keyspace {
         let is_unknown = |id: &ClientSessionId| self.client_sessions.get(*id).is_none();
         let holders = self.databases.iter().flat_map(Database::holders);
         let unknown: BTreeSet<_> = holders.filter(is_unknown).collect();
-        for id in unknown {
-            self.end_client_session(id);
+        // Nobody is woken by it: those who wait for one of their locks do so for another one, too.
+        for database in &mut self.databases {
+            for id in &unknown {
+                database.end_client_session(*id);
+            }
         }
     }
 

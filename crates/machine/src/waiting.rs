@@ -8,7 +8,9 @@
 //!
 //! Invariants:
 //! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, or for a lock that
-//!   is free, or that he holds himself and may enter again.
+//!   is free, or that he holds himself and may enter again; but for who waits for several locks, and those behind him.
+//! * Who waits for several locks gets them once all are free and he is the first at each. Nobody waits for ever for somebody
+//!   who waits for him: of all who wait, who came first is the first at each of his keys, and waits for time alone.
 //! * Who waits is known by session and sequence, and waits once. So does a request that has a name ([`crate::requests`]): who
 //!   asks it again takes its place over.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
@@ -280,6 +282,23 @@ impl Waiting {
         let queue = self.queues[db].get(key)?;
         let (_, ticket) = *queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next()?;
         self.remove(ticket)
+    }
+
+    /// Takes who waits longest for a key to be free out of all queues, if he has not to wait for another one.
+    pub(crate) fn take_first_for_vacancy(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        is_free: impl Fn(&[u8]) -> bool,
+    ) -> Option<Arc<Waiter>> {
+        let first = |key: &[u8]| {
+            let of = (Kind::Vacancy, 0)..=(Kind::Vacancy, Ticket::MAX);
+            self.queues[db].get(key)?.tickets.range(of).next().map(|(_, ticket)| *ticket)
+        };
+        let ticket = first(key)?;
+        let mut keys = self.waiters[&ticket].wait.keys.iter();
+        let is_due = keys.all(|key| is_free(key) && first(key) == Some(ticket));
+        if is_due { self.remove(ticket) } else { None }
     }
 
     /// Takes who waits longest at a key to hold it alone, of those who may enter again what this holder holds so.

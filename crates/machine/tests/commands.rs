@@ -3,7 +3,7 @@
 //! A line is a command as a client sends it; the prefix `db3:` selects a database, and `[log]` sends a read through
 //! the log. Lines that no client sends: `anew` begins with a new machine, `advance ms` lets time pass in the log, `pass ms` only at the leader,
 //! `published` shows what the last entry sends to subscribers, `leave n` has
-//! a command that waits leave, `give-back n token command ..` gives back what one has got, `abandon` all of them, `unblock n 0|1` ends the waiting of one, perhaps with an error, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
+//! a command that waits leave, `give-back n token,.. command ..` gives back what one has got, `abandon` all of them, `unblock n 0|1` ends the waiting of one, perhaps with an error, `calendar offset-ms` sets the calendar, `multi`, `queued..`, `exec` are one operation with what `watch` saw.
 //! Regenerate with `UPDATE_GOLDENFILES=1`.
 
 #[expect(dead_code, reason = "shared with other tests")]
@@ -71,9 +71,10 @@ impl Script {
                 return Ok(show(&self.driver.run(vec![Operation::Unblock { sequence, with_error }])[0]));
             }
             (b"give-back", None) => {
-                let (sequence, token) = (number(1)?.unsigned_abs(), number(2)?.unsigned_abs());
-                let args = args[3..].to_vec();
-                self.driver.run(vec![Operation::GiveBack { sequence, db, args, tokens: vec![token] }]);
+                let words = std::str::from_utf8(&args[2])?.split(',');
+                let tokens = words.map(str::parse).collect::<Result<_, _>>()?;
+                let (sequence, args) = (number(1)?.unsigned_abs(), args[3..].to_vec());
+                self.driver.run(vec![Operation::GiveBack { sequence, db, args, tokens }]);
             }
             (b"abandon", None) => {
                 self.driver.run(vec![Operation::Abandon { session: SESSION }]);

@@ -48,6 +48,9 @@ What differs from Redis:
   from when he asked for that. An extension may also shorten it. Who waits with `REENTRANT` for a lock
   that he is given by another of his commands is given it by this one, too. What a single `LOCK ACQUIRE` gets whose connection
   has ended by then is given back by its node, behind it in the log; if the node dies before, at the end of its time.
+* `LOCK ACQUIREALL` takes up to 128 locks of one database, all of them or none. Who waits gets them in the entry that frees the last,
+  if he is the first in the queue of each: while he is, the free ones among them are kept for him, and nobody passes. Two that
+  want each other's locks do not wait for ever. The locks are then like any others, each with its own token, time and release.
 * `SHARED` is for readers: owners who share a lock and its token, each with a part that lasts his own time. `LOCK RELEASE` and
   `LOCK EXTEND` say whose part is meant, by `OWNER`. The lock is free with the last of them, and nobody holds it alone before. Fair
   to writers: who asks for it while somebody waits takes his place behind, but for a reader who enters again (`REENTRANT`); those

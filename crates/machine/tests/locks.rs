@@ -25,6 +25,14 @@ enum Step {
         delay_ms: u64,
         is_shared: bool,
     },
+    /// Both locks, or the other way round.
+    AcquireAll {
+        is_reversed: bool,
+        holder: usize,
+        ttl_ms: u64,
+        wait_ms: u64,
+        is_named: bool,
+    },
     /// By the current token, or by one that never was.
     Extend {
         lock: usize,
@@ -77,7 +85,12 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![Just(0), 1..200u64],
         any::<bool>(),
     );
+    let all =
+        (any::<bool>(), 0..OWNERS + SESSIONS, 1..300u64, prop_oneof![Just(0), 1..500u64], any::<bool>());
     prop_oneof![
+        2 => all.prop_map(|(is_reversed, holder, ttl_ms, wait_ms, is_named)| {
+            Step::AcquireAll { is_reversed, holder, ttl_ms, wait_ms, is_named }
+        }),
         4 => acquire.prop_map(|(lock, holder, ttl_ms, wait_ms, is_reentrant, is_named, delay_ms, is_shared)| {
             // Sessions do not share, and have no delay; what is shared has none either.
             let is_shared = is_shared && holder < OWNERS;
@@ -143,10 +156,12 @@ struct Session {
     until_ms: u64,
 }
 
-/// What LOCK ACQUIRE asks for.
+/// What LOCK ACQUIRE or LOCK ACQUIREALL asks for.
 #[derive(Clone, Debug)]
 struct Wish {
-    lock: usize,
+    /// One, or all of them together.
+    locks: Vec<usize>,
+    is_all: bool,
     holder: Holder,
     ttl_ms: u64,
     delay_ms: u64,
@@ -188,18 +203,24 @@ struct Model {
 }
 
 impl Model {
+    /// Gives all that is asked for, which is free.
     fn grant(&mut self, wish: &Wish) -> String {
-        self.token += 1;
-        let part = Part { holder: wish.holder.clone(), depth: 1, until_ms: self.now_ms + wish.ttl_ms };
-        let (token, is_shared, delay_ms) = (self.token, wish.is_shared, wish.delay_ms);
-        self.locks[wish.lock] = Some(Held { token, is_shared, parts: vec![part], delay_ms });
-        format!("(integer) {token}")
+        let mut tokens = Vec::new();
+        for lock in &wish.locks {
+            self.token += 1;
+            let part = Part { holder: wish.holder.clone(), depth: 1, until_ms: self.now_ms + wish.ttl_ms };
+            let (token, is_shared, delay_ms) = (self.token, wish.is_shared, wish.delay_ms);
+            self.locks[*lock] = Some(Held { token, is_shared, parts: vec![part], delay_ms });
+            tokens.push(format!("(integer) {token}"));
+        }
+        let tokens = tokens.join(", ");
+        if wish.is_all { format!("[{tokens}]") } else { tokens }
     }
 
     /// Enters a lock that is held, for the first time or again.
     fn enter(&mut self, wish: &Wish) -> String {
         let (now_ms, until_ms) = (self.now_ms, self.now_ms + wish.ttl_ms);
-        let held = self.locks[wish.lock].as_mut().expect("it is held");
+        let held = self.locks[wish.locks[0]].as_mut().expect("it is held");
         if held.is_shared {
             held.parts.retain(|part| part.until_ms >= now_ms);
         }
@@ -215,7 +236,10 @@ impl Model {
 
     /// Whether a lock that is held may be entered, by who is first in its queue or not.
     fn may_enter(&self, wish: &Wish, is_first: bool) -> bool {
-        let Some(held) = self.locks[wish.lock].as_ref().filter(|held| !self.is_lost(held)) else {
+        if wish.is_all {
+            return false;
+        }
+        let Some(held) = self.locks[wish.locks[0]].as_ref().filter(|held| !self.is_lost(held)) else {
             return false;
         };
         let mut parts = held.parts.iter();
@@ -227,24 +251,45 @@ impl Model {
         }
     }
 
+    /// Those who wait for a lock.
+    fn queue(&self, lock: usize) -> impl Iterator<Item = (usize, &Waiter)> {
+        self.waiters.iter().enumerate().filter(move |(_, waiter)| waiter.wish.locks.contains(&lock))
+    }
+
     /// Who is served next at a lock: the first, or who enters again. Readers do so in the order of their names.
     fn next_to_serve(&self, lock: usize) -> Option<usize> {
-        let queue = || self.waiters.iter().enumerate().filter(|(_, waiter)| waiter.wish.lock == lock);
-        let (first, waiter) = queue().next()?;
-        let Some(held) = &self.locks[lock] else { return Some(first) };
+        let (first, waiter) = self.queue(lock).next()?;
+        let Some(held) = &self.locks[lock] else {
+            let is_first = |lock: &usize| self.queue(*lock).next().is_some_and(|(place, _)| place == first);
+            let is_due = |lock: &usize| self.locks[*lock].is_none() && is_first(lock);
+            return waiter.wish.locks.iter().all(is_due).then_some(first);
+        };
         if held.is_shared && self.may_enter(&waiter.wish, true) {
             return Some(first);
         }
-        let again =
-            queue().filter(|(_, waiter)| waiter.wish.is_reentrant && self.may_enter(&waiter.wish, false));
+        let enters =
+            |(_, waiter): &(usize, &Waiter)| waiter.wish.is_reentrant && self.may_enter(&waiter.wish, false);
+        let again = self.queue(lock).filter(enters);
         again.min_by_key(|(place, waiter)| (waiter.wish.holder.clone(), *place)).map(|(place, _)| place)
     }
 
-    /// Gives a lock to those who may have it, in order.
-    fn serve(&mut self, lock: usize) -> Vec<(u64, String)> {
+    /// Gives these locks to those who may have them, and looks at the others of who leaves a queue by that, in order.
+    fn serve(&mut self, locks: impl IntoIterator<Item = usize>) -> Vec<(u64, String)> {
         let mut served = Vec::new();
-        while let Some(next) = self.next_to_serve(lock) {
+        let mut woken: Vec<usize> = Vec::new();
+        let wake = |woken: &mut Vec<usize>, lock| {
+            if !woken.contains(&lock) {
+                woken.push(lock)
+            }
+        };
+        locks.into_iter().for_each(|lock| wake(&mut woken, lock));
+        while let Some(lock) = woken.first().copied() {
+            let Some(next) = self.next_to_serve(lock) else {
+                woken.remove(0);
+                continue;
+            };
             let Waiter { sequence, wish, named, .. } = self.waiters.remove(next);
+            wish.locks.iter().for_each(|lock| wake(&mut woken, *lock));
             let reply = match self.refusal(&wish.holder) {
                 Some(refusal) => refusal,
                 None if self.locks[lock].is_none() => self.grant(&wish),
@@ -274,7 +319,7 @@ impl Model {
         let is_his = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.is_of(id));
         let freed: Vec<usize> = (0..LOCKS).filter(|lock| is_his(&self.locks[*lock])).collect();
         freed.iter().for_each(|lock| self.locks[*lock] = None);
-        freed.into_iter().flat_map(|lock| self.serve(lock)).collect()
+        self.serve(freed)
     }
 
     fn remember(&mut self, named: Option<usize>, reply: &str) {
@@ -286,7 +331,10 @@ impl Model {
     /// What waits under a name is asked again: it has another number from now on, and waits from now on.
     fn replace(&mut self, named: usize, sequence: u64) -> Option<Answers> {
         let waiter = self.waiters.iter_mut().find(|waiter| waiter.named == Some(named))?;
-        let Step::Acquire { wait_ms, .. } = self.named[named].step else { unreachable!() };
+        let (Step::Acquire { wait_ms, .. } | Step::AcquireAll { wait_ms, .. }) = self.named[named].step
+        else {
+            unreachable!()
+        };
         waiter.until_ms = self.now_ms + wait_ms;
         let before = std::mem::replace(&mut waiter.sequence, sequence);
         let told =
@@ -324,13 +372,21 @@ impl Model {
         if let Some(refusal) = self.refusal(&holder) {
             return refusal;
         }
-        let Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, is_shared, .. } = *step else {
-            unreachable!()
+        let (wish, wait_ms) = match *step {
+            Step::Acquire { lock, ttl_ms, wait_ms, is_reentrant, delay_ms, is_shared, .. } => {
+                let locks = vec![lock];
+                (Wish { locks, is_all: false, holder, ttl_ms, delay_ms, is_reentrant, is_shared }, wait_ms)
+            }
+            Step::AcquireAll { is_reversed, ttl_ms, wait_ms, .. } => {
+                let locks = if is_reversed { vec![1, 0] } else { vec![0, 1] };
+                let (delay_ms, is_reentrant, is_shared) = (0, false, false);
+                (Wish { locks, is_all: true, holder, ttl_ms, delay_ms, is_reentrant, is_shared }, wait_ms)
+            }
+            _ => unreachable!(),
         };
-        let wish = Wish { lock, holder, ttl_ms, delay_ms, is_reentrant, is_shared };
-        let is_first = self.waiters.iter().all(|waiter| waiter.wish.lock != lock);
-        if self.locks[lock].is_none() {
-            assert!(is_first, "nobody waits for a lock that is free");
+        let is_first = wish.locks.iter().all(|lock| self.queue(*lock).next().is_none());
+        let is_free = wish.locks.iter().all(|lock| self.locks[*lock].is_none());
+        if is_free && is_first {
             self.grant(&wish)
         } else if self.may_enter(&wish, is_first) {
             self.enter(&wish)
@@ -357,7 +413,7 @@ impl Model {
             let parts: Vec<Part> = held.parts.iter().filter(|part| is_left(&held, part)).cloned().collect();
             (!parts.is_empty()).then_some(Held { parts, ..held })
         });
-        (format!("(integer) {depth}"), self.serve(lock))
+        (format!("(integer) {depth}"), self.serve([lock]))
     }
 
     fn pass(&mut self, ms: u64) -> Vec<(u64, String)> {
@@ -366,7 +422,7 @@ impl Model {
         let mut over: Vec<Waiter> = self.waiters.extract_if(.., |waiter| waiter.until_ms < now_ms).collect();
         over.sort_by_key(|waiter| (waiter.until_ms, waiter.sequence));
         over.iter().for_each(|waiter| self.remember(waiter.named, "(nil)"));
-        let left: Vec<usize> = over.iter().map(|waiter| waiter.wish.lock).collect();
+        let left: Vec<usize> = over.iter().flat_map(|waiter| waiter.wish.locks.clone()).collect();
         let mut answers: Vec<(u64, String)> =
             over.into_iter().map(|waiter| (waiter.sequence, "(nil)".to_owned())).collect();
         let mut free: Vec<(u64, usize)> = Vec::new();
@@ -395,7 +451,7 @@ impl Model {
         }
         // Behind one that is gone there may be others who can enter.
         let free = free.into_iter().map(|(_, lock)| lock).chain(by_session).chain(left);
-        answers.extend(free.flat_map(|lock| self.serve(lock)).collect::<Vec<_>>());
+        answers.extend(self.serve(free.collect::<Vec<_>>()));
         answers
     }
 }
@@ -427,6 +483,14 @@ fn words(step: &Step, token: u64, holder: &Holder, name: Option<usize>) -> Strin
             };
             format!("LOCK ACQUIRE l{lock} {holder} WAIT {wait_ms}{reentrant}{delay}{shared}{name}")
         }
+        Step::AcquireAll { is_reversed, ttl_ms, wait_ms, .. } => {
+            let names = if is_reversed { "l1 l0" } else { "l0 l1" };
+            let holder = match holder {
+                Holder::Owner(owner) => format!("OWNER o{owner} TTL {ttl_ms}"),
+                Holder::Session(id) => format!("SESSION {id}"),
+            };
+            format!("LOCK ACQUIREALL 2 {names} {holder} WAIT {wait_ms}{name}")
+        }
         Step::Extend { lock, ttl_ms, .. } => {
             format!("LOCK EXTEND l{lock} {token} {ttl_ms}{}", owner_of(holder))
         }
@@ -456,7 +520,9 @@ impl Model {
     /// What a step sends, if it is a command.
     fn command(&mut self, step: &Step) -> Option<Named> {
         let is_named = match *step {
-            Step::Acquire { is_named, .. } | Step::Release { is_named, .. } => is_named,
+            Step::Acquire { is_named, .. }
+            | Step::AcquireAll { is_named, .. }
+            | Step::Release { is_named, .. } => is_named,
             Step::Extend { .. }
             | Step::Delete { .. }
             | Step::Open { .. }
@@ -469,10 +535,10 @@ impl Model {
         };
         let token = self.token(step);
         let holder = match *step {
-            Step::Acquire { holder, .. } if holder >= OWNERS => {
+            Step::Acquire { holder, .. } | Step::AcquireAll { holder, .. } if holder >= OWNERS => {
                 Holder::Session(self.sessions[holder - OWNERS].as_ref().map_or(1, |session| session.id))
             }
-            Step::Acquire { holder, .. } => Holder::Owner(holder),
+            Step::Acquire { holder, .. } | Step::AcquireAll { holder, .. } => Holder::Owner(holder),
             // Whose part is meant is said of shared locks alone; of others it does not matter what stands here.
             Step::Extend { lock, owner, .. } | Step::Release { lock, owner, .. }
                 if self.locks[lock].as_ref().is_some_and(|held| held.is_shared) =>
@@ -505,7 +571,9 @@ impl Model {
         let Named { step, holder, token, .. } = command;
         let token = *token;
         match *step {
-            Step::Acquire { .. } => (self.acquire(step, holder.clone(), named, sequence), Vec::new()),
+            Step::Acquire { .. } | Step::AcquireAll { .. } => {
+                (self.acquire(step, holder.clone(), named, sequence), Vec::new())
+            }
             Step::Extend { lock, ttl_ms, owner, .. } => {
                 let until_ms = self.now_ms + ttl_ms;
                 let reply = self.part(lock, token, owner).map(|part| match part.holder {
@@ -522,7 +590,7 @@ impl Model {
             Step::Release { lock, owner, .. } => self.release(lock, token, owner),
             Step::Delete { lock } => {
                 let existed = self.locks[lock].take().is_some();
-                (format!("(integer) {}", i32::from(existed)), self.serve(lock))
+                (format!("(integer) {}", i32::from(existed)), self.serve([lock]))
             }
             Step::Open { session, ttl_ms } => {
                 self.token += 1;
@@ -555,7 +623,7 @@ impl Model {
             Step::Leave { back } => {
                 let left = next.saturating_sub(back + 1);
                 let gone = self.waiters.extract_if(.., |waiter| waiter.sequence == left).next();
-                (String::new(), gone.map_or(Vec::new(), |waiter| self.serve(waiter.wish.lock)))
+                (String::new(), gone.map_or(Vec::new(), |waiter| self.serve(waiter.wish.locks)))
             }
             _ => (String::new(), Vec::new()),
         }

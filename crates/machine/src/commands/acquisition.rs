@@ -1,4 +1,6 @@
-//! How a lock is taken: LOCK ACQUIRE, at once or in its turn.
+//! How locks are taken: LOCK ACQUIRE and LOCK ACQUIREALL, at once or in their turn.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
@@ -15,9 +17,9 @@ use crate::requests::Request;
 use crate::value::{Held, Holder, Lock, Value};
 use crate::waiting::{Kind, Wait};
 
-/// What LOCK ACQUIRE asks for.
+/// What LOCK ACQUIRE or LOCK ACQUIREALL asks for.
 struct Wish<'a> {
-    name: &'a Bytes,
+    names: Names<'a>,
     holder: Holder,
     /// `None`: as long as the session that holds it.
     ttl_ms: Option<u64>,
@@ -33,7 +35,52 @@ struct Wish<'a> {
     request: Option<&'a Bytes>,
 }
 
-/// The options of LOCK ACQUIRE, as they were given.
+/// Which locks are asked for.
+#[derive(Clone, Copy)]
+enum Names<'a> {
+    One(&'a Bytes),
+    /// All of them or none, in this order.
+    All(&'a [Bytes]),
+}
+
+/// How many locks are taken at once at the most: whoever is to be served is looked for at each.
+const NAMES_MAX: usize = 128;
+
+impl<'a> Names<'a> {
+    fn as_slice(self) -> &'a [Bytes] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::All(names) => names,
+        }
+    }
+
+    /// `ACQUIRE name ..` or `ACQUIREALL numkeys name [name ...] ..`, and what is behind them.
+    fn parse(args: &'a [Bytes]) -> Result<(Self, &'a [Bytes]), Reply> {
+        let [_, command, first, rest @ ..] = args else { return Err(Reply::syntax_error()) };
+        if !command.eq_ignore_ascii_case(b"ACQUIREALL") {
+            return Ok((Self::One(first), rest));
+        }
+        let count = integer::parse(first).and_then(|count| usize::try_from(count).ok());
+        let count = count.filter(|count| (1..=NAMES_MAX).contains(count));
+        let count = count.ok_or(Reply::error("ERR so many locks cannot be taken at once: 1 to 128 can"))?;
+        let (names, rest) = rest.split_at_checked(count).ok_or(Reply::syntax_error())?;
+        let different: BTreeSet<&Bytes> = names.iter().collect();
+        match different.len() == count {
+            true => Ok((Self::All(names), rest)),
+            false => Err(Reply::error("ERR a lock is named twice")),
+        }
+    }
+
+    /// What is answered to who has got them.
+    fn show(self, tokens: &[FencingToken]) -> Reply {
+        match (self, tokens) {
+            (Self::One(_), [token]) => show_token(*token),
+            _ => Reply::Array(tokens.iter().copied().map(show_token).collect()),
+        }
+    }
+}
+
+/// The options of both, as they were given.
 #[derive(Default)]
 struct Options<'a> {
     owner: Option<&'a Bytes>,
@@ -116,24 +163,31 @@ fn parse_time(text: &[u8], refusal: &'static str) -> Result<u64, Reply> {
 }
 
 impl<'a> Wish<'a> {
-    /// `LOCK ACQUIRE name ..`
     fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
-        let [_, _, name, rest @ ..] = args else { return Err(Reply::syntax_error()) };
+        let (names, rest) = Names::parse(args)?;
         let options = Options::parse(rest)?;
         let holder = options.holder()?;
         let Options { ttl_ms, value, request, is_reentrant, is_shared, .. } = options;
         let (wait_ms, delay_ms) = (options.wait_ms.unwrap_or(0), options.delay_ms.unwrap_or(0));
+        if matches!(names, Names::All(_)) && (is_shared || is_reentrant) {
+            return Err(Reply::error("ERR locks that are taken together are neither SHARED nor REENTRANT"));
+        }
         if is_shared && delay_ms > 0 {
             return Err(Reply::error("ERR a lock that is SHARED has no DELAY"));
         }
-        Ok(Self { name, holder, ttl_ms, is_shared, wait_ms, is_reentrant, delay_ms, value, request })
+        Ok(Self { names, holder, ttl_ms, is_shared, wait_ms, is_reentrant, delay_ms, value, request })
     }
 
     /// What it asks, if it has a name.
     fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
-        self.request
-            .map(|id| Request::new(id, db, &[b"acquire", self.name, &self.holder.to_bytes()]))
-            .transpose()
+        let Some(id) = self.request else { return Ok(None) };
+        let (command, holder): (&[u8], _) = match self.names {
+            Names::One(_) => (b"acquire", self.holder.to_bytes()),
+            Names::All(_) => (b"acquireall", self.holder.to_bytes()),
+        };
+        let names = self.names.as_slice().iter().map(|name| &name[..]);
+        let words: Vec<&[u8]> = [command, &holder].into_iter().chain(names).collect();
+        Request::new(id, db, &words).map(Some)
     }
 
     /// Takes the lock, or the last place in its queue, or that of the request that waits already.
@@ -143,13 +197,14 @@ impl<'a> Wish<'a> {
         if waits && (self.wait_ms == 0 || context.patience == Patience::None) {
             return Err(Reply::error("ERR the request waits, and can only be asked again by who waits, too"));
         }
-        let is_first = context.waiting_for_vacancy(self.name) == 0;
-        if !waits && let Some(token) = self.take(context, is_first)? {
-            return Ok(show_token(token));
+        let names = self.names.as_slice();
+        let is_first = names.iter().all(|name| context.waiting_for_vacancy(name) == 0);
+        if !waits && let Some(tokens) = self.take(context, is_first)? {
+            return Ok(self.names.show(&tokens));
         }
         if self.wait_ms > 0 {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
-            let (keys, request) = (vec![self.name.clone()], request.cloned());
+            let (keys, request) = (names.to_vec(), request.cloned());
             let reentrant = self.is_reentrant.then(|| self.holder.clone());
             let is_shared = self.is_shared;
             context.wait(Wait { kind: Kind::Vacancy, keys, deadline, is_shared, reentrant, request });
@@ -157,29 +212,48 @@ impl<'a> Wish<'a> {
         Ok(Reply::Null)
     }
 
-    /// Takes the lock, if it is free or may be shared, and nobody is before; or if it may be entered again.
-    fn take(&self, context: &mut Context<'_>, is_first: bool) -> Result<Option<FencingToken>, Reply> {
+    /// Takes all that is asked for, if that may be; each lock has its token.
+    fn take(&self, context: &mut Context<'_>, is_first: bool) -> Result<Option<Vec<FencingToken>>, Reply> {
         if let Holder::Session(id) = self.holder
             && context.state.keyspace.client_sessions.get(id).is_none()
         {
             return Err(client_sessions::not_open(id));
         }
-        match held(context, self.name)? {
-            None if context.exists(self.name) || !is_first => return Ok(None),
+        if let Names::All(names) = self.names {
+            for name in names {
+                held(context, name)?;
+            }
+            if names.iter().any(|name| context.exists(name)) {
+                return Ok(None);
+            }
+        }
+        let names = self.names.as_slice().iter();
+        names.map(|name| self.take_one(context, name, is_first)).collect()
+    }
+
+    /// Takes a lock, if it is free or may be shared, and nobody is before; or if it may be entered again.
+    fn take_one(
+        &self,
+        context: &mut Context<'_>,
+        name: &Bytes,
+        is_first: bool,
+    ) -> Result<Option<FencingToken>, Reply> {
+        match held(context, name)? {
+            None if context.exists(name) || !is_first => return Ok(None),
             None => {
                 let (lock, deadline) = self.lock(context.now);
                 context.check_value_bytes(lock.bytes())?;
-                context.create(context.db, self.name, Value::Lock(Box::new(lock)), deadline);
+                context.create(context.db, name, Value::Lock(Box::new(lock)), deadline);
             }
             Some((lock, slot)) => {
                 let Some((lock, deadline)) = self.enter(lock, slot.deadline, context.now, is_first) else {
                     return Ok(None);
                 };
                 context.check_value_bytes(lock.bytes())?;
-                context.amend(self.name, Value::Lock(Box::new(lock)), deadline);
+                context.amend(name, Value::Lock(Box::new(lock)), deadline);
             }
         }
-        Ok(context.get(self.name).map(|slot| slot.token))
+        Ok(context.get(name).map(|slot| slot.token))
     }
 
     fn until(&self, now: Stamp, delay_ms: u64) -> Option<Stamp> {
@@ -225,7 +299,7 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// Whether a LOCK ACQUIRE with these arguments may wait.
+/// Whether a command with these arguments may wait.
 pub(super) fn asks_to_wait(args: &[Bytes]) -> bool {
     Wish::parse(args).is_ok_and(|wish| wish.wait_ms > 0)
 }
@@ -236,26 +310,33 @@ pub(super) fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply
     once(context, request.as_ref(), |context| wish.run(context, request.as_ref()))
 }
 
-/// Has a command that waited take the lock, which is free, or may be entered by its holder.
+/// Has a command that waited take what is free now, or may be entered by its holder.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let token = Wish::parse(args)?.take(context, true)?;
-    Ok(token.map_or(Reply::Null, show_token))
+    let wish = Wish::parse(args)?;
+    let tokens = wish.take(context, true)?;
+    Ok(tokens.map_or(Reply::Null, |tokens| wish.names.show(&tokens)))
 }
 
-/// Gives back what a LOCK ACQUIRE has taken whose client is gone, unless he has asked again since.
-pub(super) fn give_back(context: &mut Context<'_>, args: &[Bytes], token: FencingToken) {
+/// Gives back what a command has taken whose client is gone, unless he has asked again since.
+pub(super) fn give_back(context: &mut Context<'_>, args: &[Bytes], tokens: &[FencingToken]) {
     let Ok(wish) = Wish::parse(args) else { return };
     let is_his = match wish.request(context.db) {
         Ok(Some(request)) => context.state.requests.forget(&request, context.asker),
         Ok(None) | Err(_) => true,
     };
-    let Ok(Some((lock, slot))) = held(context, wish.name) else { return };
-    let holds = match &wish.holder {
-        Holder::Owner(owner) => lock.is_held_by(owner, context.now),
-        Holder::Session(_) => slot.client_session().is_some(),
+    if is_his {
+        let names = wish.names.as_slice().iter().zip(tokens);
+        names.for_each(|(name, token)| give_one_back(context, name, &wish.holder, *token));
+    }
+}
+
+fn give_one_back(context: &mut Context<'_>, name: &Bytes, holder: &Holder, token: FencingToken) {
+    let Ok(Some((lock, slot))) = held(context, name) else { return };
+    let (holds, owner) = match holder {
+        Holder::Owner(owner) => (lock.is_held_by(owner, context.now), Some(owner)),
+        Holder::Session(id) => (slot.client_session() == Some(*id), None),
     };
-    if is_his && holds && slot.token == token {
-        let owner = if let Holder::Owner(owner) = &wish.holder { Some(owner) } else { None };
-        release_held(context, wish.name, owner);
+    if holds && slot.token == token {
+        release_held(context, name, owner);
     }
 }

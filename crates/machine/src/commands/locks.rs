@@ -50,6 +50,16 @@ const LOCK: &[Spec] = &[
             "LOCK ACQUIRE name <OWNER id TTL milliseconds | SESSION session> [SHARED] [WAIT milliseconds] [REENTRANT] [DELAY milliseconds] [VALUE value] [REQUEST id]",
             "Takes a lock for a time, or for as long as a session lasts, and answers its fencing token; nil if somebody has it, after waiting in its queue if asked.",
         ),
+    Spec::write(Group::Lock, "lock|acquireall", -6, acquisition::acquire)
+        .keys(KeySpec::Counted { count_at: 2 })
+        .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS))
+        .waiting_if(acquisition::asks_to_wait)
+        .given_back_by(acquisition::give_back)
+        .doc(
+            "quorate",
+            "LOCK ACQUIREALL numkeys name [name ...] <OWNER id TTL milliseconds | SESSION session> [WAIT milliseconds] [DELAY milliseconds] [VALUE value] [REQUEST id]",
+            "Takes several locks at once, and answers their fencing tokens in order; nil, and none of them, if somebody has one, after waiting for all if asked.",
+        ),
     Spec::write(Group::Lock, "lock|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
         "quorate",
         "LOCK EXTEND name token milliseconds [OWNER id] [REQUEST id]",
