@@ -9,11 +9,11 @@ use crate::{
     options::{Options, Spread},
     physical,
     report::{Cell, Report},
-    statistics::Summary,
     system::System,
     usage::{Disk, Usage},
 };
 use anyhow::{Context, Result};
+use quorate_benches::statistics::Summary;
 use serde::Serialize;
 use std::{path::Path, time::Duration};
 use tokio::time::sleep_until;

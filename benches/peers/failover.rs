@@ -8,10 +8,10 @@ use crate::{
     client::{Client, with_client},
     cluster::Cluster,
     options::Options,
-    statistics::Summary,
     system::System,
 };
 use anyhow::{Context as _, Result, ensure};
+use quorate_benches::statistics::Summary;
 use serde::Serialize;
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::{

@@ -24,7 +24,6 @@ mod physical;
 mod process;
 mod report;
 mod resources;
-mod statistics;
 mod system;
 mod tables;
 mod usage;

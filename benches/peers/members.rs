@@ -12,11 +12,11 @@ use crate::{
     failover,
     options::Options,
     resources,
-    statistics::Summary,
     system::System,
 };
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
+use quorate_benches::statistics::Summary;
 use serde::Serialize;
 use serde_json::Value;
 use std::{cell::RefCell, io, net::SocketAddr, path::Path, rc::Rc, slice, time::Duration};

@@ -8,9 +8,9 @@ use crate::{
     options::{Options, Spread},
     physical::Physical,
     resources::Figure,
-    statistics::Summary,
     system::System,
 };
+use quorate_benches::statistics::Summary;
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]

@@ -5,10 +5,10 @@ use crate::{
     cluster::{Cluster, Programs},
     load,
     options::Options,
-    statistics::Summary,
     system::System,
 };
 use anyhow::{Context, Result, ensure};
+use quorate_benches::statistics::Summary;
 use serde::Serialize;
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{

@@ -4,9 +4,9 @@ use crate::{
     cell::Measured,
     members::Trial,
     report::{Cell, Report},
-    statistics::Summary,
     system::System,
 };
+use quorate_benches::statistics::Summary;
 
 /// Prints what was measured under load.
 pub(crate) fn print_load(report: &Report) {

@@ -1,5 +1,6 @@
 //! `bench`: measurements in release builds. Each is a bench target of the package `quorate-benches`, found there
-//! by its name, so that a new one wants nothing here. The exception is `peers`, a program that runs other programs.
+//! by its name, so that a new one wants nothing here. The exceptions are programs, since these can have tests: `engines`,
+//! and `peers`, which runs other programs.
 
 use crate::{
     provision,
@@ -11,7 +12,7 @@ use std::process::Command;
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The bench's name, which is its folder below `benches/`: peers, micro or resilience
+    /// The bench's name, which is its folder below `benches/`: peers, engines, micro or resilience
     name: String,
     /// Arguments for the bench, such as a part of the names of what to measure
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -19,8 +20,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if options.name == "peers" {
-        return peers(&options.arguments);
+    match options.name.as_str() {
+        "peers" => return peers(&options.arguments),
+        "engines" => return engines(&options.arguments),
+        _ => {}
     }
     let program = root().join("benches").join(&options.name).join("main.rs");
     ensure!(program.is_file(), "there is no bench {} ({} is missing)", options.name, program.display());
@@ -34,14 +37,21 @@ fn peers(arguments: &[String]) -> Result<()> {
     if !asks_for_help {
         provision::peers()?;
     }
-    let build = |package: &str, program: &str| {
-        let what = ["--release", "--locked", "--quiet", "--package", package, "--bin", program];
-        execute(cargo("build").args(what))
-    };
     // Each by itself: the server is to have the features that it ships with, and no more.
     build("quorate", "quorate")?;
     build("quorate-benches", "peers")?;
     let mut command = Command::new(released("peers"));
     command.current_dir(root()).arg("--quorate").arg(released("quorate"));
     execute(command.args(arguments))
+}
+
+/// Runs consensus engines side by side.
+fn engines(arguments: &[String]) -> Result<()> {
+    build("quorate-benches", "engines")?;
+    execute(Command::new(released("engines")).args(arguments))
+}
+
+fn build(package: &str, program: &str) -> Result<()> {
+    let what = ["--release", "--locked", "--quiet", "--package", package, "--bin", program];
+    execute(cargo("build").args(what))
 }

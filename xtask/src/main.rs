@@ -37,7 +37,7 @@ enum Command {
     Model(model::Options),
     /// Give garbage to everything that reads foreign bytes
     Fuzz(fuzz::Options),
-    /// Measure in release builds, beside peers: `bench peers`, `bench micro`, `bench resilience`
+    /// Measure in release builds, beside peers: `bench peers`, `bench engines`, `bench micro`, `bench resilience`
     Bench(bench::Options),
     /// Run client programs and faults against the real binary, as black-box tests
     Compat(compat::Options),

@@ -4,15 +4,19 @@ use serde::Serialize;
 
 /// The median of some rounds' figures, and how far they spread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Summary {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+pub struct Summary {
+    /// Half of the figures are below.
+    pub median: f64,
+    /// The smallest figure.
+    pub least: f64,
+    /// The largest figure.
+    pub most: f64,
 }
 
 impl Summary {
     /// Nothing for no figures.
-    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+    #[must_use]
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let (&least, &most) = (sorted.first()?, sorted.last()?);
@@ -26,7 +30,8 @@ impl Summary {
     }
 
     /// Half of the spread, in percent of the median.
-    pub(crate) fn spread_percent(&self) -> f64 {
+    #[must_use]
+    pub fn spread_percent(&self) -> f64 {
         if self.median == 0.0 { 0.0 } else { (self.most - self.least) / 2.0 / self.median * 100.0 }
     }
 }
