@@ -74,7 +74,8 @@ pub enum Payload {
     Command(Bytes),
     /// A configuration, in force from the moment it is appended. The log begins with the one that the cluster was
     /// born with.
-    Membership(Membership),
+    /// Boxed, since it is rare and large: each entry would take as much room, in logs, messages and effects.
+    Membership(Box<Membership>),
 }
 
 /// What a node must not forget across a crash, beside the log itself. Written as one record.

@@ -544,7 +544,7 @@ impl<E: Subject> ClusterOf<E> {
     /// The configuration in force at a committed index.
     fn membership_at(&self, index: Index) -> Membership {
         let configuration = |entry: &Entry| match &entry.payload {
-            Payload::Membership(membership) => Some(membership.clone()),
+            Payload::Membership(membership) => Some(Membership::clone(membership)),
             Payload::Blank | Payload::Command(_) => None,
         };
         let mut newest_first = self.history.range(..=index).rev();

@@ -48,7 +48,7 @@ fn entries(term: impl Strategy<Value = Term>) -> impl Strategy<Value = Vec<(Term
     let payload = prop_oneof![
         4 => Just(Payload::Blank),
         4 => Just(Payload::Command(Bytes::from_static(b"c"))),
-        1 => membership().prop_map(Payload::Membership),
+        1 => membership().prop_map(|one| Payload::Membership(Box::new(one))),
     ];
     vec((term, stamp(), payload), 0..4)
 }

@@ -318,7 +318,7 @@ fn section_6_latest_configuration_in_the_log_is_in_force() {
         index: Index(1),
         term: Term(1),
         stamp: Default::default(),
-        payload: Payload::Membership(wider.clone()),
+        payload: Payload::Membership(Box::new(wider.clone())),
     };
     let mut cluster = Cluster::with(2, 1, |_| {});
     let append =
@@ -397,7 +397,7 @@ fn section_8_leader_begins_its_term_with_a_blank_entry() {
     cluster.input(NodeId(1), Input::Transfer { to: NodeId(2) });
     cluster.settle();
     let [birth, first] = [1, 2].map(|index| &cluster.history[&Index(index)]);
-    assert_eq!(birth.payload, Payload::Membership(Membership::of_voters([1, 2, 3].map(NodeId))));
+    assert_eq!(birth.payload, Payload::Membership(Box::new(Membership::of_voters([1, 2, 3].map(NodeId)))));
     assert_eq!((first.term, &first.payload), (Term(2), &Payload::Blank));
 }
 

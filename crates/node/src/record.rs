@@ -182,7 +182,7 @@ fn entry(entry: LogEntry) -> Result<Entry, Error> {
     let payload = match entry.kind {
         KIND_BLANK => Payload::Blank,
         KIND_COMMAND => Payload::Command(entry.payload),
-        KIND_MEMBERSHIP => Payload::Membership(decode_membership(&entry.payload)?),
+        KIND_MEMBERSHIP => Payload::Membership(Box::new(decode_membership(&entry.payload)?)),
         _ => {
             return Err(Error::Malformed {
                 what: "a log entry of an unknown kind: was it written by a newer version?",

@@ -99,7 +99,7 @@ fn alone_but_for(config: &Config, disk: &OsDisk) -> Result<Option<Vec<u64>>, Err
 /// The newest configuration in a log or the snapshot before it.
 pub(crate) fn newest_membership(restored: &Restored) -> &Membership {
     let in_log = restored.entries.iter().rev().find_map(|entry| match &entry.payload {
-        Payload::Membership(membership) => Some(membership),
+        Payload::Membership(membership) => Some(&**membership),
         Payload::Command(_) | Payload::Blank => None,
     });
     let before = restored.snapshot.as_ref().map_or(&restored.birth, |meta| &meta.membership);

@@ -210,7 +210,7 @@ fn paxos_bodies() -> Vec<quorate_consensus::paxos::message::Body> {
     let (term, stamp) = (Term((2 << 16) + 2), ClusterTime { millis: 50 });
     let (last, base) = (Position { index: Index(9), term }, Position { index: Index(4), term: FIRST_BALLOT });
     let membership = Membership::of_voters([1, 2, 3, 4].map(NodeId));
-    let payloads = [Payload::Blank, Payload::Membership(membership.clone())];
+    let payloads = [Payload::Blank, Payload::Membership(Box::new(membership.clone()))];
     let entries = (5..).zip(payloads);
     let entries =
         entries.map(|(index, payload)| Entry { index: Index(index), term, stamp, payload }).collect();
@@ -256,7 +256,8 @@ fn raft_bodies() -> Vec<Body> {
     let base = Position { index: Index(4), term: Term(2) };
     let stamp = ClusterTime { millis: 50 };
     let membership = Membership::of_voters([1, 2, 3, 4].map(NodeId));
-    let payloads = [Payload::Blank, Payload::Command(Bytes::new()), Payload::Membership(membership.clone())];
+    let payloads =
+        [Payload::Blank, Payload::Command(Bytes::new()), Payload::Membership(Box::new(membership.clone()))];
     let entries = (5..).zip(payloads);
     let entries = entries
         .map(|(index, payload)| Entry { index: Index(index), term: Term(3), stamp, payload })

@@ -260,8 +260,11 @@ impl Paxos {
         self.role = Role::Leader(leader);
         // Who joins later was not told what the cluster was born with: the log begins with it.
         let is_first = last == Position::default();
-        let payload =
-            if is_first { Payload::Membership(self.log.membership().clone()) } else { Payload::Blank };
+        let payload = if is_first {
+            Payload::Membership(Box::new(self.log.membership().clone()))
+        } else {
+            Payload::Blank
+        };
         self.append_own(now, payload);
     }
 

@@ -60,7 +60,7 @@ impl Paxos {
     fn append_membership(&mut self, now: BootTime, next: Membership) -> Index {
         let fault = next.check().err();
         assert!(fault.is_none(), "{} would append {}: {next}", self.config.id, fault.unwrap_or_default());
-        let index = self.append_own(now, Payload::Membership(next));
+        let index = self.append_own(now, Payload::Membership(Box::new(next)));
         if let Role::Leader(leader) = &mut self.role {
             leader.serve(self.log.membership(), index, now, &self.config);
         }

@@ -281,7 +281,8 @@ impl Raft {
         let is_first = last == Position::default();
         let membership = self.log.membership();
         let restates = is_first || membership.has_witness();
-        let payload = if restates { Payload::Membership(membership.clone()) } else { Payload::Blank };
+        let payload =
+            if restates { Payload::Membership(Box::new(membership.clone())) } else { Payload::Blank };
         self.append_own(now, payload);
     }
 

@@ -190,7 +190,7 @@ impl LogView {
         assert!(entry.term >= last.term, "term fell from {} to {} in the log", last.term, entry.term);
         assert_stamp_grows(self.last_stamp(), &entry);
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.index, membership.clone()));
+            self.memberships.push((entry.index, Membership::clone(membership)));
             self.has_news = true;
         }
         self.entries.push_back(entry);
@@ -312,7 +312,7 @@ mod tests {
     fn truncated_configuration_gives_way_to_the_one_before() {
         let mut log = log(&[1]);
         let wider = Membership::of_voters([NodeId(1), NodeId(2)]);
-        log.append(Entry { payload: Payload::Membership(wider.clone()), ..entry(2, 1) });
+        log.append(Entry { payload: Payload::Membership(Box::new(wider.clone())), ..entry(2, 1) });
         assert_eq!(*log.membership(), wider);
         log.truncate(Index(2));
         assert_eq!(*log.membership(), Membership::of_voters([NodeId(1)]));
@@ -322,7 +322,7 @@ mod tests {
     fn compacted_configuration_stays_in_force() {
         let mut log = log(&[1]);
         let wider = Membership::of_voters([NodeId(1), NodeId(2)]);
-        log.append(Entry { payload: Payload::Membership(wider.clone()), ..entry(2, 1) });
+        log.append(Entry { payload: Payload::Membership(Box::new(wider.clone())), ..entry(2, 1) });
         log.append(entry(3, 1));
         log.compact(Index(4));
         assert_eq!(*log.membership(), wider);

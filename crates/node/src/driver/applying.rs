@@ -80,7 +80,7 @@ impl<E: Engine> Driver<E> {
         self.backlog_bytes -= entry.weight();
         let before = match &entry.payload {
             Payload::Membership(membership) => {
-                Some(std::mem::replace(&mut self.membership, membership.clone()))
+                Some(std::mem::replace(&mut self.membership, (**membership).clone()))
             }
             Payload::Command(_) | Payload::Blank => None,
         };

@@ -172,7 +172,7 @@ fn from_entry(entry: wire::Entry, index: Index) -> Result<consensus::Entry, Malf
             if membership.is_empty() {
                 return Err(Malformed("an entry with a configuration of nobody"));
             }
-            consensus::Payload::Membership(membership)
+            consensus::Payload::Membership(Box::new(membership))
         }
     };
     Ok(consensus::Entry { index, term: from_term(entry.term)?, stamp: from_stamp(entry.stamp_ms)?, payload })

@@ -291,7 +291,7 @@ fn payload_strategy() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Blank),
         bytes_strategy(1).prop_map(Payload::Command),
-        membership_strategy().prop_map(Payload::Membership),
+        membership_strategy().prop_map(|one| Payload::Membership(Box::new(one))),
     ]
 }
 
