@@ -7,7 +7,7 @@
 //! * Whoever drops a call loses nothing that belongs to others: no lock of ours is held by a caller, but while it connects.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -78,14 +78,29 @@ impl Exchange {
         &self,
         patience: Duration,
         again: Again,
-        attempt: impl FnMut() -> F,
+        mut attempt: impl FnMut() -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let is_astray = AtomicBool::new(false);
+        let attempt = || {
+            let (attempt, is_astray) = (attempt(), &is_astray);
+            async move {
+                let answer = attempt.await;
+                is_astray.fetch_or(matches!(answer, Err(Error::OutcomeUnknown { .. })), Ordering::Relaxed);
+                answer
+            }
+        };
         let advice = move |error: &Error| if again.is_wanted(error) { Advice::Retry } else { Advice::Stop };
         let answer = retry(patience).advise(advice).run(attempt).await;
         answer.map_err(|RetryError { last, .. }| match last {
+            // What an earlier attempt has done is not known by the failure of a later one.
+            quorate_resilience::Error::Failed(Error::NotApplied { why })
+                if is_astray.load(Ordering::Relaxed) =>
+            {
+                Error::unknown(why)
+            }
             quorate_resilience::Error::Failed(error) => error,
             // Neither attempts nor calls are guarded here.
             other => Error::unknown(format_args!("{other}")),
@@ -139,11 +154,16 @@ impl Exchange {
     }
 
     /// Has the next command use another connection, to the next endpoint. Those that wait for answers on this one go on.
+    /// Has the next connection be one to the next endpoint.
+    pub(crate) fn turn_away(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) async fn leave(&self, connection: &Connection) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|current| current.is(connection)) {
             *current = None;
-            self.turn.fetch_add(1, Ordering::Relaxed);
+            self.turn_away();
         }
     }
 }

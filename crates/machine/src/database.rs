@@ -65,10 +65,14 @@ impl Slot {
         }
     }
 
-    /// Whether its time is not the key's, but that of those who hold it: a lock that a session holds, or readers.
+    /// Whether its time is not the key's alone, but that of those who hold it: a lock that a session holds, or readers; or one
+    /// that is nobody's for a while when it is lost, which must not be somebody's again.
     pub(crate) fn has_time_of_holders(&self) -> bool {
-        let is_shared = matches!(&self.value, Value::Lock(lock) if matches!(lock.held, Held::Shared(_)));
-        is_shared || self.client_session().is_some()
+        let is_special = matches!(
+            &self.value,
+            Value::Lock(lock) if matches!(lock.held, Held::Shared(_)) || lock.delay_ms > 0
+        );
+        is_special || self.client_session().is_some()
     }
 
     /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it.

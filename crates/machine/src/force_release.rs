@@ -14,6 +14,9 @@ use crate::wire::{Decoder, Encoder};
 
 /// How many are remembered: few are ever made, and each takes as much as a small key.
 const REMEMBERED_MAX: usize = 1024;
+/// The longest name of a lock, and of who took it away, that are remembered together: all of them stand in the head of a
+/// snapshot, and beside the limits of data.
+const BYTES_MAX: usize = 1024;
 
 /// A lock was taken from its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,9 @@ impl ForceReleases {
     }
 
     pub(crate) fn add(&mut self, db: usize, name: &[u8], release: ForceRelease) {
+        if name.len() + release.by.as_ref().map_or(0, Bytes::len) > BYTES_MAX {
+            return;
+        }
         let place = (db, Bytes::copy_from_slice(name));
         self.by_token.insert(release.token, place.clone());
         if let Some(before) = self.by_name.insert(place, release) {

@@ -97,20 +97,26 @@ pub(crate) struct Requests {
     count: u64,
 }
 
+/// The asker of what two were answered.
+const NOBODY: Asker = (SessionId { node: 0, incarnation: 0 }, 0);
+
 impl Requests {
-    /// What a request was answered, if it is remembered: what it has got is the asker's now. An error reply if its name
-    /// stands for another.
+    /// What a request was answered, if it is remembered. Of two who were answered the one who believes in it need not be the
+    /// one whose command comes later: from now on nobody alone has what it has got. An error reply if its name stands for
+    /// another.
     pub(crate) fn reply_to(&mut self, request: &Request, asker: Asker) -> Result<Option<&Reply>, Reply> {
         let Some(answered) = self.by_id.get_mut(&request.id).filter(|_| !bug::on(Bug::RepeatedRequest))
         else {
             return Ok(None);
         };
         answered.request.check(request)?;
-        answered.asker = asker;
+        if answered.asker != asker {
+            answered.asker = NOBODY;
+        }
         Ok(Some(&answered.reply))
     }
 
-    /// Forgets a request that this asker was answered and nobody since, and answers whether there was one.
+    /// Forgets a request that this asker was answered and nobody else, and answers whether there was one.
     pub(crate) fn forget(&mut self, request: &Request, asker: Asker) -> bool {
         let answered = self.by_id.get(&request.id);
         let is_his = answered.is_some_and(|answered| answered.request == *request && answered.asker == asker);
@@ -234,13 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_answered_to_another_since_is_his() {
+    fn what_was_answered_to_two_is_given_back_by_neither() {
         let (mut requests, other) = (Requests::default(), (SessionId::default(), 7));
         requests.remember(request("a"), ASKER, &Reply::Integer(1), Stamp(1), &Limits::default());
         assert!(!requests.forget(&request("a"), other));
         assert_eq!(requests.reply_to(&request("a"), other), Ok(Some(&Reply::Integer(1))));
         assert!(!requests.forget(&request("a"), ASKER));
-        assert!(requests.forget(&request("a"), other));
-        assert_eq!(requests.reply_to(&request("a"), other), Ok(None));
+        assert!(!requests.forget(&request("a"), other));
+        requests.remember(request("b"), ASKER, &Reply::Integer(2), Stamp(1), &Limits::default());
+        assert!(requests.forget(&request("b"), ASKER));
+        assert_eq!(requests.reply_to(&request("b"), other), Ok(None));
     }
 }

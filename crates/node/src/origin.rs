@@ -312,7 +312,10 @@ impl Origin {
     /// What is sent next. Who leaves may overtake: he waits for no answer, and nobody for him.
     fn next_to_send(&mut self) -> Option<Command> {
         let Some(operation) = self.leaving.pop_front() else { return self.waiting.pop_front() };
-        Some(Command { operation, bytes: 0, conn: None, expires: NEVER })
+        // What gives back names all that was asked, and groups are cut by what they weigh.
+        let bytes = quorate_machine::weight::of_operation(&operation);
+        self.bytes += bytes;
+        Some(Command { operation, bytes, conn: None, expires: NEVER })
     }
 
     /// The sent commands from position `begin` on, in groups of bounded size.

@@ -89,6 +89,9 @@ fn hunt(bug: Bug, engine: EngineKind) -> Option<Box<Violation>> {
 #[test]
 fn each_defect_is_noticed() {
     let named = std::env::var("QUORATE_BUGS").ok();
+    for name in named.iter().flat_map(|names| names.split(',')) {
+        assert!(Bug::all().any(|bug| bug.name() == name), "this build has no defect called {name}");
+    }
     let is_named =
         |bug: &Bug| named.as_ref().is_none_or(|names| names.split(',').any(|name| name == bug.name()));
     let bugs: Vec<(Bug, EngineKind)> =

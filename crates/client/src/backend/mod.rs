@@ -7,7 +7,7 @@ pub(crate) mod quorate;
 mod redis;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -55,6 +55,9 @@ pub struct Wish {
     pub(crate) until: BootTime,
     /// Whether an attempt has an unknown outcome to the end: it may have taken the lock, or may take it yet.
     is_astray: AtomicBool,
+    /// How many rounds of requests were begun. A name is never used for a second one: the server would answer what the first
+    /// was answered, which may be a grant that is over.
+    rounds: AtomicU64,
 }
 
 impl Wish {
@@ -65,12 +68,17 @@ impl Wish {
         let id = format!("{:032x}", u128::from_le_bytes(random));
         let owner = format!("{label} {id}");
         let until = BootTime::now() + wait;
-        Ok(Self { name, id, owner, ttl, until, is_astray: AtomicBool::new(false) })
+        Ok(Self { name, id, owner, ttl, until, is_astray: AtomicBool::new(false), rounds: AtomicU64::new(0) })
     }
 
     /// How long there is to wait still.
     fn left(&self) -> Duration {
         self.until.since(BootTime::now())
+    }
+
+    /// The number of the next round of requests.
+    fn next_round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn is_astray(&self) -> bool {

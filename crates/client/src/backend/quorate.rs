@@ -63,7 +63,12 @@ impl Quorate {
             let connection = self.exchange.open().await?;
             let wait = wish.left().max(WAIT_MIN);
             let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
-            connection.ask(&acquire_command(wish, Some(wait), &request), limit).await
+            let answer = connection.ask(&acquire_command(wish, Some(wait), &request), limit).await;
+            if answer.is_err() {
+                // A node that is cut off may take connections all the same.
+                self.exchange.turn_away();
+            }
+            answer
         };
         self.insist(wish, ask).await
     }
@@ -106,8 +111,8 @@ impl Locks for Quorate {
     type Proof = FencingToken;
 
     async fn acquire(&self, wish: &Wish) -> Result<Option<Grant<FencingToken>>, Error> {
-        let mut round = 0;
         loop {
+            let round = wish.next_round();
             // Most locks are free: then no connection is needed for it.
             if let Some(grant) = self.take(wish, round).await? {
                 return Ok(Some(grant));
@@ -118,7 +123,6 @@ impl Locks for Quorate {
             if let Some(grant) = self.queue(wish, round).await? {
                 return Ok(Some(grant));
             }
-            round += 1;
         }
     }
 

@@ -238,8 +238,9 @@ impl Raft {
         let membership = self.log.membership();
         match &self.role {
             Role::PreCandidate(canvass) => match canvass.verdict(membership) {
-                Verdict::Won => self.start_election(now, false),
-                Verdict::Lost => self.become_follower(now, self.term, None),
+                // Votes may come late: by now it may be installing a snapshot, or have no room.
+                Verdict::Won if self.may_campaign(now) => self.start_election(now, false),
+                Verdict::Won | Verdict::Lost => self.become_follower(now, self.term, None),
                 Verdict::Open => {}
             },
             Role::Candidate(canvass) => match canvass.verdict(membership) {

@@ -120,7 +120,7 @@ fn lonely(membership: &Membership, node: NodeId) -> String {
                 .to_owned()
         }
         // Of two, both acknowledge whatever is acknowledged. But the configuration may be an old one, or not committed.
-        [other] if membership.is_voter(node) => format!(
+        [other] if membership.is_voter(node) && membership.phase2_quorum.is_none() => format!(
             "it waits for node {other}, the only other voter, which can go on leading but is not elected without the vote \
              that this node does not give now; if it does not lead, stop both, and make a new cluster of it by quorate \
              recover --force-new-cluster there: it has all that was acknowledged, if these two are still the voters; that \
@@ -128,7 +128,7 @@ fn lonely(membership: &Membership, node: NodeId) -> String {
              ever, here it goes on with what is intact"
         ),
         _ => format!(
-            "it waits for the voters {}: a majority of all voters must run, this one not counted; if they are lost for \
+            "it waits for the voters {}: enough of all voters must run, this one not counted; if they are lost for \
              ever, quorate recover --force-new-cluster goes on with what is intact, and quorate snapshot restore with a \
              backup",
             others.join(", ")

@@ -4,7 +4,7 @@ mod child;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write as _},
     process::{ExitCode, ExitStatus},
     time::Duration,
 };
@@ -106,8 +106,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     ending.into()
 }
 
+/// Whether anybody reads it must not decide what becomes of the command.
 fn say(text: &dyn std::fmt::Display) {
-    eprintln!("quorate lock: {text}");
+    let _ = writeln!(io::stderr(), "quorate lock: {text}");
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Ending {
@@ -174,9 +175,9 @@ async fn run_under(args: &Args, guard: LockGuard, signals: &mut mpsc::Receiver<S
             }
             Some(signal) = signals.recv() => child.pass_on(signal),
             loss = &mut lost => {
-                let ending = lost_early(&args.name, Some(loss));
+                // First things first: to tell it may take as long as somebody likes.
                 child.end(args.kill_after).await;
-                return ending;
+                return lost_early(&args.name, Some(loss));
             }
         }
     }
@@ -184,7 +185,7 @@ async fn run_under(args: &Args, guard: LockGuard, signals: &mut mpsc::Receiver<S
 
 fn lost_early(name: &str, loss: Option<Loss>) -> Ending {
     match loss {
-        Some(loss) => say(&format_args!("the lock {name} is lost: {loss}. The command is ended")),
+        Some(loss) => say(&format_args!("the lock {name} is lost: {loss}. The command was ended")),
         None => say(&format_args!("the lock {name} was lost before the command ended")),
     }
     Ending::Lost
