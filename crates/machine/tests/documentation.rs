@@ -71,8 +71,8 @@ What differs from Redis:
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the
-  later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. What is given back
-  since its client is gone is not what he has asked for again meanwhile. An error has had no
+  later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. What was answered
+  to two is not given back when one of their clients is gone: it lasts its time. An error has had no
   effect and is not remembered. Without `REQUEST`, to acquire with `REENTRANT`, or to release, once more counts twice. An answer
   is remembered for `quorate-request-ms`, or until `quorate-requests` others were given since; who asks later than that asks
   anew. Names have 1 to 128 bytes, and are one for all clients and databases: let them be random. Scripts have none.
