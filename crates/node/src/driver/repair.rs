@@ -119,7 +119,7 @@ fn lonely(membership: &Membership, node: NodeId) -> String {
              quorate recover --force-new-cluster goes on with what is intact, here or on a learner whose log ends later"
                 .to_owned()
         }
-        // Of two, both acknowledge whatever is acknowledged. But the configuration may be an old one, or not committed.
+        // Of two, both acknowledge whatever is acknowledged, if a majority does. But the configuration may be an old one, or not committed.
         [other] if membership.is_voter(node) && membership.phase2_quorum.is_none() => format!(
             "it waits for node {other}, the only other voter, which can go on leading but is not elected without the vote \
              that this node does not give now; if it does not lead, stop both, and make a new cluster of it by quorate \
@@ -145,11 +145,14 @@ mod tests {
     fn a_node_that_waits_says_for_whom_and_what_to_do_instead() {
         let of = |voters: &[u64]| Membership::of_voters(voters.iter().copied().map(NodeId));
         let says = |voters: &[u64]| lonely(&of(voters), NodeId(1));
-        assert!(says(&[1, 2, 3]).contains("waits for the voters 2, 3: a majority"));
+        assert!(says(&[1, 2, 3]).contains("waits for the voters 2, 3: enough"));
         assert!(says(&[1, 2]).contains("waits for node 2, the only other voter"));
         assert!(says(&[1, 2]).contains("has all that was acknowledged, if these two are still the voters"));
         assert!(says(&[1]).contains("it is the only voter"));
+        // One of the two may have acknowledged alone what the other does not have.
+        let alone = Membership { phase2_quorum: Some(1), ..of(&[1, 2]) };
+        assert!(!lonely(&alone, NodeId(1)).contains("has all that was acknowledged"));
         // A learner, of one voter.
-        assert!(says(&[2]).contains("waits for the voters 2: a majority"));
+        assert!(says(&[2]).contains("waits for the voters 2: enough"));
     }
 }
