@@ -7,7 +7,6 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use crate::{
     backend::{Backend, Locks, Quorate, Redis, Wish},
     error::Error,
-    exchange::Again,
     lock::Lock,
     settings::Settings,
 };
@@ -77,9 +76,7 @@ impl Client<Quorate> {
     /// As for [`connect`](Client::connect).
     pub async fn connect_with(url: &str, settings: Settings) -> Result<Self, Error> {
         let backend = Quorate::new(url, settings)?;
-        let exchange = &backend.exchange;
-        let patience = exchange.settings().patience;
-        exchange.persist(patience, Again::Always, || exchange.connection()).await?;
+        backend.exchange.reach().await?;
         Ok(Self::over(backend))
     }
 
@@ -122,9 +119,7 @@ impl Client<Redis> {
     /// As for [`Client::connect`].
     pub async fn connect_redis_with(url: &str, settings: Settings) -> Result<Self, Error> {
         let backend = Redis::new(url, settings)?;
-        let exchange = &backend.exchange;
-        let patience = exchange.settings().patience;
-        exchange.persist(patience, Again::Always, || exchange.connection()).await?;
+        backend.exchange.reach().await?;
         Ok(Self::over(backend))
     }
 }

@@ -120,6 +120,11 @@ impl Exchange {
         answer
     }
 
+    /// Connects, and tries for as long as the settings say.
+    pub(crate) async fn reach(&self) -> Result<(), Error> {
+        self.persist(self.settings.patience, Again::Always, || self.connection()).await.map(drop)
+    }
+
     /// The connection that commands share, which is new if there was none.
     pub(crate) async fn connection(&self) -> Result<Connection, Error> {
         let mut current = self.current.lock().await;
@@ -153,12 +158,12 @@ impl Exchange {
         Err(Error::not_applied(failures.join("; ")))
     }
 
-    /// Has the next command use another connection, to the next endpoint. Those that wait for answers on this one go on.
     /// Has the next connection be one to the next endpoint.
     pub(crate) fn turn_away(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Has the next command use another connection, to the next endpoint. Those that wait for answers on this one go on.
     pub(crate) async fn leave(&self, connection: &Connection) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|current| current.is(connection)) {

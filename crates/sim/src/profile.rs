@@ -255,6 +255,13 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// How many members that the cluster is born with have data.
+    pub(crate) fn servers(&self) -> usize {
+        usize::try_from(self.nodes).expect("a few nodes") - usize::from(self.has_witness)
+    }
+}
+
 /// A lease for reads, shorter or longer than an election time-out. The clocks of two machines may drift apart by twice
 /// what one may.
 pub(crate) fn draw_lease(random: &mut Random) -> Lease {

@@ -37,8 +37,7 @@ impl<E: Engine> World<E> {
             return;
         }
         let mut random = Random::new(seed, stream::PULSE);
-        let founders = usize::try_from(self.plan.nodes).expect("a few nodes");
-        for node in 0..founders - usize::from(self.plan.has_witness) {
+        for node in 0..self.plan.servers() {
             for part in Pulse::PARTS {
                 let random = Random::new(random.number(), 0);
                 self.clients.push(Client::with(Box::new(Pulse::new(part)), node, random));
@@ -57,12 +56,10 @@ impl<E: Engine> World<E> {
 
     /// Lets some clients take native locks, each at its own node, if the seed wants it.
     pub(super) fn add_lockers(&mut self, seed: u64) {
-        let founders = usize::try_from(self.plan.nodes).expect("a few nodes");
-        let servers = founders - usize::from(self.plan.has_witness);
         for number in 0..self.plan.lockers {
             let mut random = Random::new(seed, stream::LOCKERS + number as u64);
             let workload = Box::new(NativeLocks::new(self.clients.len(), &mut random));
-            self.clients.push(Client::with(workload, number % servers, random));
+            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
         }
     }
 

@@ -160,7 +160,6 @@ const STEPS_MAX: u64 = 20_000_000;
 impl<E: Engine> World<E> {
     pub(crate) fn new(seed: u64, profile: &Profile, trace_lines: usize) -> Self {
         let plan = Plan::new(profile, &mut Random::new(seed, stream::PLAN));
-        let count = usize::try_from(plan.nodes).expect("a few nodes");
         let machines = plan.nodes + plan.spares;
         let odds = Odds {
             loss: plan.loss_permille,
@@ -170,7 +169,7 @@ impl<E: Engine> World<E> {
         let mut clocks = Random::new(seed, stream::CLOCKS);
         let nodes: Vec<Node<E>> =
             (0..machines).map(|number| Self::node(seed, &plan, number, &mut clocks)).collect();
-        let servers = count - usize::from(plan.has_witness);
+        let servers = plan.servers();
         let clients = (0..plan.clients)
             .map(|client| {
                 Client::new(client, client % servers, Random::new(seed, stream::CLIENTS + client as u64))

@@ -33,8 +33,7 @@ struct Plan {
 
 impl Plan {
     fn new(args: &Args) -> Self {
-        let of_engine = || seeds_that_failed(args.engine).collect();
-        let listed = if args.once_failed { of_engine() } else { Vec::new() };
+        let listed = if args.once_failed { seeds_that_failed(args.engine).collect() } else { Vec::new() };
         match (args.seed, args.seeds.clone()) {
             (Some(seed), _) => Self { listed, range: seed..seed + 1, seconds: None },
             (None, Some(range)) => Self { listed, range, seconds: args.seconds },
