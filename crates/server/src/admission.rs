@@ -92,6 +92,10 @@ async fn find_place(config: &mut Config, orders: &mut Orders, status: &Told) -> 
     }
     if config.join.0.is_empty() {
         config.node_id = config.node_id.max(1);
+        config.engine = Some(config.engine.unwrap_or_default());
+        if let Some((name, reason)) = config.lacking() {
+            return Err(Error::Setting { name, reason });
+        }
         return Ok(Admission::Settled);
     }
     let asking = ask(config.clone(), status.clone())?;

@@ -54,15 +54,13 @@ impl EngineKind {
     }
 
     /// A term of this engine, for the beginning of a cluster on whose data `before` was the greatest, of whatever engine. The
-    /// terms of Paxos are ballots, and not every number is one.
-    pub(crate) fn term_after(self, before: u64) -> u64 {
+    /// terms of Paxos are ballots, and not every number is one. None if `before` is beyond the last of them, as no cluster's
+    /// is, but a file that claims to be one's.
+    pub(crate) fn term_after(self, before: u64) -> Option<u64> {
         match self {
-            Self::Raft => before,
-            Self::Paxos if before == 0 || Ballot::of(Term(before)).is_sound() => before,
-            Self::Paxos => {
-                let next = Ballot::of(Term(before)).next_of(NodeId(1));
-                next.expect("no cluster has come to the last round").term().0
-            }
+            Self::Raft => Some(before),
+            Self::Paxos if before == 0 || Ballot::of(Term(before)).is_sound() => Some(before),
+            Self::Paxos => Some(Ballot::of(Term(before)).next_of(NodeId(1))?.term().0),
         }
     }
 }
@@ -100,11 +98,13 @@ impl Config {
     /// Which setting asks for what its engine does not have, and why that is refused.
     pub(crate) fn lacking(&self) -> Option<(&'static str, String)> {
         match self.engine {
-            None | Some(EngineKind::Raft) if self.phase2_quorum > 0 => Some((
+            // Whoever has a folder or joins has its cluster's engine, and there the number is without effect.
+            None => None,
+            Some(EngineKind::Raft) if self.phase2_quorum > 0 => Some((
                 "phase2-quorum",
                 "allowed is 0, a majority, unless engine is paxos: no other has flexible quorums".to_owned(),
             )),
-            None | Some(EngineKind::Raft) => None,
+            Some(EngineKind::Raft) => None,
             Some(EngineKind::Paxos) if self.reads == ReadMode::Lease => Some((
                 "reads",
                 "allowed with the engine paxos is linearizable: its leaders hold no leases; for those, give the \
@@ -152,13 +152,15 @@ mod tests {
     #[test]
     fn terms_of_another_engine_become_ballots_that_are_not_lower() {
         for before in [0, 1, 5, 65_535, 65_536, 65_537, 70_000, 5 << 16] {
-            let term = EngineKind::Paxos.term_after(before);
+            let term = EngineKind::Paxos.term_after(before).unwrap();
             let ballot = Ballot::of(Term(term));
             assert!(
                 term >= before && (ballot == Ballot::NONE || ballot.is_sound()),
                 "{before} became {ballot}"
             );
-            assert_eq!(EngineKind::Raft.term_after(before), before);
+            assert_eq!(EngineKind::Raft.term_after(before), Some(before));
         }
+        // A file can say so; its checksum can be right.
+        assert_eq!(EngineKind::Paxos.term_after(u64::MAX), None);
     }
 }

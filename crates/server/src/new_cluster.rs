@@ -34,13 +34,18 @@ impl FirstState {
     /// fencing tokens that are greater than all before, by the clock, and than `fence_above`.
     ///
     /// # Errors
-    /// There is no randomness for an id.
+    /// There is no randomness for an id, or the engine has no term after `term`.
     pub(crate) fn new(
         mut machine: Machine,
         engine: EngineKind,
         term: u64,
         fence_above: u64,
     ) -> io::Result<Self> {
+        let beyond = || {
+            let text = format!("the data are of term {term}, and after that the engine {engine} has none");
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        };
+        let term = engine.term_after(term).ok_or_else(beyond)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         // 0 stands for an unborn cluster.
@@ -48,7 +53,7 @@ impl FirstState {
         let wall_ms = u64::try_from(clock::wall_ms()).unwrap_or(0);
         let doubt = doubt(machine.stats().fence, wall_ms, fence_above);
         machine.begin_new_cluster(&NewCluster { cluster_id, wall_ms, fence_above });
-        Ok(Self { machine, cluster_id, engine, term: engine.term_after(term), doubt })
+        Ok(Self { machine, cluster_id, engine, term, doubt })
     }
 
     /// The new cluster's id.

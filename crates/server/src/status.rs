@@ -268,6 +268,29 @@ impl NodeStatus {
         self.members.iter().filter(votes).map(|member| member.node_id)
     }
 
+    /// How many of them commit an entry.
+    #[must_use]
+    pub fn commit_quorum(&self) -> usize {
+        self.phase2_quorum.map_or(self.majority(), usize::from)
+    }
+
+    /// How many of them elect a leader: so many that each such quorum meets each that commits.
+    #[must_use]
+    pub fn election_quorum(&self) -> usize {
+        let meets = |commit| (self.voters().count() + 1).saturating_sub(usize::from(commit));
+        self.phase2_quorum.map_or(self.majority(), meets)
+    }
+
+    /// How many of them a new leader must reach: to be elected, and to commit then.
+    #[must_use]
+    pub fn leading_quorum(&self) -> usize {
+        self.commit_quorum().max(self.election_quorum())
+    }
+
+    fn majority(&self) -> usize {
+        self.voters().count() / 2 + 1
+    }
+
     /// Whether this node is connected to another, or is it.
     #[must_use]
     pub fn reaches(&self, node_id: u64) -> bool {

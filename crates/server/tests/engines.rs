@@ -145,6 +145,12 @@ fn how_many_commit_is_said_at_birth_and_changed_later_and_refused_with_the_arith
     );
     assert!(refused("paxos", "4").contains("3 + 1 - 4 = 0 would have to elect"));
 
+    let (code, _, error) = run(
+        &["serve", "--data-dir", "none", "--peers", peers, "--bootstrap", "--phase2-quorum", "2"],
+        folder.path(),
+    );
+    assert!(code == 2 && error.contains("unless engine is paxos"), "{error}");
+
     let born = ["--phase2-quorum", "2"];
     let mut cluster = Cluster::start_some_with(EngineKind::Paxos, &[1, 2, 3], &born);
     let leader = cluster.leader(1, None);
@@ -163,6 +169,18 @@ fn how_many_commit_is_said_at_birth_and_changed_later_and_refused_with_the_arith
     let others = (1..=3).filter(|&node| node != leader);
     others.for_each(|node| cluster.node(node).signal(Signal::KILL));
     assert_eq!(ask(port, &["SET", "k", "v"]).as_deref(), Some("OK"));
+    assert_eq!(ask(port, &["GET", "k"]).as_deref(), Some("v"));
+}
+
+/// Its service file says how the cluster was born, and need not name the engine that its folder has.
+#[test]
+fn node_starts_again_with_the_quorum_of_its_birth_and_no_engine() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_ports(1));
+    let mut node = serve(port, folder.path(), &["--data-dir", "own", "--engine", "paxos"]);
+    assert_eq!(ask(port, &["SET", "k", "v"]).as_deref(), Some("OK"));
+    node.signal(Signal::TERM);
+    node.end();
+    let _node = serve(port, folder.path(), &["--data-dir", "own", "--phase2-quorum", "2"]);
     assert_eq!(ask(port, &["GET", "k"]).as_deref(), Some("v"));
 }
 

@@ -272,7 +272,7 @@ pub(super) fn error(text: &'static str) -> Reply {
 
 // The codes are ones that stock clients know; each text says that nothing was applied.
 pub(super) const NO_LEADER: &str =
-    "CLUSTERDOWN no leader answered in time: is a majority of the nodes up? The command was not applied";
+    "CLUSTERDOWN no leader answered in time: are enough nodes up to elect one? The command was not applied";
 
 pub(super) const WITNESS: &str =
     "CLUSTERDOWN this node is a witness and keeps no data: ask another. The command was not applied";

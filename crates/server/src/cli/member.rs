@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{Address, HostPort, Value as _},
-    status::{Member, MemberKind, NodeStatus},
+    status::{Member, NodeStatus},
 };
 
 const EXAMPLES: &str = "\
@@ -126,9 +126,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 fn ask(mut connection: redis::Connection, order: &Order) -> Exit {
     let outcome = match order {
         Order::List { json } => list(&mut connection, *json),
-        Order::Quorum { voters: None, .. } => {
-            status(&mut connection).map(|status| meaning(status.phase2_quorum, &status))
-        }
+        Order::Quorum { voters: None, .. } => status(&mut connection).map(|status| meaning(&status)),
         Order::Add { .. }
         | Order::Promote { .. }
         | Order::Demote { .. }
@@ -220,23 +218,21 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
         ),
         (_, Order::Quorum { voters: wanted, .. }) => {
             let phase2_quorum = wanted.as_ref().and_then(|wanted| wanted.parse().ok());
-            meaning(phase2_quorum, &status(connection)?)
+            meaning(&NodeStatus { phase2_quorum, ..status(connection)? })
         }
         (_, _) => "done".to_owned(),
     })
 }
 
 /// What a quorum means for loss and for availability.
-fn meaning(phase2_quorum: Option<u8>, status: &NodeStatus) -> String {
-    let voters = status.members.iter().filter(|member| member.kind == MemberKind::Voter).count();
-    let majority = voters / 2 + 1;
-    let commit = phase2_quorum.map_or(majority, usize::from);
-    let elect = phase2_quorum.map_or(majority, |_| (voters + 1).saturating_sub(commit));
+fn meaning(status: &NodeStatus) -> String {
+    let (commit, elect) = (status.commit_quorum(), status.election_quorum());
     format!(
-        "of {voters} voters {commit} commit, and {elect} elect a leader\n\
+        "of {} voters {commit} commit, and {elect} elect a leader\n\
          nothing acknowledged is lost while fewer than {commit} disks are lost\n\
          a leader goes on while it reaches {commit} voters, itself included; a new one must reach {}",
-        commit.max(elect)
+        status.voters().count(),
+        status.leading_quorum()
     )
 }
 

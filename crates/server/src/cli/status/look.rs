@@ -69,7 +69,13 @@ impl Look {
             let voters = leader.voters().count();
             let reached = leader.voters().filter(|id| leader.reaches(*id)).count();
             if reached < voters {
-                let more = if reached <= voters / 2 + 1 { ": the next loss stops the cluster" } else { "" };
+                let more = if reached <= leader.commit_quorum() {
+                    ": the next loss stops the cluster"
+                } else if reached <= leader.leading_quorum() {
+                    ": the loss of the leader stops the cluster"
+                } else {
+                    ""
+                };
                 warnings.push(format!("the leader reaches {reached} of {voters} voters{more}"));
             }
             if leader.memory_bytes_max > 0 && leader.memory_bytes / 9 >= leader.memory_bytes_max / 10 {

@@ -157,6 +157,14 @@ pub(super) fn ask(address: &Address) -> Result<NodeStatus, String> {
     serde_json::from_str(&text).map_err(|error| format!("this is no Quorate node: {error}"))
 }
 
+/// How many nodes a leader needs, as far as those that answer know.
+fn enough<'a>(statuses: impl Iterator<Item = &'a NodeStatus>) -> String {
+    let newest = statuses.filter(|status| !status.members.is_empty()).max_by_key(|status| status.log.applied);
+    newest.map_or("enough of the nodes".to_owned(), |status| {
+        format!("{} of the {} nodes that vote", status.leading_quorum(), status.voters().count())
+    })
+}
+
 impl Report {
     fn new(nodes: Vec<Answer>) -> Self {
         let statuses = || nodes.iter().filter_map(Answer::status);
@@ -164,7 +172,7 @@ impl Report {
         let leader = statuses().find(|status| status.role == Role::Leader && status.term == term);
         let mut problems = Vec::new();
         if leader.is_none() {
-            problems.push("no leader: writes and reads wait until a majority of the nodes runs".to_owned());
+            problems.push(format!("no leader: writes and reads wait until {} run", enough(statuses())));
         }
         let clusters: BTreeSet<_> = statuses().filter_map(|status| status.cluster_id.as_deref()).collect();
         if clusters.len() > 1 {

@@ -124,6 +124,26 @@ fn a_first_look_has_no_rates_yet() {
     assert!(picture(&screen(None, None), 40, 3).starts_with("asking the nodes"));
 }
 
+/// Of five, two commit and four elect: with one lost, a leader goes on, and nobody could follow it.
+#[test]
+fn warning_of_the_next_loss_counts_by_the_quorums_that_are_set() {
+    let warning = |phase2_quorum, lost: &[u64]| {
+        let Heard::Status(mut status) = node(2, 4, None).heard else { panic!("it answers") };
+        status.phase2_quorum = phase2_quorum;
+        status.members = (1..=5).map(|node_id| Member { node_id, ..Member::default() }).collect();
+        status.peers = [1, 3, 4, 5].map(|id| peer(id, !lost.contains(&id))).into();
+        let answer = Answer { address: "h:1".to_owned(), heard: Heard::Status(status) };
+        Look { at: Instant::now(), report: Report::new(vec![answer]) }.warnings(None).join("; ")
+    };
+    assert_eq!(warning(None, &[1]), "the leader reaches 4 of 5 voters");
+    assert_eq!(warning(None, &[1, 3]), "the leader reaches 3 of 5 voters: the next loss stops the cluster");
+    let leaderless = ": the loss of the leader stops the cluster";
+    assert_eq!(warning(Some(2), &[1]), format!("the leader reaches 4 of 5 voters{leaderless}"));
+    assert_eq!(warning(Some(2), &[1, 3]), format!("the leader reaches 3 of 5 voters{leaderless}"));
+    let stops = ": the next loss stops the cluster";
+    assert_eq!(warning(Some(2), &[1, 3, 4]), format!("the leader reaches 2 of 5 voters{stops}"));
+}
+
 #[test]
 fn no_size_is_too_small() {
     let begin = Instant::now();

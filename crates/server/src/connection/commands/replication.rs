@@ -151,7 +151,7 @@ pub(in crate::connection) fn transfer(status: &NodeStatus, arguments: &[Bytes]) 
     };
     let Some(leader) = &status.leader else {
         return Transfer::Refused(Reply::error(
-            "CLUSTERDOWN there is no leader that could hand over: is a majority of the nodes up?",
+            "CLUSTERDOWN there is no leader that could hand over: are enough nodes up to elect one?",
         ));
     };
     let to = match to.map(|to| successor(status, to)).transpose() {

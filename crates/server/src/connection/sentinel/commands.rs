@@ -86,7 +86,7 @@ const SUBCOMMANDS: &[(&str, bool, Subcommand)] = &[
 
 const HELP: &[&str] = &[
     "CKQUORUM <master-name>",
-    "    Check whether a majority of the nodes is in touch with this one.",
+    "    Check whether enough voters to lead the cluster are in touch with this node.",
     "GET-MASTER-ADDR-BY-NAME <master-name>",
     "    Return host and port of the leader, or nil while there is none.",
     "MASTER <master-name>",

@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         fields.number("config-epoch", self.status.term);
         fields.number("num-slaves", self.followers().count() as u64);
         fields.number("num-other-sentinels", self.other_doors().count() as u64);
-        fields.number("quorum", self.majority() as u64);
+        fields.number("quorum", self.status.leading_quorum() as u64);
         // Neither means anything here, but some clients read all there is.
         fields.number("failover-timeout", 0);
         fields.number("parallel-syncs", 1);
@@ -117,7 +117,7 @@ impl<'a> View<'a> {
     /// CKQUORUM.
     pub(super) fn quorum(&self) -> Reply {
         let usable = self.status.voters().filter(|node_id| self.status.reaches(*node_id)).count();
-        if usable >= self.majority() && !self.status.removed {
+        if usable >= self.status.leading_quorum() && !self.status.removed {
             let text =
                 format!("OK {usable} usable Sentinels. Quorum and failover authorization can be reached");
             return Reply::Status(text.into());
@@ -185,11 +185,6 @@ impl<'a> View<'a> {
 
     fn other_doors(&self) -> impl Iterator<Item = &Peer> {
         self.status.peers.iter().filter(|peer| peer.sentinel_port != 0)
-    }
-
-    /// Of the nodes that vote: learners elect nobody.
-    fn majority(&self) -> usize {
-        self.status.voters().count() / 2 + 1
     }
 
     fn down_after_ms(&self) -> u64 {

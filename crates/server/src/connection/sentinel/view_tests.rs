@@ -188,3 +188,16 @@ fn learners_make_no_majority() {
     let refusal = words(&View::new(&settings, &status, None).quorum());
     assert!(refusal.starts_with("-NOQUORUM 1 usable"), "{refusal}");
 }
+
+/// If one of three commits, three elect, and two cannot promise a failover.
+#[test]
+fn quorum_is_what_a_new_leader_must_reach() {
+    let (settings, mut status) = (settings(), follower());
+    status.peers[0].connected = true;
+    status.peers[1].connected = false;
+    let answer = |status: &NodeStatus| words(&View::new(&settings, status, None).quorum());
+    assert!(answer(&status).starts_with("+OK 2 usable"));
+    status.phase2_quorum = Some(1);
+    assert!(answer(&status).starts_with("-NOQUORUM 2 usable"));
+    assert!(words(&View::new(&settings, &status, None).masters()).contains(" quorum 3 "));
+}
