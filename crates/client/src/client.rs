@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 
 use crate::{
     backend::{Backend, Locks, Quorate, Redis, Wish},
@@ -83,6 +83,10 @@ impl Client<Quorate> {
     pub(crate) fn quorate(&self) -> &Quorate {
         &self.core.backend
     }
+
+    pub(crate) fn core(&self) -> &Arc<Core<Quorate>> {
+        &self.core
+    }
 }
 
 impl Client<Redis> {
@@ -159,6 +163,27 @@ impl<B: Backend> Client<B> {
     }
 }
 
+impl<B> Core<B> {
+    /// Runs `work` for as long as the runtime lives, or until it is aborted.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(work).abort_handle()
+    }
+
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let background = Arc::clone(&self.background);
+        // Taken here if there is one, so that `settled` cannot miss the work.
+        let permit = Arc::clone(&background).try_acquire_owned();
+        // Where the runtime has ended, the time to live has to do.
+        self.runtime.spawn(async move {
+            let _permit = match permit {
+                Ok(permit) => Ok(permit),
+                Err(_) => background.acquire_owned().await,
+            };
+            work.await;
+        });
+    }
+}
+
 impl<B: Locks> Core<B> {
     /// Gives back, in the background, what a wish may have taken.
     pub(crate) fn abandon(self: &Arc<Self>, wish: Wish) {
@@ -172,20 +197,6 @@ impl<B: Locks> Core<B> {
         self.in_background(async move {
             // Best effort: otherwise the lock ends by its time to live.
             let _ = core.backend.release(&name, &proof).await;
-        });
-    }
-
-    fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let background = Arc::clone(&self.background);
-        // Taken here if there is one, so that `settled` cannot miss the work.
-        let permit = Arc::clone(&background).try_acquire_owned();
-        // Where the runtime has ended, the time to live has to do.
-        self.runtime.spawn(async move {
-            let _permit = match permit {
-                Ok(permit) => Ok(permit),
-                Err(_) => background.acquire_owned().await,
-            };
-            work.await;
         });
     }
 }

@@ -247,6 +247,9 @@ fn status(snapshot: &Snapshot) -> String {
     if let Some(after) = snapshot.next_attempt {
         line.push_str(&format!(" next_attempt={}s", after.as_secs_f64()));
     }
+    if snapshot.tripped {
+        line.push_str(" tripped");
+    }
     if let Some(ago) = snapshot.last_failure {
         line.push_str(&format!(" last_failure={}s", ago.as_secs_f64()));
     }

@@ -63,9 +63,7 @@ pub struct Wish {
 impl Wish {
     /// `label` is what others are told of the holder.
     pub(crate) fn new(name: String, label: &str, ttl: Duration, wait: Duration) -> Result<Self, Error> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| Error::invalid("randomness", error))?;
-        let id = format!("{:032x}", u128::from_le_bytes(random));
+        let id = format!("{:032x}", random()?);
         let owner = format!("{label} {id}");
         let until = BootTime::now() + wait;
         Ok(Self { name, id, owner, ttl, until, is_astray: AtomicBool::new(false), rounds: AtomicU64::new(0) })
@@ -89,6 +87,13 @@ impl Wish {
     fn note(&self, error: &Error) {
         self.is_astray.fetch_or(matches!(error, Error::OutcomeUnknown { .. }), Ordering::Relaxed);
     }
+}
+
+/// A number that nobody else has.
+pub(crate) fn random() -> Result<u128, Error> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| Error::invalid("randomness", error))?;
+    Ok(u128::from_le_bytes(random))
 }
 
 /// A lock that was given.

@@ -30,6 +30,8 @@ enum Phase {
     Open {
         since: Instant,
         lasts: Duration,
+        /// By evidence from elsewhere.
+        tripped: bool,
     },
     HalfOpen(Trial),
     ForcedOpen,
@@ -76,7 +78,7 @@ impl Machine {
         let ticket = Ticket { word: self.word().quietened(), stub };
         let rejected = match &mut self.phase {
             Phase::Closed(_) | Phase::ForcedClosed(_) | Phase::Disabled => return Ok(ticket),
-            Phase::Open { since, lasts } => {
+            Phase::Open { since, lasts, .. } => {
                 Rejected::new(RejectedBy::OpenCircuit, Some(lasts.saturating_sub(now.since(*since))))
             }
             Phase::HalfOpen(trial) => match trial.begin(self.origin, now.get(), &self.rules) {
@@ -100,7 +102,7 @@ impl Machine {
         match &mut self.phase {
             Phase::Closed(evidence) => {
                 if weigh(evidence, outcome, begun, &self.rules, now) {
-                    self.open(now);
+                    self.open(now, false);
                 }
             }
             Phase::ForcedClosed(evidence) => {
@@ -194,7 +196,7 @@ impl Machine {
     #[inline]
     pub(super) fn advance(&mut self, now: &mut Now<'_>) {
         match &mut self.phase {
-            Phase::Open { since, lasts } => {
+            Phase::Open { since, lasts, .. } => {
                 if now.since(*since) >= *lasts {
                     self.enter(Phase::HalfOpen(Trial::new()));
                 }
@@ -233,8 +235,9 @@ impl Machine {
                 snapshot.consecutive_failures = evidence.streak();
                 snapshot.window = evidence.tally(now);
             }
-            Phase::Open { since, lasts } => {
+            Phase::Open { since, lasts, tripped } => {
                 snapshot.next_attempt = Some(lasts.saturating_sub(now.since(*since)));
+                snapshot.tripped = *tripped;
             }
             Phase::HalfOpen(trial) => {
                 snapshot.probes = trial.in_flight();
@@ -250,7 +253,7 @@ impl Machine {
     pub(super) fn is_forgettable(&self, now: &mut Now<'_>) -> bool {
         match &self.phase {
             Phase::Closed(_) | Phase::HalfOpen(_) => true,
-            Phase::Open { since, lasts } => now.since(*since) >= *lasts,
+            Phase::Open { since, lasts, .. } => now.since(*since) >= *lasts,
             Phase::ForcedOpen | Phase::ForcedClosed(_) | Phase::Disabled => false,
         }
     }
@@ -269,7 +272,7 @@ impl Machine {
     fn obey(&mut self, verdict: Verdict, now: &mut Now<'_>) {
         match verdict {
             Verdict::Undecided => {}
-            Verdict::Open => self.open(now),
+            Verdict::Open => self.open(now, false),
             Verdict::Close => {
                 self.openings = 0;
                 let evidence = Evidence::none(&self.rules, now.get());
@@ -281,15 +284,15 @@ impl Machine {
     /// Opens by evidence from elsewhere. What a hand has chosen stays, and an open circuit stays as it is.
     fn trip(&mut self, now: &mut Now<'_>) {
         match self.phase {
-            Phase::Closed(_) | Phase::HalfOpen(_) => self.open(now),
+            Phase::Closed(_) | Phase::HalfOpen(_) => self.open(now, true),
             Phase::Open { .. } | Phase::ForcedOpen | Phase::ForcedClosed(_) | Phase::Disabled => {}
         }
     }
 
-    fn open(&mut self, now: &mut Now<'_>) {
+    fn open(&mut self, now: &mut Now<'_>, tripped: bool) {
         self.openings = self.openings.saturating_add(1);
         let lasts = self.rules.recovery.delay(self.openings);
-        self.enter(Phase::Open { since: now.get(), lasts });
+        self.enter(Phase::Open { since: now.get(), lasts, tripped });
     }
 
     /// The one transition: every change of state comes through here.

@@ -148,6 +148,8 @@ pub struct Snapshot {
     pub last_failure: Option<Duration>,
     /// In how long an open breaker lets a probe through.
     pub next_attempt: Option<Duration>,
+    /// Whether the breaker is open, and by [`CircuitBreaker::trip`]: not by what it has seen itself.
+    pub tripped: bool,
 }
 
 impl Snapshot {
@@ -165,6 +167,7 @@ impl Snapshot {
             late: 0,
             last_failure: None,
             next_attempt: None,
+            tripped: false,
         }
     }
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod cutting;
 mod failures;
+mod fleet;
 mod keys;
 mod locks;
 mod redis_locks;
