@@ -94,7 +94,7 @@ impl Exchange {
         };
         let advice = move |error: &Error| if again.is_wanted(error) { Advice::Retry } else { Advice::Stop };
         let answer = retry(patience).advise(advice).run(attempt).await;
-        answer.map_err(|RetryError { last, .. }| match last {
+        answer.map_err(|error: RetryError<Error>| match error.into_last() {
             // What an earlier attempt has done is not known by the failure of a later one.
             quorate_resilience::Error::Failed(Error::NotApplied { why })
                 if is_astray.load(Ordering::Relaxed) =>

@@ -47,7 +47,7 @@ async fn each_attempt_asks_the_breaker() {
     let error = answer.unwrap_err();
     assert_eq!((made, error.attempts, error.gave_up), (2, 3, GaveUp::Final));
     assert!(
-        matches!(error.last.flatten(), Error::Rejected(rejected) if rejected.by == RejectedBy::OpenCircuit)
+        matches!(error.into_last().flatten(), Error::Rejected(rejected) if rejected.by == RejectedBy::OpenCircuit)
     );
 }
 

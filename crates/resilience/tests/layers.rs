@@ -162,7 +162,7 @@ async fn retry_layer_gives_up() {
     let answers = [Err("a"), Err("b"), Err("c"), Ok(200)];
     let mut service = RetryLayer::new(Retry::new()).layer(Scripted::new(answers));
     let error = ask(&mut service).await.unwrap_err();
-    assert_eq!((error.last, error.attempts, error.gave_up), (Error::Failed("c"), 3, GaveUp::Attempts));
+    assert_eq!((&error.last, error.attempts, error.gave_up), (&Error::Failed("c"), 3, GaveUp::Attempts));
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,8 +172,8 @@ async fn layers_compose() {
     let guarded = CircuitBreakerLayer::new(breaker.clone()).layer(Scripted::new([Err("a"), Err("b"), Ok(1)]));
     let mut service = RetryLayer::new(retry).layer(guarded);
     let error = ask(&mut service).await.unwrap_err();
-    assert!(matches!(error.last.flatten(), Error::Rejected(_)));
     assert_eq!((error.attempts, breaker.state()), (3, State::Open));
+    assert!(matches!(error.into_last().flatten(), Error::Rejected(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +231,7 @@ async fn retry_layer_cuts_attempts_off() {
     let mut service = RetryLayer::new(retry).layer(Scripted::new([]));
     let error = ask(&mut service).await.unwrap_err();
     let after = Duration::from_secs(1);
-    assert_eq!((error.last, error.attempts), (Error::TimedOut { after }, 2));
+    assert_eq!((&error.last, error.attempts), (&Error::TimedOut { after }, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +246,7 @@ async fn wait_for_readiness_is_within_an_attempts_time() {
     let _taken = scripted.places.try_acquire().unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it must not hang");
     let error = answer.unwrap_err();
-    assert_eq!((error.last, error.attempts), (Error::TimedOut { after }, 3));
+    assert_eq!((&error.last, error.attempts), (&Error::TimedOut { after }, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +268,10 @@ async fn attempts_that_could_not_begin_are_told() {
     begin(asked.as_mut()).await;
     scripted.unready.store(2, Ordering::Relaxed);
     let error = asked.await.unwrap_err();
-    assert_eq!((error.last, error.attempts, error.gave_up), (Error::Failed("unready"), 3, GaveUp::Attempts));
+    assert_eq!(
+        (&error.last, error.attempts, error.gave_up),
+        (&Error::Failed("unready"), 3, GaveUp::Attempts)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,7 +311,7 @@ async fn guards_rejection_is_final_through_three_layers() {
     begin(hanging.as_mut()).await;
     let error = ask(&mut two).await.unwrap_err();
     assert_eq!((error.attempts, error.gave_up), (1, GaveUp::Final));
-    let last = error.last.flatten().flatten();
+    let last = error.into_last().flatten().flatten();
     assert!(matches!(last, Error::Rejected(by) if by.by == RejectedBy::FullBulkhead));
     assert_eq!(breaker.state(), State::Closed);
 }

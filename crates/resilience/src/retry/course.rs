@@ -9,17 +9,20 @@ use crate::error::Error;
 
 pub(super) struct Course {
     attempts: u32,
+    /// Since when time is spent; none before the first attempt has failed.
     begun: Option<Instant>,
-    /// The wait before the last attempt, which decorrelated jitter goes by.
-    previous: Duration,
+    /// The wait before the last attempt, which decorrelated jitter goes by; none before there was one.
+    previous: Option<Duration>,
+}
+
+/// How an attempt failed.
+pub(super) struct Failure<E> {
+    pub(super) error: Error<E>,
+    /// Since when it has taken time; none if it failed at once.
+    pub(super) since: Option<Instant>,
 }
 
 impl Course {
-    #[inline]
-    pub(super) fn new(plan: &Plan) -> Self {
-        Self { attempts: 1, begun: None, previous: plan.base_delay }
-    }
-
     /// The first attempt is about to be made.
     #[inline]
     pub(super) fn begin(plan: &Plan) {
@@ -28,12 +31,9 @@ impl Course {
         }
     }
 
-    /// The first attempt has begun, if this was not noted before.
     #[inline]
-    pub(super) fn note_begin(&mut self, plan: &Plan) -> Instant {
-        let begun = if let Some(begun) = self.begun { begun } else { plan.clock.now() };
-        self.begun = Some(begun);
-        begun
+    pub(super) fn new() -> Self {
+        Self { attempts: 1, begun: None, previous: None }
     }
 
     #[inline]
@@ -49,22 +49,22 @@ impl Course {
     pub(super) fn failed<E>(
         &mut self,
         plan: &Plan,
-        error: Error<E>,
+        Failure { error, since }: Failure<E>,
         advise: &impl Advise<E>,
     ) -> Result<Duration, RetryError<E>> {
         let advice = match &error {
             Error::Failed(error) => advise.advise(error),
             Error::TimedOut { .. } | Error::Rejected(_) => error.advice(),
         };
-        let begun = self.note_begin(plan);
         let now = plan.clock.now();
+        let begun = *self.begun.get_or_insert(since.unwrap_or(now));
         let elapsed = now.saturating_duration_since(begun);
         match self.next_wait(plan, advice, elapsed, now) {
             Ok(wait) => {
                 self.attempts += 1;
                 Ok(wait)
             }
-            Err(gave_up) => Err(RetryError { last: error, attempts: self.attempts, elapsed, gave_up }),
+            Err(gave_up) => Err(RetryError::of(error, self.attempts, elapsed, gave_up)),
         }
     }
 
@@ -98,7 +98,8 @@ impl Course {
     }
 
     fn usual_wait(&mut self, plan: &Plan) -> Duration {
-        self.previous = plan.usual_wait(self.attempts, self.previous);
-        self.previous
+        let wait = plan.usual_wait(self.attempts, self.previous.unwrap_or(plan.base_delay));
+        self.previous = Some(wait);
+        wait
     }
 }

@@ -75,19 +75,14 @@ where
 
     /// A service that cannot become ready has made no attempt.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let unready = |error| RetryError {
-            last: Error::Failed(error),
-            attempts: 0,
-            elapsed: Duration::ZERO,
-            gave_up: GaveUp::Final,
-        };
+        let unready = |error| RetryError::of(Error::Failed(error), 0, Duration::ZERO, GaveUp::Final);
         self.inner.poll_ready(context).map_err(unready)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
         let mut service = take_ready(&mut self.inner);
-        let (retry, course) = (self.retry.clone(), Course::new(&self.retry.plan));
         Course::begin(&self.retry.plan);
+        let (retry, course) = (self.retry.clone(), Course::new());
         let stage = Stage::called(Attempt::Called { call: service.call(request.clone()) });
         RetryFuture { retry, course, service, request, stage }
     }
@@ -132,7 +127,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let attempt = || Attempt::Unready { service: this.service.clone(), request: this.request.clone() };
-        this.stage.go_on(this.retry, this.course, attempt, None, context)
+        this.stage.go_on(this.retry, this.course, attempt, context)
     }
 }
 

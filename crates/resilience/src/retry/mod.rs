@@ -41,8 +41,10 @@ mod layer;
 #[cfg(feature = "tokio")]
 mod run;
 mod settings;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "tower")]
 mod stage;
+#[cfg(feature = "tokio")]
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -54,9 +56,7 @@ pub use self::jitter::Jitter;
 pub use self::layer::{RetryFuture, RetryLayer, RetryService};
 pub use self::settings::Builder;
 
-use self::course::Course;
-#[cfg(feature = "tokio")]
-use self::run::Run;
+use self::course::{Course, Failure};
 use self::settings::Plan;
 use crate::error::{Error, Shown};
 
@@ -93,14 +93,30 @@ pub struct Retry<A = ()> {
 ///
 /// let retry = Retry::builder().clock(ManualClock::new()).build()?;
 /// let error = retry.run_blocking(|| Err::<(), _>("refused")).unwrap_err();
-/// assert_eq!((error.last, error.attempts), (Error::Failed("refused"), 3));
+/// assert_eq!((&error.last, error.attempts), (&Error::Failed("refused"), 3));
 /// assert_eq!(error.gave_up, GaveUp::Attempts);
 /// # Ok::<(), quorate_resilience::InvalidSetting>(())
+/// ```
+///
+/// What it tells is behind one pointer, so that a result that may carry it is hardly larger than the value which it nearly
+/// always carries.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct RetryError<E>(Box<GivenUp<E>>);
+
+/// What a [`RetryError`] tells.
+///
+/// ```
+/// use quorate_resilience::{Retry, retry::GivenUp};
+///
+/// let error = Retry::new().retry_if(|_: &&str| false).run_blocking(|| Err::<(), _>("refused")).unwrap_err();
+/// let GivenUp { attempts, .. } = *error;
+/// assert_eq!(attempts, 1);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{last} (after {attempts} attempts in {}: {gave_up})", Shown(*.elapsed))]
 #[non_exhaustive]
-pub struct RetryError<E> {
+pub struct GivenUp<E> {
     /// How the last attempt ended.
     #[source]
     pub last: Error<E>,
@@ -110,6 +126,34 @@ pub struct RetryError<E> {
     pub elapsed: Duration,
     /// Why there was no further attempt.
     pub gave_up: GaveUp,
+}
+
+impl<E> RetryError<E> {
+    #[cold]
+    fn of(last: Error<E>, attempts: u32, elapsed: Duration, gave_up: GaveUp) -> Self {
+        Self(Box::new(GivenUp { last, attempts, elapsed, gave_up }))
+    }
+
+    /// How the last attempt ended.
+    ///
+    /// ```
+    /// use quorate_resilience::{Error, Retry};
+    ///
+    /// let retry = Retry::new().retry_if(|_: &String| false);
+    /// let error = retry.run_blocking(|| Err::<(), _>("refused".to_owned())).unwrap_err();
+    /// assert_eq!(error.into_last(), Error::Failed("refused".to_owned()));
+    /// ```
+    pub fn into_last(self) -> Error<E> {
+        self.0.last
+    }
+}
+
+impl<E> std::ops::Deref for RetryError<E> {
+    type Target = GivenUp<E>;
+
+    fn deref(&self) -> &GivenUp<E> {
+        &self.0
+    }
 }
 
 /// Why there was no further attempt.
@@ -222,7 +266,7 @@ impl<A> Retry<A> {
         F: Future<Output = Result<T, E>>,
         A: Advise<E>,
     {
-        Run::new(self, call)
+        run::run(self, call)
     }
 
     /// Makes a call in this thread until it succeeds or a limit is reached. An attempt's own time-out does not
@@ -240,16 +284,18 @@ impl<A> Retry<A> {
     where
         A: Advise<E>,
     {
-        let mut course = Course::new(&self.plan);
+        let mut course = Course::new();
         Course::begin(&self.plan);
-        course.note_begin(&self.plan);
+        let since = Some(self.plan.clock.now());
         loop {
             let wait = match call() {
                 Ok(value) => {
                     Course::succeeded(&self.plan);
                     return Ok(value);
                 }
-                Err(error) => course.failed(&self.plan, Error::Failed(error), &self.advise)?,
+                Err(error) => {
+                    course.failed(&self.plan, Failure { error: Error::Failed(error), since }, &self.advise)?
+                }
             };
             self.plan.clock.sleep(wait);
         }
