@@ -95,7 +95,7 @@ impl<E: Engine> Ours<E> {
         if last.index.0 >= self.compacted + COMPACTION_ENTRIES {
             self.compacted = last.index.0;
             let (index, term, stamp) = (last.index, last.term, last.stamp);
-            let meta = SnapshotMeta { index, term, stamp, membership: members(), bytes: 1 };
+            let meta = SnapshotMeta { index, term, stamp, membership: members().into(), bytes: 1 };
             self.input(Input::SnapshotMade { meta, keep_from: Index(index.0 - KEPT_ENTRIES) });
         }
     }

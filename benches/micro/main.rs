@@ -1,12 +1,11 @@
-//! The pieces of a command's way, one by one: protocol, log, engine, machine. A change that makes one of them slower
-//! shows here, where `bench peers` would show it among everything else.
+//! The pieces of a command's way, one by one: protocol, log, machine. A change that makes one of them slower
+//! shows here, where `bench peers` would show it among everything else. What engines take, `bench engines` tells.
 //!
 //! Batches are what one is under load: [`BATCH`] commands in an entry. Where a bench says so in its counter, read the
 //! items a second. Only `synced` waits for a disk: the one of the folder for temporary files.
 
 mod apply;
 mod codec;
-mod engine;
 mod log;
 
 use bytes::Bytes;

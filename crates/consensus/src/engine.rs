@@ -28,7 +28,7 @@
 //! * Each proposal and each read gets exactly one outcome, unless the engine ends before.
 //! * Memory is bounded by [`Config`]: beyond a bound a proposal is refused, never queued.
 
-use std::{fmt, hash::Hash, time::Duration};
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -261,7 +261,7 @@ pub struct Effects<M> {
     /// The role, if it or the known leader has changed.
     pub role: Option<RoleView>,
     /// The configuration in force, if it has changed, and at first: whom to be connected to.
-    pub membership: Option<Membership>,
+    pub membership: Option<Arc<Membership>>,
     /// Set once, when this node has learned that it is no member any more, and has no more to do: it leads no more,
     /// and will never stand for election. After a restart it may have to learn it anew.
     pub removed: bool,

@@ -1,6 +1,6 @@
 //! What the log holds, and what a node must remember beside it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
@@ -101,8 +101,8 @@ pub struct SnapshotMeta {
     pub term: Term,
     /// That entry's stamp.
     pub stamp: ClusterTime,
-    /// The configuration in force at `index`.
-    pub membership: Membership,
+    /// The configuration in force at `index`. Shared, since it is large, and copied with each chunk.
+    pub membership: Arc<Membership>,
     /// The size of the machine's data in bytes, without headers and checksums of the file.
     pub bytes: u64,
 }

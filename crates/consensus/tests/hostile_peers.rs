@@ -70,6 +70,7 @@ fn append() -> impl Strategy<Value = Body> {
 fn chunk() -> impl Strategy<Value = Body> {
     (position(), stamp(), membership(), number(), number(), 0_usize..3).prop_map(
         |(last, stamp, membership, bytes, offset, length)| {
+            let membership = membership.into();
             let meta = SnapshotMeta { index: last.index, term: last.term, stamp, membership, bytes };
             Body::SnapshotChunk { meta, offset, data: Bytes::from_static(b"xyz").slice(..length) }
         },
@@ -285,7 +286,7 @@ fn a_snapshot_of_a_later_term_is_not_taken() {
         index: Index(9),
         term: Term(4),
         stamp: ClusterTime { millis: 90 },
-        membership: Membership::of_voters([1, 2, 3].map(NodeId)),
+        membership: Membership::of_voters([1, 2, 3].map(NodeId)).into(),
         bytes: 1,
     };
     node.take(says(2, 3, Body::SnapshotChunk { meta, offset: 0, data: Bytes::from_static(b"x") }));

@@ -159,7 +159,7 @@ pub fn restored(recovered: Recovered) -> Result<Restored, Error> {
     };
     let snapshot = snapshot
         .map(|header| {
-            let membership = decode_membership(&header.membership)?;
+            let membership = decode_membership(&header.membership)?.into();
             let stamp = quorate_consensus::ClusterTime { millis: header.stamp };
             let (index, term) = (Index(header.index), Term(header.term));
             Ok::<_, Error>(SnapshotMeta { index, term, stamp, membership, bytes: header.bytes })

@@ -305,7 +305,7 @@ fn meta_of(header: &SnapshotHeader) -> Result<SnapshotMeta, Failure> {
         index: Index(header.index),
         term: Term(header.term),
         stamp: ClusterTime { millis: header.stamp },
-        membership,
+        membership: membership.into(),
         bytes: header.bytes,
     })
 }
@@ -339,7 +339,7 @@ mod tests {
             index: Index(index),
             term: Term(1),
             stamp: ClusterTime { millis: index },
-            membership: Membership::of_voters([]),
+            membership: Membership::of_voters([]).into(),
             bytes: data.len() as u64,
         }
     }

@@ -214,7 +214,7 @@ fn paxos_bodies() -> Vec<quorate_consensus::paxos::message::Body> {
     let entries = (5..).zip(payloads);
     let entries =
         entries.map(|(index, payload)| Entry { index: Index(index), term, stamp, payload }).collect();
-    let meta = SnapshotMeta { index: Index(9), term, stamp, membership, bytes: 4 };
+    let meta = SnapshotMeta { index: Index(9), term, stamp, membership: membership.into(), bytes: 4 };
     let priority = Priority(2);
     vec![
         Body::Poll { origin: 1, round: 2, priority, last },
@@ -262,7 +262,8 @@ fn raft_bodies() -> Vec<Body> {
     let entries = entries
         .map(|(index, payload)| Entry { index: Index(index), term: Term(3), stamp, payload })
         .collect();
-    let meta = SnapshotMeta { index: Index(9), term: Term(3), stamp, membership, bytes: 4 };
+    let meta =
+        SnapshotMeta { index: Index(9), term: Term(3), stamp, membership: membership.into(), bytes: 4 };
     vec![
         Body::PreVote { last },
         Body::PreVoteAnswer { granted: true },

@@ -39,10 +39,11 @@ impl Paxos {
         self.circle(now, leader).hears(|is_heard| quorums::are_led(self.log.membership(), is_heard))
     }
 
-    /// What a leader does as time passes.
+    /// What a leader does as time passes. Whether it hears enough, it looks whenever it is to speak to all, and not with each
+    /// message: it is called at least as often.
     pub(super) fn lead_on(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
-        if !self.hears_quorum(now, leader) {
+        if leader.is_to_speak(now) && !self.hears_quorum(now, leader) {
             return self.give_way(now);
         }
         let patience = self.config.election_timeout;

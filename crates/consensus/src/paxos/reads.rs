@@ -77,7 +77,7 @@ impl Paxos {
     /// Answers the readers of all rounds that a quorum has confirmed.
     fn close_read_rounds(&mut self, now: BootTime) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.handover.is_some() {
+        if leader.handover.is_some() || !leader.reads.has_open_round() {
             return;
         }
         let confirmed = quorums::confirmed(self.log.membership(), |voter| {

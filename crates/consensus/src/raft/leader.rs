@@ -60,10 +60,11 @@ impl Raft {
 }
 
 impl Raft {
-    /// What a leader does as time passes.
+    /// What a leader does as time passes. Whether it hears a quorum, it looks whenever it is to speak to all, and not with each
+    /// message: it is called at least as often.
     pub(super) fn lead_on(&mut self, now: BootTime) {
         let Role::Leader(leader) = &self.role else { return };
-        if !self.hears_quorum(now, leader) {
+        if leader.is_to_speak(now) && !self.hears_quorum(now, leader) {
             self.become_follower(now, self.term, None);
             return;
         }

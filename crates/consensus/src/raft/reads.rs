@@ -93,7 +93,7 @@ impl Raft {
     /// Answers the readers of all rounds that a quorum has confirmed.
     fn close_read_rounds(&mut self, now: BootTime) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if leader.handover.is_some() {
+        if leader.handover.is_some() || !leader.reads.has_open_round() {
             return;
         }
         let confirmed = self.log.membership().reached_by_quorum(|voter| {

@@ -140,11 +140,11 @@ impl Durability {
         now: BootTime,
         log: &LogView,
         hard_state: HardState,
-        guarded: Vec<Guarded<M>>,
+        mut guarded: Vec<Guarded<M>>,
     ) -> (Option<Persist<M>>, Vec<(NodeId, M)>) {
-        let (free, waiting): (Vec<_>, Vec<_>) =
-            guarded.into_iter().partition(|guarded| self.covers(guarded.through));
-        let free = free.into_iter().map(Guarded::into_envelope).collect();
+        let free = guarded.extract_if(.., |guarded| self.covers(guarded.through));
+        let free = free.map(Guarded::into_envelope).collect();
+        let waiting = guarded;
         let writes_log = self.truncate_from.is_some() || self.submitted < log.last_index();
         if !writes_log && !self.promises_changed && waiting.is_empty() {
             return (None, free);

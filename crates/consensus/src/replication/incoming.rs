@@ -187,7 +187,7 @@ mod tests {
     const SECOND: (NodeId, Term) = (NodeId(2), Term(2));
 
     fn meta() -> SnapshotMeta {
-        let (stamp, membership) = (ClusterTime::default(), Membership::default());
+        let (stamp, membership) = (ClusterTime::default(), Membership::default().into());
         SnapshotMeta { index: Index(5), term: Term(1), stamp, membership, bytes: 9 }
     }
 

@@ -128,6 +128,11 @@ impl<X> Leadership<X> {
 
 /// The peers.
 impl<X> Leadership<X> {
+    /// Whether all are to hear from it now: a heartbeat is due, or reads wait for a round.
+    pub(crate) fn is_to_speak(&self, now: BootTime) -> bool {
+        self.heartbeat_at <= now || self.reads.wants_round()
+    }
+
     /// What was in flight to the peer is lost.
     pub(crate) fn lost_connection(&mut self, now: BootTime, peer: NodeId) {
         if let Some(peer) = self.peers.get_mut(&peer) {

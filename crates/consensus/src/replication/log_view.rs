@@ -8,7 +8,10 @@
 //! * The configuration in force is the newest in the log, committed or not (dissertation, section 4.1), and
 //!   falls back to the one before when its entry is truncated.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{VecDeque, vec_deque},
+    sync::Arc,
+};
 
 use crate::{
     ClusterTime, Entry, Index, Membership, Payload, Position, SnapshotMeta, Term,
@@ -23,7 +26,7 @@ pub(crate) struct LogView {
     base_stamp: ClusterTime,
     entries: VecDeque<Entry>,
     /// Configurations with the index from which each is in force, ascending. The first is in force at `base`.
-    memberships: Vec<(Index, Membership)>,
+    memberships: Vec<(Index, Arc<Membership>)>,
     /// Whether the last of them may be another than was last told.
     has_news: bool,
 }
@@ -43,7 +46,7 @@ impl LogView {
                 base: Position::default(),
                 base_stamp: ClusterTime::default(),
                 entries: VecDeque::new(),
-                memberships: vec![(Index(0), birth)],
+                memberships: vec![(Index(0), Arc::new(birth))],
                 has_news: true,
             },
         }
@@ -68,6 +71,10 @@ impl LogView {
 
     /// The configuration in force.
     pub(crate) fn membership(&self) -> &Membership {
+        self.newest()
+    }
+
+    fn newest(&self) -> &Arc<Membership> {
         &self.memberships.last().expect("the base's configuration always stays").1
     }
 
@@ -85,7 +92,7 @@ impl LogView {
     /// The configuration in force, as the snapshot of no bytes that a witness is told: at the entry that it came with,
     /// or at a later one, if that is compacted away.
     pub(crate) fn membership_alone(&self) -> SnapshotMeta {
-        let membership = self.membership().clone();
+        let membership = Arc::clone(self.newest());
         match self.get(self.membership_index()) {
             Some(&Entry { index, term, stamp, .. }) => {
                 SnapshotMeta { index, term, stamp, membership, bytes: 0 }
@@ -98,8 +105,8 @@ impl LogView {
     }
 
     /// The configuration in force, once whenever it has changed, and at first.
-    pub(crate) fn take_news(&mut self) -> Option<Membership> {
-        std::mem::take(&mut self.has_news).then(|| self.membership().clone())
+    pub(crate) fn take_news(&mut self) -> Option<Arc<Membership>> {
+        std::mem::take(&mut self.has_news).then(|| Arc::clone(self.newest()))
     }
 
     /// The configuration in force at `index`, which is not compacted away.
@@ -142,7 +149,7 @@ impl LogView {
     }
 
     /// The entries from `first` to `last`, both included, as far as they are here.
-    pub(crate) fn range(&self, first: Index, last: Index) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn range(&self, first: Index, last: Index) -> vec_deque::Iter<'_, Entry> {
         let (from, to) = (self.offset_of(first), self.offset_of(last.next()));
         self.entries.range(from..to.max(from))
     }
@@ -154,15 +161,14 @@ impl LogView {
 
     /// Entries from `first` on, as many as weigh at most `bytes_max`, but at least one if there is one.
     pub(crate) fn batch(&self, first: Index, bytes_max: usize) -> Vec<Entry> {
+        let entries = self.range(first, self.last_index());
         let mut bytes = 0_usize;
-        self.range(first, self.last_index())
-            .enumerate()
-            .take_while(|(position, entry)| {
-                bytes = bytes.saturating_add(entry.weight());
-                *position == 0 || bytes <= bytes_max
-            })
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        let fits = |entry: &&Entry| {
+            bytes = bytes.saturating_add(entry.weight());
+            bytes <= bytes_max
+        };
+        let count = entries.clone().take_while(fits).count().max(1);
+        entries.take(count).cloned().collect()
     }
 
     /// Whether a log that ends at `last` lacks much of this one, so that it would get it by a snapshot alone, or by entries of
@@ -190,7 +196,7 @@ impl LogView {
         assert!(entry.term >= last.term, "term fell from {} to {} in the log", last.term, entry.term);
         assert_stamp_grows(self.last_stamp(), &entry);
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.index, Membership::clone(membership)));
+            self.memberships.push((entry.index, Arc::new(Membership::clone(membership))));
             self.has_news = true;
         }
         self.entries.push_back(entry);
@@ -334,7 +340,7 @@ mod tests {
             index: Index(index),
             term: Term(term),
             stamp: ClusterTime { millis: index },
-            membership: Membership::of_voters([NodeId(1)]),
+            membership: Membership::of_voters([NodeId(1)]).into(),
             bytes: 1,
         };
         let mut same = log(&[1, 1, 2]);

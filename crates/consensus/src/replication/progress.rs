@@ -321,7 +321,7 @@ mod tests {
     /// was asked for ever after how the transfer stood (found by the simulator, seed 94).
     #[test]
     fn installed_snapshot_ends_its_transfer_though_the_log_begins_later_by_now() {
-        let membership = crate::Membership::of_voters([NodeId(1), NodeId(2)]);
+        let membership = crate::Membership::of_voters([NodeId(1), NodeId(2)]).into();
         let meta = SnapshotMeta {
             index: Index(5),
             term: Term(1),

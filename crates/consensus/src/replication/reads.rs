@@ -86,6 +86,11 @@ impl Reads {
         !self.waiting.is_empty() && self.open.len() < ROUNDS_OPEN_MAX
     }
 
+    /// Whether a round awaits its confirmation.
+    pub(crate) fn has_open_round(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Begins a round for all that wait, if one may be begun; its number.
     pub(crate) fn begin_round(&mut self, now: BootTime, index: Index) -> Option<u64> {
         if self.open.len() >= ROUNDS_OPEN_MAX {

@@ -69,7 +69,7 @@ impl Standing {
         if snapshot >= log.first_index().previous() {
             let in_force = log.membership_at(snapshot);
             assert!(
-                meta.membership == *in_force,
+                *meta.membership == *in_force,
                 "snapshot {snapshot} has the configuration {}, but {in_force} was in force",
                 meta.membership
             );

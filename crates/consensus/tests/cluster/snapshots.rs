@@ -20,7 +20,7 @@ impl<E: Subject> ClusterOf<E> {
         }
         let last = self.history[&index].clone();
         let data = encode(id, &node.machine);
-        let membership = self.membership_at(index);
+        let membership = self.membership_at(index).into();
         let bytes = data.len() as u64;
         let meta = SnapshotMeta { index, term: last.term, stamp: last.stamp, membership, bytes };
         self.node_mut(id).snapshot = Some((meta.clone(), data));

@@ -40,6 +40,7 @@ fn accept() -> impl Strategy<Value = Body> {
 fn chunk() -> impl Strategy<Value = Body> {
     (position(), stamp(), membership(), number(), number(), 0_usize..3).prop_map(
         |(last, stamp, membership, bytes, offset, length)| {
+            let membership = membership.into();
             let meta = SnapshotMeta { index: last.index, term: last.term, stamp, membership, bytes };
             Body::SnapshotChunk { meta, offset, data: Bytes::from_static(b"xyz").slice(..length) }
         },

@@ -1,5 +1,7 @@
 //! What the engine wants done.
 
+use std::sync::Arc;
+
 use quorate_consensus::{
     Effects, Engine, Entry, Payload, Persist,
     engine::{Fatal, ProposalOutcome, RoleKind, RoleView},
@@ -55,7 +57,7 @@ impl<E: Engine> Driver<E> {
         if let Some(role) = role {
             self.change_role(now, role);
         }
-        self.out.members = membership.or(self.out.members.take());
+        self.out.members = membership.map(Arc::unwrap_or_clone).or(self.out.members.take());
         if removed {
             self.was_removed();
         }

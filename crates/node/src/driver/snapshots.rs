@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use quorate_consensus::{
-    BootTime, Engine, Entry, Index, Input as EngineInput, SnapshotMeta, Term, engine::SnapshotEffect,
+    BootTime, Engine, Entry, Index, Input as EngineInput, Membership, SnapshotMeta, Term,
+    engine::SnapshotEffect,
 };
 use quorate_log::{Disk, SnapshotHeader, SnapshotReader};
 use quorate_machine::{ClusterVersion, Machine};
@@ -107,7 +108,7 @@ impl<E: Engine> Driver<E> {
             index: self.applied(),
             term: self.snapshots.last_term,
             stamp: quorate_consensus::ClusterTime { millis: self.machine.stamp() },
-            membership: self.membership.clone(),
+            membership: self.membership.clone().into(),
             bytes: 0,
         }
     }
@@ -192,7 +193,7 @@ impl<E: Engine> Driver<E> {
         assert!(self.applied() == meta.index, "snapshot at {} restored to {}", meta.index, self.applied());
         self.unapplied.retain(|entry| entry.index > meta.index);
         self.backlog_bytes = self.unapplied.iter().map(Entry::weight).sum();
-        let before = std::mem::replace(&mut self.membership, meta.membership.clone());
+        let before = std::mem::replace(&mut self.membership, Membership::clone(&meta.membership));
         self.tell_set_aside(&before);
         self.follow(self.role);
         self.snapshots = Snapshots {

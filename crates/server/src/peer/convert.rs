@@ -251,7 +251,7 @@ fn from_snapshot_meta(meta: Option<wire::SnapshotMeta>) -> Result<consensus::Sna
         index: last.index,
         term: last.term,
         stamp: from_stamp(meta.stamp_ms)?,
-        membership,
+        membership: membership.into(),
         bytes: bounded(meta.bytes)?,
     })
 }

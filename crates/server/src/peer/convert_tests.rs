@@ -324,7 +324,7 @@ fn meta_strategy() -> impl Strategy<Value = SnapshotMeta> {
             index: last.index,
             term: last.term,
             stamp: stamp(at),
-            membership,
+            membership: membership.into(),
             bytes,
         },
     )

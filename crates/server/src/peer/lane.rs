@@ -171,7 +171,7 @@ mod tests {
             index: Index(1),
             term: Term(1),
             stamp: ClusterTime { millis: 0 },
-            membership: quorate_consensus::Membership::default(),
+            membership: quorate_consensus::Membership::default().into(),
             bytes: 0,
         };
         let body = Body::SnapshotChunk { meta, offset: 0, data: Bytes::from(vec![0; bytes]) };

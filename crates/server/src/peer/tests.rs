@@ -115,7 +115,7 @@ fn chunk(bytes: usize) -> PeerMessage<Message> {
         index: Index(1),
         term: Term(1),
         stamp: ClusterTime { millis: 0 },
-        membership: Membership::default(),
+        membership: Membership::default().into(),
         bytes: 0,
     };
     let body = Body::SnapshotChunk { meta, offset: 0, data: vec![0; bytes].into() };

@@ -167,7 +167,8 @@ pub(super) fn meta_of(header: &SnapshotHeader) -> SnapshotMeta {
         term: Term(header.term),
         stamp: ClusterTime { millis: header.stamp },
         membership: record::decode_membership(&header.membership)
-            .expect("a configuration that this node wrote"),
+            .expect("a configuration that this node wrote")
+            .into(),
         bytes: header.bytes,
     }
 }

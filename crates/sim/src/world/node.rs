@@ -1,6 +1,6 @@
 //! A machine, and the process that runs on it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId};
@@ -159,7 +159,8 @@ impl<E: Engine> Node<E> {
         let reuses_session = birth.bug == Some(Bug::ReusedSession);
         let incarnation = if reuses_session { 1 } else { recovered.identity.incarnation };
         let snapshot = recovered.snapshot.as_ref().map_or(0, |header| header.index);
-        let membership = recovered.snapshot.as_ref().map(|header| meta_of(header).membership);
+        let membership =
+            recovered.snapshot.as_ref().map(|header| Arc::unwrap_or_clone(meta_of(header).membership));
         let (entries, cut) = (recovered.entries.clone(), recovered.cut.clone());
         let promised = recovered.hard_state;
         if birth.bug == Some(Bug::ForgottenMembers) {
