@@ -528,6 +528,7 @@ scripts![
     hearsay,
     join,
     laggard_waits,
+    laggard_waits_anew,
     learner,
     long_pause,
     old_acknowledgement,

@@ -13,7 +13,8 @@
 //!   believe in connections that are gone (hazard 18).
 //! * **Of those that could lead, the one that can do so at once leads.** Who hears of a voter that may be connected, and whose
 //!   log is so much greater that a snapshot would be needed to be taught it, or more entries than are sent in one go, lets
-//!   that one go first, for an election time-out. It could lead, but all would wait for its learning.
+//!   that one go first, for an election time-out from when it began to ask, or last heard of somebody who is led. It could lead,
+//!   but all would wait for its learning.
 //! * **Of those, the greatest leads**: who hears of a voter of greater priority lets it go first in the same way. Of equals,
 //!   random waits pick one, and if two stand together, the greater ballot wins at once, since who has promised the lower
 //!   one promises the greater one, too.
@@ -219,6 +220,10 @@ impl Paxos {
             && (origin, round) == (self.origin, survey.round)
         {
             survey.answers.insert(from, answer);
+            if answer.led {
+                // The leader may be gone the moment after: those that are fitter have their time from then on.
+                survey.defers_until = now.after(self.config.election_timeout);
+            }
             self.conclude_survey(now);
         }
     }
