@@ -233,12 +233,13 @@ impl Machine {
             }
             entry.abandoned.pop();
         }
-        while let Some((db, key)) = self.state.keyspace.waiting.first_woken() {
-            if let Some(waiter) = self.state.keyspace.take_first_to_serve(db, &key, self.state.stamp) {
+        let now = self.state.stamp;
+        while let Some((db, key)) = self.state.keyspace.waiting.first_woken(now) {
+            if let Some(waiter) = self.state.keyspace.take_first_to_serve(db, &key, now) {
                 let reply = self.serve(entry, &waiter, &key);
                 return Some(self.answer(&waiter, reply));
             }
-            self.state.keyspace.waiting.settle();
+            self.state.keyspace.settle(&(db, key), now);
         }
         None
     }

@@ -82,6 +82,12 @@ impl Slot {
         (!is_delayed).then_some(self.token)
     }
 
+    /// The last millisecond of the first time that ends here: of a lock that is shared, that of a reader.
+    pub(crate) fn first_end(&self, now: Stamp) -> Option<Stamp> {
+        let readers = if let Value::Lock(lock) = &self.value { lock.first_end(now) } else { None };
+        readers.or(self.deadline)
+    }
+
     /// Whether its deadline has not passed. Only its database knows whether it exists: see [`Database::has`].
     ///
     /// Stamps are cut to milliseconds: a key set within millisecond `s` for `t` milliseconds has lived that long
@@ -126,16 +132,10 @@ pub(crate) struct Database {
 impl Database {
     /// Lets time pass. Costs a step for each key that expires by it, and returns how many these are.
     pub(crate) fn advance(&mut self, now: Stamp) -> usize {
-        let newly = self.expiring_by(now).count();
+        let newly = self.deadlines.range((self.now, Bytes::new())..(now, Bytes::new())).count();
         self.expired += newly;
         self.now = now;
         newly
-    }
-
-    /// The keys that expire when time passes until `now`, soonest first.
-    pub(crate) fn expiring_by(&self, now: Stamp) -> impl Iterator<Item = &Bytes> {
-        let newly = self.deadlines.range((self.now, Bytes::new())..);
-        newly.take_while(move |(deadline, _)| *deadline < now).map(|(_, key)| key)
     }
 
     /// Slots, the expired ones included.
@@ -176,11 +176,12 @@ impl Database {
         slot.is_in_time(now) && !is_orphaned
     }
 
-    /// A session has ended: what it holds does not exist from now on. Answers which keys these are.
-    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) -> Option<&BTreeSet<Bytes>> {
-        let keys = self.held.remove(&id)?;
-        self.orphans += keys.len();
-        Some(self.orphaned.entry(id).or_insert(keys))
+    /// A session has ended: what it holds does not exist from now on.
+    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) {
+        if let Some(keys) = self.held.remove(&id) {
+            self.orphans += keys.len();
+            self.orphaned.insert(id, keys);
+        }
     }
 
     /// How many locks a session holds.

@@ -19,7 +19,7 @@ use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
 use crate::value::{Collection, Held, Value};
-use crate::waiting::{Kind, Waiter, Waiting};
+use crate::waiting::{Ends, Kind, Waiter, Waiting};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
 pub const DATABASES: usize = 16;
@@ -119,6 +119,23 @@ impl Keyspace {
                 Held::Shared(_) => self.waiting.take_reader(db, key, lock.has_room(now), lock.readers(now)),
             },
             value => self.waiting.take_first(db, key, Kind::of(value)?),
+        }
+    }
+
+    /// Nobody can be served at the key that was woken first.
+    pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) {
+        let slot = self.get(*db, key, now);
+        // What is over and there all the same, as a defect has it, ends no second time.
+        let at = slot.and_then(|slot| slot.first_end(now)).filter(|at| *at >= now);
+        let sessions = slot.and_then(Slot::client_session).into_iter().collect();
+        self.waiting.settle(Ends { at, sessions });
+    }
+
+    /// Has all who wait know what may let them have what they wait for: after a snapshot was restored, in which nobody waits for
+    /// what he can have.
+    pub(crate) fn settle_all(&mut self, now: Stamp) {
+        while let Some(woken) = self.waiting.first_woken(now) {
+            self.settle(&woken, now);
         }
     }
 
@@ -277,15 +294,10 @@ impl Keyspace {
         self.databases.iter().map(|database| database.locks_of(id)).sum()
     }
 
-    /// A client session is not open any more: its locks are free, and those who wait for them are woken. Returns how many of
-    /// them were looked at for that.
-    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) -> u64 {
-        let mut visited = 0;
-        for (db, database) in self.databases.iter_mut().enumerate() {
-            let Some(keys) = database.end_client_session(id) else { continue };
-            visited += self.waiting.wake_any(db, keys) as u64;
-        }
-        visited
+    /// A client session is not open any more: its locks are free, and those who wait for them are woken.
+    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) {
+        self.databases.iter_mut().for_each(|database| database.end_client_session(id));
+        self.waiting.end_client_session(id);
     }
 
     /// Has client sessions that are not open have no locks: for a snapshot that is restored.
@@ -301,16 +313,12 @@ impl Keyspace {
         }
     }
 
-    /// Lets time pass, and wakes those who wait for what is free by it. Returns how many keys and sessions expired by it.
+    /// Lets time pass: what is free by it goes to those who wait. Returns how many keys and sessions expired by it.
     pub(crate) fn expire(&mut self, now: Stamp) -> u64 {
-        for (db, database) in self.databases.iter().enumerate() {
-            if self.waiting.vacancies(db) > 0 {
-                database.expiring_by(now).for_each(|key| self.waiting.wake(db, key));
-            }
-        }
         let mut expired = self.advance(now);
         while let Some(id) = self.client_sessions.take_expired(now) {
-            expired += 1 + self.end_client_session(id);
+            self.end_client_session(id);
+            expired += 1;
         }
         expired
     }

@@ -252,6 +252,7 @@ impl Machine {
                     frames.finish()?;
                     state.keyspace.advance(state.stamp);
                     state.keyspace.end_unknown_client_sessions();
+                    state.keyspace.settle_all(state.stamp);
                     if bug::on(Bug::TokenReset) {
                         state.keyspace.fence = FencingToken(1);
                     }

@@ -11,6 +11,9 @@
 //!   is free, or that he holds himself and may enter again; but for who waits for several locks, and those behind him.
 //! * Who waits for several locks gets them once all are free and he is the first at each. Nobody waits for ever for somebody
 //!   who waits for him: of all who wait, who came first is the first at each of his keys, and waits for time alone.
+//! * Of each key that somebody waits for to be free it is known what ends without a command ([`Ends`]): a time, or a session.
+//!   When that ends, whoever waits there is looked for, one key after another, so that no entry has more to do at once than
+//!   another because of many who wait.
 //! * Who waits is known by session and sequence, and waits once. So does a request that has a name ([`crate::requests`]): who
 //!   asks it again takes its place over.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
@@ -22,7 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::identifiers::{SessionId, Stamp};
+use crate::identifiers::{ClientSessionId, SessionId, Stamp};
 use crate::keyspace::DATABASES;
 use crate::reply::Reply;
 use crate::requests::Request;
@@ -110,7 +113,18 @@ struct Queue {
     reentrant: BTreeSet<(Holder, bool, Ticket)>,
     /// How many of them wait for the key to be free.
     for_vacancy: usize,
+    /// What may let them have it, as far as it is known to [`Waiting`].
+    ends: Ends,
     is_woken: bool,
+}
+
+/// What ends without a command at a key, and may let somebody have it who waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The last millisecond of the first time that ends.
+    pub(crate) at: Option<Stamp>,
+    /// The sessions that hold it.
+    pub(crate) sessions: Vec<ClientSessionId>,
 }
 
 /// All who wait.
@@ -123,6 +137,12 @@ pub(crate) struct Waiting {
     queues: Vec<BTreeMap<Bytes, Queue>>,
     /// The keys of each database that somebody waits for to be free.
     vacancies: Vec<BTreeSet<Bytes>>,
+    /// Of these, those at which a time ends, and when.
+    ends: BTreeSet<(Stamp, usize, Bytes)>,
+    /// And those that sessions hold.
+    held: BTreeMap<ClientSessionId, BTreeSet<(usize, Bytes)>>,
+    /// Those of sessions that have ended, still to be woken. Empty between two entries.
+    freed: VecDeque<BTreeSet<(usize, Bytes)>>,
     deadlines: BTreeSet<(Stamp, Ticket)>,
     next_ticket: Ticket,
     bytes: u64,
@@ -138,6 +158,9 @@ impl Default for Waiting {
             by_request: BTreeMap::new(),
             queues: std::iter::repeat_with(BTreeMap::new).take(DATABASES).collect(),
             vacancies: vec![BTreeSet::new(); DATABASES],
+            ends: BTreeSet::new(),
+            held: BTreeMap::new(),
+            freed: VecDeque::new(),
             deadlines: BTreeSet::new(),
             next_ticket: 0,
             bytes: 0,
@@ -187,6 +210,10 @@ impl Waiting {
         }
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
+        // What ends there must be known.
+        if waiter.wait.kind == Kind::Vacancy {
+            waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
+        }
         self.waiters.insert(ticket, waiter);
     }
 
@@ -213,14 +240,9 @@ impl Waiting {
                     self.vacancies[waiter.db].remove(key);
                 }
             }
-            if queue.tickets.is_empty() && !queue.is_woken {
-                queues.remove(key);
-            }
         }
         // Those behind him may join the readers of a lock whom he would not have joined.
-        if waiter.wait.kind == Kind::Vacancy {
-            waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
-        }
+        waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         Some(waiter)
     }
 
@@ -240,15 +262,21 @@ impl Waiting {
         keys.len()
     }
 
-    /// These keys are free. How many were looked at: of the keys and of those that somebody waits for, the fewer.
-    pub(crate) fn wake_any(&mut self, db: usize, keys: &BTreeSet<Bytes>) -> usize {
-        if self.vacancies[db].len() < keys.len() {
-            let woken: Vec<Bytes> = self.vacancies[db].intersection(keys).cloned().collect();
-            woken.iter().for_each(|key| self.wake(db, key));
-            return self.vacancies[db].len();
+    /// A session has ended: the keys that it held are woken one after another.
+    pub(crate) fn end_client_session(&mut self, id: ClientSessionId) {
+        self.freed.extend(self.held.remove(&id));
+    }
+
+    /// A key at which something has ended by now.
+    fn take_ended(&mut self, now: Stamp) -> Option<(usize, Bytes)> {
+        while let Some(keys) = self.freed.front_mut() {
+            match keys.pop_first() {
+                Some(place) => return Some(place),
+                None => drop(self.freed.pop_front()),
+            }
         }
-        keys.iter().for_each(|key| self.wake(db, key));
-        keys.len()
+        self.ends.first().filter(|(at, _, _)| *at < now)?;
+        self.ends.pop_first().map(|(_, db, key)| (db, key))
     }
 
     /// How many keys of a database somebody waits for to be free.
@@ -261,19 +289,47 @@ impl Waiting {
         self.queues[db].get(key).map_or(0, |queue| queue.for_vacancy)
     }
 
-    /// The key that was woken first.
-    pub(crate) fn first_woken(&self) -> Option<(usize, Bytes)> {
+    /// The key that was woken first, by what has ended by now if by nothing else.
+    pub(crate) fn first_woken(&mut self, now: Stamp) -> Option<(usize, Bytes)> {
+        while self.woken.is_empty()
+            && let Some((db, key)) = self.take_ended(now)
+        {
+            self.wake(db, &key);
+        }
         self.woken.front().cloned()
     }
 
-    /// Nobody can be served at the key that was woken first.
-    pub(crate) fn settle(&mut self) {
+    /// Nobody can be served at the key that was woken first, before one of these has ended.
+    pub(crate) fn settle(&mut self, ends: Ends) {
         let Some((db, key)) = self.woken.pop_front() else { return };
-        if let Some(queue) = self.queues[db].get_mut(&key) {
-            queue.is_woken = false;
-            if queue.tickets.is_empty() {
-                self.queues[db].remove(&key);
+        let Some(queue) = self.queues[db].get_mut(&key) else { return };
+        queue.is_woken = false;
+        let ends = if queue.for_vacancy > 0 { ends } else { Ends::default() };
+        let before = std::mem::replace(&mut queue.ends, ends.clone());
+        if queue.tickets.is_empty() {
+            self.queues[db].remove(&key);
+        }
+        if before != ends {
+            self.forget_ends(db, &key, before);
+            self.ends.extend(ends.at.map(|at| (at, db, key.clone())));
+            for id in ends.sessions {
+                self.held.entry(id).or_default().insert((db, key.clone()));
             }
+        }
+    }
+
+    fn forget_ends(&mut self, db: usize, key: &Bytes, ends: Ends) {
+        let place = (db, key.clone());
+        for id in ends.sessions {
+            if let Some(keys) = self.held.get_mut(&id) {
+                keys.remove(&place);
+                if keys.is_empty() {
+                    self.held.remove(&id);
+                }
+            }
+        }
+        if let Some(at) = ends.at {
+            self.ends.remove(&(at, db, place.1));
         }
     }
 
@@ -339,7 +395,8 @@ impl Waiting {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        deadline.into_iter().chain(self.ends.first().map(|(at, _, _)| *at)).min()
     }
 
     /// What waits under the name of a request.
@@ -381,7 +438,8 @@ impl Waiting {
 
     /// What a snapshot holds: all who wait, in the order of arrival. Shares their memory.
     pub(crate) fn waiters(&self) -> Vec<Arc<Waiter>> {
-        assert!(self.woken.is_empty(), "all who can be served are, between two entries");
+        let is_settled = self.woken.is_empty() && self.freed.is_empty();
+        assert!(is_settled, "all who can be served are, between two entries");
         self.waiters.values().cloned().collect()
     }
 
@@ -423,7 +481,7 @@ impl Waiting {
         Ok(waiters.into_iter().map(Arc::new).collect())
     }
 
-    /// The queues of those who wait, in the order of arrival.
+    /// The queues of those who wait, in the order of arrival. All their keys are to be settled.
     pub(crate) fn of(waiters: Vec<Arc<Waiter>>) -> Self {
         let mut waiting = Self::default();
         for (ticket, waiter) in (0..).zip(waiters) {

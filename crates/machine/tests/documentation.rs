@@ -55,7 +55,7 @@ What differs from Redis:
   `LOCK EXTEND` say whose part is meant, by `OWNER`. The lock is free with the last of them, and nobody holds it alone before. Fair
   to writers: who asks for it while somebody waits takes his place behind, but for a reader who enters again (`REENTRANT`); those
   who are next to each other in the queue are served together. Nobody rises from reader to writer: he would wait for himself. 1,024
-  owners share a lock at most, further ones wait until one releases. Sessions do not share, and a shared lock has no `DELAY`.
+  owners share a lock at most, further ones wait until one releases or his time is over. Sessions do not share, and a shared lock has no `DELAY`.
 * `DELAY` is Chubby's lock-delay: when the time of a lock is over that nobody has released or extended, nobody else is given it for
   so long, in case its holder is late rather than gone. Meanwhile it is nobody's, its token is not current, and its key is there
   still, with the delay in its time to live. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by

@@ -105,7 +105,7 @@ fn close(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     context.writable();
     let was_open = context.state.keyspace.client_sessions.remove(id);
     if was_open {
-        context.spent.visited += context.state.keyspace.end_client_session(id);
+        context.state.keyspace.end_client_session(id);
     }
     Ok(Reply::flag(was_open))
 }

@@ -172,6 +172,11 @@ impl Lock {
         parts.into_iter().flatten().filter(present).map(|(owner, _)| owner)
     }
 
+    /// When the first of them has it no longer.
+    pub(crate) fn first_end(&self, now: Stamp) -> Option<Stamp> {
+        self.parts(now).values().map(|part| part.until).min()
+    }
+
     /// Whether one more may share it.
     pub(crate) fn has_room(&self, now: Stamp) -> bool {
         self.readers(now).count() < READERS_MAX

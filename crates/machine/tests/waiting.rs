@@ -1,0 +1,51 @@
+//! Those who wait are served by what ends without a command.
+
+mod support;
+
+use quorate_machine::Machine;
+use support::{Driver, args, show};
+
+fn ask(driver: &mut Driver, words: &str) -> String {
+    show(&driver.command(0, &args(&words.split(' ').collect::<Vec<_>>())))
+}
+
+/// A lock that 1,024 share had no room until somebody released it: that the time of one was over woke nobody, since the key
+/// was there still.
+#[test]
+fn a_full_shared_lock_has_room_again_when_the_time_of_a_reader_ends() {
+    let mut driver = Driver::new();
+    for reader in 0..1024 {
+        let ttl_ms = if reader == 7 { 50 } else { 1000 };
+        ask(&mut driver, &format!("LOCK ACQUIRE l OWNER r{reader} TTL {ttl_ms} SHARED"));
+    }
+    let late = ask(&mut driver, "LOCK ACQUIRE l OWNER late TTL 1000 SHARED WAIT 500");
+    assert!(late.starts_with("waits as "), "{late}");
+    driver.machine = Machine::restore(driver.machine.snapshot()).expect("a snapshot can be restored");
+    assert_eq!(driver.machine.next_deadline(), Some(driver.stamp_ms + 50));
+    driver.advance(50);
+    assert_eq!(driver.served, [], "the last millisecond is the reader's still");
+    driver.advance(1);
+    assert_eq!(driver.served.iter().map(|(_, reply)| show(reply)).collect::<Vec<_>>(), ["(integer) 101"]);
+    let next = ask(&mut driver, "LOCK ACQUIRE l OWNER next TTL 1000 SHARED WAIT 500");
+    assert!(next.starts_with("waits as "), "{next}");
+}
+
+/// The locks of a session end in one instant, and whoever waits for one of them is served in the same entry; which of them come
+/// first is the same on a replica that begins with a snapshot.
+#[test]
+fn all_who_wait_for_the_locks_of_a_session_are_served_when_it_ends() {
+    let (mut driver, mut restored) = (Driver::new(), Driver::new());
+    for driver in [&mut driver, &mut restored] {
+        ask(driver, "SESSION OPEN 100");
+        for lock in 0..500 {
+            ask(driver, &format!("LOCK ACQUIRE l{lock} SESSION 101"));
+            ask(driver, &format!("LOCK ACQUIRE l{lock} OWNER w TTL 1000 WAIT 500"));
+        }
+    }
+    restored.machine = Machine::restore(driver.machine.snapshot()).expect("a snapshot can be restored");
+    driver.advance(101);
+    restored.advance(101);
+    assert_eq!(driver.served.len(), 500);
+    assert_eq!(driver.served, restored.served);
+    assert_eq!(driver.machine.hash(), restored.machine.hash());
+}
