@@ -208,6 +208,12 @@ bugs! {
     GreedyAcquire => "greedy-acquire", Product,
         "a lock is entered again by whoever asks, as if he held it",
         "fencing tokens grow" | "one holder at a time";
+    FirstComeElected => "first-come-elected", Product,
+        "candidates wait in the order of arrival, whatever their priority",
+        "candidates are elected in their order";
+    DeafTransfer => "deaf-transfer", Product,
+        "a leader who hands over to a candidate just resigns",
+        "who is handed over to leads next";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

@@ -148,6 +148,8 @@ pub enum Group {
     PubSub,
     /// Native locks.
     Lock,
+    /// Leaders and candidates.
+    Election,
     /// Sessions of clients.
     Session,
     /// Fencing tokens.
@@ -177,6 +179,7 @@ impl Group {
             Self::Generic => "generic",
             Self::PubSub => "pubsub",
             Self::Lock => "lock",
+            Self::Election => "election",
             Self::Session => "session",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",

@@ -18,7 +18,7 @@ use crate::client_session::{ClientSession, ClientSessions};
 use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
-use crate::value::{Collection, Held, Value};
+use crate::value::{Collection, Held, Purpose, Value};
 use crate::waiting::{Ends, Kind, Waiter, Waiting};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
@@ -115,6 +115,7 @@ impl Keyspace {
         slot.current_token(now)?;
         match &slot.value {
             Value::Lock(lock) => match &lock.held {
+                Held::Alone { .. } if lock.purpose == Purpose::Leadership => None,
                 Held::Alone { holder, .. } => self.waiting.take_reentrant(db, key, holder),
                 Held::Shared(_) => self.waiting.take_reader(db, key, lock.has_room(now), lock.readers(now)),
             },
@@ -472,7 +473,7 @@ mod tests {
     /// A lock that a client session holds: 9 has ended before, 10 is open.
     fn lock_of(id: ClientSessionId) -> Value {
         let held = Held::Alone { holder: Holder::Session(id), depth: 1 };
-        Value::Lock(Box::new(Lock { held, delay_ms: 0, value: None }))
+        Value::Lock(Box::new(Lock { purpose: Purpose::Exclusion, held, delay_ms: 0, value: None }))
     }
 
     fn edit(keyspace: &mut Keyspace, (which, db, key, deadline): Edit) {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
-pub(crate) use self::lock::{Held, Holder, Lock, Released};
+pub(crate) use self::lock::{Held, Holder, Lock, Purpose, Released};
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};
@@ -32,7 +32,7 @@ pub(crate) enum Value {
     Hash(Hash),
     Set(Set),
     SortedSet(SortedSet),
-    /// A lock that somebody holds.
+    /// A lock that somebody holds, or an election that somebody has won.
     Lock(Box<Lock>),
 }
 
@@ -94,7 +94,10 @@ impl Value {
             Self::Hash(_) => "hash",
             Self::Set(_) => "set",
             Self::SortedSet(_) => "zset",
-            Self::Lock(_) => "lock",
+            Self::Lock(lock) => match lock.purpose {
+                Purpose::Exclusion => "lock",
+                Purpose::Leadership => "election",
+            },
         }
     }
 
@@ -180,7 +183,10 @@ impl Value {
                 }
             }
             Self::Lock(lock) => {
-                to.u8(5);
+                to.u8(match lock.purpose {
+                    Purpose::Exclusion => 5,
+                    Purpose::Leadership => 6,
+                });
                 lock.encode(to);
             }
         }
@@ -203,8 +209,9 @@ impl Value {
                 let score = score.ok_or(from.malformed())?;
                 Ok(set.insert(&from.bytes()?, score).is_none())
             }),
-            5 => Ok(Self::Lock(Box::new(Lock::decode(from)?))),
-            6..=u8::MAX => Err(from.malformed()),
+            5 => Ok(Self::Lock(Box::new(Lock::decode(from, Purpose::Exclusion)?))),
+            6 => Ok(Self::Lock(Box::new(Lock::decode(from, Purpose::Leadership)?))),
+            7..=u8::MAX => Err(from.malformed()),
         }
     }
 }

@@ -18,11 +18,14 @@
 //!   asks it again takes its place over.
 //! * What is waited with is bounded by the setting `quorate-waiting-bytes`.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use crate::error::Error;
 use crate::identifiers::{ClientSessionId, SessionId, Stamp};
@@ -68,12 +71,22 @@ pub(crate) struct Wait {
     pub(crate) keys: Vec<Bytes>,
     /// It waits up to and including this; `None`: for ever.
     pub(crate) deadline: Option<Stamp>,
+    /// Those of a greater one come before it at its keys. 0 for all but candidates.
+    pub(crate) priority: u32,
     /// Whether it may share a lock with others.
     pub(crate) is_shared: bool,
     /// Who may enter a lock again that he holds, if it waits for one on his behalf.
     pub(crate) reentrant: Option<Holder>,
     /// What its client calls it, if it has a name.
     pub(crate) request: Option<Request>,
+}
+
+impl Wait {
+    /// Its place in the queue of each key.
+    fn place(&self, ticket: Ticket) -> Place {
+        let is_arrival_all = bug::on(Bug::FirstComeElected) && self.priority < u32::MAX;
+        (self.kind, Reverse(if is_arrival_all { 0 } else { self.priority }), ticket)
+    }
 }
 
 /// A command that waits.
@@ -103,12 +116,20 @@ impl Waiter {
 pub(crate) struct Full;
 
 /// The order of arrival. Not part of the state: only which comes before which is.
-type Ticket = u64;
+pub(crate) type Ticket = u64;
+
+/// A place in a queue: who has the greater priority comes first, and of those of the same who came first.
+type Place = (Kind, Reverse<u32>, Ticket);
+
+/// The places of all who wait for a kind.
+fn of_kind(kind: Kind) -> RangeInclusive<Place> {
+    (kind, Reverse(u32::MAX), 0)..=(kind, Reverse(0), Ticket::MAX)
+}
 
 /// Those who wait for one key.
 #[derive(Debug, Default)]
 struct Queue {
-    tickets: BTreeSet<(Kind, Ticket)>,
+    places: BTreeSet<Place>,
     /// Those of holders who may enter again, and whether they may share it.
     reentrant: BTreeSet<(Holder, bool, Ticket)>,
     /// How many of them wait for the key to be free.
@@ -199,7 +220,7 @@ impl Waiting {
         self.by_request.extend(waiter.wait.request.iter().map(|request| (request.id.clone(), ticket)));
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
-            queue.tickets.insert((waiter.wait.kind, ticket));
+            queue.places.insert(waiter.wait.place(ticket));
             queue.reentrant.extend(
                 waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared, ticket)),
             );
@@ -210,7 +231,7 @@ impl Waiting {
         }
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
-        // What ends there must be known.
+        // What ends there must be known; and he may come before those who wait for a key that is free, and have it at once.
         if waiter.wait.kind == Kind::Vacancy {
             waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         }
@@ -230,7 +251,7 @@ impl Waiting {
         let queues = &mut self.queues[waiter.db];
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
-            queue.tickets.remove(&(waiter.wait.kind, ticket));
+            queue.places.remove(&waiter.wait.place(ticket));
             if let Some(holder) = &waiter.wait.reentrant {
                 queue.reentrant.remove(&(holder.clone(), waiter.wait.is_shared, ticket));
             }
@@ -289,6 +310,20 @@ impl Waiting {
         self.queues[db].get(key).map_or(0, |queue| queue.for_vacancy)
     }
 
+    /// Those who wait for a key to be free, in order.
+    pub(crate) fn for_vacancy(&self, db: usize, key: &[u8]) -> impl Iterator<Item = (Ticket, &Arc<Waiter>)> {
+        let places = self.queues[db].get(key).map(|queue| queue.places.range(of_kind(Kind::Vacancy)));
+        places.into_iter().flatten().map(|(_, _, ticket)| (*ticket, &self.waiters[ticket]))
+    }
+
+    /// Puts one of them before all others.
+    pub(crate) fn put_first(&mut self, ticket: Ticket) {
+        if let Some(waiter) = self.remove(ticket) {
+            let wait = Wait { priority: u32::MAX, ..waiter.wait.clone() };
+            self.put(Arc::new(Waiter { wait, ..(*waiter).clone() }), ticket);
+        }
+    }
+
     /// The key that was woken first, by what has ended by now if by nothing else.
     pub(crate) fn first_woken(&mut self, now: Stamp) -> Option<(usize, Bytes)> {
         while self.woken.is_empty()
@@ -306,7 +341,7 @@ impl Waiting {
         queue.is_woken = false;
         let ends = if queue.for_vacancy > 0 { ends } else { Ends::default() };
         let before = std::mem::replace(&mut queue.ends, ends.clone());
-        if queue.tickets.is_empty() {
+        if queue.places.is_empty() {
             self.queues[db].remove(&key);
         }
         if before != ends {
@@ -336,7 +371,7 @@ impl Waiting {
     /// Takes who waits longest for something of a kind at a key out of all queues.
     pub(crate) fn take_first(&mut self, db: usize, key: &[u8], kind: Kind) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
-        let (_, ticket) = *queue.tickets.range((kind, 0)..=(kind, Ticket::MAX)).next()?;
+        let (_, _, ticket) = *queue.places.range(of_kind(kind)).next()?;
         self.remove(ticket)
     }
 
@@ -347,10 +382,7 @@ impl Waiting {
         key: &[u8],
         is_free: impl Fn(&[u8]) -> bool,
     ) -> Option<Arc<Waiter>> {
-        let first = |key: &[u8]| {
-            let of = (Kind::Vacancy, 0)..=(Kind::Vacancy, Ticket::MAX);
-            self.queues[db].get(key)?.tickets.range(of).next().map(|(_, ticket)| *ticket)
-        };
+        let first = |key: &[u8]| self.for_vacancy(db, key).next().map(|(ticket, _)| ticket);
         let ticket = first(key)?;
         let mut keys = self.waiters[&ticket].wait.keys.iter();
         let is_due = keys.all(|key| is_free(key) && first(key) == Some(ticket));
@@ -377,8 +409,8 @@ impl Waiting {
         readers: impl Iterator<Item = &'r Bytes>,
     ) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
-        let first = queue.tickets.range((Kind::Vacancy, 0)..).next().map(|(_, ticket)| *ticket);
-        let first = first.filter(|ticket| has_room && self.waiters[ticket].wait.is_shared);
+        let first = self.for_vacancy(db, key).next();
+        let first = first.filter(|(_, waiter)| has_room && waiter.wait.is_shared).map(|(ticket, _)| ticket);
         let again = |owner: &Bytes| {
             let of = |ticket| (Holder::Owner(owner.clone()), true, ticket);
             queue.reentrant.range(of(0)..=of(Ticket::MAX)).next().map(|(_, _, ticket)| *ticket)
@@ -456,8 +488,12 @@ impl Waiting {
             to.u8(match wait.kind {
                 Kind::List => 0,
                 Kind::SortedSet => 1,
-                Kind::Vacancy => 2,
+                Kind::Vacancy if wait.priority == 0 => 2,
+                Kind::Vacancy => PRIOR,
             });
+            if wait.priority > 0 {
+                to.varint(wait.priority.into());
+            }
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
@@ -491,6 +527,9 @@ impl Waiting {
     }
 }
 
+/// In the place of a kind: for a key to be free, and before others, which follows.
+const PRIOR: u8 = 3;
+
 fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let session = SessionId { node: from.varint()?, incarnation: from.varint()? };
     let sequence = from.varint()?;
@@ -498,11 +537,12 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     // Those that it is given are slices of the whole frame.
     let own = |from: &mut Decoder| from.bytes().map(|bytes| Bytes::copy_from_slice(&bytes));
     let args = from.list(own)?;
-    let kind = match from.u8()? {
-        0 => Kind::List,
-        1 => Kind::SortedSet,
-        2 => Kind::Vacancy,
-        3..=u8::MAX => return Err(from.malformed()),
+    let (kind, priority) = match from.u8()? {
+        0 => (Kind::List, 0),
+        1 => (Kind::SortedSet, 0),
+        2 => (Kind::Vacancy, 0),
+        PRIOR => (Kind::Vacancy, u32::try_from(from.varint()?).unwrap_or(0)),
+        4..=u8::MAX => return Err(from.malformed()),
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
@@ -514,6 +554,6 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         sequence,
         db,
         args,
-        wait: Wait { kind, keys, deadline, is_shared, reentrant, request },
+        wait: Wait { kind, keys, deadline, priority, is_shared, reentrant, request },
     })
 }

@@ -68,7 +68,12 @@ What differs from Redis:
   same entry; what then waits on its behalf is answered `NOSESSION`, when its turn has come. Memory is freed later
   (`quorate-reclaim-keys`), which keyspace notifications tell as `expired`. A lock of a session has the time to live of the session:
   `LOCK EXTEND` and `EXPIRE` answer an error. `FLUSHALL` ends no session.
-* `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, so that it can be sent again, at any node,
+* An election (`ELECTION`) is a lock that one leads by, of the type `election`: all that is said of locks holds for it, and commands
+  of the one do not know the other (WRONGTYPE). Who waits is a candidate. Those of a greater `PRIORITY` are elected before others,
+  and those of the same in the order of arrival; nobody loses what he leads to a later candidate. `ELECTION TRANSFER` hands over
+  to a candidate who waits, before all others: one entry ends the one's term and begins the other's, under a token of its own. Who
+  leads and campaigns again waits behind himself; to ask again for the same, use `REQUEST`. `DEL` deposes a leader.
+* `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, or of an election, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the
   later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. What was answered

@@ -105,6 +105,8 @@ pub(crate) struct Plan {
     pub(crate) lease: Option<Lease>,
     /// How many clients take native locks, besides the others.
     pub(crate) lockers: usize,
+    /// How many clients stand for election, besides the others.
+    pub(crate) candidates: usize,
     /// How many clients move amounts among accounts, besides the others.
     pub(crate) accountants: usize,
     pub(crate) duration: Duration,
@@ -180,8 +182,10 @@ const ACCOUNTANTS: usize = 3;
 const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
-/// How many do, at most; at least two.
+/// How many do, or stand for election, at most; at least two.
 const LOCKERS_MAX: u64 = 6;
+/// Of a thousand clusters, in how many some clients stand for election.
+const CANDIDATES_PERMILLE: u64 = 300;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -230,6 +234,9 @@ impl Plan {
         let phase2_quorum = phase2_quorum.filter(|_| nodes == 5 && profile.engine.has_phase2_quorums());
         let has_lockers = random.chance(LOCKERS_PERMILLE);
         let lockers = if has_lockers { random.between(2, LOCKERS_MAX) } else { 0 };
+        let rhythm = pace.rhythm(random);
+        let has_candidates = random.chance(CANDIDATES_PERMILLE);
+        let candidates = if has_candidates { random.between(2, LOCKERS_MAX) } else { 0 };
         Self {
             nodes,
             spares,
@@ -240,6 +247,7 @@ impl Plan {
             phase2_quorum,
             lease,
             lockers: usize::try_from(lockers).expect("a few"),
+            candidates: usize::try_from(candidates).expect("a few"),
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),
             fault_interval: fault_interval * pace.stretch(),
@@ -247,7 +255,7 @@ impl Plan {
             duplication_permille,
             reordering_permille,
             thinking_permille,
-            rhythm: pace.rhythm(random),
+            rhythm,
             settings: settings.suited(&faults, pace),
             faults,
             bug: profile.bug,

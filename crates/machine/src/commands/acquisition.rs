@@ -1,4 +1,4 @@
-//! How locks are taken: LOCK ACQUIRE and LOCK ACQUIREALL, at once or in their turn.
+//! How locks are taken: LOCK ACQUIRE, LOCK ACQUIREALL and ELECTION CAMPAIGN, at once or in their turn.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,12 @@ use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
-use crate::value::{Held, Holder, Lock, Value};
-use crate::waiting::{Kind, Wait};
+use crate::value::{Held, Holder, Lock, Purpose, Value};
+use crate::waiting::{Kind, Ticket, Wait};
 
-/// What LOCK ACQUIRE or LOCK ACQUIREALL asks for.
+/// What LOCK ACQUIRE, LOCK ACQUIREALL or ELECTION CAMPAIGN asks for.
 struct Wish<'a> {
+    purpose: Purpose,
     names: Names<'a>,
     holder: Holder,
     /// `None`: as long as the session that holds it.
@@ -31,6 +32,8 @@ struct Wish<'a> {
     /// For how long nobody else is to get it if its time is up. Not where it is shared, or a session's.
     delay_ms: u64,
     value: Option<&'a Bytes>,
+    /// Of a candidate; 0 for whoever wants a lock.
+    priority: u32,
     /// How its client calls it.
     request: Option<&'a Bytes>,
 }
@@ -80,7 +83,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The options of both, as they were given.
+/// The options of all, as they were given.
 #[derive(Default)]
 struct Options<'a> {
     owner: Option<&'a Bytes>,
@@ -89,6 +92,7 @@ struct Options<'a> {
     wait_ms: Option<u64>,
     delay_ms: Option<u64>,
     value: Option<&'a Bytes>,
+    priority: Option<u32>,
     request: Option<&'a Bytes>,
     is_reentrant: bool,
     is_shared: bool,
@@ -134,9 +138,18 @@ impl<'a> Options<'a> {
             b"WAIT" => self.wait_ms.replace(parse_time(argument, WAIT)?).is_none(),
             b"DELAY" => self.delay_ms.replace(parse_time(argument, DELAY)?).is_none(),
             b"VALUE" => self.value.replace(argument).is_none(),
+            b"PRIORITY" => self.priority.replace(parse_priority(argument)?).is_none(),
             b"REQUEST" => self.request.replace(argument).is_none(),
             _ => false,
         })
+    }
+
+    /// An election is one leader's alone, and lets him in once; who wants a lock waits in the order of arrival.
+    fn fit(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Exclusion => self.priority.is_none(),
+            Purpose::Leadership => !self.is_shared && !self.is_reentrant && self.delay_ms.is_none(),
+        }
     }
 
     fn holder(&self) -> Result<Holder, Reply> {
@@ -162,10 +175,24 @@ fn parse_time(text: &[u8], refusal: &'static str) -> Result<u64, Reply> {
     time_ms.ok_or(Reply::error(refusal))
 }
 
+/// The greatest priority of a candidate: beyond it is who the leader hands over to.
+const PRIORITY_MAX: u32 = 1_000_000;
+
+fn parse_priority(text: &[u8]) -> Result<u32, Reply> {
+    let priority = integer::parse(text).and_then(|priority| u32::try_from(priority).ok());
+    priority
+        .filter(|priority| *priority <= PRIORITY_MAX)
+        .ok_or(Reply::error("ERR the priority of a candidate is 0 to 1000000, and the greatest is preferred"))
+}
+
 impl<'a> Wish<'a> {
     fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
+        let purpose = Purpose::of_command(args.first().map_or(&[], |name| name));
         let (names, rest) = Names::parse(args)?;
         let options = Options::parse(rest)?;
+        if !options.fit(purpose) {
+            return Err(Reply::syntax_error());
+        }
         let holder = options.holder()?;
         let Options { ttl_ms, value, request, is_reentrant, is_shared, .. } = options;
         let (wait_ms, delay_ms) = (options.wait_ms.unwrap_or(0), options.delay_ms.unwrap_or(0));
@@ -175,16 +202,31 @@ impl<'a> Wish<'a> {
         if is_shared && delay_ms > 0 {
             return Err(Reply::error("ERR a lock that is SHARED has no DELAY"));
         }
-        Ok(Self { names, holder, ttl_ms, is_shared, wait_ms, is_reentrant, delay_ms, value, request })
+        let priority = options.priority.unwrap_or(0);
+        Ok(Self {
+            purpose,
+            names,
+            holder,
+            ttl_ms,
+            is_shared,
+            wait_ms,
+            is_reentrant,
+            delay_ms,
+            value,
+            priority,
+            request,
+        })
     }
 
     /// What it asks, if it has a name.
     fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
         let Some(id) = self.request else { return Ok(None) };
-        let (command, holder): (&[u8], _) = match self.names {
-            Names::One(_) => (b"acquire", self.holder.to_bytes()),
-            Names::All(_) => (b"acquireall", self.holder.to_bytes()),
+        let command: &[u8] = match (self.purpose, self.names) {
+            (Purpose::Exclusion, Names::One(_)) => b"acquire",
+            (Purpose::Exclusion, Names::All(_)) => b"acquireall",
+            (Purpose::Leadership, _) => b"campaign",
         };
+        let holder = self.holder.to_bytes();
         let names = self.names.as_slice().iter().map(|name| &name[..]);
         let words: Vec<&[u8]> = [command, &holder].into_iter().chain(names).collect();
         Request::new(id, db, &words).map(Some)
@@ -206,22 +248,18 @@ impl<'a> Wish<'a> {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
             let (keys, request) = (names.to_vec(), request.cloned());
             let reentrant = self.is_reentrant.then(|| self.holder.clone());
-            let is_shared = self.is_shared;
-            context.wait(Wait { kind: Kind::Vacancy, keys, deadline, is_shared, reentrant, request });
+            let (kind, is_shared, priority) = (Kind::Vacancy, self.is_shared, self.priority);
+            context.wait(Wait { kind, keys, deadline, priority, is_shared, reentrant, request });
         }
         Ok(Reply::Null)
     }
 
     /// Takes all that is asked for, if that may be; each lock has its token.
     fn take(&self, context: &mut Context<'_>, is_first: bool) -> Result<Option<Vec<FencingToken>>, Reply> {
-        if let Holder::Session(id) = self.holder
-            && context.state.keyspace.client_sessions.get(id).is_none()
-        {
-            return Err(client_sessions::not_open(id));
-        }
+        client_sessions::check(context, &self.holder)?;
         if let Names::All(names) = self.names {
             for name in names {
-                held(context, name)?;
+                held(context, self.purpose, name)?;
             }
             if names.iter().any(|name| context.exists(name)) {
                 return Ok(None);
@@ -238,7 +276,7 @@ impl<'a> Wish<'a> {
         name: &Bytes,
         is_first: bool,
     ) -> Result<Option<FencingToken>, Reply> {
-        match held(context, name)? {
+        match held(context, self.purpose, name)? {
             None if context.exists(name) || !is_first => return Ok(None),
             None => {
                 let (lock, deadline) = self.lock(context.now);
@@ -256,6 +294,17 @@ impl<'a> Wish<'a> {
         Ok(context.get(name).map(|slot| slot.token))
     }
 
+    fn give_one_back(&self, context: &mut Context<'_>, name: &Bytes, token: FencingToken) {
+        let Ok(Some((lock, slot))) = held(context, self.purpose, name) else { return };
+        let (holds, owner) = match &self.holder {
+            Holder::Owner(owner) => (lock.is_held_by(owner, context.now), Some(owner)),
+            Holder::Session(id) => (slot.client_session() == Some(*id), None),
+        };
+        if holds && slot.token == token {
+            release_held(context, self.purpose, name, owner);
+        }
+    }
+
     fn until(&self, now: Stamp, delay_ms: u64) -> Option<Stamp> {
         self.ttl_ms.map(|ttl_ms| until(now, ttl_ms, delay_ms))
     }
@@ -268,7 +317,7 @@ impl<'a> Wish<'a> {
             (Holder::Owner(owner), Some(until)) if self.is_shared => Held::shared_by(owner, until),
             (holder, _) => Held::Alone { holder: holder.clone(), depth: 1 },
         };
-        (Lock { held, delay_ms: self.delay_ms, value }, deadline)
+        (Lock { purpose: self.purpose, held, delay_ms: self.delay_ms, value }, deadline)
     }
 
     /// A lock that is held, and the deadline of its key, once this holder has it as well or once more.
@@ -326,17 +375,22 @@ pub(super) fn give_back(context: &mut Context<'_>, args: &[Bytes], tokens: &[Fen
     };
     if is_his {
         let names = wish.names.as_slice().iter().zip(tokens);
-        names.for_each(|(name, token)| give_one_back(context, name, &wish.holder, *token));
+        names.for_each(|(name, token)| wish.give_one_back(context, name, *token));
     }
 }
 
-fn give_one_back(context: &mut Context<'_>, name: &Bytes, holder: &Holder, token: FencingToken) {
-    let Ok(Some((lock, slot))) = held(context, name) else { return };
-    let (holds, owner) = match holder {
-        Holder::Owner(owner) => (lock.is_held_by(owner, context.now), Some(owner)),
-        Holder::Session(id) => (slot.client_session() == Some(*id), None),
-    };
-    if holds && slot.token == token {
-        release_held(context, name, owner);
-    }
+/// Who waits to lead: the number of his place, on whose behalf, and before whom.
+pub(super) struct Candidate {
+    pub(super) ticket: Ticket,
+    pub(super) holder: Holder,
+    pub(super) priority: u32,
+}
+
+/// All candidates of an election, in the order in which they are elected.
+pub(super) fn candidates(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Candidate> {
+    let waiting = context.state.keyspace.waiting.for_vacancy(context.db, name);
+    waiting.filter_map(|(ticket, waiter)| {
+        let wish = Wish::parse(&waiter.args).ok().filter(|wish| wish.purpose == Purpose::Leadership)?;
+        Some(Candidate { ticket, holder: wish.holder, priority: wish.priority })
+    })
 }

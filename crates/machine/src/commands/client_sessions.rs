@@ -11,6 +11,7 @@ use crate::flags::Flags;
 use crate::identifiers::{ClientSessionId, Stamp};
 use crate::integer;
 use crate::reply::Reply;
+use crate::value::Holder;
 use crate::work;
 
 pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Session, "session", -2, |_, _| Ok(help("session")))
@@ -64,8 +65,18 @@ pub(super) fn parse_id(text: &[u8]) -> Result<ClientSessionId, Reply> {
 }
 
 /// What is said of a session that is not open.
-pub(super) fn not_open(id: ClientSessionId) -> Reply {
+fn not_open(id: ClientSessionId) -> Reply {
     Reply::error_text(format!("NOSESSION session {} is not open: its time is over, or it was closed", id.0))
+}
+
+/// Who holds something, or is to, must be there: an error reply if he is a session that is not open.
+pub(super) fn check(context: &Context<'_>, holder: &Holder) -> Result<(), Reply> {
+    match holder {
+        Holder::Session(id) if context.state.keyspace.client_sessions.get(*id).is_none() => {
+            Err(not_open(*id))
+        }
+        Holder::Session(_) | Holder::Owner(_) => Ok(()),
+    }
 }
 
 fn open(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {

@@ -30,7 +30,7 @@ use crate::identifiers::Stamp;
 use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
-use crate::value::{Held, Holder, Lock, Released, Value};
+use crate::value::{Held, Holder, Lock, Purpose, Released, Value};
 use crate::work;
 
 const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
@@ -100,16 +100,28 @@ pub(super) fn until(now: Stamp, ttl_ms: u64, delay_ms: u64) -> Stamp {
     Stamp(now.0.saturating_add(ttl_ms).saturating_add(delay_ms))
 }
 
-/// The lock at a key, with its slot; `None` if there is none, an error reply if the key holds something else.
-fn lock_at<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, &'a Slot)>, Reply> {
-    let Some(slot) = context.get(name) else { return Ok(None) };
-    let Value::Lock(lock) = &slot.value else { return Err(Reply::wrong_type()) };
-    Ok(Some((lock, slot)))
+/// A lock and the slot that it is in.
+pub(super) type LockAt<'a> = (&'a Lock, &'a Slot);
+
+/// The lock for a purpose at a key; `None` if there is none, an error reply if the key holds something else.
+fn lock_at<'a>(context: &'a Context<'_>, purpose: Purpose, name: &[u8]) -> Result<Option<LockAt<'a>>, Reply> {
+    match context.get(name) {
+        None => Ok(None),
+        Some(slot) => match &slot.value {
+            Value::Lock(lock) if lock.purpose == purpose => Ok(Some((lock, slot))),
+            _ => Err(Reply::wrong_type()),
+        },
+    }
 }
 
 /// The same; `None` as well if its holder has lost it, though nobody may have it yet.
-pub(super) fn held<'a>(context: &'a Context<'_>, name: &[u8]) -> Result<Option<(&'a Lock, &'a Slot)>, Reply> {
-    Ok(lock_at(context, name)?.filter(|(lock, slot)| !lock.is_delayed(slot.deadline, context.now)))
+pub(super) fn held<'a>(
+    context: &'a Context<'_>,
+    purpose: Purpose,
+    name: &[u8],
+) -> Result<Option<LockAt<'a>>, Reply> {
+    let lock = lock_at(context, purpose, name)?;
+    Ok(lock.filter(|(lock, slot)| !lock.is_delayed(slot.deadline, context.now)))
 }
 
 pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
@@ -120,18 +132,21 @@ pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
 }
 
 /// Which hold of a lock is meant, and how its client calls what he asks.
-struct Which<'a> {
-    name: &'a Bytes,
+pub(super) struct Which<'a> {
+    pub(super) purpose: Purpose,
+    pub(super) name: &'a Bytes,
     token: &'a Bytes,
     /// Of a lock that is shared one must be named.
     owner: Option<&'a Bytes>,
-    request: Option<Request>,
+    pub(super) request: Option<Request>,
 }
 
 impl<'a> Which<'a> {
-    /// `LOCK EXTEND|RELEASE name token ..`, and behind that `[OWNER id] [REQUEST id]`.
-    fn parse(db: usize, args: &'a [Bytes], mut options: &'a [Bytes]) -> Result<Self, Reply> {
+    /// `LOCK EXTEND|RELEASE name token ..`, and behind the arguments that must be there `[OWNER id] [REQUEST id]`; and of an
+    /// election likewise.
+    pub(super) fn parse(db: usize, args: &'a [Bytes], required: usize) -> Result<Self, Reply> {
         let (name, token) = (&args[2], &args[3]);
+        let (asked, mut options) = args.split_at(required);
         let (mut owner, mut request) = (None, None);
         while let [word, argument, following @ ..] = options {
             options = following;
@@ -147,16 +162,19 @@ impl<'a> Which<'a> {
         if !options.is_empty() {
             return Err(Reply::syntax_error());
         }
+        let purpose = Purpose::of_command(&args[0]);
         let command = args[1].to_ascii_lowercase();
-        let words: [&[u8]; 4] = [&command, name, token, owner.map_or(&[], |owner| owner)];
+        let asked = asked[2..].iter().map(|argument| &argument[..]);
+        let words: Vec<&[u8]> =
+            [&command[..], owner.map_or(&[], |owner| owner)].into_iter().chain(asked).collect();
         let request = request.map(|id| Request::new(id, db, &words)).transpose()?;
-        Ok(Self { name, token, owner, request })
+        Ok(Self { purpose, name, token, owner, request })
     }
 
     /// The lock at the key, if it has that token and is that owner's.
-    fn held<'c>(&self, context: &'c Context<'_>) -> Result<(&'c Lock, &'c Slot), Reply> {
+    pub(super) fn held<'c>(&self, context: &'c Context<'_>) -> Result<LockAt<'c>, Reply> {
         let token = parse_token(self.token)?;
-        let current = held(context, self.name)?;
+        let current = held(context, self.purpose, self.name)?;
         let Some((lock, slot)) =
             current.filter(|(_, slot)| slot.token == token || bug::on(Bug::AnyTokenTaken))
         else {
@@ -173,9 +191,9 @@ impl<'a> Which<'a> {
     }
 }
 
-fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+pub(super) fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let ttl_ms = parse_ttl(&args[4])?;
-    let which = Which::parse(context.db, args, &args[5..])?;
+    let which = Which::parse(context.db, args, 5)?;
     once(context, which.request.as_ref(), |context| {
         let (lock, slot) = which.held(context)?;
         if slot.client_session().is_some() {
@@ -190,17 +208,22 @@ fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     })
 }
 
-fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let which = Which::parse(context.db, args, &args[4..])?;
+pub(super) fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
+    let which = Which::parse(context.db, args, 4)?;
     once(context, which.request.as_ref(), |context| {
         which.held(context)?;
-        Ok(release_held(context, which.name, which.owner))
+        Ok(release_held(context, which.purpose, which.name, which.owner))
     })
 }
 
 /// Releases once a lock that is held, by this owner if it is shared. How often he has it still.
-pub(super) fn release_held(context: &mut Context<'_>, name: &Bytes, owner: Option<&Bytes>) -> Reply {
-    let Ok(Some((lock, slot))) = held(context, name) else { return Reply::Integer(0) };
+pub(super) fn release_held(
+    context: &mut Context<'_>,
+    purpose: Purpose,
+    name: &Bytes,
+    owner: Option<&Bytes>,
+) -> Reply {
+    let Ok(Some((lock, slot))) = held(context, purpose, name) else { return Reply::Integer(0) };
     let Released { depth, left } = lock.released(slot.deadline, owner, context.now);
     match left {
         Some((lock, deadline)) => context.amend(name, Value::Lock(Box::new(lock)), deadline),
@@ -219,7 +242,7 @@ fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Rep
     if by.as_ref().is_some_and(|by| by.len() > BY_BYTES_MAX) {
         return Err(Reply::error("ERR who releases a lock has a name of 128 bytes at most"));
     }
-    let Some((_, slot)) = lock_at(context, name)? else { return Ok(Reply::Null) };
+    let Some((_, slot)) = lock_at(context, Purpose::Exclusion, name)? else { return Ok(Reply::Null) };
     let release = ForceRelease { token: slot.token, by, at_ms: context.calendar_ms() };
     let token = slot.token;
     context.state.force_releases.add(context.db, name, release);
@@ -232,7 +255,7 @@ const BY_BYTES_MAX: usize = 128;
 
 fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let name = &args[2];
-    let lock = lock_at(context, name)?;
+    let lock = lock_at(context, Purpose::Exclusion, name)?;
     if lock.is_none() && context.state.force_releases.get(context.db, name).is_none() {
         return Ok(Reply::Null);
     }
@@ -251,7 +274,7 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let live = slots.filter(|(_, slot)| database.has(slot, context.now));
     let matching = live.filter(|(name, _)| pattern.is_none_or(|pattern| glob::matches(pattern, name)));
     let locks = matching.filter_map(|(name, slot)| match &slot.value {
-        Value::Lock(lock) => Some((name, (&**lock, slot))),
+        Value::Lock(lock) if lock.purpose == Purpose::Exclusion => Some((name, (&**lock, slot))),
         _ => None,
     });
     let name = |name: &Bytes| (Reply::bulk("name"), Reply::Bulk(name.clone()));
@@ -261,6 +284,14 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(Reply::Array(list))
 }
 
+/// The name of who holds something, and his session: he has one of them.
+pub(super) fn show_holder(holder: &Holder) -> [Reply; 2] {
+    match holder {
+        Holder::Owner(owner) => [Reply::Bulk(owner.clone()), Reply::Null],
+        Holder::Session(id) => [Reply::Null, client_sessions::show_id(*id)],
+    }
+}
+
 /// What is known of a lock, whoever holds it or if nobody does.
 fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) -> Vec<(Reply, Reply)> {
     let forced = context.state.force_releases.get(context.db, name);
@@ -268,13 +299,7 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
     let fields = match lock {
         None => [const { Reply::Null }; 8],
         Some((lock, slot)) => {
-            let (owner, session) = match &lock.held {
-                Held::Alone { holder: Holder::Owner(owner), .. } => (Reply::Bulk(owner.clone()), Reply::Null),
-                Held::Alone { holder: Holder::Session(id), .. } => {
-                    (Reply::Null, client_sessions::show_id(*id))
-                }
-                Held::Shared(_) => (Reply::Null, Reply::Null),
-            };
+            let [owner, session] = lock.held.holder().map_or([Reply::Null, Reply::Null], show_holder);
             let readers = lock.readers(context.now).map(|owner| Reply::Bulk(owner.clone())).collect();
             let left_ms = context.lasts_until(slot).map(|until| expiry::remaining_ms(context, until));
             let delay_ms = i64::try_from(lock.delay_ms).unwrap_or(i64::MAX);

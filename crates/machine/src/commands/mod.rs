@@ -6,6 +6,7 @@ pub(crate) mod blocking;
 mod client_sessions;
 mod connection;
 mod counters;
+mod elections;
 mod expiry;
 mod fencing;
 mod hash_numbers;
@@ -62,6 +63,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     scan::COMMANDS,
     pubsub::COMMANDS,
     locks::COMMANDS,
+    elections::COMMANDS,
     client_sessions::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,

@@ -1,4 +1,4 @@
-//! A native lock: who holds it, how often, and what he lets others know.
+//! A native lock, or an election, which is a lock that one leads by: who holds it, how often, and what he lets others know.
 //!
 //! Its fencing token and its deadline are those of the key that it is the value of. A lock that nobody holds is no value:
 //! its key does not exist.
@@ -18,6 +18,22 @@ pub(crate) enum Holder {
     Owner(Bytes),
     /// A session that a client has opened. It has the deadline, and the key has none.
     Session(ClientSessionId),
+}
+
+/// What a lock is held for. Commands for one purpose do not know those of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// LOCK: for work that one does at a time.
+    Exclusion,
+    /// ELECTION: to lead. It is held by one, once, and without a delay.
+    Leadership,
+}
+
+impl Purpose {
+    /// What a command of this name is about.
+    pub(crate) fn of_command(name: &[u8]) -> Self {
+        if name.eq_ignore_ascii_case(b"ELECTION") { Self::Leadership } else { Self::Exclusion }
+    }
 }
 
 /// How a lock is held.
@@ -44,6 +60,7 @@ pub(crate) struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
+    pub(crate) purpose: Purpose,
     pub(crate) held: Held,
     /// For how long nobody gets it once the time of its holder is up: the last part of the key's time. 0: not at all.
     pub(crate) delay_ms: u64,
@@ -115,6 +132,11 @@ impl Held {
     /// By one reader, whom others may join.
     pub(crate) fn shared_by(owner: &Bytes, until: Stamp) -> Self {
         Self::Shared(BTreeMap::from([(owner.clone(), Part { depth: 1, until })]))
+    }
+
+    /// Who has it, if it is one alone.
+    pub(crate) fn holder(&self) -> Option<&Holder> {
+        if let Self::Alone { holder, .. } = self { Some(holder) } else { None }
     }
 
     fn bytes(&self) -> usize {
@@ -271,16 +293,18 @@ impl Lock {
         self.value.iter().for_each(|value| to.bytes(value));
     }
 
-    pub(super) fn decode(from: &mut Decoder) -> Result<Self, Error> {
+    pub(super) fn decode(from: &mut Decoder, purpose: Purpose) -> Result<Self, Error> {
         // Those that it is given are slices of the whole frame.
         let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
         let (held, delay_ms) = (Held::decode(from)?, from.varint()?);
         let value = from.optional(|from| from.bytes().map(own))?;
+        let is_alone = matches!(held, Held::Alone { depth: 1, .. });
         let may_be_delayed = matches!(held, Held::Alone { holder: Holder::Owner(_), .. });
-        if delay_ms > 0 && !may_be_delayed {
-            return Err(from.malformed());
-        }
-        Ok(Self { held, delay_ms, value })
+        let is_possible = match purpose {
+            Purpose::Exclusion => delay_ms == 0 || may_be_delayed,
+            Purpose::Leadership => delay_ms == 0 && is_alone,
+        };
+        if is_possible { Ok(Self { purpose, held, delay_ms, value }) } else { Err(from.malformed()) }
     }
 }
 
@@ -297,7 +321,7 @@ mod tests {
     }
 
     fn lock(held: Held, delay_ms: u64, value: Option<&'static str>) -> Lock {
-        Lock { held, delay_ms, value: value.map(Bytes::from) }
+        Lock { purpose: Purpose::Exclusion, held, delay_ms, value: value.map(Bytes::from) }
     }
 
     /// Kind, kind of holder, holder, depth, delay, whether there is a value, and the value.
@@ -313,6 +337,13 @@ mod tests {
                 b"\x05\x01\xac\x02\xc8\x01\x00\x01\x01v",
             ),
             (lock(readers, 0, None), b"\x05\x02\x02\x01a\x01\x05\x01b\x02\xac\x02\x00\x00"),
+            (
+                Lock {
+                    purpose: Purpose::Leadership,
+                    ..lock(alone(Holder::Owner("me".into()), 1), 0, Some("v"))
+                },
+                b"\x06\x00\x02me\x01\x00\x01\x01v",
+            ),
         ] {
             let value = Value::Lock(Box::new(lock));
             let mut to = Encoder::default();
@@ -335,6 +366,9 @@ mod tests {
             b"\x05\x02\x01\x01a\x00\x05\x00\x00",
             b"\x05\x02\x01\x01a\x01\x05\x05\x00",
             b"\x05\x02\x02\x01b\x01\x05\x01a\x01\x05\x00\x00",
+            b"\x06\x00\x02me\x02\x00\x00",
+            b"\x06\x00\x02me\x01\x05\x00",
+            b"\x06\x02\x01\x01a\x01\x05\x00\x00",
         ] {
             assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
         }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, calls::Calls, check, holders::Holders, queues::Queues, sequence::Sequence, wishes::Wishes,
+    Failure, calls::Calls, check, elections::Elections, holders::Holders, queues::Queues, sequence::Sequence,
+    wishes::Wishes,
 };
 use crate::{time::SimTime, workload::auditor::Key};
 
@@ -19,6 +20,7 @@ pub(crate) struct History {
     /// Fencing tokens by lock: each acquisition is a write whose place is its token.
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
+    pub(crate) elections: Elections,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -144,6 +146,8 @@ impl History {
         }
         self.holders.verify()?;
         judged.operations += self.holders.len();
+        self.elections.verify()?;
+        judged.operations += self.elections.len();
         self.queues.verify(content)?;
         for key in &self.mortal {
             let left = content.get(key);

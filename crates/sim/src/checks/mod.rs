@@ -2,11 +2,12 @@
 //!
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
 //! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
-//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion); only what an
+//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`elections`]; only what an
 //! operator was told ([`wishes`]) is compared with what was agreed on.
 
 pub(crate) mod calls;
 pub(crate) mod cluster;
+pub(crate) mod elections;
 pub(crate) mod history;
 pub(crate) mod holders;
 pub(crate) mod members;

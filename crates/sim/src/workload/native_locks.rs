@@ -270,7 +270,7 @@ impl Held {
     }
 }
 
-fn is_stale(answer: &Answer) -> bool {
+pub(super) fn is_stale(answer: &Answer) -> bool {
     matches!(answer, Answer::Reply(Reply::Error(text)) if text.starts_with(b"STALE "))
 }
 

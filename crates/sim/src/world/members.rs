@@ -9,7 +9,8 @@ use crate::{
     random::Random,
     time::SimTime,
     workload::{
-        accounts::Accounts, native_locks::NativeLocks, observer::Observer, operator::Operator, pulse::Pulse,
+        accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
+        operator::Operator, pulse::Pulse,
     },
 };
 
@@ -59,6 +60,15 @@ impl<E: Engine> World<E> {
         for number in 0..self.plan.lockers {
             let mut random = Random::new(seed, stream::LOCKERS + number as u64);
             let workload = Box::new(NativeLocks::new(self.clients.len(), &mut random));
+            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+        }
+    }
+
+    /// Lets some clients stand for election, each at its own node, if the seed wants it.
+    pub(super) fn add_candidates(&mut self, seed: u64) {
+        for number in 0..self.plan.candidates {
+            let random = Random::new(seed, stream::CANDIDATES + number as u64);
+            let workload = Box::new(Candidates::new(self.clients.len()));
             self.clients.push(Client::with(workload, number % self.plan.servers(), random));
         }
     }

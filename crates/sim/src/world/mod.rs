@@ -148,6 +148,7 @@ mod stream {
     pub(super) const PULSE: u64 = 7;
     pub(super) const ACCOUNTS: u64 = 50;
     pub(super) const LOCKERS: u64 = 60;
+    pub(super) const CANDIDATES: u64 = 70;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -212,6 +213,7 @@ impl<E: Engine> World<E> {
         world.add_pulse(seed);
         world.add_accounts(seed);
         world.add_lockers(seed);
+        world.add_candidates(seed);
         world.begin();
         world
     }
