@@ -450,7 +450,7 @@ impl Model {
                 .extend((0..LOCKS).filter(|lock| self.locks[*lock].take_if(|held| is_his(held)).is_some()));
         }
         // Behind one that is gone there may be others who can enter.
-        let free = free.into_iter().map(|(_, lock)| lock).chain(by_session).chain(left);
+        let free = left.into_iter().chain(by_session).chain(free.into_iter().map(|(_, lock)| lock));
         answers.extend(self.serve(free.collect::<Vec<_>>()));
         answers
     }
