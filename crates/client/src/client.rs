@@ -7,7 +7,11 @@ use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use crate::{
     backend::{Backend, Locks, Quorate, Redis, Wish},
     error::Error,
+    guard::Held,
+    kind::{Exclusive, OwnTime},
     lock::Lock,
+    multi::MultiLock,
+    session::{NewSession, Open},
     settings::Settings,
 };
 
@@ -80,6 +84,31 @@ impl Client<Quorate> {
         Ok(Self::over(backend))
     }
 
+    /// A session, to be opened: any number of locks that one heartbeat keeps.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// let shard = session.lock("shard:7").acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn session(&self) -> NewSession {
+        NewSession::new(Arc::clone(&self.core))
+    }
+
+    /// Several locks, to be acquired together or not at all, and without a deadlock, in whatever order they are named.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let guard = client.lock_all(["account:1", "account:2"]).wait(Duration::from_secs(5)).acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lock_all(&self, names: impl IntoIterator<Item = impl Into<String>>) -> MultiLock {
+        MultiLock::new(Arc::clone(&self.core), names.into_iter().map(Into::into).collect())
+    }
+
     pub(crate) fn quorate(&self) -> &Quorate {
         &self.core.backend
     }
@@ -138,8 +167,8 @@ impl<B: Backend> Client<B> {
     /// let guard = client.lock("report").ttl(Duration::from_secs(30)).wait(Duration::from_secs(5)).acquire().await?;
     /// # Ok(()) }
     /// ```
-    pub fn lock(&self, name: impl Into<String>) -> Lock<B> {
-        Lock::new(Arc::clone(&self.core), name.into())
+    pub fn lock(&self, name: impl Into<String>) -> Lock<B, Exclusive> {
+        Lock::new(Arc::clone(&self.core), name.into(), OwnTime { owner: None, ttl: TTL })
     }
 
     /// Returns once all that guards have left behind is done: the locks of those that were dropped, and of acquisitions that
@@ -185,21 +214,53 @@ impl<B> Core<B> {
 }
 
 impl<B: Locks> Core<B> {
-    /// Gives back, in the background, what a wish may have taken.
-    pub(crate) fn abandon(self: &Arc<Self>, wish: Wish) {
-        let core = Arc::clone(self);
-        self.in_background(async move { core.backend.abandon(&wish).await });
-    }
-
-    /// Releases a lock in the background.
-    pub(crate) fn release(self: &Arc<Self>, name: String, proof: B::Proof) {
+    /// Gives back, in the background, what a wish may have taken. What belongs to a session would be held as long as that
+    /// lasts, so until then there is no giving up.
+    pub(crate) fn abandon(self: &Arc<Self>, wish: Wish, session: Option<Arc<Open>>) {
         let core = Arc::clone(self);
         self.in_background(async move {
-            // Best effort: otherwise the lock ends by its time to live.
-            let _ = core.backend.release(&name, &proof).await;
+            until_done(session.as_deref(), || core.backend.abandon(&wish)).await;
+        });
+    }
+
+    /// Releases a lock in the background, likewise.
+    pub(crate) fn release(&self, held: &Arc<Held<B>>, session: Option<Arc<Open>>) {
+        let held = Arc::clone(held);
+        self.in_background(async move {
+            until_done(session.as_deref(), || held.core.backend.release(&held.name, &held.proof)).await;
         });
     }
 }
 
+/// Does what ends by itself as well as it can, and the rest until it is done or has ended with its session.
+async fn until_done<F>(session: Option<&Open>, mut work: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    while session.is_none_or(|session| session.loss().is_none()) {
+        let failed = matches!(work().await, Err(Error::NotApplied { .. } | Error::OutcomeUnknown { .. }));
+        if !failed || session.is_none() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The wait before what must be given back is tried again, after all attempts of one round.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The time to live of what is given none.
+pub(crate) const TTL: Duration = Duration::from_secs(10);
+
 /// The shortest time to live: below it, renewals would come faster than servers answer.
-pub(crate) const TTL_MIN: Duration = Duration::from_millis(100);
+const TTL_MIN: Duration = Duration::from_millis(100);
+
+pub(crate) fn check_ttl(ttl: Duration) -> Result<(), Error> {
+    let why = || Error::invalid("ttl", format_args!("{ttl:?} is less than {TTL_MIN:?}"));
+    if ttl < TTL_MIN { Err(why()) } else { Ok(()) }
+}
+
+/// What the server tells others of a holder who does not say who he is.
+pub(crate) fn label(owner: Option<String>) -> String {
+    owner.unwrap_or_else(|| format!("process {}", std::process::id()))
+}

@@ -136,9 +136,9 @@ impl Error {
         }
     }
 
-    /// Whether the server says that a token is not the current one.
-    pub(crate) fn is_stale(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "STALE")
+    /// Whether the server says that a token is not the current one, or a session not open.
+    pub(crate) fn is_of_lost(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "STALE" || code == "NOSESSION")
     }
 }
 
@@ -175,8 +175,8 @@ mod tests {
         ] {
             assert_eq!(Error::from_server(code, "as it is").can_retry(), can_retry, "{code}");
         }
-        assert!(Error::from_server("STALE", "token 1 is not the current one").is_stale());
-        assert!(!Error::unknown("STALE").is_stale());
+        assert!(Error::from_server("STALE", "token 1 is not the current one").is_of_lost());
+        assert!(!Error::unknown("STALE").is_of_lost());
     }
 
     #[test]

@@ -107,8 +107,9 @@ impl Exchange {
         })
     }
 
-    /// Sends a command once, and waits for its answer; together for `limit`.
+    /// Sends a command once, and waits for its answer; together for `limit`, and no longer than for any answer.
     pub(crate) async fn ask_once(&self, command: &Cmd, limit: Duration) -> Result<Value, Error> {
+        let limit = limit.min(self.settings.answer_timeout);
         let begun = BootTime::now();
         let connection = tokio::time::timeout(limit, self.connection())
             .await

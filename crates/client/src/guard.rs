@@ -2,16 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{Mutex, watch},
-    task::JoinHandle,
-};
-
 use crate::{
     backend::{Backend, Fenced, Locks, Quorate},
-    client::{Core, TTL_MIN},
-    clock::{BootTime, sleep_until},
+    client::{Core, check_ttl},
     error::{Error, Loss},
+    kept::{Kept, Renew},
+    kind::{
+        Exclusive, Kind,
+        sealed::{Tenure as _, Timed},
+    },
     lease::Lease,
     token::FencingToken,
 };
@@ -38,28 +37,29 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[must_use = "a lock whose guard is dropped is released"]
-pub struct LockGuard<B: Backend = Quorate> {
+pub struct LockGuard<B: Backend = Quorate, K: Kind = Exclusive> {
     held: Arc<Held<B>>,
-    keeper: JoinHandle<()>,
+    tenure: K::Tenure<B>,
     is_released: bool,
 }
 
-/// What guard and keeper share.
-struct Held<B: Locks> {
-    core: Arc<Core<B>>,
-    name: String,
-    proof: B::Proof,
-    lease: watch::Sender<Lease>,
-    /// Extensions are asked for one after the other: the arithmetic of the lease rests on that.
-    turn: Mutex<()>,
+/// What a holder shows, and to whom.
+pub struct Held<B: Locks> {
+    pub(crate) core: Arc<Core<B>>,
+    pub(crate) name: String,
+    pub(crate) proof: B::Proof,
 }
 
-impl<B: Backend> LockGuard<B> {
-    pub(crate) fn new(core: Arc<Core<B>>, name: String, proof: B::Proof, lease: Lease) -> Self {
-        let lease = watch::Sender::new(lease);
-        let held = Arc::new(Held { core, name, proof, lease, turn: Mutex::new(()) });
-        let keeper = tokio::spawn(keep(Arc::clone(&held)));
-        Self { held, keeper, is_released: false }
+impl<B: Backend> Renew for Arc<Held<B>> {
+    async fn renew(&self, ttl: Duration, limit: Duration) -> Result<(), Error> {
+        self.core.backend.extend(&self.name, &self.proof, ttl, limit).await
+    }
+}
+
+impl<B: Backend, K: Kind> LockGuard<B, K> {
+    /// A guard of a lock that lasts as `tenure` says.
+    pub(crate) fn new(held: Arc<Held<B>>, tenure: K::Tenure<B>) -> Self {
+        Self { held, tenure, is_released: false }
     }
 
     /// The lock's name.
@@ -84,7 +84,7 @@ impl<B: Backend> LockGuard<B> {
     /// ```
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.held.lease.borrow().loss(BootTime::now()).is_none()
+        self.tenure.loss().is_none()
     }
 
     /// For how long the lock is certainly held from now on, even if no renewal should arrive: zero once it is lost.
@@ -97,8 +97,7 @@ impl<B: Backend> LockGuard<B> {
     /// ```
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let until = self.held.lease.borrow().until();
-        until.map_or(Duration::ZERO, |until| until.since(BootTime::now()))
+        self.tenure.remaining()
     }
 
     /// Returns when the lock is lost, and why. It does not borrow the guard: it may be given to another task.
@@ -110,49 +109,8 @@ impl<B: Backend> LockGuard<B> {
     /// tokio::spawn(async move { eprintln!("the lock is gone: {}", lost.await) });
     /// # Ok(()) }
     /// ```
-    pub fn lost(&self) -> impl Future<Output = Loss> + Send + use<B> {
-        let mut lease = self.held.lease.subscribe();
-        async move {
-            loop {
-                let current = *lease.borrow_and_update();
-                let Some(until) = current.until().filter(|_| current.loss(BootTime::now()).is_none()) else {
-                    return current.loss(BootTime::now()).unwrap_or(Loss::Released);
-                };
-                tokio::select! {
-                    changed = lease.changed() => if changed.is_err() { return Loss::Released },
-                    () = sleep_until(until) => {}
-                }
-            }
-        }
-    }
-
-    /// Has the lock last for `ttl` from now on, and be renewed for as long from then on. It may also be shortened.
-    ///
-    /// ```no_run
-    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
-    /// let guard = client.lock("report").acquire().await?;
-    /// guard.extend(std::time::Duration::from_secs(60)).await?; // a step follows that blocks this runtime
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `Lost` if the lock is not held any longer: until then, attempts are made until one is answered. `Invalid` for less than
-    /// 100 ms.
-    pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
-        if ttl < TTL_MIN {
-            return Err(Error::invalid("ttl", format_args!("{ttl:?} is less than {TTL_MIN:?}")));
-        }
-        for failures in 1.. {
-            match self.held.extend(Some(ttl)).await {
-                Err(Error::NotApplied { .. } | Error::OutcomeUnknown { .. }) => {
-                    let pause = self.held.lease.borrow().pause(failures);
-                    tokio::time::sleep(pause).await;
-                }
-                answer => return answer,
-            }
-        }
-        Err(Error::Lost(Loss::Expired))
+    pub fn lost(&self) -> impl Future<Output = Loss> + Send + use<B, K> {
+        self.tenure.lost()
     }
 
     /// Releases the lock, and returns once the server has said so. If this is dropped, it goes on in the background.
@@ -169,17 +127,43 @@ impl<B: Backend> LockGuard<B> {
     /// `Lost` if it was not held any longer: what was done last was perhaps not done alone. Otherwise no server answered,
     /// and it ends by its time to live.
     pub async fn release(mut self) -> Result<(), Error> {
-        self.keeper.abort();
+        self.tenure.stop();
         let held = &self.held;
         // What counts is whether it was held when the work was done.
-        let loss = held.lease.borrow().loss(BootTime::now());
+        let loss = self.tenure.loss();
         let released = held.core.backend.release(&held.name, &held.proof).await;
-        self.is_released = true;
+        self.is_released = matches!(released, Ok(()) | Err(Error::Lost(_)));
         loss.map_or(released, |loss| Err(Error::Lost(loss)))
     }
 }
 
-impl<B: Fenced> LockGuard<B> {
+impl<B: Backend, K: Timed<Tenure<B> = Kept<Arc<Held<B>>>> + Kind> LockGuard<B, K> {
+    /// A guard of a lock that lasts as `lease` says, and is renewed.
+    pub(crate) fn kept(held: Held<B>, lease: Lease) -> Self {
+        let held = Arc::new(held);
+        Self::new(Arc::clone(&held), Kept::new(held, lease))
+    }
+
+    /// Has the lock last for `ttl` from now on, and be renewed for as long from then on. It may also be shortened.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let guard = client.lock("report").acquire().await?;
+    /// guard.extend(std::time::Duration::from_secs(60)).await?; // a step follows that blocks this runtime
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Lost` if the lock is not held any longer: until then, attempts are made until one is answered. `Invalid` for less than
+    /// 100 ms.
+    pub async fn extend(&self, ttl: Duration) -> Result<(), Error> {
+        check_ttl(ttl)?;
+        self.tenure.extend(ttl).await
+    }
+}
+
+impl<B: Fenced, K: Kind> LockGuard<B, K> {
     /// The fencing token of this acquisition, to be handed to whatever the lock guards.
     ///
     /// ```no_run
@@ -190,7 +174,7 @@ impl<B: Fenced> LockGuard<B> {
     /// ```
     #[must_use]
     pub fn token(&self) -> FencingToken {
-        self.held.proof
+        B::token(&self.held.proof)
     }
 
     /// The client's own backend, and what else a fenced command needs.
@@ -200,61 +184,17 @@ impl<B: Fenced> LockGuard<B> {
 
     /// The server has refused the token.
     pub(crate) fn refused(&self) {
-        self.held.lease.send_modify(|lease| lease.end(Loss::Taken));
+        self.tenure.end(Loss::Taken);
     }
 }
 
-impl<B: Backend> Drop for LockGuard<B> {
+impl<B: Backend, K: Kind> Drop for LockGuard<B, K> {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.tenure.stop();
         // Also one that is lost: if only the answers were, nobody should wait for the rest of its time.
         if !self.is_released {
-            self.held.core.release(self.held.name.clone(), self.held.proof.clone());
+            self.held.core.release(&self.held, self.tenure.session());
         }
-        self.held.lease.send_modify(|lease| lease.end(Loss::Released));
-    }
-}
-
-impl<B: Backend> Held<B> {
-    /// One attempt to have it last for `ttl`, or for as long as last time.
-    async fn extend(&self, ttl: Option<Duration>) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        let asked = BootTime::now();
-        let current = *self.lease.borrow();
-        let ttl = ttl.or(current.ttl()).unwrap_or_default();
-        let limit = current.attempt_limit(asked);
-        let mut begun = Ok(());
-        self.lease.send_modify(|lease| begun = lease.ask(asked, ttl));
-        begun?;
-        let answer = self.core.backend.extend(&self.name, &self.proof, ttl, limit).await;
-        self.lease.send_modify(|lease| match &answer {
-            Ok(()) => lease.extended(asked, ttl, BootTime::now()),
-            Err(Error::Lost(loss)) => lease.end(*loss),
-            Err(Error::OutcomeUnknown { .. }) => {}
-            Err(_) => lease.not_extended(),
-        });
-        answer
-    }
-}
-
-/// Renews a lock until it is lost.
-async fn keep<B: Backend>(held: Arc<Held<B>>) {
-    let mut lease = held.lease.subscribe();
-    let (mut failures, mut earliest) = (0_u32, BootTime::now());
-    loop {
-        let Some(renewal) = lease.borrow_and_update().renewal() else { return };
-        tokio::select! {
-            // The holder may have extended it: then there is another time to renew it.
-            Ok(()) = lease.changed() => continue,
-            () = sleep_until(renewal.max(earliest)) => {}
-        }
-        match held.extend(None).await {
-            Ok(()) => failures = 0,
-            Err(Error::Lost(_)) => return,
-            Err(_) => {
-                failures = failures.saturating_add(1);
-                earliest = BootTime::now() + held.lease.borrow().pause(failures);
-            }
-        }
+        self.tenure.end(Loss::Released);
     }
 }

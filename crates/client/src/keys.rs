@@ -5,11 +5,12 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use crate::{
-    backend::{Quorate, millis, quorate::lost_if_stale},
+    backend::{Quorate, millis, quorate::lost_if_gone},
     client::Client,
     error::{Error, Loss},
     exchange::{Again, Exchange},
     guard::LockGuard,
+    kind::Sole,
 };
 
 /// What a server had at hand, however old.
@@ -190,7 +191,7 @@ impl Client<Quorate> {
 }
 
 /// Writes that take effect only while the lock is held: the server checks the token, in the same step.
-impl LockGuard<Quorate> {
+impl<K: Sole> LockGuard<Quorate, K> {
     /// Sets a key, if the lock is held still.
     ///
     /// ```no_run
@@ -231,7 +232,7 @@ impl LockGuard<Quorate> {
                 fenced.arg(bytes);
             }
         }
-        let answer = self.backend().exchange.ask(&fenced, Again::IfNotApplied).await.map_err(lost_if_stale);
+        let answer = self.backend().exchange.ask(&fenced, Again::IfNotApplied).await.map_err(lost_if_gone);
         if let Err(Error::Lost(Loss::Taken)) = answer {
             self.refused();
         }

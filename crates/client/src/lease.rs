@@ -61,6 +61,12 @@ impl Lease {
         Self::Held(Held { ttl, asked, until: asked + certain(ttl), pending: None, astray: None })
     }
 
+    /// The same, if requests for as much time without an answer may still be on their way.
+    pub(crate) fn with_astray(asked: BootTime, ttl: Duration) -> Self {
+        let until = asked + certain(ttl);
+        Self::Held(Held { ttl, asked, until, pending: None, astray: Some(ttl) })
+    }
+
     /// Why it is lost; `None` while it is held.
     pub(crate) fn loss(&self, now: BootTime) -> Option<Loss> {
         match self {

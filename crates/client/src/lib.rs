@@ -9,9 +9,13 @@ mod error;
 mod exchange;
 mod fleet;
 mod guard;
+mod kept;
 mod keys;
+mod kind;
 mod lease;
 mod lock;
+mod multi;
+mod session;
 mod settings;
 mod token;
 
@@ -21,8 +25,11 @@ pub use error::{Error, Loss};
 pub use fleet::{Fleet, FleetBreaker, FleetView};
 pub use guard::LockGuard;
 pub use keys::Stale;
+pub use kind::{Exclusive, InSession, Kind, Shared, Sole};
 pub use lock::Lock;
+pub use multi::{MultiGuard, MultiLock};
 /// Whose breakers join a [`Fleet`].
 pub use quorate_resilience as resilience;
+pub use session::{NewSession, Session};
 pub use settings::Settings;
 pub use token::FencingToken;

@@ -7,7 +7,10 @@ pub(crate) mod quorate;
 mod redis;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,14 +43,52 @@ pub trait Backend: Locks {}
 /// let token = guard.token();
 /// # Ok(()) }
 /// ```
-pub trait Fenced: Backend + Locks<Proof = FencingToken> {}
+pub trait Fenced: Backend + Tokens {}
 
-/// A wish to hold a lock.
+/// How much of a lock is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// All of it.
+    Alone,
+    /// A part, beside others.
+    Shared,
+    /// All of it, for as long as a session lasts.
+    Session(SessionId),
+}
+
+/// The number of a session, among all that its servers have opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId(pub(crate) u64);
+
+/// Which locks are wished for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    One(String),
+    /// All of them, or none.
+    All(Vec<String>),
+}
+
+impl Names {
+    pub(crate) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::All(names) => names,
+        }
+    }
+
+    /// Some name, to tell it by.
+    pub(crate) fn first(&self) -> &str {
+        self.as_slice().first().map_or("", String::as_str)
+    }
+}
+
+/// A wish to hold a lock, or several together.
 #[derive(Debug)]
 pub struct Wish {
-    pub(crate) name: String,
+    pub(crate) names: Names,
+    pub(crate) holding: Holding,
     /// Random.
-    id: String,
+    pub(crate) id: String,
     /// Of this wish alone: whoever finds the lock held by this owner holds it by this wish.
     pub(crate) owner: String,
     pub(crate) ttl: Duration,
@@ -58,15 +99,39 @@ pub struct Wish {
     /// How many rounds of requests were begun. A name is never used for a second one: the server would answer what the first
     /// was answered, which may be a grant that is over.
     rounds: AtomicU64,
+    /// What was asked last, where requests have names: whatever was asked before it was answered.
+    last: Mutex<Option<Request>>,
+}
+
+/// What is asked for under a name, so that it takes effect once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) name: String,
+    pub(crate) waits: bool,
 }
 
 impl Wish {
     /// `label` is what others are told of the holder.
-    pub(crate) fn new(name: String, label: &str, ttl: Duration, wait: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(
+        names: Names,
+        holding: Holding,
+        label: &str,
+        ttl: Duration,
+        wait: Duration,
+    ) -> Result<Self, Error> {
+        if names.as_slice().iter().any(String::is_empty) {
+            return Err(Error::invalid("name", "a lock needs one"));
+        }
         let id = format!("{:032x}", random()?);
         let owner = format!("{label} {id}");
         let until = BootTime::now() + wait;
-        Ok(Self { name, id, owner, ttl, until, is_astray: AtomicBool::new(false), rounds: AtomicU64::new(0) })
+        let (is_astray, rounds, last) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(None));
+        Ok(Self { names, holding, id, owner, ttl, until, is_astray, rounds, last })
+    }
+
+    /// The only name, or the first.
+    pub(crate) fn name(&self) -> &str {
+        self.names.first()
     }
 
     /// How long there is to wait still.
@@ -77,6 +142,16 @@ impl Wish {
     /// The number of the next round of requests.
     fn next_round(&self) -> u64 {
         self.rounds.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// This is asked from now on.
+    fn asks(&self, request: &Request) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.clone());
+    }
+
+    /// What was asked last; `None` if nothing ever was.
+    fn last(&self) -> Option<Request> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn is_astray(&self) -> bool {
@@ -107,7 +182,7 @@ pub struct Grant<P> {
 /// What a backend does about locks.
 pub trait Locks: Send + Sync + 'static {
     /// By what the holder shows that the lock is his.
-    type Proof: Clone + Send + Sync + 'static;
+    type Proof: Send + Sync + 'static;
 
     /// Takes a lock; `None` if somebody held it all the time. Attempts are made until the time to wait is over, and for the
     /// client's patience if that is longer. If this is dropped or fails, the lock may be held all the same: see `abandon`.
@@ -126,8 +201,13 @@ pub trait Locks: Send + Sync + 'static {
     /// Gives a lock back, with as many attempts as the client's patience allows; `Lost` as with `extend`.
     fn release(&self, name: &str, proof: &Self::Proof) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Gives back what a wish that nobody waits for may have taken, or may take yet.
-    fn abandon(&self, wish: &Wish) -> impl Future<Output = ()> + Send;
+    /// Gives back what a wish that nobody waits for may have taken, or may take yet. If this fails, it may be held.
+    fn abandon(&self, wish: &Wish) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What is shown by the holder of a lock that has a fencing token.
+pub trait Tokens: Locks {
+    fn token(proof: &Self::Proof) -> FencingToken;
 }
 
 /// Whole milliseconds, as servers count: never less than was asked for.

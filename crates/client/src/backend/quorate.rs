@@ -6,12 +6,15 @@
 //!
 //! **Who must wait** does so on a connection of his own, since commands behind one that waits would wait, too. The end of that
 //! connection gives up his place in the queue; who asks again under the same name has kept it.
+//!
+//! **Who has given up** asks once more for what he asked last, under its name: then it is known what came of it, and whatever
+//! is on its way still is answered the same, and has no effect. What he is told that he has he releases.
 
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::{Backend, Fenced, Grant, Locks, Wish, millis};
+use super::{Backend, Fenced, Grant, Holding, Locks, Names, Request, SessionId, Tokens, Wish, millis};
 use crate::{
     clock::BootTime,
     connection::Reads,
@@ -21,10 +24,6 @@ use crate::{
     settings::Settings,
     token::FencingToken,
 };
-
-/// When to look whether an abandoned wish was granted. Its place in the queue goes with its connection, and what it is
-/// given nevertheless its own server gives back; this is for what was asked on the connection that goes on.
-const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(450)];
 
 /// A server waits for a lock no shorter than that: without any wait, the request would be another one.
 const WAIT_MIN: Duration = Duration::from_millis(1);
@@ -49,130 +48,189 @@ impl Quorate {
         Ok(Self { exchange: Exchange::new(endpoints, Reads::Linearizable, settings), stale })
     }
 
-    /// Asks for a lock on the connection that all share, and does not wait.
-    async fn take(&self, wish: &Wish, round: u64) -> Result<Option<Grant<FencingToken>>, Error> {
-        let command = acquire_command(wish, None, &format!("{} take {round}", wish.id));
-        let limit = self.exchange.settings().answer_timeout;
-        self.insist(wish, || self.exchange.ask_once(&command, limit)).await
+    /// Takes what is wished for; what the server has answered, and since when that counts. `None` if somebody had it all the time.
+    pub(crate) async fn obtain(&self, wish: &Wish) -> Result<Option<(Value, BootTime)>, Error> {
+        loop {
+            let round = wish.next_round();
+            // Most locks are free: then no connection is needed for it.
+            let take = Request { name: format!("{} take {round}", wish.id), waits: false };
+            if let Some(answer) = self.take(wish, &take).await? {
+                return Ok(Some(answer));
+            }
+            if wish.left().is_zero() {
+                return Ok(None);
+            }
+            let wait = Request { name: format!("{} wait {round}", wish.id), waits: true };
+            if let Some(answer) = self.queue(wish, &wait).await? {
+                return Ok(Some(answer));
+            }
+        }
     }
 
-    /// Asks for a lock on a connection of its own, and waits in the queue.
-    async fn queue(&self, wish: &Wish, round: u64) -> Result<Option<Grant<FencingToken>>, Error> {
-        let request = format!("{} wait {round}", wish.id);
+    /// How many locks a session has.
+    pub(crate) async fn locks_of(&self, session: SessionId) -> Result<usize, Error> {
+        let mut command = redis::cmd("SESSION");
+        let answer = self.exchange.ask(command.arg("INFO").arg(session.0), Again::Always).await?;
+        let mut fields = answer.as_map_iter().into_iter().flatten();
+        let locks = fields.find(|(field, _)| **field == Value::BulkString(b"locks".to_vec()));
+        match locks {
+            Some((_, Value::Int(locks))) => usize::try_from(*locks).map_err(|_| Error::unexpected(&answer)),
+            // It has ended, and all its locks with it.
+            None if answer == Value::Nil => Ok(0),
+            Some(_) | None => Err(Error::unexpected(&answer)),
+        }
+    }
+
+    /// The token of a lock; `None` if nobody has it.
+    pub(crate) async fn current_token(&self, name: &str) -> Result<Option<FencingToken>, Error> {
+        let mut command = redis::cmd("FENCE");
+        match self.exchange.ask(command.arg(name), Again::Always).await? {
+            Value::Nil => Ok(None),
+            answer => token(&answer).map(Some),
+        }
+    }
+
+    /// Asks on the connection that all share, and does not wait.
+    async fn take(&self, wish: &Wish, request: &Request) -> Result<Option<(Value, BootTime)>, Error> {
+        let command = acquire_command(wish, None, request);
+        let limit = self.exchange.settings().answer_timeout;
+        self.insist(wish, request, || self.exchange.ask_once(&command, limit)).await
+    }
+
+    /// Asks on a connection of its own, and waits in the queue.
+    async fn queue(&self, wish: &Wish, request: &Request) -> Result<Option<(Value, BootTime)>, Error> {
         let ask = || async {
             let connection = self.exchange.open().await?;
             let wait = wish.left().max(WAIT_MIN);
             let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
-            let answer = connection.ask(&acquire_command(wish, Some(wait), &request), limit).await;
+            let answer = connection.ask(&acquire_command(wish, Some(wait), request), limit).await;
             if answer.is_err() {
                 // A node that is cut off may take connections all the same.
                 self.exchange.turn_away();
             }
             answer
         };
-        self.insist(wish, ask).await
+        self.insist(wish, request, ask).await
     }
 
     /// Asks for the same until it is known what came of it.
     async fn insist<F>(
         &self,
         wish: &Wish,
+        request: &Request,
         ask: impl FnMut() -> F,
-    ) -> Result<Option<Grant<FencingToken>>, Error>
+    ) -> Result<Option<(Value, BootTime)>, Error>
     where
         F: Future<Output = Result<Value, Error>>,
     {
         let asked = BootTime::now();
         let patience = self.exchange.settings().patience.max(wish.left());
-        match self.exchange.persist(patience, Again::Always, ask).await? {
+        wish.asks(request);
+        match self.exchange.persist(patience, Again::Always, ask).await.map_err(lost_if_gone)? {
             Value::Nil => Ok(None),
-            answer => Ok(Some(Grant { proof: token(&answer)?, asked })),
+            answer => Ok(Some((answer, asked))),
         }
     }
+}
 
-    /// The token by which `owner` holds a lock.
-    async fn held_by(&self, name: &str, owner: &str) -> Result<Option<FencingToken>, Error> {
-        let mut command = redis::cmd("LOCK");
-        let answer = self.exchange.ask(command.arg("INFO").arg(name), Again::Always).await?;
-        let Some(fields) = answer.as_map_iter() else { return Ok(None) };
-        let (mut holder, mut held) = (None, None);
-        for (field, value) in fields {
-            match text(field) {
-                Some("owner") => holder = text(value),
-                Some("token") => held = Some(token(value)?),
-                _ => {}
-            }
+impl Tokens for Quorate {
+    fn token(proof: &Hold) -> FencingToken {
+        proof.token
+    }
+}
+
+/// By what Quorate knows a holder.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    pub(crate) token: FencingToken,
+    /// Whose part of a lock that is shared.
+    reader: Option<String>,
+    /// How its release is called.
+    release: String,
+}
+
+impl Hold {
+    /// What was given to a wish.
+    pub(crate) fn new(wish: &Wish, token: FencingToken) -> Self {
+        let reader = (wish.holding == Holding::Shared).then(|| wish.owner.clone());
+        // One wish may be given more than one, if the first is over before that is known.
+        Self { token, reader, release: format!("{} release {token}", wish.id) }
+    }
+
+    /// `LOCK command name token ..`, and the owner behind that where one must be named.
+    fn command(&self, command: &str, name: &str, more: &[u64]) -> Cmd {
+        let mut line = redis::cmd("LOCK");
+        line.arg(command).arg(name).arg(self.token.get()).arg(more);
+        if let Some(reader) = &self.reader {
+            line.arg("OWNER").arg(reader);
         }
-        Ok(held.filter(|_| holder == Some(owner)))
+        line
     }
 }
 
 impl Locks for Quorate {
-    type Proof = FencingToken;
+    type Proof = Hold;
 
-    async fn acquire(&self, wish: &Wish) -> Result<Option<Grant<FencingToken>>, Error> {
-        loop {
-            let round = wish.next_round();
-            // Most locks are free: then no connection is needed for it.
-            if let Some(grant) = self.take(wish, round).await? {
-                return Ok(Some(grant));
-            }
-            if wish.left().is_zero() {
-                return Ok(None);
-            }
-            if let Some(grant) = self.queue(wish, round).await? {
-                return Ok(Some(grant));
-            }
-        }
+    async fn acquire(&self, wish: &Wish) -> Result<Option<Grant<Hold>>, Error> {
+        let Some((answer, asked)) = self.obtain(wish).await? else { return Ok(None) };
+        Ok(Some(Grant { proof: Hold::new(wish, token(&answer)?), asked }))
     }
 
-    async fn extend(
-        &self,
-        name: &str,
-        token: &FencingToken,
-        ttl: Duration,
-        limit: Duration,
-    ) -> Result<(), Error> {
-        let mut command = redis::cmd("LOCK");
-        command.arg("EXTEND").arg(name).arg(token.get()).arg(millis(ttl));
-        match self.exchange.ask_once(&command, limit).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(lost_if_stale(error)),
-        }
+    async fn extend(&self, name: &str, hold: &Hold, ttl: Duration, limit: Duration) -> Result<(), Error> {
+        let command = hold.command("EXTEND", name, &[millis(ttl)]);
+        self.exchange.ask_once(&command, limit).await.map(drop).map_err(lost_if_gone)
     }
 
-    async fn release(&self, name: &str, token: &FencingToken) -> Result<(), Error> {
-        let mut command = redis::cmd("LOCK");
-        command.arg("RELEASE").arg(name).arg(token.get());
-        // No other acquisition has this token.
-        command.arg("REQUEST").arg(format!("release {token}"));
-        self.exchange.ask(&command, Again::Always).await.map(drop).map_err(lost_if_stale)
+    async fn release(&self, name: &str, hold: &Hold) -> Result<(), Error> {
+        let mut command = hold.command("RELEASE", name, &[]);
+        command.arg("REQUEST").arg(&hold.release);
+        self.exchange.ask(&command, Again::Always).await.map(drop).map_err(lost_if_gone)
     }
 
-    async fn abandon(&self, wish: &Wish) {
-        for pause in LOOKS {
-            tokio::time::sleep(pause).await;
-            // What fails here ends by its time to live, as the documentation of those who call this says.
-            if let Ok(Some(token)) = self.held_by(&wish.name, &wish.owner).await
-                && self.release(&wish.name, &token).await.is_ok()
-            {
-                return;
+    async fn abandon(&self, wish: &Wish) -> Result<(), Error> {
+        let Some(request) = wish.last() else { return Ok(()) };
+        let command = acquire_command(wish, request.waits.then_some(WAIT_MIN), &request);
+        let limit = self.exchange.settings().answer_timeout;
+        // What waits has a connection of its own, however short the time.
+        let ask = || async {
+            let connection = if request.waits { Some(self.exchange.open().await?) } else { None };
+            match connection {
+                Some(connection) => connection.ask(&command, limit).await,
+                None => self.exchange.ask_once(&command, limit).await,
             }
+        };
+        let answer = self.exchange.persist(self.exchange.settings().patience, Again::Always, ask).await;
+        match answer.map_err(lost_if_gone) {
+            Ok(Value::Nil) | Err(Error::Lost(_)) => Ok(()),
+            Ok(answer) => self.release(wish.name(), &Hold::new(wish, token(&answer)?)).await,
+            Err(error) => Err(error),
         }
     }
 }
 
-fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &str) -> Cmd {
+fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cmd {
     let mut command = redis::cmd("LOCK");
-    command.arg("ACQUIRE").arg(&wish.name).arg("OWNER").arg(&wish.owner).arg("TTL").arg(millis(wish.ttl));
+    match &wish.names {
+        Names::One(name) => command.arg("ACQUIRE").arg(name),
+        Names::All(names) => command.arg("ACQUIREALL").arg(names.len()).arg(names),
+    };
+    match wish.holding {
+        Holding::Session(id) => command.arg("SESSION").arg(id.0),
+        Holding::Alone | Holding::Shared => {
+            command.arg("OWNER").arg(&wish.owner).arg("TTL").arg(millis(wish.ttl))
+        }
+    };
+    if wish.holding == Holding::Shared {
+        command.arg("SHARED");
+    }
     if let Some(wait) = wait {
         command.arg("WAIT").arg(millis(wait));
     }
-    command.arg("REQUEST").arg(request);
+    command.arg("REQUEST").arg(&request.name);
     command
 }
 
-fn token(answer: &Value) -> Result<FencingToken, Error> {
+pub(crate) fn token(answer: &Value) -> Result<FencingToken, Error> {
     match answer {
         Value::Int(number) => {
             u64::try_from(*number).map_err(|_| Error::unexpected(answer)).map(FencingToken::from)
@@ -181,15 +239,7 @@ fn token(answer: &Value) -> Result<FencingToken, Error> {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-/// What a refusal of a token means to its holder.
-pub(crate) fn lost_if_stale(error: Error) -> Error {
-    if error.is_stale() { Error::Lost(Loss::Taken) } else { error }
+/// What a refusal of a token or a session means to whom it was given.
+pub(crate) fn lost_if_gone(error: Error) -> Error {
+    if error.is_of_lost() { Error::Lost(Loss::Taken) } else { error }
 }

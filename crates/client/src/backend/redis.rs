@@ -56,12 +56,12 @@ impl Redis {
         let limit = self.exchange.settings().answer_timeout;
         let (owner, asked) = (wish.owner.clone(), BootTime::now());
         let mut command = redis::cmd("SET");
-        command.arg(&wish.name).arg(&owner).arg("NX").arg("PX").arg(millis(wish.ttl));
+        command.arg(wish.name()).arg(&owner).arg("NX").arg("PX").arg(millis(wish.ttl));
         match self.exchange.ask_once(&command, limit).await? {
             Value::Okay => Ok(Some(Grant { proof: owner, asked })),
             Value::Nil if wish.is_astray() => {
                 let asked = BootTime::now();
-                match self.extend(&wish.name, &owner, wish.ttl, limit).await {
+                match self.extend(wish.name(), &owner, wish.ttl, limit).await {
                     Ok(()) => Ok(Some(Grant { proof: owner, asked })),
                     Err(Error::Lost(_)) => Ok(None),
                     Err(error) => Err(error),
@@ -116,13 +116,13 @@ impl Locks for Redis {
         self.exchange.persist(self.exchange.settings().patience, Again::Always, attempt).await
     }
 
-    async fn abandon(&self, wish: &Wish) {
-        for pause in [Duration::ZERO, LATE] {
-            tokio::time::sleep(pause).await;
-            if self.release(&wish.name, &wish.owner).await.is_ok() {
-                return;
-            }
+    async fn abandon(&self, wish: &Wish) -> Result<(), Error> {
+        // What was given up a moment ago may be carried out yet.
+        if self.release(wish.name(), &wish.owner).await.is_err() {
+            tokio::time::sleep(LATE).await;
+            return self.release(wish.name(), &wish.owner).await;
         }
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@ mod fleet;
 mod keys;
 mod locks;
 mod redis_locks;
+mod sessions;
+mod sharing;
 
 use std::time::Duration;
 

@@ -1,0 +1,400 @@
+//! Sessions: any number of locks that one heartbeat keeps.
+//!
+//! The servers free all locks of a session in the instant in which it ends, and say nothing of single ones when it is kept
+//! alive. So that the loss of one lock, which somebody has taken away by force, is noticed all the same, each heartbeat is
+//! followed by a look at how many locks the session has; only if there are fewer than guards, each one is asked for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::Value;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    backend::{Holding, Names, Quorate, SessionId, Wish, millis, quorate::lost_if_gone},
+    client::{Core, TTL, check_ttl, label},
+    clock::BootTime,
+    error::{Error, Loss},
+    exchange::Again,
+    kept::{Kept, Renew},
+    kind::{InSession, sealed::Tenure},
+    lease::Lease,
+    lock::Lock,
+    token::FencingToken,
+};
+
+/// A session that is to be opened; made by [`Client::session`](crate::Client::session).
+///
+/// ```no_run
+/// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+/// use std::time::Duration;
+///
+/// let session = client.session().ttl(Duration::from_secs(5)).name("worker 7").open().await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a session is not there before it is opened"]
+pub struct NewSession {
+    core: Arc<Core<Quorate>>,
+    ttl: Duration,
+    name: Option<String>,
+}
+
+impl NewSession {
+    pub(crate) fn new(core: Arc<Core<Quorate>>) -> Self {
+        Self { core, ttl: TTL, name: None }
+    }
+
+    /// For how long the servers keep it for a client that they do not hear from: 10 s by default, 100 ms at least. It is kept
+    /// alive when a third of that is over.
+    ///
+    /// ```no_run
+    /// # fn run(client: quorate_client::Client) {
+    /// let session = client.session().ttl(std::time::Duration::from_secs(30));
+    /// # }
+    /// ```
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// What the servers tell others of it: the id of this process by default. 128 bytes at most.
+    ///
+    /// ```no_run
+    /// # fn run(client: quorate_client::Client) {
+    /// let session = client.session().name("worker 7 on host 3");
+    /// # }
+    /// ```
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// Opens it, and keeps it alive until it is closed or dropped. If this is given up, what may have been opened ends by its
+    /// time to live.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if a setting cannot work; `Refused` if too many are open; `NotApplied` and `OutcomeUnknown` if no server
+    /// answered.
+    pub async fn open(self) -> Result<Session, Error> {
+        let Self { core, ttl, name } = self;
+        check_ttl(ttl)?;
+        let (mut command, exchange) = (redis::cmd("SESSION"), &core.backend.exchange);
+        command.arg("OPEN").arg(millis(ttl)).arg("NAME").arg(label(name));
+        // One that was opened without an answer is nobody's, and ends.
+        let attempt = || async {
+            let asked = BootTime::now();
+            let answer = exchange.ask_once(&command, exchange.settings().answer_timeout).await?;
+            Ok((answer, asked))
+        };
+        let (answer, asked) = exchange.persist(exchange.settings().patience, Again::Always, attempt).await?;
+        let Value::Int(number) = answer else { return Err(Error::unexpected(answer)) };
+        let id = SessionId(u64::try_from(number).map_err(|_| Error::unexpected(answer))?);
+        Ok(Session { open: Arc::new(Open::new(&core, id, ttl, Lease::new(asked, ttl))) })
+    }
+}
+
+/// A session that is open. One heartbeat keeps any number of locks, which are all free at the instant in which it ends.
+///
+/// It belongs to no connection: it goes on at another server, and through a change of leader. It ends when it is
+/// [closed](Session::close), in the background when it is dropped and all guards of its locks are, or by its time to live.
+///
+/// ```no_run
+/// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+/// let session = client.session().open().await?;
+/// let mut shards = Vec::new();
+/// for shard in 0..1_000 {
+///     shards.push(session.lock(format!("shard:{shard}")).acquire().await?);
+/// }
+/// println!("all of them are gone: {}", session.lost().await);
+/// # Ok(()) }
+/// ```
+#[must_use = "a session that is dropped is closed, once the guards of its locks are dropped, too"]
+pub struct Session {
+    pub(crate) open: Arc<Open>,
+}
+
+impl Session {
+    /// A lock, to be acquired for as long as the session lasts.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// let guard = session.lock("shard:7").acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn lock(&self, name: impl Into<String>) -> Lock<Quorate, InSession> {
+        Lock::new(Arc::clone(&self.open.core), name.into(), Arc::clone(&self.open))
+    }
+
+    /// Its number, which `SESSION INFO` and `LOCK INFO` tell.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// println!("{}", client.session().open().await?.id());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.open.id.0
+    }
+
+    /// Whether it is certainly open at this instant, by this machine's clock.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// assert!(client.session().open().await?.is_open());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.loss().is_none()
+    }
+
+    /// Returns when the session is over, and why: all its locks are lost then. It does not borrow the session.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// let lost = session.lost();
+    /// tokio::spawn(async move { eprintln!("all locks are gone: {}", lost.await) });
+    /// # Ok(()) }
+    /// ```
+    pub fn lost(&self) -> impl Future<Output = Loss> + Send + use<> {
+        self.open.pulse.lost()
+    }
+
+    /// Closes it, and returns once the server has said so: all its locks are free in the same instant. If this is dropped, it
+    /// goes on in the background.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// session.close().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Lost` if it was not open any longer; otherwise no server answered, and it ends by its time to live.
+    pub async fn close(self) -> Result<(), Error> {
+        self.open.close().await
+    }
+}
+
+/// A session that is open, for as long as it or a lock of it is of use to anybody.
+pub struct Open {
+    core: Arc<Core<Quorate>>,
+    id: SessionId,
+    ttl: Duration,
+    pulse: Kept<Pulse>,
+    members: Arc<Members>,
+    audit: JoinHandle<()>,
+    is_closed: AtomicBool,
+}
+
+/// What is asked for a session.
+struct Pulse {
+    core: Arc<Core<Quorate>>,
+    id: SessionId,
+}
+
+impl Renew for Pulse {
+    async fn renew(&self, _: Duration, limit: Duration) -> Result<(), Error> {
+        let mut command = redis::cmd("SESSION");
+        command.arg("KEEPALIVE").arg(self.id.0);
+        self.core.backend.exchange.ask_once(&command, limit).await.map(drop).map_err(lost_if_gone)
+    }
+}
+
+impl Open {
+    fn new(core: &Arc<Core<Quorate>>, id: SessionId, ttl: Duration, lease: Lease) -> Self {
+        let pulse = Kept::new(Pulse { core: Arc::clone(core), id }, lease);
+        let members = Arc::new(Members::default());
+        let audit = tokio::spawn(audit(Arc::clone(core), id, Arc::clone(&members), pulse.lease()));
+        Self { core: Arc::clone(core), id, ttl, pulse, members, audit, is_closed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.pulse.loss()
+    }
+
+    /// A wish for locks of this session.
+    pub(crate) fn wish(&self, names: Names, wait: Duration) -> Result<Wish, Error> {
+        Wish::new(names, Holding::Session(self.id), "", self.ttl, wait)
+    }
+
+    /// Does something for as long as the session lasts.
+    pub(crate) async fn unless_lost<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            done = work => done,
+            loss = self.pulse.lost() => Err(Error::Lost(loss)),
+        }
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), Error> {
+        self.pulse.stop();
+        // Or it would find that no lock is there any longer, and call that a loss.
+        self.audit.abort();
+        let loss = self.loss();
+        let closed = close(&self.core, self.id).await;
+        self.is_closed.store(closed.is_ok(), Ordering::Relaxed);
+        self.pulse.end(Loss::Released);
+        match (loss, closed?) {
+            (Some(loss), _) => Err(Error::Lost(loss)),
+            (None, false) => Err(Error::Lost(Loss::Taken)),
+            (None, true) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.audit.abort();
+        if !self.is_closed.load(Ordering::Relaxed) {
+            let (core, id) = (Arc::clone(&self.core), self.id);
+            self.core.in_background(async move {
+                // Best effort: otherwise it ends by its time to live.
+                let _ = close(&core, id).await;
+            });
+        }
+    }
+}
+
+/// Closes a session; whether it was open. An attempt whose answer was lost may have been the one that closed it, which the next
+/// one is not told.
+async fn close(core: &Core<Quorate>, id: SessionId) -> Result<bool, Error> {
+    let (exchange, is_astray) = (&core.backend.exchange, AtomicBool::new(false));
+    let mut command = redis::cmd("SESSION");
+    command.arg("CLOSE").arg(id.0);
+    let attempt = || async {
+        let answer = exchange.ask_once(&command, exchange.settings().answer_timeout).await;
+        is_astray.fetch_or(matches!(answer, Err(Error::OutcomeUnknown { .. })), Ordering::Relaxed);
+        Ok(answer? != Value::Int(0) || is_astray.load(Ordering::Relaxed))
+    };
+    exchange.persist(exchange.settings().patience, Again::Always, attempt).await
+}
+
+/// The locks of a session that guards believe in, by their tokens.
+#[derive(Default)]
+struct Members(Mutex<BTreeMap<FencingToken, Believed>>);
+
+#[derive(Clone)]
+struct Believed {
+    name: String,
+    ended: watch::Sender<Option<Loss>>,
+}
+
+impl Members {
+    fn believed(&self) -> MutexGuard<'_, BTreeMap<FencingToken, Believed>> {
+        // Nothing that panics is done under it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those whose lock is not theirs any longer.
+    async fn check(&self, core: &Core<Quorate>, id: SessionId) -> Result<(), Error> {
+        let believed = self.believed().len();
+        if believed == 0 || core.backend.locks_of(id).await? >= believed {
+            return Ok(());
+        }
+        let all = self.believed().clone();
+        for (token, Believed { name, ended }) in all {
+            if core.backend.current_token(&name).await? != Some(token) {
+                ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks, after each heartbeat, whether all locks are there.
+async fn audit(
+    core: Arc<Core<Quorate>>,
+    id: SessionId,
+    members: Arc<Members>,
+    mut lease: watch::Receiver<Lease>,
+) {
+    let mut renewal = None;
+    while lease.changed().await.is_ok() {
+        let Some(next) = lease.borrow_and_update().renewal() else { return };
+        // A heartbeat that was only sent changes the lease, too.
+        if renewal.replace(next) != Some(next) {
+            // What cannot be seen now is seen after the next one.
+            let _ = members.check(&core, id).await;
+        }
+    }
+}
+
+/// Locks that were taken together as members of a session.
+pub struct Member {
+    open: Arc<Open>,
+    tokens: Vec<FencingToken>,
+    ended: watch::Sender<Option<Loss>>,
+}
+
+impl Member {
+    pub(crate) fn new(open: Arc<Open>, locks: Vec<(String, FencingToken)>) -> Self {
+        let (ended, tokens) = (watch::Sender::new(None), locks.iter().map(|(_, token)| *token).collect());
+        let believed =
+            locks.into_iter().map(|(name, token)| (token, Believed { name, ended: ended.clone() }));
+        open.members.believed().extend(believed);
+        Self { open, tokens, ended }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Tenure for Member {
+    fn loss(&self) -> Option<Loss> {
+        self.ended.borrow().or(self.open.loss())
+    }
+
+    fn remaining(&self) -> Duration {
+        if self.ended.borrow().is_some() { Duration::ZERO } else { self.open.pulse.remaining() }
+    }
+
+    fn lost(&self) -> impl Future<Output = Loss> + Send + use<> {
+        let (mut ended, session) = (self.ended.subscribe(), self.open.pulse.lost());
+        async move {
+            tokio::select! {
+                biased;
+                loss = ended.wait_for(Option::is_some) => {
+                    loss.ok().and_then(|loss| *loss).unwrap_or(Loss::Released)
+                }
+                loss = session => loss,
+            }
+        }
+    }
+
+    fn end(&self, loss: Loss) {
+        self.ended.send_modify(|ended| *ended = ended.or(Some(loss)));
+    }
+
+    fn stop(&self) {
+        let mut believed = self.open.members.believed();
+        for token in &self.tokens {
+            believed.remove(token);
+        }
+    }
+
+    fn session(&self) -> Option<Arc<Open>> {
+        Some(Arc::clone(&self.open))
+    }
+}
