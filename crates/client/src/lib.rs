@@ -14,6 +14,7 @@ mod keys;
 mod kind;
 mod lease;
 mod lock;
+mod lock_info;
 mod multi;
 mod session;
 mod settings;
@@ -27,6 +28,7 @@ pub use guard::LockGuard;
 pub use keys::Stale;
 pub use kind::{Exclusive, InSession, Kind, Shared, Sole};
 pub use lock::Lock;
+pub use lock_info::{Holder, LockInfo};
 pub use multi::{MultiGuard, MultiLock};
 /// Whose breakers join a [`Fleet`].
 pub use quorate_resilience as resilience;

@@ -161,6 +161,51 @@ fn who_is_ended_while_he_waits_leaves_the_queue() {
 }
 
 #[test]
+fn locks_are_told_with_who_holds_them_and_how_many_wait() {
+    let (_node, port, folder) = node();
+    let address = format!("127.0.0.1:{port}");
+    let quorate =
+        |arguments: &[&str]| run(&[&["locks", "--addr", &address], arguments].concat(), folder.path());
+    assert_eq!(quorate(&[]), (0, String::new(), String::new()));
+    assert_eq!(quorate(&["--json"]), (0, "[]\n".to_owned(), String::new()));
+    ask(port, &["LOCK", "ACQUIRE", "shard:1", "OWNER", "me", "TTL", "7200000"]);
+    ask(port, &["LOCK", "ACQUIRE", "shard:2", "OWNER", "him", "TTL", "7200000", "SHARED"]);
+    ask(port, &["LOCK", "ACQUIRE", "shard:2", "OWNER", "her", "TTL", "7200000", "SHARED"]);
+    let session = ask(port, &["SESSION", "OPEN", "7200000"]).unwrap();
+    ask(port, &["LOCK", "ACQUIRE", "other", "SESSION", &session]);
+    let (code, out, _) = quorate(&[]);
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((code, rows.len()), (0, 4), "{out}");
+    assert_eq!(rows[0], ["lock", "held", "by", "lasts", "waiting", "token"]);
+    assert!(rows[1].starts_with(&["other", "session", session.as_str(), "1h", "59m"]), "{out}");
+    assert!(rows[2].starts_with(&["shard:1", "me", "1h", "59m"]) && rows[2].contains(&"0"), "{out}");
+    assert!(rows[3].starts_with(&["shard:2", "readers", "her,", "him", "1h"]), "{out}");
+    let (code, out, _) = quorate(&["shard:*", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<_> = list.as_array().unwrap().iter().map(|lock| lock["name"].clone()).collect();
+    assert_eq!((code, names), (0, vec!["shard:1".into(), "shard:2".into()]));
+    assert_eq!((&list[0]["owner"], &list[0]["session"]), (&"me".into(), &serde_json::Value::Null));
+    assert!(list[0]["ttl_ms"].as_u64() > Some(7_000_000) && list[0]["token"].as_u64() > Some(0), "{out}");
+    assert_eq!(list[1]["readers"].as_array().map(Vec::len), Some(2));
+}
+
+/// A backup of a value that says nothing of it would be none.
+#[test]
+fn a_value_that_could_not_be_written_is_a_failure() {
+    let (_node, port, folder) = node();
+    ask(port, &["SET", "k", "one"]);
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"))
+        .args(["get", "k", "--addr", &format!("127.0.0.1:{port}")])
+        .current_dir(folder.path())
+        .stdout(std::fs::File::options().write(true).open("/dev/full").unwrap())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&status.stderr);
+    assert_eq!(status.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot write to standard output"), "{told}");
+}
+
+#[test]
 fn keys_are_read_set_and_removed() {
     let (_node, port, folder) = node();
     let address = format!("127.0.0.1:{port}");

@@ -71,8 +71,7 @@ impl Quorate {
     pub(crate) async fn locks_of(&self, session: SessionId) -> Result<usize, Error> {
         let mut command = redis::cmd("SESSION");
         let answer = self.exchange.ask(command.arg("INFO").arg(session.0), Again::Always).await?;
-        let mut fields = answer.as_map_iter().into_iter().flatten();
-        let locks = fields.find(|(field, _)| **field == Value::BulkString(b"locks".to_vec()));
+        let locks = fields(&answer).find(|(field, _)| **field == Value::BulkString(b"locks".to_vec()));
         match locks {
             Some((_, Value::Int(locks))) => usize::try_from(*locks).map_err(|_| Error::unexpected(&answer)),
             // It has ended, and all its locks with it.
@@ -228,6 +227,11 @@ fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cm
     }
     command.arg("REQUEST").arg(&request.name);
     command
+}
+
+/// What an answer says of something by names; nothing if it says nothing.
+pub(crate) fn fields(answer: &Value) -> impl Iterator<Item = (&Value, &Value)> {
+    answer.as_map_iter().into_iter().flatten()
 }
 
 pub(crate) fn token(answer: &Value) -> Result<FencingToken, Error> {

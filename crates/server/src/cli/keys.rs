@@ -15,7 +15,8 @@ Examples:
   quorate get config                 its value, and a line break
   quorate get config --stale --json  what the node has at hand, and how old that may be
 
-Exit status: 0 if there is such a key, 5 if not, 1 if no node answers or it holds something else.";
+Exit status: 0 if there is such a key, 5 if not, 1 if no node answers it holds something else,
+or its value could not be written.";
 
 const SET_EXAMPLES: &str = "\
 Examples:
@@ -96,16 +97,16 @@ pub(crate) fn get(args: &Get) -> Exit {
             (client.get(&args.key).await?, None)
         };
         let exit = if value.is_some() { Exit::Success } else { Exit::Unmet };
-        if args.json {
+        let shown = if args.json {
             let mut object = json!({ "key": args.key, "value": shown(value.as_deref()) });
             if args.stale {
                 object["age_ms"] = age.map_or(Value::Null, |age| json!(age.as_millis()));
             }
-            print(object.to_string().as_bytes());
-        } else if let Some(value) = value {
-            print(&value);
-        }
-        Ok(exit)
+            Some(object.to_string().into_bytes())
+        } else {
+            value
+        };
+        Ok(shown.map_or(exit, |shown| print("get", &shown, exit)))
     })
 }
 
@@ -118,10 +119,9 @@ pub(crate) fn set(args: &Set) -> Exit {
             (None, None) if args.if_absent => client.set_if_absent(key, value).await?,
             (None, None) => client.set(key, value).await.map(|()| true)?,
         };
-        if args.json {
-            print(json!({ "key": key, "set": is_set }).to_string().as_bytes());
-        }
-        Ok(if is_set { Exit::Success } else { Exit::Unmet })
+        let exit = if is_set { Exit::Success } else { Exit::Unmet };
+        let shown = json!({ "key": key, "set": is_set });
+        Ok(if args.json { print("set", shown.to_string().as_bytes(), exit) } else { exit })
     })
 }
 
@@ -131,19 +131,21 @@ pub(crate) fn del(args: &Del) -> Exit {
         for key in &args.keys {
             deleted += u64::from(client.delete(key).await?);
         }
-        if args.json {
-            print(json!({ "deleted": deleted }).to_string().as_bytes());
-        }
-        Ok(Exit::Success)
+        let shown = json!({ "deleted": deleted }).to_string();
+        Ok(if args.json { print("del", shown.as_bytes(), Exit::Success) } else { Exit::Success })
     })
 }
 
 /// Connects, and says on behalf of `command` what has failed.
-fn answered(command: &str, servers: &Servers, ask: impl AsyncFnOnce(Client) -> Result<Exit, Error>) -> Exit {
+pub(super) fn answered(
+    command: &str,
+    servers: &Servers,
+    ask: impl AsyncFnOnce(Client) -> Result<Exit, Error>,
+) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("quorate {command}: {error}");
+            complain(command, &error);
             return Exit::Failure;
         }
     };
@@ -151,7 +153,7 @@ fn answered(command: &str, servers: &Servers, ask: impl AsyncFnOnce(Client) -> R
         ask(Client::connect_with(&servers.url(), Settings::new().patience(PATIENCE)).await?).await
     });
     asked.unwrap_or_else(|error| {
-        eprintln!("quorate {command}: {error}");
+        complain(command, &error);
         Exit::Failure
     })
 }
@@ -161,8 +163,20 @@ fn shown(value: Option<&[u8]>) -> Value {
     value.map_or(Value::Null, |value| std::str::from_utf8(value).map_or_else(|_| json!(value), Value::from))
 }
 
-/// One line. Whoever has closed standard output does not want it.
-fn print(bytes: &[u8]) {
+/// Prints a line, and answers `exit`; a failure if it could not be written. Whoever has closed standard output does not want it.
+pub(super) fn print(command: &str, bytes: &[u8], exit: Exit) -> Exit {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.write_all(b"\n"));
+    let written = out.write_all(bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(command, &format_args!("cannot write to standard output: {error}"));
+            Exit::Failure
+        }
+        Ok(()) | Err(_) => exit,
+    }
+}
+
+/// Says on behalf of `command` what has failed. Whether anybody reads it must not decide how it ends.
+fn complain(command: &str, text: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "quorate {command}: {text}");
 }

@@ -6,6 +6,7 @@ mod generated;
 mod keys;
 mod leader;
 mod lock;
+mod locks;
 mod member;
 mod problem;
 mod progress;
@@ -57,6 +58,7 @@ Examples:
   quorate leader transfer                       let another node lead
   quorate snapshot save quorate.backup          back the data up
   quorate lock nightly -- ./report.sh           run a command under a lock
+  quorate locks                                 who holds what
   quorate set config verbose                    small data; and get, del
   quorate serve                                 one durable node on 127.0.0.1:7379
   quorate serve --join 10.0.0.1:7379            a new member of a cluster that is there
@@ -96,6 +98,8 @@ enum Command {
     Reads(reads::Args),
     /// Runs a command while a lock is held
     Lock(lock::Args),
+    /// Shows which locks are held, and by whom
+    Locks(locks::Args),
     /// Prints the value of a key
     Get(keys::Get),
     /// Sets a key
@@ -122,6 +126,7 @@ pub fn run() -> ExitCode {
     let exit = match &Cli::parse().command {
         // Its status is that of the command it runs.
         Command::Lock(args) => return lock::run(args),
+        Command::Locks(args) => locks::run(args),
         Command::Completions(args) => generated::completions(args, Cli::command()),
         Command::Man(args) => generated::man(args, Cli::command()),
         Command::Get(args) => keys::get(args),
@@ -166,6 +171,7 @@ mod tests {
             &["member"],
             &["reads"],
             &["lock"],
+            &["locks"],
             &["completions"],
             &["man"],
             &["get"],

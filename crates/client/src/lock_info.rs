@@ -1,0 +1,131 @@
+//! What the servers tell of locks, for whoever looks on.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use crate::{
+    backend::{
+        Quorate,
+        quorate::{fields, token},
+    },
+    client::Client,
+    error::Error,
+    exchange::Again,
+    token::FencingToken,
+};
+
+/// A lock that somebody holds, as it was when the servers were asked.
+///
+/// ```no_run
+/// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+/// for lock in client.locks(Some("shard:*")).await? {
+///     println!("{} is held by {}, and {} wait", lock.name, lock.holder, lock.waiting);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockInfo {
+    /// What is no text of Unicode in it is shown by a replacement character.
+    pub name: String,
+    /// Who holds it.
+    pub holder: Holder,
+    /// The token of the present acquisition.
+    pub token: FencingToken,
+    /// How long it lasts still if it is not extended; `None` if its key has no time to live. Zero if its time is over, and a
+    /// lock-delay keeps it from the next one.
+    pub remaining: Option<Duration>,
+    /// How often its holder has it: more than once if he has entered again; how many readers there are.
+    pub depth: u64,
+    /// How many wait for it.
+    pub waiting: u64,
+}
+
+/// Who holds a lock.
+///
+/// ```
+/// use quorate_client::Holder;
+///
+/// assert_eq!(Holder::Session(7).to_string(), "session 7");
+/// assert_eq!(Holder::Readers(vec!["a".to_owned(), "b".to_owned()]).to_string(), "readers a, b");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// One, of this name.
+    Owner(String),
+    /// A session, of this number.
+    Session(u64),
+    /// Those who share it.
+    Readers(Vec<String>),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Owner(owner) => f.write_str(owner),
+            Self::Session(number) => write!(f, "session {number}"),
+            Self::Readers(readers) => write!(f, "readers {}", readers.join(", ")),
+        }
+    }
+}
+
+impl Client<Quorate> {
+    /// The locks that somebody holds, by name; with a pattern such as `shard:*`, those that match it. The servers look through
+    /// all keys for that.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// println!("{} locks are held", client.locks(None).await?.len());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for a pattern that the servers do not take; `NotApplied` or `OutcomeUnknown` if no server answers.
+    pub async fn locks(&self, pattern: Option<&str>) -> Result<Vec<LockInfo>, Error> {
+        let mut command = redis::cmd("LOCK");
+        command.arg("LIST");
+        if let Some(pattern) = pattern {
+            command.arg("MATCH").arg(pattern);
+        }
+        let answer = self.quorate().exchange.ask(&command, Again::Always).await?;
+        let Value::Array(locks) = &answer else { return Err(Error::unexpected(&answer)) };
+        let locks = locks.iter().map(|lock| read(lock).ok_or_else(|| Error::unexpected(lock)));
+        let mut locks = locks.collect::<Result<Vec<_>, _>>()?;
+        locks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(locks)
+    }
+}
+
+/// What a server tells of a lock; `None` if this is nothing of the kind.
+fn read(lock: &Value) -> Option<LockInfo> {
+    let field =
+        |name: &str| fields(lock).find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, v)| v);
+    let count = |value: &Value| if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
+    let holder = match (field("owner")?, field("session")?, field("readers")?) {
+        (Value::Nil, Value::Nil, Value::Array(readers)) => {
+            Holder::Readers(readers.iter().map(text).collect::<Option<_>>()?)
+        }
+        (Value::Nil, session, _) => Holder::Session(count(session)?),
+        (owner, _, _) => Holder::Owner(text(owner)?),
+    };
+    Some(LockInfo {
+        name: text(field("name")?)?,
+        holder,
+        token: token(field("token")?).ok()?,
+        // -1 is for ever.
+        remaining: count(field("ttl-ms")?).map(Duration::from_millis),
+        depth: count(field("depth")?)?,
+        waiting: count(field("waiting")?)?,
+    })
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
