@@ -252,8 +252,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The time to live of what is given none.
 pub(crate) const TTL: Duration = Duration::from_secs(10);
 
-/// The shortest time to live: below it, renewals would come faster than servers answer.
-const TTL_MIN: Duration = Duration::from_millis(100);
+/// The shortest time to live of a lock or a session: below it, renewals would come faster than servers answer.
+///
+/// ```
+/// assert!(quorate_client::TTL_MIN <= std::time::Duration::from_secs(1));
+/// ```
+pub const TTL_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) fn check_ttl(ttl: Duration) -> Result<(), Error> {
     let why = || Error::invalid("ttl", format_args!("{ttl:?} is less than {TTL_MIN:?}"));

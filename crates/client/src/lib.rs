@@ -21,7 +21,7 @@ mod settings;
 mod token;
 
 pub use backend::{Backend, Fenced, Quorate, Redis};
-pub use client::Client;
+pub use client::{Client, TTL_MIN};
 pub use error::{Error, Loss};
 pub use fleet::{Fleet, FleetBreaker, FleetView};
 pub use guard::LockGuard;

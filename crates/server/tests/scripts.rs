@@ -5,7 +5,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
-use support::{Process, ask, eventually, free_ports, lock_waiting, run, runs, serve, try_ask};
+use support::{Process, ask, eventually, free_ports, lock_waiting, run, runs, serve, state, try_ask};
 
 /// A node that serves.
 fn node() -> (Process, u16, tempfile::TempDir) {
@@ -90,8 +90,88 @@ fn without_a_node_nothing_is_run() {
     let (code, out, errors) = lock(free_ports(1), folder.path(), &[], &["echo", "unwanted"]);
     assert_eq!((code, out.as_str()), (125, ""));
     assert!(errors.contains("not applied") && errors.contains("--addr"), "{errors}");
-    let (code, ..) = lock(1, folder.path(), &["--ttl", "1ms"], &["true"]);
-    assert_eq!(code, 125);
+    let (code, _, errors) = lock(1, folder.path(), &["--ttl", "99ms"], &["true"]);
+    assert!(code == 2 && errors.contains("at least 100ms"), "{code} {errors}");
+}
+
+/// What it says is for people; what it does is not to depend on whether they listen.
+#[test]
+fn a_standard_error_that_nobody_reads_changes_no_status() {
+    let (_node, port, folder) = node();
+    for (port, command, status) in [(port, "/no/such/command", 127), (free_ports(1), "true", 125)] {
+        let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(line(port, &[], &[command]))
+            .current_dir(folder.path())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(process.stderr.take());
+        let code = eventually("it ends", || process.try_wait().unwrap()).code();
+        assert_eq!(code, Some(status), "{command}");
+    }
+}
+
+#[test]
+fn a_signal_ends_who_still_looks_for_a_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut process = Process::start(&line(port, &[], &["echo", "unwanted"]), folder.path());
+    // It listens to signals by then.
+    drop(silent.accept().unwrap());
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code(), Some(128 + 15));
+}
+
+#[test]
+fn what_nohup_has_ignored_stays_ignored() {
+    let (_node, port, folder) = node();
+    let mut first = begin(port, folder.path(), &[], STAYS);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_quorate")]);
+    shell.args(line(port, &["--wait", "1h"], &["echo", "served"]));
+    let mut second = Process::start_by(&mut shell, folder.path());
+    eventually("the second waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
+    second.signal(Signal::HUP);
+    first.signal(Signal::TERM);
+    assert_eq!(first.end().code(), Some(3));
+    second.await_line("served");
+    assert_eq!(second.end().code(), Some(0));
+}
+
+/// Otherwise the command would go on while nobody renews its lock.
+#[test]
+fn who_is_stopped_stops_the_command_and_both_go_on_together() {
+    let (_node, port, folder) = node();
+    let script = format!("echo pid $$; {STAYS}");
+    let mut process = begin(port, folder.path(), &["--ttl", "1h"], &script);
+    let command: u32 = process.await_line("pid").split(' ').nth(1).unwrap().parse().unwrap();
+    let both = [process.pid(), command];
+    process.signal(Signal::TSTP);
+    eventually("both stand still", || both.iter().all(|pid| state(*pid) == Some('T')).then_some(()));
+    process.signal(Signal::CONT);
+    eventually("both go on", || both.iter().all(|pid| state(*pid) != Some('T')).then_some(()));
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code(), Some(3));
+
+    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    process.signal(Signal::TSTP);
+    eventually("its time is over", || held(port).is_none().then_some(()));
+    process.signal(Signal::CONT);
+    assert_eq!(process.end().code(), Some(123));
+    process.await_line("ended in order");
+}
+
+/// A shell that ends at once took with it what it had started, which then had no time to end in order.
+#[test]
+fn all_that_a_command_has_started_may_end_in_order() {
+    let (_node, port, folder) = node();
+    let script =
+        "(trap 'sleep 0.2; echo tidied up; exit' TERM; echo begun; while :; do sleep 0.05; done) & wait";
+    let mut process = begin(port, folder.path(), &["--kill-after", "1h"], script);
+    ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
+    process.await_line("tidied up");
+    assert_eq!(process.end().code(), Some(123));
 }
 
 #[test]

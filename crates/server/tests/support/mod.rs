@@ -84,8 +84,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the binary with these arguments; a life of its own, so that it must be ended.
     pub(crate) fn start(arguments: &[String], folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
-            .args(arguments)
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_quorate")).args(arguments), folder)
+    }
+
+    /// Starts a command, of which the binary is a part.
+    pub(crate) fn start_by(command: &mut Command, folder: &Path) -> Self {
+        let mut child = command
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -152,8 +156,13 @@ pub(crate) fn signal_process(pid: u32, signal: Signal) {
 
 /// Whether a process with this id runs, zombies not counted.
 pub(crate) fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// The state of a process: `T` if it was stopped, `Z` if nobody has asked how it ended; none if there is none.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 /// Runs the binary to its end: exit status, standard output, standard error.

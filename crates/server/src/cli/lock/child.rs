@@ -8,8 +8,11 @@ use std::{
 };
 
 use quorate_client::FencingToken;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use tokio::{process::Command, time::timeout};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 
 /// A command, and what it has started.
 pub(super) struct Child {
@@ -17,6 +20,9 @@ pub(super) struct Child {
     pid: Pid,
     group: Group,
 }
+
+/// How often to look whether all of a group have ended: only their parents are told.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// To whom signals go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,15 +61,27 @@ impl Child {
         }
     }
 
-    /// Ends the command: politely, and after `grace` with force.
+    /// Has all that may work under the lock stand still. In our group the keyboard's signal has reached the command, which may
+    /// have the terminal to tidy up first.
+    pub(super) fn stand_still(&self) {
+        if self.group == Group::Own {
+            self.signal(Signal::STOP);
+        }
+    }
+
+    /// Ends the command, and what it has left in its group: politely, and after `grace` with force.
     pub(super) async fn end(&mut self, grace: Duration) {
         self.signal(Signal::TERM);
-        let ended = timeout(grace, self.ended()).await;
-        // Also what the command has left behind in its group.
-        if ended.is_err() || self.group == Group::Own {
+        // Who stands still hears of nothing else.
+        self.signal(Signal::CONT);
+        let in_order = async {
+            let ended = self.process.wait().await;
+            while ended.is_ok() && self.group == Group::Own && test_kill_process_group(self.pid).is_ok() {
+                sleep(LOOK).await;
+            }
+        };
+        if timeout(grace, in_order).await.is_err() {
             self.signal(Signal::KILL);
-        }
-        if ended.is_err() {
             let _ = self.ended().await;
         }
     }

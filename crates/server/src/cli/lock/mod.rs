@@ -1,6 +1,7 @@
 //! `quorate lock`: a command runs while a lock is held, and ends when it is lost.
 
 mod child;
+mod signals;
 
 use std::{
     ffi::OsString,
@@ -9,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use quorate_client::{Client, Error, LockGuard, Loss, Settings};
+use quorate_client::{Client, Error, LockGuard, Loss, Settings, TTL_MIN};
 use rustix::process::Signal;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
 
-use self::child::Child;
+use self::{
+    child::Child,
+    signals::{Signals, stand_still},
+};
 use super::address::Servers;
 
 const EXAMPLES: &str = "\
@@ -29,10 +29,12 @@ CMD finds the fencing token in QUORATE_TOKEN and the lock's name in QUORATE_LOCK
 output are those of this command, which itself writes to standard error alone, and only if something
 is wrong. Signals are passed on to it: to all of its process group, of which it is the first. If
 standard input is a terminal, it stays in the group of the shell, so that it can read and Ctrl-C reaches
-it; then it alone is signalled.
+it; then it alone is signalled. What is ignored when this command starts, as under nohup, stays ignored.
+Ctrl-Z stops both; the lock is not renewed meanwhile, and if it is lost by then, CMD is ended when they
+go on.
 
-When the lock is lost, since no node answered for its whole --ttl or somebody took it away, CMD gets
-SIGTERM, and SIGKILL after --kill-after. Until then it may run beside the next holder, and so it may
+When the lock is lost, since no node answered for its whole --ttl or somebody took it away, CMD's group
+gets SIGTERM, and whatever is left of it SIGKILL after --kill-after. Until then it may run beside the next holder, and so it may
 if it was suspended or this command was killed (kill -9): whatever CMD changes should refuse a token
 smaller than the greatest that it has seen.
 
@@ -51,8 +53,8 @@ pub(crate) struct Args {
     /// How long to wait while somebody else holds it
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Duration,
-    /// For how long it outlives this command, should that be killed; it is renewed after a third
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// For how long it outlives this command, should that be killed: 100ms at least; it is renewed after a third
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_ttl)]
     ttl: Duration,
     /// Who holds it, for whoever asks LOCK INFO; lets nobody in [default: this process's id]
     #[arg(long, value_name = "ID")]
@@ -93,9 +95,11 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// What is passed on to CMD.
-const SIGNALS: [Signal; 6] =
-    [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2];
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let shortest = || format!("at least {}: it must be renewed in time", humantime::format_duration(TTL_MIN));
+    if ttl < TTL_MIN { Err(shortest()) } else { Ok(ttl) }
+}
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -118,21 +122,23 @@ fn failed(error: &dyn std::fmt::Display) -> Ending {
 
 /// Acquires the lock, and runs the command.
 async fn hold(args: &Args) -> Ending {
-    let mut signals = match signals() {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(&error),
     };
-    let client = match Client::connect_with(&args.servers.url(), Settings::new().patience(PATIENCE)).await {
-        Ok(client) => client,
-        Err(error) => {
+    let (url, settings) = (args.servers.url(), Settings::new().patience(PATIENCE));
+    let client = match signals.unless_ended(Client::connect_with(&url, settings)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => {
             return failed(&format_args!("{error}. --addr or QUORATE_ADDR say where to look"));
         }
+        Err(signal) => return Ending::Status(status_of_signal(signal.as_raw())),
     };
     let lock = client.lock(&args.name).ttl(args.ttl).wait(args.wait);
     let lock = if let Some(owner) = &args.owner { lock.owner(owner) } else { lock };
-    let acquired = tokio::select! {
-        acquired = lock.acquire() => acquired,
-        Some(signal) = signals.recv() => {
+    let acquired = match signals.unless_ended(lock.acquire()).await {
+        Ok(acquired) => acquired,
+        Err(signal) => {
             client.settled().await;
             return Ending::Status(status_of_signal(signal.as_raw()));
         }
@@ -148,7 +154,7 @@ async fn hold(args: &Args) -> Ending {
 }
 
 /// Runs the command until it ends or the lock is lost.
-async fn run_under(args: &Args, guard: LockGuard, signals: &mut mpsc::Receiver<Signal>) -> Ending {
+async fn run_under(args: &Args, guard: LockGuard, signals: &mut Signals) -> Ending {
     let mut child = match Child::start(&args.command, guard.name(), guard.token()) {
         Ok(child) => child,
         Err(error) => {
@@ -173,7 +179,13 @@ async fn run_under(args: &Args, guard: LockGuard, signals: &mut mpsc::Receiver<S
                     }
                 };
             }
-            Some(signal) = signals.recv() => child.pass_on(signal),
+            signal = signals.next() => match signal {
+                Signal::TSTP => {
+                    child.stand_still();
+                    stand_still();
+                }
+                signal => child.pass_on(signal),
+            },
             loss = &mut lost => {
                 // First things first: to tell it may take as long as somebody likes.
                 child.end(args.kill_after).await;
@@ -195,19 +207,6 @@ fn tell_release(released: Result<(), Error>, ttl: Duration) {
     if let Err(error) = released {
         say(&format_args!("the lock may be held for {} still: {error}", humantime::format_duration(ttl)));
     }
-}
-
-/// The signals that arrive from now on.
-fn signals() -> io::Result<mpsc::Receiver<Signal>> {
-    let (sender, receiver) = mpsc::channel(SIGNALS.len());
-    for passed_on in SIGNALS {
-        let mut arrivals = signal(SignalKind::from_raw(passed_on.as_raw()))?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while arrivals.recv().await.is_some() && sender.send(passed_on).await.is_ok() {}
-        });
-    }
-    Ok(receiver)
 }
 
 /// As shells tell how a command has ended.
