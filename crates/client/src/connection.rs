@@ -72,6 +72,11 @@ impl Connection {
         Ok(Self { shared, driver, endpoint: endpoint.clone() })
     }
 
+    /// Another connection to the same server.
+    pub(crate) async fn again(&self, reads: Reads, limit: Duration) -> Result<Self, Error> {
+        Self::open(&self.endpoint, reads, limit).await
+    }
+
     /// Sends one command, and waits for its answer for `limit`. Once this was polled, the command may be carried out.
     pub(crate) async fn ask(&self, command: &Cmd, limit: Duration) -> Result<Value, Error> {
         let mut shared = self.shared.clone();

@@ -159,6 +159,17 @@ impl Exchange {
         Err(Error::not_applied(failures.join("; ")))
     }
 
+    /// Returns when the server of a connection on which something waits does not greet others any longer. One that is cut off
+    /// from its leader says so itself; one that stands still says nothing.
+    pub(crate) async fn death_of(&self, connection: &Connection) -> Error {
+        loop {
+            tokio::time::sleep(self.settings.answer_timeout).await;
+            if let Err(error) = connection.again(self.reads, self.settings.connect_timeout).await {
+                return Error::unknown(error);
+            }
+        }
+    }
+
     /// Has the next connection be one to the next endpoint.
     pub(crate) fn turn_away(&self) {
         self.turn.fetch_add(1, Ordering::Relaxed);

@@ -56,6 +56,17 @@ fn a_request_that_shortens_the_time_does_so_when_it_is_sent_answered_or_not() {
     assert_eq!(lease.ttl(), Some(ms(10_000)));
 }
 
+/// Who has waited for the lock asks for its time anew, and may have to ask twice: the first request may come into force after
+/// one that the holder makes later.
+#[test]
+fn a_lease_that_was_asked_for_twice_never_counts_on_more_than_the_first_request_gives() {
+    let mut lease = Lease::with_astray(at(0), ms(1_000));
+    assert_eq!(lease.until(), Some(at(999)));
+    lease.ask(at(100), ms(10_000)).unwrap();
+    lease.extended(at(100), ms(10_000), at(200));
+    assert_eq!(lease.until(), Some(at(1_099)));
+}
+
 #[test]
 fn what_was_certainly_not_carried_out_is_forgotten() {
     let mut lease = Lease::new(at(0), ms(10_000));

@@ -102,7 +102,11 @@ impl Quorate {
             let connection = self.exchange.open().await?;
             let wait = wish.left().max(WAIT_MIN);
             let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
-            let answer = connection.ask(&acquire_command(wish, Some(wait), request), limit).await;
+            let command = acquire_command(wish, Some(wait), request);
+            let answer = tokio::select! {
+                answer = connection.ask(&command, limit) => answer,
+                error = self.exchange.death_of(&connection) => Err(error),
+            };
             if answer.is_err() {
                 // A node that is cut off may take connections all the same.
                 self.exchange.turn_away();

@@ -1,21 +1,33 @@
-//! A proxy in front of a node that passes a command on, and breaks off before its answer.
+//! A proxy in front of a node that passes a command on, and breaks off before its answer, or keeps that back.
 
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock},
     thread,
+    time::Duration,
 };
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nobody gets it, and its connection ends.
+    Cut,
+    /// As above, and nobody is let in any longer.
+    CutForGood,
+    /// It comes when it may.
+    Kept,
+}
 
 /// What it is to do, and has done.
 #[derive(Default)]
 struct Order {
-    /// A word of the command whose answer nobody is to get.
-    word: Option<Vec<u8>>,
+    /// A word of the command whose answer is meant.
+    word: Option<(Vec<u8>, Fate)>,
     cuts: usize,
+    is_closed: bool,
+    /// Whether what is kept back still is.
+    is_kept: bool,
 }
 
 pub(super) struct Proxy {
@@ -31,7 +43,11 @@ impl Proxy {
         let shared = Arc::clone(&order);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let Ok(node) = TcpStream::connect(("127.0.0.1", node)) else { return };
+                let is_closed = shared.lock().expect("no test panics here").is_closed;
+                let Some(node) = (!is_closed).then(|| TcpStream::connect(("127.0.0.1", node)).ok()).flatten()
+                else {
+                    return;
+                };
                 serve(&client, &node, &shared);
             }
         });
@@ -44,7 +60,26 @@ impl Proxy {
 
     /// Breaks off once, before the answer to the next command that has this word in it.
     pub(super) fn cut_answer_of(&self, word: &str) {
-        self.order.lock().expect("no test panics here").word = Some(word.as_bytes().to_vec());
+        self.order(word, Fate::Cut);
+    }
+
+    /// The same, and takes no connection from then on.
+    pub(super) fn cut_answer_for_good_of(&self, word: &str) {
+        self.order(word, Fate::CutForGood);
+    }
+
+    /// Keeps back the answer to the next command that has this word in it, and all that come behind it on its connection.
+    pub(super) fn keep_answer_of(&self, word: &str) {
+        self.order(word, Fate::Kept);
+    }
+
+    /// Passes on what was kept back.
+    pub(super) fn let_go(&self) {
+        self.order.lock().expect("no test panics here").is_kept = false;
+    }
+
+    fn order(&self, word: &str, fate: Fate) {
+        self.order.lock().expect("no test panics here").word = Some((word.as_bytes().to_vec(), fate));
     }
 
     /// How often it has broken off.
@@ -55,21 +90,33 @@ impl Proxy {
 
 fn serve(client: &TcpStream, node: &TcpStream, order: &Arc<Mutex<Order>>) {
     let (answers, commands) = (pair(node, client), pair(client, node));
-    let (order, is_doomed) = (Arc::clone(order), Arc::new(AtomicBool::new(false)));
-    let doom = Arc::clone(&is_doomed);
+    let (commanded, answered) = (Arc::clone(order), Arc::clone(order));
+    let fate = Arc::new(OnceLock::new());
+    let told = Arc::clone(&fate);
     thread::spawn(move || {
         forward(commands, |bytes| {
-            let mut order = order.lock().expect("no test panics here");
-            let is_meant = |word: &mut Vec<u8>| bytes.windows(word.len()).any(|part| part == word);
-            if order.word.take_if(is_meant).is_some() {
-                order.cuts += 1;
-                doom.store(true, Ordering::SeqCst);
+            let mut order = commanded.lock().expect("no test panics here");
+            let is_meant =
+                |(word, _): &mut (Vec<u8>, Fate)| bytes.windows(word.len()).any(|part| part == word);
+            if let Some((_, fate)) = order.word.take_if(is_meant) {
+                order.cuts += usize::from(fate != Fate::Kept);
+                order.is_closed |= fate == Fate::CutForGood;
+                order.is_kept |= fate == Fate::Kept;
+                // One fate a connection is enough.
+                let _ = told.set(fate);
             }
             true
         });
     });
     // The answer to the command is there, so that it was carried out.
-    thread::spawn(move || forward(answers, |_| !is_doomed.load(Ordering::SeqCst)));
+    let is_wanted = move |_: &[u8]| {
+        let Some(fate) = fate.get() else { return true };
+        while *fate == Fate::Kept && answered.lock().expect("no test panics here").is_kept {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        *fate == Fate::Kept
+    };
+    thread::spawn(move || forward(answers, is_wanted));
 }
 
 /// Passes on what comes, for as long as `is_wanted`, and then ends both.

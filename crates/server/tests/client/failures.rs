@@ -13,7 +13,7 @@ use super::{
     HOUR, connect,
     cutting::Proxy,
     node,
-    support::{Cluster, LONG, eventually, lock_waiting},
+    support::{Cluster, LONG, ask, eventually, lock_waiting},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,4 +125,85 @@ async fn a_write_whose_answer_was_lost_is_not_repeated_and_a_read_is() {
     proxy.cut_answer_of("key");
     assert_eq!(client.get("key").await.unwrap().as_deref(), Some(&b"value"[..]));
     assert_eq!(proxy.cuts(), 2);
+}
+
+/// The second attempt certainly did nothing, and that says nothing of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_done_once_is_not_called_undone_by_a_later_failure() {
+    let (_node, port, _folder, _) = node().await;
+    let proxy = Proxy::to(port);
+    let settings = Settings::new().patience(Duration::from_millis(300));
+    let client =
+        Client::connect_with(&format!("quorate://127.0.0.1:{}", proxy.port()), settings).await.unwrap();
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    proxy.cut_answer_for_good_of("RELEASE");
+    let error = guard.release().await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error}");
+    assert_eq!((proxy.cuts(), lock_waiting(port, "a")), (1, None), "it was carried out");
+}
+
+/// Who asked again under the name of what was granted would be told of that grant for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_was_over_before_it_was_heard_of_is_asked_for_anew() {
+    let (_node, port, _folder, direct) = node().await;
+    let first = direct.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let proxy = Proxy::to(port);
+    let client = connect(&[proxy.port()]).await;
+    proxy.keep_answer_of("WAIT");
+    let second = tokio::spawn(client.lock("a").ttl(Duration::from_millis(500)).wait(HOUR).acquire());
+    eventually("it waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
+    let older = first.token();
+    first.release().await.unwrap();
+    let granted: u64 = fence(port, "a").expect("it was granted in the same step");
+    eventually("its time is over", || fence(port, "a").is_none().then_some(()));
+    proxy.let_go();
+    let second = second.await.unwrap().unwrap();
+    assert!(older.get() < granted && granted < second.token().get());
+    assert_eq!(fence(port, "a"), Some(second.token().get()));
+    assert!(second.is_held());
+}
+
+/// A lock with a time of an hour waited twenty minutes for the answer of a server that stood still.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extension_is_asked_for_elsewhere_when_the_answer_does_not_come() {
+    let (_node, port, _folder, _) = node().await;
+    let proxy = Proxy::to(port);
+    for (answer_timeout, ttl) in [(Duration::from_millis(300), HOUR), (LONG, Duration::from_secs(2))] {
+        let url = format!("quorate://127.0.0.1:{},127.0.0.1:{port}", proxy.port());
+        let settings = Settings::new().answer_timeout(answer_timeout);
+        let client = Client::connect_with(&url, settings).await.unwrap();
+        let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+        proxy.keep_answer_of("EXTEND");
+        let begun = Instant::now();
+        // To shorten the time leaves less of it for the first attempt.
+        guard.extend(ttl).await.unwrap();
+        assert!(begun.elapsed() < LONG && guard.is_held(), "{:?}", begun.elapsed());
+        guard.release().await.unwrap();
+        proxy.let_go();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_at_a_node_that_stands_still_waits_at_another_one() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let follower = if leader == 1 { 2 } else { 1 };
+    let direct = connect(&[cluster.port(leader)]).await;
+    let first = direct.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let url = format!("quorate://127.0.0.1:{},127.0.0.1:{}", cluster.port(follower), cluster.port(leader));
+    let settings = Settings::new().answer_timeout(Duration::from_secs(1)).patience(LONG);
+    let client = Client::connect_with(&url, settings).await.unwrap();
+    let second = tokio::spawn(client.lock("a").ttl(HOUR).wait(HOUR).acquire());
+    let port = cluster.port(leader);
+    eventually("it waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
+    cluster.node(follower).signal(Signal::STOP);
+    first.release().await.unwrap();
+    let second = tokio::time::timeout(LONG, second).await.expect("it waits for ever");
+    cluster.node(follower).signal(Signal::CONT);
+    second.unwrap().unwrap().release().await.unwrap();
+}
+
+/// The token of a lock.
+fn fence(port: u16, name: &str) -> Option<u64> {
+    ask(port, &["FENCE", name]).map(|token| token.parse().expect("a number"))
 }
