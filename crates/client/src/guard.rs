@@ -186,6 +186,12 @@ impl<B: Fenced, K: Kind> LockGuard<B, K> {
     pub(crate) fn refused(&self) {
         self.tenure.end(Loss::Taken);
     }
+
+    /// The server has given it to somebody else, as the holder wished.
+    pub(crate) fn handed_over(&self) {
+        self.tenure.stop();
+        self.tenure.end(Loss::Released);
+    }
 }
 
 impl<B: Backend, K: Kind> Drop for LockGuard<B, K> {

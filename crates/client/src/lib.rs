@@ -4,6 +4,7 @@ mod backend;
 mod client;
 mod clock;
 mod connection;
+mod election;
 mod endpoints;
 mod error;
 mod exchange;
@@ -22,6 +23,7 @@ mod token;
 
 pub use backend::{Backend, Fenced, Quorate, Redis};
 pub use client::{Client, TTL_MIN};
+pub use election::{Candidate, Election, Leader, Leadership};
 pub use error::{Error, Loss};
 pub use fleet::{Fleet, FleetBreaker, FleetView};
 pub use guard::LockGuard;

@@ -118,17 +118,26 @@ impl<B: Backend, K: Timed<Tenure<B> = Kept<Arc<Held<B>>>> + Kind> Lock<B, K> {
         let Self { core, name, wait, terms: OwnTime { owner, ttl } } = self;
         check_ttl(ttl)?;
         let wish = Wish::new(Names::One(name), K::HOLDING, &label(owner), ttl, wait)?;
-        // From here on, whatever way this ends, what was taken is a guard's or is given back.
-        let mut claim = Claim::new(&core, wish, None);
-        while let Some(grant) = core.backend.acquire(claim.wish()).await? {
-            // Who has waited may have been given the lock long ago, or may find that it is gone already.
-            if let Some((proof, lease)) = confirmed(&core, claim.wish(), grant).await? {
-                let name = claim.granted();
-                return Ok(LockGuard::kept(Held { core: Arc::clone(&core), name, proof }, lease));
-            }
-        }
-        Err(claim.not_acquired())
+        obtain(&core, wish).await
     }
+}
+
+/// Acquires what is wished for, with a time to live of its own.
+pub(crate) async fn obtain<B, K>(core: &Arc<Core<B>>, wish: Wish) -> Result<LockGuard<B, K>, Error>
+where
+    B: Backend,
+    K: Timed<Tenure<B> = Kept<Arc<Held<B>>>> + Kind,
+{
+    // From here on, whatever way this ends, what was taken is a guard's or is given back.
+    let mut claim = Claim::new(core, wish, None);
+    while let Some(grant) = core.backend.acquire(claim.wish()).await? {
+        // Who has waited may have been given the lock long ago, or may find that it is gone already.
+        if let Some((proof, lease)) = confirmed(core, claim.wish(), grant).await? {
+            let name = claim.granted();
+            return Ok(LockGuard::kept(Held { core: Arc::clone(core), name, proof }, lease));
+        }
+    }
+    Err(claim.not_acquired())
 }
 
 impl Lock<Quorate, InSession> {

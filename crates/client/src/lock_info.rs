@@ -99,11 +99,18 @@ impl Client<Quorate> {
     }
 }
 
+/// What a field by this name says.
+pub(crate) fn field<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
+    fields(answer).find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, value)| value)
+}
+
+pub(crate) fn count(value: &Value) -> Option<u64> {
+    if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None }
+}
+
 /// What a server tells of a lock; `None` if this is nothing of the kind.
 fn read(lock: &Value) -> Option<LockInfo> {
-    let field =
-        |name: &str| fields(lock).find(|(field, _)| text(field).as_deref() == Some(name)).map(|(_, v)| v);
-    let count = |value: &Value| if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
+    let field = |name| field(lock, name);
     let holder = match (field("owner")?, field("session")?, field("readers")?) {
         (Value::Nil, Value::Nil, Value::Array(readers)) => {
             Holder::Readers(readers.iter().map(text).collect::<Option<_>>()?)
@@ -122,7 +129,7 @@ fn read(lock: &Value) -> Option<LockInfo> {
     })
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
         Value::SimpleString(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! What shell scripts use: `quorate lock`, and `get`, `set` and `del`.
+//! What shell scripts use: `quorate lock` and `elect`, and `get`, `set` and `del`.
 
 mod support;
 
@@ -92,6 +92,50 @@ fn without_a_node_nothing_is_run() {
     assert!(errors.contains("not applied") && errors.contains("--addr"), "{errors}");
     let (code, _, errors) = lock(1, folder.path(), &["--ttl", "99ms"], &["true"]);
     assert!(code == 2 && errors.contains("at least 100ms"), "{code} {errors}");
+}
+
+#[test]
+fn the_elected_one_runs_its_command_and_the_next_one_after_it() {
+    let (_node, port, folder) = node();
+    let address = format!("127.0.0.1:{port}");
+    let elect = |value: &str, priority: &str, script: &str| {
+        let line = [
+            "elect",
+            "a",
+            "--addr",
+            &address,
+            "--value",
+            value,
+            "--priority",
+            priority,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        Process::start(&line.map(str::to_owned), folder.path())
+    };
+    let candidates = |count| {
+        eventually("they wait", || {
+            let mut command = redis::cmd("ELECTION");
+            let waiting = command
+                .arg("CANDIDATES")
+                .arg("a")
+                .query::<Vec<redis::Value>>(&mut support::connect(port))
+                .ok()?;
+            (waiting.len() == count).then_some(())
+        });
+    };
+    let mut first = elect("one", "0", STAYS);
+    first.await_line("begun");
+    let last = elect("three", "0", "echo three $QUORATE_LOCK $QUORATE_TOKEN");
+    candidates(1);
+    let second = elect("two", "1", "echo two; exec quorate-nonsense");
+    candidates(2);
+    first.signal(Signal::TERM);
+    assert_eq!(first.end().code(), Some(3));
+    second.await_line("two");
+    last.await_line("three a ");
 }
 
 /// What it says is for people; what it does is not to depend on whether they listen.

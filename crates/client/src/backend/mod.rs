@@ -82,11 +82,31 @@ impl Names {
     }
 }
 
+/// What holding it is good for: by that its commands are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be alone at something.
+    #[default]
+    Lock,
+    /// To lead.
+    Leadership(Candidacy),
+}
+
+/// What a candidate brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Candidacy {
+    /// What the others are to know while he leads.
+    pub(crate) value: Option<Vec<u8>>,
+    /// The greater is elected first.
+    pub(crate) priority: u32,
+}
+
 /// A wish to hold a lock, or several together.
 #[derive(Debug)]
 pub struct Wish {
     pub(crate) names: Names,
     pub(crate) holding: Holding,
+    pub(crate) purpose: Purpose,
     /// Random.
     pub(crate) id: String,
     /// Of this wish alone: whoever finds the lock held by this owner holds it by this wish.
@@ -126,7 +146,13 @@ impl Wish {
         let owner = format!("{label} {id}");
         let until = BootTime::now() + wait;
         let (is_astray, rounds, last) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(None));
-        Ok(Self { names, holding, id, owner, ttl, until, is_astray, rounds, last })
+        let purpose = Purpose::Lock;
+        Ok(Self { names, holding, purpose, id, owner, ttl, until, is_astray, rounds, last })
+    }
+
+    /// The wish to lead instead.
+    pub(crate) fn leading(self, candidacy: Candidacy) -> Self {
+        Self { purpose: Purpose::Leadership(candidacy), ..self }
     }
 
     /// The only name, or the first.

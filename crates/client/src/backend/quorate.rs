@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::{Backend, Fenced, Grant, Holding, Locks, Names, Request, SessionId, Tokens, Wish, millis};
+use super::{
+    Backend, Candidacy, Fenced, Grant, Holding, Locks, Names, Purpose, Request, SessionId, Tokens, Wish,
+    millis,
+};
 use crate::{
     clock::BootTime,
     connection::Reads,
@@ -148,6 +151,7 @@ pub struct Hold {
     pub(crate) token: FencingToken,
     /// Whose part of a lock that is shared.
     reader: Option<String>,
+    words: &'static Words,
     /// How its release is called.
     release: String,
 }
@@ -157,12 +161,12 @@ impl Hold {
     pub(crate) fn new(wish: &Wish, token: FencingToken) -> Self {
         let reader = (wish.holding == Holding::Shared).then(|| wish.owner.clone());
         // One wish may be given more than one, if the first is over before that is known.
-        Self { token, reader, release: format!("{} release {token}", wish.id) }
+        Self { token, reader, words: words(&wish.purpose), release: format!("{} release {token}", wish.id) }
     }
 
     /// `LOCK command name token ..`, and the owner behind that where one must be named.
     fn command(&self, command: &str, name: &str, more: &[u64]) -> Cmd {
-        let mut line = redis::cmd("LOCK");
+        let mut line = redis::cmd(self.words.family);
         line.arg(command).arg(name).arg(self.token.get()).arg(more);
         if let Some(reader) = &self.reader {
             line.arg("OWNER").arg(reader);
@@ -185,7 +189,7 @@ impl Locks for Quorate {
     }
 
     async fn release(&self, name: &str, hold: &Hold) -> Result<(), Error> {
-        let mut command = hold.command("RELEASE", name, &[]);
+        let mut command = hold.command(hold.words.release, name, &[]);
         command.arg("REQUEST").arg(&hold.release);
         self.exchange.ask(&command, Again::Always).await.map(drop).map_err(lost_if_gone)
     }
@@ -211,10 +215,29 @@ impl Locks for Quorate {
     }
 }
 
+/// What is said of locks and of elections.
+#[derive(Debug)]
+struct Words {
+    family: &'static str,
+    acquire: &'static str,
+    release: &'static str,
+}
+
+const OF_LOCKS: Words = Words { family: "LOCK", acquire: "ACQUIRE", release: "RELEASE" };
+const OF_ELECTIONS: Words = Words { family: "ELECTION", acquire: "CAMPAIGN", release: "RESIGN" };
+
+fn words(purpose: &Purpose) -> &'static Words {
+    match purpose {
+        Purpose::Lock => &OF_LOCKS,
+        Purpose::Leadership(_) => &OF_ELECTIONS,
+    }
+}
+
 fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cmd {
-    let mut command = redis::cmd("LOCK");
+    let words = words(&wish.purpose);
+    let mut command = redis::cmd(words.family);
     match &wish.names {
-        Names::One(name) => command.arg("ACQUIRE").arg(name),
+        Names::One(name) => command.arg(words.acquire).arg(name),
         Names::All(names) => command.arg("ACQUIREALL").arg(names.len()).arg(names),
     };
     match wish.holding {
@@ -225,6 +248,12 @@ fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cm
     };
     if wish.holding == Holding::Shared {
         command.arg("SHARED");
+    }
+    if let Purpose::Leadership(Candidacy { value, priority }) = &wish.purpose {
+        command.arg("PRIORITY").arg(priority);
+        if let Some(value) = value {
+            command.arg("VALUE").arg(value);
+        }
     }
     if let Some(wait) = wait {
         command.arg("WAIT").arg(millis(wait));

@@ -98,6 +98,8 @@ enum Command {
     Reads(reads::Args),
     /// Runs a command while a lock is held
     Lock(lock::Args),
+    /// Runs a command while this is the elected one of several candidates
+    Elect(lock::elect::Args),
     /// Shows which locks are held, and by whom
     Locks(locks::Args),
     /// Prints the value of a key
@@ -126,6 +128,7 @@ pub fn run() -> ExitCode {
     let exit = match &Cli::parse().command {
         // Its status is that of the command it runs.
         Command::Lock(args) => return lock::run(args),
+        Command::Elect(args) => return lock::elect::run(args),
         Command::Locks(args) => locks::run(args),
         Command::Completions(args) => generated::completions(args, Cli::command()),
         Command::Man(args) => generated::man(args, Cli::command()),

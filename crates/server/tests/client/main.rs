@@ -4,6 +4,7 @@
 mod support;
 
 mod cutting;
+mod elections;
 mod failures;
 mod fleet;
 mod keys;

@@ -1,6 +1,7 @@
-//! `quorate lock`: a command runs while a lock is held, and ends when it is lost.
+//! `quorate lock` and `quorate elect`: a command runs while a lock is held, or while one leads, and ends when that is lost.
 
 mod child;
+pub(crate) mod elect;
 mod signals;
 
 use std::{
@@ -46,20 +47,27 @@ answered, or the lock was refused, 126 CMD cannot be run, 127 there is no CMD, 2
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    servers: Servers,
     /// The lock's name
     name: String,
     /// How long to wait while somebody else holds it
     #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Duration,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+/// On which terms something is held, and for what.
+#[derive(Clone, Debug, clap::Args)]
+struct Terms {
+    #[command(flatten)]
+    servers: Servers,
     /// For how long it outlives this command, should that be killed: 100ms at least; it is renewed after a third
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = parse_ttl)]
     ttl: Duration,
-    /// Who holds it, for whoever asks LOCK INFO; lets nobody in [default: this process's id]
+    /// Who holds it, for whoever asks; lets nobody in [default: this process's id]
     #[arg(long, value_name = "ID")]
     owner: Option<String>,
-    /// How long CMD may take to end when the lock is lost
+    /// How long CMD may take to end when it is lost
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = humantime::parse_duration)]
     kill_after: Duration,
     /// What to run
@@ -102,110 +110,133 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ending = match runtime {
-        Ok(runtime) => runtime.block_on(hold(args)),
-        Err(error) => failed(&error),
-    };
-    ending.into()
+    let task = Task { program: "lock", thing: "lock", name: &args.name, terms: &args.terms };
+    task.run(async |client: &Client| {
+        let lock = client.lock(&args.name).ttl(args.terms.ttl).wait(args.wait);
+        let lock = if let Some(owner) = &args.terms.owner { lock.owner(owner) } else { lock };
+        lock.acquire().await
+    })
 }
 
-/// Whether anybody reads it must not decide what becomes of the command.
-fn say(text: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "quorate lock: {text}");
+/// A command that is to run while something is held.
+struct Task<'a> {
+    /// What this program is called.
+    program: &'static str,
+    /// What is held, in a word.
+    thing: &'static str,
+    name: &'a str,
+    terms: &'a Terms,
 }
 
-fn failed(error: &dyn std::fmt::Display) -> Ending {
-    say(error);
-    Ending::Failed
-}
+impl Task<'_> {
+    fn run(&self, acquire: impl AsyncFnOnce(&Client) -> Result<LockGuard, Error>) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let ending = match runtime {
+            Ok(runtime) => runtime.block_on(self.hold(acquire)),
+            Err(error) => self.failed(&error),
+        };
+        ending.into()
+    }
 
-/// Acquires the lock, and runs the command.
-async fn hold(args: &Args) -> Ending {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return failed(&error),
-    };
-    let (url, settings) = (args.servers.url(), Settings::new().patience(PATIENCE));
-    let client = match signals.unless_ended(Client::connect_with(&url, settings)).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => {
-            return failed(&format_args!("{error}. --addr or QUORATE_ADDR say where to look"));
-        }
-        Err(signal) => return Ending::Status(status_of_signal(signal.as_raw())),
-    };
-    let lock = client.lock(&args.name).ttl(args.ttl).wait(args.wait);
-    let lock = if let Some(owner) = &args.owner { lock.owner(owner) } else { lock };
-    let acquired = match signals.unless_ended(lock.acquire()).await {
-        Ok(acquired) => acquired,
-        Err(signal) => {
-            client.settled().await;
-            return Ending::Status(status_of_signal(signal.as_raw()));
-        }
-    };
-    match acquired {
-        Ok(guard) => run_under(args, guard, &mut signals).await,
-        Err(error) => {
-            client.settled().await;
-            say(&error);
-            if matches!(error, Error::NotAcquired { .. }) { Ending::NotAcquired } else { Ending::Failed }
+    /// Whether anybody reads it must not decide what becomes of the command.
+    fn say(&self, text: &dyn std::fmt::Display) {
+        let _ = writeln!(io::stderr(), "quorate {}: {text}", self.program);
+    }
+
+    fn failed(&self, error: &dyn std::fmt::Display) -> Ending {
+        self.say(error);
+        Ending::Failed
+    }
+
+    /// Acquires it, and runs the command.
+    async fn hold(&self, acquire: impl AsyncFnOnce(&Client) -> Result<LockGuard, Error>) -> Ending {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return self.failed(&error),
+        };
+        let (url, settings) = (self.terms.servers.url(), Settings::new().patience(PATIENCE));
+        let client = match signals.unless_ended(Client::connect_with(&url, settings)).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => {
+                return self.failed(&format_args!("{error}. --addr or QUORATE_ADDR say where to look"));
+            }
+            Err(signal) => return Ending::Status(status_of_signal(signal.as_raw())),
+        };
+        let acquired = match signals.unless_ended(acquire(&client)).await {
+            Ok(acquired) => acquired,
+            Err(signal) => {
+                client.settled().await;
+                return Ending::Status(status_of_signal(signal.as_raw()));
+            }
+        };
+        match acquired {
+            Ok(guard) => self.run_under(guard, &mut signals).await,
+            Err(error) => {
+                client.settled().await;
+                self.say(&error);
+                if matches!(error, Error::NotAcquired { .. }) { Ending::NotAcquired } else { Ending::Failed }
+            }
         }
     }
-}
 
-/// Runs the command until it ends or the lock is lost.
-async fn run_under(args: &Args, guard: LockGuard, signals: &mut Signals) -> Ending {
-    let mut child = match Child::start(&args.command, guard.name(), guard.token()) {
-        Ok(child) => child,
-        Err(error) => {
-            tell_release(guard.release().await, args.ttl);
-            say(&format_args!("{}: {error}", args.command[0].display()));
-            let is_missing = error.kind() == io::ErrorKind::NotFound;
-            return if is_missing { Ending::NoCommand } else { Ending::CannotRun };
-        }
-    };
-    let lost = guard.lost();
-    tokio::pin!(lost);
-    loop {
-        tokio::select! {
-            ended = child.ended() => {
-                let released = guard.release().await;
-                return match ended {
-                    Err(error) => failed(&error),
-                    Ok(_) if matches!(released, Err(Error::Lost(_))) => lost_early(&args.name, None),
-                    Ok(status) => {
-                        tell_release(released, args.ttl);
-                        Ending::Status(status_of(status))
-                    }
-                };
+    /// Runs the command until it ends or what is held is lost.
+    async fn run_under(&self, guard: LockGuard, signals: &mut Signals) -> Ending {
+        let mut child = match Child::start(&self.terms.command, guard.name(), guard.token()) {
+            Ok(child) => child,
+            Err(error) => {
+                self.tell_release(guard.release().await);
+                self.say(&format_args!("{}: {error}", self.terms.command[0].display()));
+                let is_missing = error.kind() == io::ErrorKind::NotFound;
+                return if is_missing { Ending::NoCommand } else { Ending::CannotRun };
             }
-            signal = signals.next() => match signal {
-                Signal::TSTP => {
-                    child.stand_still();
-                    stand_still();
+        };
+        let lost = guard.lost();
+        tokio::pin!(lost);
+        loop {
+            tokio::select! {
+                ended = child.ended() => {
+                    let released = guard.release().await;
+                    return match ended {
+                        Err(error) => self.failed(&error),
+                        Ok(_) if matches!(released, Err(Error::Lost(_))) => self.lost_early(None),
+                        Ok(status) => {
+                            self.tell_release(released);
+                            Ending::Status(status_of(status))
+                        }
+                    };
                 }
-                signal => child.pass_on(signal),
-            },
-            loss = &mut lost => {
-                // First things first: to tell it may take as long as somebody likes.
-                child.end(args.kill_after).await;
-                return lost_early(&args.name, Some(loss));
+                signal = signals.next() => match signal {
+                    Signal::TSTP => {
+                        child.stand_still();
+                        stand_still();
+                    }
+                    signal => child.pass_on(signal),
+                },
+                loss = &mut lost => {
+                    // First things first: to tell it may take as long as somebody likes.
+                    child.end(self.terms.kill_after).await;
+                    return self.lost_early(Some(loss));
+                }
             }
         }
     }
-}
 
-fn lost_early(name: &str, loss: Option<Loss>) -> Ending {
-    match loss {
-        Some(loss) => say(&format_args!("the lock {name} is lost: {loss}. The command was ended")),
-        None => say(&format_args!("the lock {name} was lost before the command ended")),
+    fn lost_early(&self, loss: Option<Loss>) -> Ending {
+        let Self { thing, name, .. } = self;
+        match loss {
+            Some(loss) => {
+                self.say(&format_args!("the {thing} {name} is lost: {loss}. The command was ended"));
+            }
+            None => self.say(&format_args!("the {thing} {name} was lost before the command ended")),
+        }
+        Ending::Lost
     }
-    Ending::Lost
-}
 
-fn tell_release(released: Result<(), Error>, ttl: Duration) {
-    if let Err(error) = released {
-        say(&format_args!("the lock may be held for {} still: {error}", humantime::format_duration(ttl)));
+    fn tell_release(&self, released: Result<(), Error>) {
+        if let Err(error) = released {
+            let ttl = humantime::format_duration(self.terms.ttl);
+            self.say(&format_args!("the {} {} may be held for {ttl} still: {error}", self.thing, self.name));
+        }
     }
 }
 
