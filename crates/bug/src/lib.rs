@@ -157,6 +157,12 @@ bugs! {
     PhantomPromise => "phantom-promise", Paxos,
         "a candidate counts promises of voters that have given none",
         "leaders have all that is committed";
+    CommitNumberElects => "commit-number-elects", Paxos,
+        "as many promises elect a leader as voters commit, be that fewer than meet each commit quorum",
+        "leaders have all that is committed";
+    NumberAtOnce => "number-at-once", Paxos,
+        "another number of voters commits from one entry to the next, without a joint configuration",
+        "a configuration follows from the one before" | "leaders have all that is committed";
     OwnLogKept => "own-log-kept", Paxos,
         "a candidate leads with its own log, whatever the others have accepted (hazard 19)",
         "leaders have all that is committed";

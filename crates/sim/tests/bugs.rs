@@ -42,6 +42,10 @@ fn profile_for(bug: Bug, engine: EngineKind) -> Profile {
         profile.faults = [Fault::HangingSync, Fault::SlowDisk, Fault::Partition, Fault::Kill].into();
         profile.nodes = Some(3);
     }
+    if matches!(bug, Bug::CommitNumberElects | Bug::NumberAtOnce) {
+        // Of three, no other number than a majority survives a loss.
+        profile.nodes = Some(5);
+    }
     profile
 }
 
@@ -53,9 +57,10 @@ fn theme_for(bug: Bug) -> Theme {
         | Bug::UnconfirmedRead
         | Bug::LateConfirmation
         | Bug::EarlierAnswer
-        | Bug::UnboundVoter => Theme::Network,
+        | Bug::UnboundVoter
+        | Bug::CommitNumberElects => Theme::Network,
         Bug::UnsyncedName => Theme::Crashes,
-        Bug::DeniedChange | Bug::FeignedChange => Theme::Members,
+        Bug::DeniedChange | Bug::FeignedChange | Bug::NumberAtOnce => Theme::Members,
         _ => Theme::Default,
     }
 }

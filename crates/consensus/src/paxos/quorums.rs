@@ -26,7 +26,11 @@ use crate::{Index, Membership, NodeId};
 
 /// Whether those who have promised a ballot are enough to lead by it: phase 1.
 pub(super) fn have_promised(membership: &Membership, has_promised: impl Fn(NodeId) -> bool) -> bool {
-    membership.has_election_quorum(|voter| has_promised(voter) || bug::on(Bug::PhantomPromise))
+    let has_promised = |voter| has_promised(voter) || bug::on(Bug::PhantomPromise);
+    match bug::on(Bug::CommitNumberElects) {
+        true => membership.has_commit_quorum(has_promised),
+        false => membership.has_election_quorum(has_promised),
+    }
 }
 
 /// How far the log is accepted by enough, by what each has on its disk: phase 2.

@@ -103,8 +103,12 @@ impl Members {
         let follows = match (before.is_joint(), members.is_joint()) {
             _ if is_restated => true,
             (true, _) => members == before.settled(),
-            (false, true) => members.outgoing == before.voters,
-            (false, false) => members.voters == before.voters,
+            (false, true) => {
+                (&members.outgoing, members.outgoing_phase2_quorum) == (&before.voters, before.phase2_quorum)
+            }
+            (false, false) => {
+                (&members.voters, members.phase2_quorum) == (&before.voters, before.phase2_quorum)
+            }
         };
         check(follows, PROPERTY, told)?;
         let newcomers: BTreeSet<NodeId> = members.members().filter(|&node| !before.contains(node)).collect();
