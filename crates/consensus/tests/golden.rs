@@ -425,6 +425,7 @@ scripts![raft, Raft, "scripts":
     lease_transfer,
     lease_votes,
     long_pause,
+    no_room,
     old_acknowledgement,
     old_append,
     overload,

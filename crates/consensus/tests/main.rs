@@ -7,6 +7,7 @@ mod cluster_time;
 mod dissertation_tests;
 mod golden;
 mod hostile_peers;
+mod late_answers;
 mod paper_tests;
 mod partitions;
 mod properties;
