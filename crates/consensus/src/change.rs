@@ -6,8 +6,8 @@
 //!
 //! * A new member begins as a learner. Only a learner is promoted, so nobody votes before it has caught up.
 //! * A new member's id is greater than any that was used before: a removed node is told from one that comes back.
-//! * A change of voters, of any number of them, is one joint configuration. A change of learners alone is a plain
-//!   one.
+//! * A change of voters, of any number of them, or of how many of them commit, is one joint configuration. A change of learners
+//!   alone is a plain one.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -309,7 +309,7 @@ impl fmt::Display for Step {
 }
 
 impl Membership {
-    /// The configuration that the change leads to: joint if it changes who votes.
+    /// The configuration that the change leads to: joint if it changes who votes, or how many of them commit.
     ///
     /// # Errors
     /// Whatever speaks against it in this configuration.

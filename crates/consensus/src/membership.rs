@@ -1,8 +1,8 @@
 //! Who votes, who only listens, and how many make a quorum.
 //!
 //! A change of voters goes through a *joint* configuration (dissertation, section 4.3): while it is in force, each
-//! decision needs a majority of the new voters and a majority of the old ones, so that no two decisions are ever
-//! made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
+//! decision needs enough of the new voters and enough of the old ones (of each a majority, unless another number is set), so
+//! that no two decisions are ever made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
 //!
 //! # Flexible quorums
 //!

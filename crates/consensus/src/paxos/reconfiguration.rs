@@ -1,7 +1,8 @@
 //! Changes of members by joint consensus, as under Raft.
 //!
-//! A change of voters is two entries. The first, joint, asks for both majorities from when it is appended; once it
-//! is committed, the leader of the day appends the second, which leaves the old voters out. A learner that was
+//! A change of voters, or of how many of them commit, is two entries. The first, joint, asks for enough of the old voters by the
+//! old number, and of the new ones by the new, from when it is appended ([`super::quorums`]); once it is committed, the leader
+//! of the day appends the second, which leaves the old voters, and the old number, out. A learner that was
 //! added to vote is promoted in the same way when it has caught up. All of that is in the configuration, so a new leader goes on
 //! where its predecessor ended.
 //!
