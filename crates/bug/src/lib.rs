@@ -220,6 +220,12 @@ bugs! {
     DeafTransfer => "deaf-transfer", Product,
         "a leader who hands over to a candidate just resigns",
         "who is handed over to leads next";
+    ExtraPermit => "extra-permit", Product,
+        "a semaphore gives one permit more than it has",
+        "no more permits than there are";
+    PassedPermits => "passed-permits", Product,
+        "who wants fewer permits passes who came before and wants more",
+        "permits are given in the order of arrival";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

@@ -159,9 +159,9 @@ impl Machine {
     /// Frees expired keys, and tells that they have expired.
     fn reclaim(&mut self) -> u64 {
         drop(self.take_publications());
-        let State { keyspace, settings, publications, .. } = &mut self.state;
+        let State { keyspace, settings, publications, stamp, .. } = &mut self.state;
         let classes = Classes(settings.notified_events);
-        keyspace.reclaim(settings.reclaim_keys_max, |db, key| {
+        keyspace.reclaim(settings.reclaim_keys_max, *stamp, |db, key| {
             if classes.include(Event::EXPIRED) {
                 publications.notify(classes, db, Event::EXPIRED, key);
             }

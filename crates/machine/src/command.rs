@@ -150,6 +150,8 @@ pub enum Group {
     Lock,
     /// Leaders and candidates.
     Election,
+    /// Permits.
+    Semaphore,
     /// Sessions of clients.
     Session,
     /// Fencing tokens.
@@ -180,6 +182,7 @@ impl Group {
             Self::PubSub => "pubsub",
             Self::Lock => "lock",
             Self::Election => "election",
+            Self::Semaphore => "semaphore",
             Self::Session => "session",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",

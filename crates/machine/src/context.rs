@@ -8,13 +8,13 @@ use siphasher::sip::SipHasher13;
 use crate::command::{self, Class, Spec};
 use crate::database::Slot;
 use crate::flags::Flags;
-use crate::identifiers::Stamp;
+use crate::identifiers::{FencingToken, Stamp};
 use crate::keyspace::DATABASES;
 use crate::notification::{Classes, Event};
 use crate::reply::Reply;
 use crate::requests::Asker;
 use crate::state::State;
-use crate::value::{Collection, Value};
+use crate::value::{Collection, Living, Value};
 use crate::waiting::Wait;
 use crate::work::{self, Spent};
 
@@ -211,6 +211,24 @@ impl Context<'_> {
     pub(crate) fn amend(&mut self, key: &[u8], value: Value, deadline: Option<Stamp>) {
         self.writable();
         self.state.keyspace.amend(self.db, key, value, deadline);
+    }
+
+    /// A token that nobody has had.
+    pub(crate) fn next_token(&mut self) -> FencingToken {
+        self.writable();
+        self.state.keyspace.next_token()
+    }
+
+    /// Puts what somebody has got under this token in the place of whatever a key held.
+    pub(crate) fn grant(&mut self, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
+        self.writable();
+        self.announce(self.db, key);
+        self.state.keyspace.replace(self.db, key, value, deadline, token);
+    }
+
+    /// Who is there of those who hold something.
+    pub(crate) fn living(&self) -> Living<'_> {
+        self.state.keyspace.living(self.now)
     }
 
     /// How many wait for a key to be free.

@@ -23,7 +23,8 @@ use siphasher::sip::SipHasher13;
 
 use crate::entry::Seen;
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
-use crate::value::{Held, Holder, Value};
+use crate::value::{Held, Holder, Living, Value};
+use crate::waiting::Ends;
 
 /// Pages in a database that was ever written: as many as Redis Cluster has hash slots. With a million keys a page
 /// has about 60, so that the first write to it after a snapshot copies a few KiB.
@@ -61,31 +62,66 @@ impl Slot {
                 Held::Alone { holder: Holder::Session(id), .. } => Some(id),
                 Held::Alone { holder: Holder::Owner(_), .. } | Held::Shared(_) => None,
             },
-            Value::String(_) | Value::List(_) | Value::Hash(_) | Value::Set(_) | Value::SortedSet(_) => None,
+            Value::String(_)
+            | Value::List(_)
+            | Value::Hash(_)
+            | Value::Set(_)
+            | Value::SortedSet(_)
+            | Value::Semaphore(_) => None,
         }
     }
 
     /// Whether its time is not the key's alone, but that of those who hold it: a lock that a session holds, or readers; or one
     /// that is nobody's for a while when it is lost, which must not be somebody's again.
     pub(crate) fn has_time_of_holders(&self) -> bool {
-        let is_special = matches!(
-            &self.value,
-            Value::Lock(lock) if matches!(lock.held, Held::Shared(_)) || lock.delay_ms > 0
-        );
+        let is_special = match &self.value {
+            Value::Lock(lock) => matches!(lock.held, Held::Shared(_)) || lock.delay_ms > 0,
+            Value::Semaphore(_) => true,
+            _ => false,
+        };
         is_special || self.client_session().is_some()
     }
 
-    /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it.
-    pub(crate) fn current_token(&self, now: Stamp) -> Option<FencingToken> {
-        let is_delayed =
-            if let Value::Lock(lock) = &self.value { lock.is_delayed(self.deadline, now) } else { false };
-        (!is_delayed).then_some(self.token)
+    /// The sessions that have permits of it, or had some.
+    fn sharing_sessions(&self) -> BTreeSet<ClientSessionId> {
+        if let Value::Semaphore(semaphore) = &self.value { semaphore.sessions() } else { BTreeSet::new() }
     }
 
-    /// The last millisecond of the first time that ends here: of a lock that is shared, that of a reader.
-    pub(crate) fn first_end(&self, now: Stamp) -> Option<Stamp> {
-        let readers = if let Value::Lock(lock) = &self.value { lock.first_end(now) } else { None };
-        readers.or(self.deadline)
+    /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it, or of a semaphore, of
+    /// which each who has permits has a token of his own.
+    pub(crate) fn current_token(&self, now: Stamp) -> Option<FencingToken> {
+        let is_nobodys = match &self.value {
+            Value::Lock(lock) => lock.is_delayed(self.deadline, now),
+            Value::Semaphore(_) => true,
+            _ => false,
+        };
+        (!is_nobodys).then_some(self.token)
+    }
+
+    /// Whether a token is one that is good for something still.
+    pub(crate) fn has_token(&self, token: FencingToken, living: Living<'_>) -> bool {
+        match &self.value {
+            Value::Semaphore(semaphore) => semaphore.grant(token, living).is_some(),
+            _ => self.current_token(living.now) == Some(token),
+        }
+    }
+
+    /// Whether nobody has it, though its key is there until it is reclaimed.
+    pub(crate) fn is_vacant(&self, living: Living<'_>) -> bool {
+        if let Value::Semaphore(semaphore) = &self.value { semaphore.is_vacant(living) } else { false }
+    }
+
+    /// What ends here without a command, of a lock that is shared and of a semaphore what ends first.
+    pub(crate) fn ends(&self, living: Living<'_>) -> Ends {
+        let (first, sessions) = match &self.value {
+            Value::Lock(lock) => (lock.first_end(living.now), self.client_session().into_iter().collect()),
+            Value::Semaphore(semaphore) => {
+                let sessions = semaphore.grants(living).filter_map(|(_, grant)| grant.holder.session());
+                (semaphore.first_end(living), sessions.collect())
+            }
+            _ => (None, BTreeSet::new()),
+        };
+        Ends { at: first.or(self.deadline), sessions }
     }
 
     /// Whether its deadline has not passed. Only its database knows whether it exists: see [`Database::has`].
@@ -121,6 +157,10 @@ pub(crate) struct Database {
     orphaned: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
     /// How many these are.
     orphans: usize,
+    /// The keys of semaphores of which sessions have permits, each with the others.
+    shared: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
+    /// Those of sessions that have ended, from which these are to be removed.
+    left: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
     /// The present stamp: deadlines before it have passed.
     now: Stamp,
     /// How many have passed, so that nobody has to count them.
@@ -182,16 +222,24 @@ impl Database {
             self.orphans += keys.len();
             self.orphaned.insert(id, keys);
         }
+        if let Some(keys) = self.shared.remove(&id) {
+            self.left.insert(id, keys);
+        }
     }
 
-    /// How many locks a session holds.
+    /// A key of which a session that has ended had a share, if there is one left to be rid of it.
+    pub(crate) fn first_left(&mut self) -> Option<Bytes> {
+        first_of(&mut self.left)
+    }
+
+    /// How many locks a session holds, with others or alone.
     pub(crate) fn locks_of(&self, id: ClientSessionId) -> usize {
-        self.held.get(&id).map_or(0, BTreeSet::len)
+        [&self.held, &self.shared].map(|keys| keys.get(&id).map_or(0, BTreeSet::len)).into_iter().sum()
     }
 
     /// The sessions that hold locks.
     pub(crate) fn holders(&self) -> impl Iterator<Item = ClientSessionId> {
-        self.held.keys().copied()
+        self.held.keys().chain(self.shared.keys()).copied()
     }
 
     /// Those of them that will expire.
@@ -201,7 +249,7 @@ impl Database {
 
     /// The soonest deadline: one that has passed while something is to be reclaimed.
     pub(crate) fn next_deadline(&self) -> Option<Stamp> {
-        let orphans = (self.orphans > 0).then_some(Stamp(0));
+        let orphans = (self.orphans > 0 || !self.left.is_empty()).then_some(Stamp(0));
         orphans.or(self.deadlines.first().map(|(deadline, _)| *deadline))
     }
 
@@ -212,14 +260,7 @@ impl Database {
         {
             return Some(key.clone());
         }
-        // Those that are empty were kept for a script that might be undone.
-        while let Some(orphaned) = self.orphaned.first_entry() {
-            match orphaned.get().first() {
-                Some(key) => return Some(key.clone()),
-                None => drop(orphaned.remove()),
-            }
-        }
-        None
+        first_of(&mut self.orphaned)
     }
 
     /// The slot of a key, expired or not.
@@ -262,6 +303,7 @@ impl Database {
     /// be a slice of a whole batch.
     pub(crate) fn put(&mut self, key: &[u8], slot: Slot) -> Option<Slot> {
         let (deadline, holder, bytes) = (slot.deadline, slot.client_session(), slot.bytes(key));
+        let sharers = slot.sharing_sessions();
         let slots = &mut self.page_mut(page_of(key)).slots;
         let previous = match slots.get_mut(key) {
             Some(present) => Some(std::mem::replace(present, slot)),
@@ -276,6 +318,8 @@ impl Database {
         if held_by != holder {
             self.index_holder(key, held_by, holder);
         }
+        let shared_by = previous.as_ref().map(Slot::sharing_sessions).unwrap_or_default();
+        self.index_sharers(key, &shared_by, &sharers);
         self.bytes += bytes;
         match &previous {
             None => self.keys += 1,
@@ -306,6 +350,7 @@ impl Database {
         self.keys -= 1;
         self.bytes -= slot.bytes(key);
         self.index_holder(key, slot.client_session(), None);
+        self.index_sharers(key, &slot.sharing_sessions(), &BTreeSet::new());
         self.index(owned, slot.deadline, None);
         Some(slot)
     }
@@ -357,6 +402,29 @@ impl Database {
         }
     }
 
+    /// Keeps the index of what sessions have a share of equal to the slots'.
+    fn index_sharers(
+        &mut self,
+        key: &[u8],
+        before: &BTreeSet<ClientSessionId>,
+        after: &BTreeSet<ClientSessionId>,
+    ) {
+        for id in before.difference(after) {
+            if let Some(keys) = self.left.get_mut(id) {
+                keys.remove(key);
+            } else if let Some(keys) = self.shared.get_mut(id) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.shared.remove(id);
+                }
+            }
+        }
+        for id in after.difference(before) {
+            let keys_of = if self.left.contains_key(id) { &mut self.left } else { &mut self.shared };
+            keys_of.entry(*id).or_default().insert(Bytes::copy_from_slice(key));
+        }
+    }
+
     /// Keeps the index of deadlines, and the number that have passed, equal to the slots'.
     fn index(&mut self, key: Bytes, before: Option<Stamp>, after: Option<Stamp>) {
         if let Some(before) = before {
@@ -368,6 +436,17 @@ impl Database {
             self.deadlines.insert((after, key));
         }
     }
+}
+
+/// The first key of sessions that have ended. Sets that are empty were kept for a script that might be undone.
+fn first_of(ended: &mut BTreeMap<ClientSessionId, BTreeSet<Bytes>>) -> Option<Bytes> {
+    while let Some(keys) = ended.first_entry() {
+        match keys.get().first() {
+            Some(key) => return Some(key.clone()),
+            None => drop(keys.remove()),
+        }
+    }
+    None
 }
 
 /// The page that a key lives in. Part of the format: a snapshot and a SCAN cursor mean the same everywhere.

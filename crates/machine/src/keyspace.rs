@@ -18,7 +18,7 @@ use crate::client_session::{ClientSession, ClientSessions};
 use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
-use crate::value::{Collection, Held, Purpose, Value};
+use crate::value::{Collection, Held, Living, Purpose, Value};
 use crate::waiting::{Ends, Kind, Waiter, Waiting};
 
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
@@ -106,11 +106,17 @@ impl Keyspace {
     /// Takes out of the queues who waits longest for what is at a key, for nothing to be there, or for a lock that he may enter
     /// as it is.
     pub(crate) fn take_first_to_serve(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Arc<Waiter>> {
-        let database = &self.databases[db];
-        let slot_of = |key: &[u8]| database.slot(key).filter(|slot| database.has(slot, now));
+        let (database, living) = (&self.databases[db], Living { now, sessions: &self.client_sessions });
+        let slot_of = |key: &[u8]| {
+            let is_there = |slot: &&Slot| database.has(slot, now) && !slot.is_vacant(living);
+            database.slot(key).filter(is_there)
+        };
         let Some(slot) = slot_of(key) else {
             return self.waiting.take_first_for_vacancy(db, key, |key| slot_of(key).is_none());
         };
+        if let Value::Semaphore(semaphore) = &slot.value {
+            return self.waiting.take_first_for_permits(db, key, semaphore.free(living));
+        }
         // One that its holder has lost is nobody's yet.
         slot.current_token(now)?;
         match &slot.value {
@@ -126,10 +132,9 @@ impl Keyspace {
     /// Nobody can be served at the key that was woken first.
     pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) {
         let slot = self.get(*db, key, now);
+        let Ends { at, sessions } = slot.map(|slot| slot.ends(self.living(now))).unwrap_or_default();
         // What is over and there all the same, as a defect has it, ends no second time.
-        let at = slot.and_then(|slot| slot.first_end(now)).filter(|at| *at >= now);
-        let sessions = slot.and_then(Slot::client_session).into_iter().collect();
-        self.waiting.settle(Ends { at, sessions });
+        self.waiting.settle(Ends { at: at.filter(|at| *at >= now), sessions });
     }
 
     /// Has all who wait know what may let them have what they wait for: after a snapshot was restored, in which nobody waits for
@@ -138,6 +143,11 @@ impl Keyspace {
         while let Some(woken) = self.waiting.first_woken(now) {
             self.settle(&woken, now);
         }
+    }
+
+    /// Who is there of those who hold something.
+    pub(crate) fn living(&self, now: Stamp) -> Living<'_> {
+        Living { now, sessions: &self.client_sessions }
     }
 
     /// The soonest deadline of a key, of a command that waits, or of a client session.
@@ -162,7 +172,15 @@ impl Keyspace {
         self.replace(db, key, value, deadline, token);
     }
 
-    fn replace(&mut self, db: usize, key: &[u8], value: Value, deadline: Option<Stamp>, token: FencingToken) {
+    /// Sets a key, of which this token is the newest.
+    pub(crate) fn replace(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: Value,
+        deadline: Option<Stamp>,
+        token: FencingToken,
+    ) {
         if let Some(previous) = self.put(db, key, value, deadline, token) {
             self.rubbish.add_value(previous.value);
         }
@@ -329,23 +347,47 @@ impl Keyspace {
         self.databases.iter_mut().map(|database| database.advance(now) as u64).sum()
     }
 
-    /// Removes up to `keys_max` expired keys, of each of which `tell` is told, and frees a little of what was removed.
+    /// Removes up to `keys_max` expired keys and shares of sessions that have ended, of each key of which `tell` is told, and frees a little of what was removed.
     /// Returns how many keys and elements were freed.
-    pub(crate) fn reclaim(&mut self, keys_max: u64, mut tell: impl FnMut(usize, &[u8])) -> u64 {
+    pub(crate) fn reclaim(&mut self, keys_max: u64, now: Stamp, mut tell: impl FnMut(usize, &[u8])) -> u64 {
         assert!(self.journal.is_none(), "reclaiming is not part of a command");
         let mut freed = self.sweep();
         let mut left = keys_max;
-        for (db, database) in self.databases.iter_mut().enumerate() {
+        for db in 0..self.databases.len() {
             while left > 0
-                && let Some(key) = database.first_expired()
+                && let Some(key) = self.databases[db].first_expired()
             {
-                let removed = database.remove(&key).expect("an indexed deadline belongs to a key");
+                let removed = self.databases[db].remove(&key).expect("an indexed deadline belongs to a key");
                 tell(db, &key);
                 freed += 1 + self.rubbish.add_after(removed.value, freed);
                 left -= 1;
             }
+            while left > 0
+                && let Some(key) = self.databases[db].first_left()
+            {
+                freed += 1;
+                left -= 1;
+                if self.remove_the_gone(db, &key, now) {
+                    tell(db, &key);
+                }
+            }
         }
         freed
+    }
+
+    /// Has those have no permits any more who are gone. Whether nobody has any, so that the key is gone, too.
+    fn remove_the_gone(&mut self, db: usize, key: &Bytes, now: Stamp) -> bool {
+        let slot = self.databases[db].slot(key).expect("an indexed share belongs to a key");
+        let (token, living) = (slot.token, self.living(now));
+        let Value::Semaphore(semaphore) = &slot.value else { unreachable!("semaphores have shares") };
+        let left = semaphore.without_the_gone(living);
+        if left.is_vacant(living) {
+            self.databases[db].remove(key);
+            return true;
+        }
+        let deadline = left.deadline();
+        self.replace(db, key, Value::Semaphore(Box::new(left)), deadline, token);
+        false
     }
 
     /// Frees a little of what was removed, and returns how many keys and elements that was. Changes no state.
@@ -364,7 +406,7 @@ impl Keyspace {
         self.next_token();
     }
 
-    fn next_token(&mut self) -> FencingToken {
+    pub(crate) fn next_token(&mut self) -> FencingToken {
         // At a million acquisitions a second this takes 285 years. To go on would break what tokens are for.
         assert!(self.fence.0 < TOKEN_MAX, "the fencing counter is used up");
         self.fence.0 += 1;
@@ -553,7 +595,7 @@ mod tests {
             |keyspace, _| {
                 keyspace.set_deadline(0, b"list", Some(Stamp(49)), NOW);
                 keyspace.advance(NOW);
-                assert_eq!(keyspace.reclaim(1, |_, _| {}), 1, "the key alone");
+                assert_eq!(keyspace.reclaim(1, NOW, |_, _| {}), 1, "the key alone");
             },
         ];
         for way in ways {
@@ -574,7 +616,7 @@ mod tests {
             keyspace.set_deadline(0, &[key], Some(Stamp(60)), NOW);
         }
         keyspace.advance(Stamp(70));
-        let mut freed = keyspace.reclaim(1000, |_, _| {});
+        let mut freed = keyspace.reclaim(1000, NOW, |_, _| {});
         assert!(freed < 2_000 && keyspace.database(0).keys() == 0, "{freed} at once");
         while !keyspace.rubbish.is_empty() {
             freed += keyspace.sweep();

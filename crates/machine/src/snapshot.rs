@@ -480,7 +480,11 @@ fn decode_slot(from: &mut Decoder) -> Result<(Bytes, Slot), Error> {
     let deadline = from.option()?.map(Stamp);
     let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
     let slot = Slot { value, deadline, token, version };
-    if slot.client_session().is_some() && deadline.is_some() {
+    let is_possible = match &slot.value {
+        Value::Semaphore(semaphore) => semaphore.last_token() <= Some(token),
+        _ => slot.client_session().is_none() || deadline.is_none(),
+    };
+    if !is_possible {
         return Err(from.malformed());
     }
     Ok((key, slot))

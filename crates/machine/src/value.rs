@@ -7,6 +7,7 @@ mod dictionary;
 mod hash;
 mod list;
 mod lock;
+mod semaphore;
 mod sequence;
 mod sorted_set;
 
@@ -16,6 +17,7 @@ pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
 pub(crate) use self::lock::{Held, Holder, Lock, Purpose, Released};
+pub(crate) use self::semaphore::{Grant, Living, Semaphore};
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};
@@ -34,6 +36,8 @@ pub(crate) enum Value {
     SortedSet(SortedSet),
     /// A lock that somebody holds, or an election that somebody has won.
     Lock(Box<Lock>),
+    /// Permits, of which somebody has some.
+    Semaphore(Box<Semaphore>),
 }
 
 /// A type whose values have elements. An empty one stands for a key that does not exist.
@@ -98,6 +102,7 @@ impl Value {
                 Purpose::Exclusion => "lock",
                 Purpose::Leadership => "election",
             },
+            Self::Semaphore(_) => "semaphore",
         }
     }
 
@@ -115,13 +120,14 @@ impl Value {
             Self::Set(set) => set.bytes(),
             Self::SortedSet(set) => set.bytes(),
             Self::Lock(lock) => lock.bytes(),
+            Self::Semaphore(semaphore) => semaphore.bytes(),
         }
     }
 
-    /// How many elements there are to free one after another: none of a string or a lock, which are freed at once.
+    /// How many elements there are to free one after another: none of what is freed at once, as a string or a lock is.
     pub(crate) fn elements(&self) -> usize {
         match self {
-            Self::String(_) | Self::Lock(_) => 0,
+            Self::String(_) | Self::Lock(_) | Self::Semaphore(_) => 0,
             Self::List(list) => list.len(),
             Self::Hash(hash) => hash.len(),
             Self::Set(set) => set.len(),
@@ -132,7 +138,7 @@ impl Value {
     /// Frees about so many elements of a value on its way out, and answers how many these were, 0 once there are none.
     pub(crate) fn dismantle(&mut self, elements: usize) -> usize {
         match self {
-            Self::String(_) | Self::Lock(_) => 0,
+            Self::String(_) | Self::Lock(_) | Self::Semaphore(_) => 0,
             Self::List(list) => list.dismantle(elements),
             Self::Hash(hash) => hash.dismantle(elements),
             Self::Set(set) => set.dismantle(elements),
@@ -146,6 +152,7 @@ impl Value {
         match self {
             Self::String(bytes) => bytes.len(),
             Self::Lock(lock) => lock.bytes(),
+            Self::Semaphore(semaphore) => semaphore.bytes(),
             Self::List(_) | Self::Hash(_) | Self::Set(_) | Self::SortedSet(_) => 0,
         }
     }
@@ -189,6 +196,10 @@ impl Value {
                 });
                 lock.encode(to);
             }
+            Self::Semaphore(semaphore) => {
+                to.u8(7);
+                semaphore.encode(to);
+            }
         }
     }
 
@@ -211,7 +222,8 @@ impl Value {
             }),
             5 => Ok(Self::Lock(Box::new(Lock::decode(from, Purpose::Exclusion)?))),
             6 => Ok(Self::Lock(Box::new(Lock::decode(from, Purpose::Leadership)?))),
-            7..=u8::MAX => Err(from.malformed()),
+            7 => Ok(Self::Semaphore(Box::new(Semaphore::decode(from)?))),
+            8..=u8::MAX => Err(from.malformed()),
         }
     }
 }

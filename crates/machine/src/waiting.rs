@@ -51,7 +51,7 @@ impl Kind {
         match value {
             Value::List(_) => Some(Self::List),
             Value::SortedSet(_) => Some(Self::SortedSet),
-            Value::String(_) | Value::Hash(_) | Value::Set(_) | Value::Lock(_) => None,
+            Value::String(_) | Value::Hash(_) | Value::Set(_) | Value::Lock(_) | Value::Semaphore(_) => None,
         }
     }
 
@@ -64,6 +64,17 @@ impl Kind {
     }
 }
 
+/// What it wants of the lock or semaphore that it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// All of it.
+    Whole,
+    /// To share a lock with others.
+    Part,
+    /// So many permits.
+    Permits(u64),
+}
+
 /// What a command that found nothing waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
@@ -73,8 +84,7 @@ pub(crate) struct Wait {
     pub(crate) deadline: Option<Stamp>,
     /// Those of a greater one come before it at its keys. 0 for all but candidates.
     pub(crate) priority: u32,
-    /// Whether it may share a lock with others.
-    pub(crate) is_shared: bool,
+    pub(crate) share: Share,
     /// Who may enter a lock again that he holds, if it waits for one on his behalf.
     pub(crate) reentrant: Option<Holder>,
     /// What its client calls it, if it has a name.
@@ -82,6 +92,11 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
+    /// Whether it may share a lock with others.
+    fn is_shared(&self) -> bool {
+        self.share == Share::Part
+    }
+
     /// Its place in the queue of each key.
     fn place(&self, ticket: Ticket) -> Place {
         let is_arrival_all = bug::on(Bug::FirstComeElected) && self.priority < u32::MAX;
@@ -145,7 +160,7 @@ pub(crate) struct Ends {
     /// The last millisecond of the first time that ends.
     pub(crate) at: Option<Stamp>,
     /// The sessions that hold it.
-    pub(crate) sessions: Vec<ClientSessionId>,
+    pub(crate) sessions: BTreeSet<ClientSessionId>,
 }
 
 /// All who wait.
@@ -222,7 +237,7 @@ impl Waiting {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
             queue.places.insert(waiter.wait.place(ticket));
             queue.reentrant.extend(
-                waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared, ticket)),
+                waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared(), ticket)),
             );
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy += 1;
@@ -253,7 +268,7 @@ impl Waiting {
             let Some(queue) = queues.get_mut(key) else { continue };
             queue.places.remove(&waiter.wait.place(ticket));
             if let Some(holder) = &waiter.wait.reentrant {
-                queue.reentrant.remove(&(holder.clone(), waiter.wait.is_shared, ticket));
+                queue.reentrant.remove(&(holder.clone(), waiter.wait.is_shared(), ticket));
             }
             if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy -= 1;
@@ -410,13 +425,22 @@ impl Waiting {
     ) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
         let first = self.for_vacancy(db, key).next();
-        let first = first.filter(|(_, waiter)| has_room && waiter.wait.is_shared).map(|(ticket, _)| ticket);
+        let first = first.filter(|(_, waiter)| has_room && waiter.wait.is_shared()).map(|(ticket, _)| ticket);
         let again = |owner: &Bytes| {
             let of = |ticket| (Holder::Owner(owner.clone()), true, ticket);
             queue.reentrant.range(of(0)..=of(Ticket::MAX)).next().map(|(_, _, ticket)| *ticket)
         };
         let mut readers = readers.filter(|_| !queue.reentrant.is_empty());
         let ticket = first.or_else(|| readers.find_map(again))?;
+        self.remove(ticket)
+    }
+
+    /// Takes who waits longest at a semaphore of which so many permits are free, if these are enough for him.
+    pub(crate) fn take_first_for_permits(&mut self, db: usize, key: &[u8], free: u64) -> Option<Arc<Waiter>> {
+        let greedy = bug::on(Bug::PassedPermits);
+        let is_enough = |waiter: &Waiter| matches!(waiter.wait.share, Share::Permits(count) if count <= free);
+        let queue = self.for_vacancy(db, key).take(if greedy { usize::MAX } else { 1 });
+        let ticket = queue.filter(|(_, waiter)| is_enough(waiter)).map(|(ticket, _)| ticket).next()?;
         self.remove(ticket)
     }
 
@@ -497,7 +521,14 @@ impl Waiting {
             to.count(wait.keys.len());
             wait.keys.iter().for_each(|key| to.bytes(key));
             to.option(wait.deadline.map(|deadline| deadline.0));
-            to.u8(u8::from(wait.is_shared));
+            match wait.share {
+                Share::Whole => to.u8(0),
+                Share::Part => to.u8(1),
+                Share::Permits(count) => {
+                    to.u8(2);
+                    to.varint(count);
+                }
+            }
             to.u8(u8::from(wait.reentrant.is_some()));
             wait.reentrant.iter().for_each(|holder| holder.encode(to));
             to.u8(u8::from(wait.request.is_some()));
@@ -546,7 +577,12 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
-    let is_shared = from.optional(|_| Ok(()))?.is_some();
+    let share = match from.u8()? {
+        0 => Share::Whole,
+        1 => Share::Part,
+        2 => Share::Permits(from.varint()?),
+        3..=u8::MAX => return Err(from.malformed()),
+    };
     let reentrant = from.optional(Holder::decode)?;
     let request = from.optional(Request::decode)?;
     Ok(Waiter {
@@ -554,6 +590,6 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         sequence,
         db,
         args,
-        wait: Wait { kind, keys, deadline, priority, is_shared, reentrant, request },
+        wait: Wait { kind, keys, deadline, priority, share, reentrant, request },
     })
 }

@@ -73,6 +73,12 @@ What differs from Redis:
   and those of the same in the order of arrival; nobody loses what he leads to a later candidate. `ELECTION TRANSFER` hands over
   to a candidate who waits, before all others: one entry ends the one's term and begins the other's, under a token of its own. Who
   leads and campaigns again waits behind himself; to ask again for the same, use `REQUEST`. `DEL` deposes a leader.
+* A semaphore (`SEMAPHORE`) has so many permits, 1,024 holders at most, and is of the type `semaphore` while somebody has one. How many
+  there are says each `SEMAPHORE ACQUIRE`; another number is refused until all are returned. Each acquisition has a token that names
+  its permits, and greater ones are held beside it: a resource cannot fence by the greatest token that it has seen. `FENCED` knows
+  whether a token has permits still, and `FENCE` answers nil. Who waits gets permits in the order of arrival; nobody passes, also
+  not who wants fewer. Where the last who had some were sessions that have ended, the semaphore is free at once, and its key is
+  there until the next entries reclaim it. `RENAME` and `COPY` take along who has permits.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, or of an election, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the

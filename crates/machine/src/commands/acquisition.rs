@@ -1,4 +1,5 @@
-//! How locks are taken: LOCK ACQUIRE, LOCK ACQUIREALL and ELECTION CAMPAIGN, at once or in their turn.
+//! How locks are taken: LOCK ACQUIRE, LOCK ACQUIREALL, ELECTION CAMPAIGN and SEMAPHORE ACQUIRE, at once or in
+//! their turn.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +10,20 @@ use super::client_sessions;
 use super::fencing::show_token;
 use super::locks::{held, parse_ttl, release_held, until};
 use super::repeating::once;
+use super::semaphores::{self, Permits};
 use crate::context::{Context, Patience};
 use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
 use crate::value::{Held, Holder, Lock, Purpose, Value};
-use crate::waiting::{Kind, Ticket, Wait};
+use crate::waiting::{Kind, Share, Ticket, Wait};
 
-/// What LOCK ACQUIRE, LOCK ACQUIREALL or ELECTION CAMPAIGN asks for.
+/// What LOCK ACQUIRE, LOCK ACQUIREALL, ELECTION CAMPAIGN or SEMAPHORE ACQUIRE asks for.
 struct Wish<'a> {
     purpose: Purpose,
+    /// Of a semaphore; else the whole lock is asked for, or a part of it.
+    permits: Option<Permits>,
     names: Names<'a>,
     holder: Holder,
     /// `None`: as long as the session that holds it.
@@ -93,6 +97,7 @@ struct Options<'a> {
     delay_ms: Option<u64>,
     value: Option<&'a Bytes>,
     priority: Option<u32>,
+    count: Option<u64>,
     request: Option<&'a Bytes>,
     is_reentrant: bool,
     is_shared: bool,
@@ -138,17 +143,20 @@ impl<'a> Options<'a> {
             b"WAIT" => self.wait_ms.replace(parse_time(argument, WAIT)?).is_none(),
             b"DELAY" => self.delay_ms.replace(parse_time(argument, DELAY)?).is_none(),
             b"VALUE" => self.value.replace(argument).is_none(),
+            b"COUNT" => self.count.replace(semaphores::parse_permits(argument)?).is_none(),
             b"PRIORITY" => self.priority.replace(parse_priority(argument)?).is_none(),
             b"REQUEST" => self.request.replace(argument).is_none(),
             _ => false,
         })
     }
 
-    /// An election is one leader's alone, and lets him in once; who wants a lock waits in the order of arrival.
-    fn fit(&self, purpose: Purpose) -> bool {
-        match purpose {
-            Purpose::Exclusion => self.priority.is_none(),
-            Purpose::Leadership => !self.is_shared && !self.is_reentrant && self.delay_ms.is_none(),
+    /// An election is one leader's alone, and lets him in once; who wants a lock or permits waits in the order of arrival.
+    fn fit(&self, purpose: Purpose, limit: Option<u64>) -> bool {
+        let is_plain = !self.is_shared && !self.is_reentrant && self.delay_ms.is_none();
+        match (purpose, limit) {
+            (Purpose::Exclusion, None) => self.priority.is_none() && self.count.is_none(),
+            (Purpose::Leadership, _) => is_plain && self.count.is_none(),
+            (Purpose::Exclusion, Some(_)) => is_plain && self.priority.is_none() && self.value.is_none(),
         }
     }
 
@@ -187,11 +195,21 @@ fn parse_priority(text: &[u8]) -> Result<u32, Reply> {
 
 impl<'a> Wish<'a> {
     fn parse(args: &'a [Bytes]) -> Result<Self, Reply> {
-        let purpose = Purpose::of_command(args.first().map_or(&[], |name| name));
-        let (names, rest) = Names::parse(args)?;
+        let command = args.first().map_or(&[][..], |name| name);
+        let purpose = Purpose::of_command(command);
+        let (names, mut rest) = Names::parse(args)?;
+        let mut limit = None;
+        if command.eq_ignore_ascii_case(b"SEMAPHORE") {
+            let (first, behind) = rest.split_first().ok_or(Reply::syntax_error())?;
+            (limit, rest) = (Some(semaphores::parse_permits(first)?), behind);
+        }
         let options = Options::parse(rest)?;
-        if !options.fit(purpose) {
+        if !options.fit(purpose, limit) {
             return Err(Reply::syntax_error());
+        }
+        let permits = limit.map(|limit| Permits { limit, count: options.count.unwrap_or(1) });
+        if permits.is_some_and(|permits| permits.count > permits.limit) {
+            return Err(Reply::error("ERR COUNT is more than there are permits"));
         }
         let holder = options.holder()?;
         let Options { ttl_ms, value, request, is_reentrant, is_shared, .. } = options;
@@ -205,6 +223,7 @@ impl<'a> Wish<'a> {
         let priority = options.priority.unwrap_or(0);
         Ok(Self {
             purpose,
+            permits,
             names,
             holder,
             ttl_ms,
@@ -222,6 +241,7 @@ impl<'a> Wish<'a> {
     fn request(&self, db: usize) -> Result<Option<Request>, Reply> {
         let Some(id) = self.request else { return Ok(None) };
         let command: &[u8] = match (self.purpose, self.names) {
+            (Purpose::Exclusion, Names::One(_)) if self.permits.is_some() => b"permits",
             (Purpose::Exclusion, Names::One(_)) => b"acquire",
             (Purpose::Exclusion, Names::All(_)) => b"acquireall",
             (Purpose::Leadership, _) => b"campaign",
@@ -248,10 +268,18 @@ impl<'a> Wish<'a> {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
             let (keys, request) = (names.to_vec(), request.cloned());
             let reentrant = self.is_reentrant.then(|| self.holder.clone());
-            let (kind, is_shared, priority) = (Kind::Vacancy, self.is_shared, self.priority);
-            context.wait(Wait { kind, keys, deadline, priority, is_shared, reentrant, request });
+            let (kind, share, priority) = (Kind::Vacancy, self.share(), self.priority);
+            context.wait(Wait { kind, keys, deadline, priority, share, reentrant, request });
         }
         Ok(Reply::Null)
+    }
+
+    fn share(&self) -> Share {
+        match self.permits {
+            Some(Permits { count, .. }) => Share::Permits(count),
+            None if self.is_shared => Share::Part,
+            None => Share::Whole,
+        }
     }
 
     /// Takes all that is asked for, if that may be; each lock has its token.
@@ -276,6 +304,10 @@ impl<'a> Wish<'a> {
         name: &Bytes,
         is_first: bool,
     ) -> Result<Option<FencingToken>, Reply> {
+        if let Some(permits) = self.permits {
+            let until = self.until(context.now, 0);
+            return semaphores::take(context, name, permits, (&self.holder, until), is_first);
+        }
         match held(context, self.purpose, name)? {
             None if context.exists(name) || !is_first => return Ok(None),
             None => {
@@ -295,6 +327,9 @@ impl<'a> Wish<'a> {
     }
 
     fn give_one_back(&self, context: &mut Context<'_>, name: &Bytes, token: FencingToken) {
+        if self.permits.is_some() {
+            return semaphores::give_back(context, name, &self.holder, token);
+        }
         let Ok(Some((lock, slot))) = held(context, self.purpose, name) else { return };
         let (holds, owner) = match &self.holder {
             Holder::Owner(owner) => (lock.is_held_by(owner, context.now), Some(owner)),
@@ -379,18 +414,20 @@ pub(super) fn give_back(context: &mut Context<'_>, args: &[Bytes], tokens: &[Fen
     }
 }
 
-/// Who waits to lead: the number of his place, on whose behalf, and before whom.
-pub(super) struct Candidate {
+/// Who waits: the number of his place, on whose behalf, and for what.
+pub(super) struct Queued {
     pub(super) ticket: Ticket,
     pub(super) holder: Holder,
     pub(super) priority: u32,
+    pub(super) purpose: Purpose,
+    pub(super) permits: Option<Permits>,
 }
 
-/// All candidates of an election, in the order in which they are elected.
-pub(super) fn candidates(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Candidate> {
+/// All who wait for a key to be free, in order.
+pub(super) fn queue(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Queued> {
     let waiting = context.state.keyspace.waiting.for_vacancy(context.db, name);
     waiting.filter_map(|(ticket, waiter)| {
-        let wish = Wish::parse(&waiter.args).ok().filter(|wish| wish.purpose == Purpose::Leadership)?;
-        Some(Candidate { ticket, holder: wish.holder, priority: wish.priority })
+        let Wish { holder, priority, purpose, permits, .. } = Wish::parse(&waiter.args).ok()?;
+        Some(Queued { ticket, holder, priority, purpose, permits })
     })
 }

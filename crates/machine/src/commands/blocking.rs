@@ -13,7 +13,7 @@ use crate::flags::Flags;
 use crate::identifiers::Stamp;
 use crate::reply::Reply;
 use crate::value::{List, SortedSet};
-use crate::waiting::{Kind, Wait};
+use crate::waiting::{Kind, Share, Wait};
 use crate::work;
 
 const fn blocking(group: Group, name: &'static str, arity: i32, keys: KeySpec) -> Spec {
@@ -183,7 +183,7 @@ impl<'a> Wish<'a> {
     fn wait(&self, now: Stamp) -> Wait {
         let deadline = self.timeout_ms.map(|timeout_ms| Stamp(now.0.saturating_add(timeout_ms)));
         let (kind, keys) = (self.kind(), self.keys.to_vec());
-        Wait { kind, keys, deadline, priority: 0, is_shared: false, reentrant: None, request: None }
+        Wait { kind, keys, deadline, priority: 0, share: Share::Whole, reentrant: None, request: None }
     }
 }
 

@@ -10,10 +10,11 @@
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
+use super::acquisition::{self, Queued};
 use super::fencing::show_token;
 use super::locks::{self, LockAt, Which, held, show_holder};
 use super::repeating::once;
-use super::{acquisition, client_sessions, expiry, help};
+use super::{client_sessions, expiry, help};
 use crate::command::{Group, KeySpec, Spec};
 use crate::context::Context;
 use crate::flags::Flags;
@@ -84,6 +85,11 @@ const ELECTION: &[Spec] = &[
     ),
 ];
 
+/// The candidates of an election, in the order in which they are elected.
+fn queue(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Queued> {
+    acquisition::queue(context, name).filter(|queued| queued.purpose == Purpose::Leadership)
+}
+
 /// How many candidates are shown.
 const SHOWN_MAX: usize = 128;
 
@@ -102,7 +108,7 @@ fn transfer(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         which.held(context)?;
         client_sessions::check(context, &candidate)?;
         let waiting = context.waiting_for_vacancy(which.name);
-        let ticket = acquisition::candidates(context, which.name).find(|other| other.holder == candidate);
+        let ticket = queue(context, which.name).find(|other| other.holder == candidate);
         context.spent.visited += work::of_changes(waiting);
         let Some(ticket) = ticket.map(|candidate| candidate.ticket) else {
             return Err(Reply::error("ERR no such candidate waits: ELECTION CANDIDATES shows who does"));
@@ -148,7 +154,7 @@ fn describe(context: &Context<'_>, name: &[u8], (lock, slot): LockAt<'_>) -> Rep
 
 fn candidates(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     held(context, Purpose::Leadership, &args[2])?;
-    let all = acquisition::candidates(context, &args[2]).take(SHOWN_MAX);
+    let all = queue(context, &args[2]).take(SHOWN_MAX);
     let shown = all.map(|candidate| {
         let [owner, session] = show_holder(&candidate.holder);
         let fields =

@@ -251,7 +251,9 @@ fn change_expiry(
 /// That a key has a time of its own, if it has one.
 fn check_time(context: &Context<'_>, key: &[u8]) -> Result<(), Reply> {
     if context.get(key).is_some_and(Slot::has_time_of_holders) {
-        return Err(Reply::error("ERR the lock has the time of its session, of its readers, or a DELAY"));
+        return Err(Reply::error(
+            "ERR the key has the time of who holds it: of a session, of readers or of permits; or a DELAY",
+        ));
     }
     Ok(())
 }

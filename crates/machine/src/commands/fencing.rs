@@ -31,9 +31,9 @@ pub(crate) const COMMANDS: &[Spec] = &[
 /// Runs a command on behalf of whoever got a token: it takes effect while he holds the lock, or not at all.
 fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = parse_token(&args[2])?;
-    let current = context.get(&args[1]).and_then(|slot| slot.current_token(context.now));
-    if current != Some(token) && !bug::on(Bug::UnfencedWrite) {
-        return Err(stale(token, current));
+    let slot = context.get(&args[1]);
+    if !slot.is_some_and(|slot| slot.has_token(token, context.living())) && !bug::on(Bug::UnfencedWrite) {
+        return Err(stale(token, slot.and_then(|slot| slot.current_token(context.now))));
     }
     let guarded = guarded(args)?;
     // It answers at once: who waits may have lost the lock when there is something.

@@ -135,7 +135,7 @@ pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
 pub(super) struct Which<'a> {
     pub(super) purpose: Purpose,
     pub(super) name: &'a Bytes,
-    token: &'a Bytes,
+    pub(super) token: &'a Bytes,
     /// Of a lock that is shared one must be named.
     owner: Option<&'a Bytes>,
     pub(super) request: Option<Request>,

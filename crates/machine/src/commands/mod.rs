@@ -25,6 +25,7 @@ mod repeating;
 mod sampling;
 mod scan;
 mod scripting;
+mod semaphores;
 mod server;
 mod set_algebra;
 mod sets;
@@ -64,6 +65,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     pubsub::COMMANDS,
     locks::COMMANDS,
     elections::COMMANDS,
+    semaphores::COMMANDS,
     client_sessions::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,

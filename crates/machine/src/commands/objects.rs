@@ -102,7 +102,7 @@ fn encoding(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let Some(slot) = context.get(&args[2]) else { return Ok(Reply::Null) };
     let name = encoding_of(&slot.value);
     let elements = match &slot.value {
-        Value::String(_) | Value::List(_) | Value::Lock(_) => 0,
+        Value::String(_) | Value::List(_) | Value::Lock(_) | Value::Semaphore(_) => 0,
         Value::Hash(hash) => hash.len(),
         Value::Set(set) => set.len(),
         Value::SortedSet(set) => set.len(),
@@ -132,6 +132,7 @@ fn encoding_of(value: &Value) -> &'static str {
         }
         // Redis has none.
         Value::Lock(_) => "lock",
+        Value::Semaphore(_) => "semaphore",
         Value::SortedSet(set) => {
             let (elements_max, bytes_max) = SMALL_SORTED_SET;
             let is_small =

@@ -135,7 +135,9 @@ impl Source {
             None => Members::None,
             Some(Value::Set(set)) => Members::Set(set.clone()),
             Some(Value::SortedSet(set)) => Members::SortedSet(set.clone()),
-            Some(Value::String(_) | Value::List(_) | Value::Hash(_) | Value::Lock(_)) => {
+            Some(
+                Value::String(_) | Value::List(_) | Value::Hash(_) | Value::Lock(_) | Value::Semaphore(_),
+            ) => {
                 return Err(Reply::wrong_type());
             }
         };

@@ -85,7 +85,11 @@ const READER_BYTES: usize = 64;
 const LOCK_BYTES: usize = 96;
 
 impl Holder {
-    fn bytes(&self) -> usize {
+    pub(crate) fn session(&self) -> Option<ClientSessionId> {
+        if let Self::Session(id) = self { Some(*id) } else { None }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Owner(owner) => owner.len(),
             Self::Session(_) => 0,

@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, calls::Calls, check, elections::Elections, holders::Holders, queues::Queues, sequence::Sequence,
-    wishes::Wishes,
+    Failure, calls::Calls, check, elections::Elections, holders::Holders, permits::Permits, queues::Queues,
+    sequence::Sequence, wishes::Wishes,
 };
-use crate::{time::SimTime, workload::auditor::Key};
+use crate::{
+    time::SimTime,
+    workload::{self, auditor::Key},
+};
 
 /// Everything that clients have seen in one run.
 #[derive(Debug, Default)]
@@ -21,6 +24,7 @@ pub(crate) struct History {
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
     pub(crate) elections: Elections,
+    pub(crate) permits: Permits,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -148,6 +152,8 @@ impl History {
         judged.operations += self.holders.len();
         self.elections.verify()?;
         judged.operations += self.elections.len();
+        self.permits.verify(workload::permits::LIMIT)?;
+        judged.operations += self.permits.len();
         self.queues.verify(content)?;
         for key in &self.mortal {
             let left = content.get(key);

@@ -2,7 +2,7 @@
 //!
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
 //! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
-//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`elections`]; only what an
+//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`elections`] and [`permits`]; only what an
 //! operator was told ([`wishes`]) is compared with what was agreed on.
 
 pub(crate) mod calls;
@@ -12,8 +12,10 @@ pub(crate) mod history;
 pub(crate) mod holders;
 pub(crate) mod members;
 pub(crate) mod mirror;
+pub(crate) mod permits;
 pub(crate) mod queues;
 pub(crate) mod sequence;
+pub(crate) mod turns;
 pub(crate) mod versions;
 pub(crate) mod wishes;
 

@@ -103,7 +103,7 @@ impl Candidates {
     /// Campaigns, for the first time or again.
     fn campaign(&mut self, now: SimTime, mut campaign: Campaign, history: &mut History) -> Step {
         if campaign.first_sent.is_some() {
-            history.elections.repeated(&campaign.id);
+            history.elections.turns.repeated(&campaign.id);
         }
         campaign.first_sent.get_or_insert(now);
         let Campaign { election, id, ttl, wait_ms, priority, .. } = &campaign;
@@ -174,7 +174,7 @@ impl Candidates {
                 let invoked = first_sent.unwrap_or(span.invoked);
                 let acquired = Span { invoked, ..span };
                 history.tokens(&election).took(token, acquired)?;
-                history.elections.elected(&election, token, &id);
+                history.elections.turns.served(&election, token, &id);
                 let valid_until = valid_until(invoked, ttl);
                 let term = Term { election, id, ttl, token, acquired, valid_until };
                 self.believe(&term, acquired.completed, history)?;
@@ -255,7 +255,7 @@ impl Term {
 }
 
 /// A field of a reply, by name.
-fn field<'r>(reply: &'r Reply, name: &'static str) -> Option<&'r Reply> {
+pub(super) fn field<'r>(reply: &'r Reply, name: &'static str) -> Option<&'r Reply> {
     let Reply::Map(fields) = reply else { return None };
     fields.iter().find(|(key, _)| *key == Reply::bulk(name)).map(|(_, value)| value)
 }
@@ -295,7 +295,7 @@ impl Workload for Candidates {
             State::Apart => self.begin(now, random, history),
             State::Campaigning(campaign) => self.campaign(now, campaign, history),
             State::Leading(term, Use::Queue) if now < term.valid_until && random.chance(700) => {
-                let waiting = history.elections.last_seen(&term.election);
+                let waiting = history.elections.turns.last_seen(&term.election);
                 match waiting.is_empty() {
                     true => self.lead(now, random, history, term),
                     false => {

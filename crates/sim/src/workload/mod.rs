@@ -14,6 +14,7 @@ mod locks;
 pub(crate) mod native_locks;
 pub(crate) mod observer;
 pub(crate) mod operator;
+pub(crate) mod permits;
 pub(crate) mod pulse;
 mod queues;
 mod registers;

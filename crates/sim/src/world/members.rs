@@ -10,7 +10,7 @@ use crate::{
     time::SimTime,
     workload::{
         accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, pulse::Pulse,
+        operator::Operator, permits::Permits, pulse::Pulse,
     },
 };
 
@@ -69,6 +69,15 @@ impl<E: Engine> World<E> {
         for number in 0..self.plan.candidates {
             let random = Random::new(seed, stream::CANDIDATES + number as u64);
             let workload = Box::new(Candidates::new(self.clients.len()));
+            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+        }
+    }
+
+    /// Lets some clients take permits of semaphores, each at its own node, if the seed wants it.
+    pub(super) fn add_permits(&mut self, seed: u64) {
+        for number in 0..self.plan.permits {
+            let random = Random::new(seed, stream::PERMITS + number as u64);
+            let workload = Box::new(Permits::new(self.clients.len()));
             self.clients.push(Client::with(workload, number % self.plan.servers(), random));
         }
     }

@@ -149,6 +149,7 @@ mod stream {
     pub(super) const ACCOUNTS: u64 = 50;
     pub(super) const LOCKERS: u64 = 60;
     pub(super) const CANDIDATES: u64 = 70;
+    pub(super) const PERMITS: u64 = 80;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -214,6 +215,7 @@ impl<E: Engine> World<E> {
         world.add_accounts(seed);
         world.add_lockers(seed);
         world.add_candidates(seed);
+        world.add_permits(seed);
         world.begin();
         world
     }
