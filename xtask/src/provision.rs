@@ -47,6 +47,13 @@ const PEERS: &[Program] = &[
     Program { name: "/usr/share/java/zookeeper.jar", package: "zookeeper" },
 ];
 
+/// What the client's locks of etcd are built with and tried against.
+const ETCD: &[Program] = &[
+    Program { name: "etcd", package: "etcd-server" },
+    Program { name: "protoc", package: "protobuf-compiler" },
+    Program { name: "/usr/include/google/protobuf/descriptor.proto", package: "libprotobuf-dev" },
+];
+
 /// The versions of redis-py under test; the newest also runs the suite itself. Each has a file of pinned
 /// requirements of this name.
 const CLIENTS: &[&str] = &["8.1.0", "5.3.1"];
@@ -82,6 +89,11 @@ pub(crate) fn torture() -> Result<PathBuf> {
 /// Makes the servers available that Quorate is compared with.
 pub(crate) fn peers() -> Result<()> {
     programs(PEERS)
+}
+
+/// Makes everything available that the client's feature `etcd` needs.
+pub(crate) fn etcd() -> Result<()> {
+    programs(ETCD)
 }
 
 fn programs(wanted: &[Program]) -> Result<()> {

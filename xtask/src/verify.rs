@@ -28,6 +28,16 @@ pub(crate) fn run() -> Result<()> {
         (false, _) => steps.skip("compat, short form", "there is no binary to test"),
         (true, false) => steps.skip("compat, short form", "programs that it needs are missing"),
     }
+    if steps.run("programs for etcd", provision::etcd) {
+        steps.run("locks of etcd", || {
+            // What gRPC needs is built for it, and nothing of the rest is built again.
+            let etcd =
+                ["--workspace", "--locked", "--quiet", "--features", "quorate-client/etcd", "--test", "etcd"];
+            execute(cargo("test").args(etcd))
+        });
+    } else {
+        steps.skip("locks of etcd", "programs that it needs are missing");
+    }
     steps.run("tracked files untouched", || {
         ensure!(tracked_changes() == before, "a step wrote to a tracked file; see `git diff`");
         Ok(())

@@ -4,6 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 
+#[cfg(feature = "etcd")]
+use crate::backend::Etcd;
 use crate::{
     backend::{Backend, Locks, Quorate, Redis, Wish},
     error::Error,
@@ -154,6 +156,44 @@ impl Client<Redis> {
         let backend = Redis::new(url, settings)?;
         backend.exchange.reach().await?;
         Ok(Self::over(backend))
+    }
+}
+
+#[cfg(feature = "etcd")]
+impl Client<Etcd> {
+    /// Connects to etcd, for its locks; see [`Etcd`] for what they do not promise.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// let client = quorate_client::Client::connect_etcd("etcd://10.0.0.1:2379,10.0.0.2:2379").await?;
+    /// let guard = client.lock("report").acquire().await?;
+    /// println!("token {}", guard.token());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub async fn connect_etcd(url: &str) -> Result<Self, Error> {
+        Self::connect_etcd_with(url, Settings::new()).await
+    }
+
+    /// As [`connect_etcd`](Client::connect_etcd), with other settings.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), quorate_client::Error> {
+    /// use quorate_client::{Client, Settings};
+    ///
+    /// let settings = Settings::new().patience(std::time::Duration::from_secs(2));
+    /// let client = Client::connect_etcd_with("etcd://127.0.0.1:2379", settings).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub async fn connect_etcd_with(url: &str, settings: Settings) -> Result<Self, Error> {
+        Etcd::connect(url, settings).await.map(Self::over)
     }
 }
 

@@ -30,6 +30,12 @@ impl Endpoints {
         Ok(Self(endpoints))
     }
 
+    /// All of them.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.0.iter()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

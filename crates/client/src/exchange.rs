@@ -69,42 +69,7 @@ impl Exchange {
 
     /// Sends a command, and again after a failure that is `again`'s, for as long as the settings say.
     pub(crate) async fn ask(&self, command: &Cmd, again: Again) -> Result<Value, Error> {
-        self.persist(self.settings.patience, again, || self.ask_once(command, self.settings.answer_timeout))
-            .await
-    }
-
-    /// Makes attempts until one succeeds or fails for good, or `patience` is over.
-    pub(crate) async fn persist<T, F>(
-        &self,
-        patience: Duration,
-        again: Again,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let is_astray = AtomicBool::new(false);
-        let attempt = || {
-            let (attempt, is_astray) = (attempt(), &is_astray);
-            async move {
-                let answer = attempt.await;
-                is_astray.fetch_or(matches!(answer, Err(Error::OutcomeUnknown { .. })), Ordering::Relaxed);
-                answer
-            }
-        };
-        let advice = move |error: &Error| if again.is_wanted(error) { Advice::Retry } else { Advice::Stop };
-        let answer = retry(patience).advise(advice).run(attempt).await;
-        answer.map_err(|error: RetryError<Error>| match error.into_last() {
-            // What an earlier attempt has done is not known by the failure of a later one.
-            quorate_resilience::Error::Failed(Error::NotApplied { why })
-                if is_astray.load(Ordering::Relaxed) =>
-            {
-                Error::unknown(why)
-            }
-            quorate_resilience::Error::Failed(error) => error,
-            // Neither attempts nor calls are guarded here.
-            other => Error::unknown(format_args!("{other}")),
-        })
+        persist(self.settings.patience, again, || self.ask_once(command, self.settings.answer_timeout)).await
     }
 
     /// Sends a command once, and waits for its answer; together for `limit`, and no longer than for any answer.
@@ -123,7 +88,7 @@ impl Exchange {
 
     /// Connects, and tries for as long as the settings say.
     pub(crate) async fn reach(&self) -> Result<(), Error> {
-        self.persist(self.settings.patience, Again::Always, || self.connection()).await.map(drop)
+        persist(self.settings.patience, Again::Always, || self.connection()).await.map(drop)
     }
 
     /// The connection that commands share, which is new if there was none.
@@ -183,6 +148,37 @@ impl Exchange {
             self.turn_away();
         }
     }
+}
+
+/// Makes attempts until one succeeds or fails for good, or `patience` is over.
+pub(crate) async fn persist<T, F>(
+    patience: Duration,
+    again: Again,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let is_astray = AtomicBool::new(false);
+    let attempt = || {
+        let (attempt, is_astray) = (attempt(), &is_astray);
+        async move {
+            let answer = attempt.await;
+            is_astray.fetch_or(matches!(answer, Err(Error::OutcomeUnknown { .. })), Ordering::Relaxed);
+            answer
+        }
+    };
+    let advice = move |error: &Error| if again.is_wanted(error) { Advice::Retry } else { Advice::Stop };
+    let answer = retry(patience).advise(advice).run(attempt).await;
+    answer.map_err(|error: RetryError<Error>| match error.into_last() {
+        // What an earlier attempt has done is not known by the failure of a later one.
+        quorate_resilience::Error::Failed(Error::NotApplied { why }) if is_astray.load(Ordering::Relaxed) => {
+            Error::unknown(why)
+        }
+        quorate_resilience::Error::Failed(error) => error,
+        // Neither attempts nor calls are guarded here.
+        other => Error::unknown(format_args!("{other}")),
+    })
 }
 
 fn retry(patience: Duration) -> Retry {

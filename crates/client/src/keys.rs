@@ -8,7 +8,7 @@ use crate::{
     backend::{Quorate, millis, quorate::lost_if_gone},
     client::Client,
     error::{Error, Loss},
-    exchange::{Again, Exchange},
+    exchange::{Again, Exchange, persist},
     guard::LockGuard,
     kind::Sole,
 };
@@ -74,7 +74,7 @@ impl Client<Quorate> {
             }
             Ok(Stale { value: bytes(value?)?, age: age_of(&age?)? })
         };
-        exchange.persist(exchange.settings().patience, Again::Always, read).await
+        persist(exchange.settings().patience, Again::Always, read).await
     }
 
     /// Sets a key, whatever it held.

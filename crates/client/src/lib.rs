@@ -21,6 +21,8 @@ mod session;
 mod settings;
 mod token;
 
+#[cfg(feature = "etcd")]
+pub use backend::Etcd;
 pub use backend::{Backend, Fenced, Quorate, Redis};
 pub use client::{Client, TTL_MIN};
 pub use election::{Candidate, Election, Leader, Leadership};

@@ -21,7 +21,7 @@ use crate::{
     client::{Core, TTL, check_ttl, label},
     clock::BootTime,
     error::{Error, Loss},
-    exchange::Again,
+    exchange::{Again, persist},
     kept::{Kept, Renew},
     kind::{InSession, sealed::Tenure},
     lease::Lease,
@@ -97,7 +97,7 @@ impl NewSession {
             let answer = exchange.ask_once(&command, exchange.settings().answer_timeout).await?;
             Ok((answer, asked))
         };
-        let (answer, asked) = exchange.persist(exchange.settings().patience, Again::Always, attempt).await?;
+        let (answer, asked) = persist(exchange.settings().patience, Again::Always, attempt).await?;
         let Value::Int(number) = answer else { return Err(Error::unexpected(answer)) };
         let id = SessionId(u64::try_from(number).map_err(|_| Error::unexpected(answer))?);
         Ok(Session { open: Arc::new(Open::new(&core, id, ttl, Lease::new(asked, ttl))) })
@@ -285,7 +285,7 @@ async fn close(core: &Core<Quorate>, id: SessionId) -> Result<bool, Error> {
         is_astray.fetch_or(matches!(answer, Err(Error::OutcomeUnknown { .. })), Ordering::Relaxed);
         Ok(answer? != Value::Int(0) || is_astray.load(Ordering::Relaxed))
     };
-    exchange.persist(exchange.settings().patience, Again::Always, attempt).await
+    persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
 /// The locks of a session that guards believe in, by their tokens.

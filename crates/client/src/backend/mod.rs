@@ -3,6 +3,8 @@
 //! What every service can do is in [`Locks`], which is ours alone; what some cannot is a trait of its own, so that code
 //! which needs it does not compile against those: [`Fenced`].
 
+#[cfg(feature = "etcd")]
+mod etcd;
 pub(crate) mod quorate;
 mod redis;
 
@@ -14,10 +16,12 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "etcd")]
+pub use self::etcd::Etcd;
 pub use self::{quorate::Quorate, redis::Redis};
 use crate::{clock::BootTime, error::Error, token::FencingToken};
 
-/// A service that locks can be taken from: [`Quorate`] or [`Redis`]. Nobody else can implement it.
+/// A service that locks can be taken from: [`Quorate`], [`Redis`] or, with the feature `etcd`, etcd. Nobody else can implement it.
 ///
 /// ```no_run
 /// use quorate_client::{Backend, Client, Error};

@@ -23,7 +23,7 @@ use crate::{
     connection::Reads,
     endpoints::Endpoints,
     error::{Error, Loss},
-    exchange::{Again, Exchange},
+    exchange::{Again, Exchange, persist},
     settings::Settings,
     token::FencingToken,
 };
@@ -132,7 +132,7 @@ impl Quorate {
         let asked = BootTime::now();
         let patience = self.exchange.settings().patience.max(wish.left());
         wish.asks(request);
-        match self.exchange.persist(patience, Again::Always, ask).await.map_err(lost_if_gone)? {
+        match persist(patience, Again::Always, ask).await.map_err(lost_if_gone)? {
             Value::Nil => Ok(None),
             answer => Ok(Some((answer, asked))),
         }
@@ -206,7 +206,7 @@ impl Locks for Quorate {
                 None => self.exchange.ask_once(&command, limit).await,
             }
         };
-        let answer = self.exchange.persist(self.exchange.settings().patience, Again::Always, ask).await;
+        let answer = persist(self.exchange.settings().patience, Again::Always, ask).await;
         match answer.map_err(lost_if_gone) {
             Ok(Value::Nil) | Err(Error::Lost(_)) => Ok(()),
             Ok(answer) => self.release(wish.name(), &Hold::new(wish, token(&answer)?)).await,

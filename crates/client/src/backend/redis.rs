@@ -13,7 +13,7 @@ use crate::{
     connection::Reads,
     endpoints::Endpoints,
     error::{Error, Loss},
-    exchange::{Again, Exchange},
+    exchange::{Again, Exchange, persist},
     settings::Settings,
 };
 
@@ -82,7 +82,7 @@ impl Locks for Redis {
         let mut pause = POLL_MIN;
         loop {
             let attempt = || async { self.take(wish).await.inspect_err(|error| wish.note(error)) };
-            let grant = self.exchange.persist(patience, Again::Always, attempt).await?;
+            let grant = persist(patience, Again::Always, attempt).await?;
             let left = wish.left();
             if grant.is_some() || left.is_zero() {
                 return Ok(grant);
@@ -113,7 +113,7 @@ impl Locks for Redis {
                 }
             }
         };
-        self.exchange.persist(self.exchange.settings().patience, Again::Always, attempt).await
+        persist(self.exchange.settings().patience, Again::Always, attempt).await
     }
 
     async fn abandon(&self, wish: &Wish) -> Result<(), Error> {
