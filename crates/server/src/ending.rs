@@ -1,4 +1,5 @@
-//! What can order the process to end: SIGTERM, SIGINT, and the end of the lifeline.
+//! What can order a node to end: SIGTERM, SIGINT, and the end of the lifeline; or the program that it is a part of, and then
+//! signals are none of its business.
 
 use std::{
     io::{self, Read as _},
@@ -10,19 +11,22 @@ use tokio::{
     sync::oneshot,
 };
 
-/// What the process's life hangs on, beside signals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the node's life hangs on.
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum Lifeline {
-    /// Nothing.
+    /// Nothing beside signals.
     None,
-    /// Standard input: whoever started the node holds its other end, and is gone when it ends.
+    /// Signals, and standard input: whoever started the node holds its other end, and is gone when it ends.
     Stdin,
+    /// The other end of this, which the program has that the node is a part of; not signals, which are for that program.
+    Owner(oneshot::Receiver<()>),
 }
 
 /// Where orders to end are heard.
 pub(crate) struct Orders {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
     lifeline: oneshot::Receiver<()>,
     /// Keeps `lifeline` open when there is none.
     _unused: Option<oneshot::Sender<()>>,
@@ -36,6 +40,9 @@ impl Orders {
     pub(crate) fn listen(lifeline: Lifeline) -> io::Result<Self> {
         let (cut, receiver) = oneshot::channel();
         let unused = match lifeline {
+            Lifeline::Owner(lifeline) => {
+                return Ok(Self { interrupt: None, terminate: None, lifeline, _unused: None });
+            }
             Lifeline::None => Some(cut),
             Lifeline::Stdin => {
                 let wait = move || {
@@ -47,26 +54,34 @@ impl Orders {
                 None
             }
         };
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = Some(signal(SignalKind::interrupt())?);
+        let terminate = Some(signal(SignalKind::terminate())?);
         Ok(Self { interrupt, terminate, lifeline: receiver, _unused: unused })
     }
 
     /// The first order; what gave it. Not to be called again once it has answered.
     pub(crate) async fn first(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = &mut self.lifeline => "the end of the process that started this one",
+            () = arrival(&mut self.interrupt) => "SIGINT",
+            () = arrival(&mut self.terminate) => "SIGTERM",
+            _ = &mut self.lifeline => "whoever has started it, or the end of that",
         }
     }
 
     /// A signal, which after a first order means: at once.
     pub(crate) async fn signal(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            () = arrival(&mut self.interrupt) => "SIGINT",
+            () = arrival(&mut self.terminate) => "SIGTERM",
         }
+    }
+}
+
+/// Returns when a signal has arrived that is listened to.
+async fn arrival(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

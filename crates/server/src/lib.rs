@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 pub mod connection;
 mod data_folder;
+pub mod embedded;
 mod ending;
 pub mod engine;
 #[doc(hidden)]
@@ -30,3 +31,7 @@ mod shard;
 mod snapshots;
 pub mod status;
 pub mod subscriptions;
+
+pub use embedded::embedded;
+/// The library that speaks to nodes, of the same version as this one.
+pub use quorate_client as client;

@@ -106,13 +106,24 @@ impl Error {
 /// Why it could not start, or had to stop.
 pub fn run(config: Config, lifeline: Lifeline, dropped_log_lines: ErrorCounter) -> Result<(), Error> {
     raise_file_limit(&config);
+    run_told(&config, lifeline, dropped_log_lines, |_| ())
+}
+
+/// The same, without a change of what belongs to the whole process. `told` is called with the port that clients are served
+/// at, once that is open.
+pub(crate) fn run_told(
+    config: &Config,
+    lifeline: Lifeline,
+    dropped_log_lines: ErrorCounter,
+    told: impl FnOnce(u16),
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("sockets")
         .enable_all()
         .build()
         .map_err(Error::failed("cannot start the runtime"))?;
-    let result = serve(&runtime, &config, lifeline, dropped_log_lines);
+    let result = serve(&runtime, config, lifeline, dropped_log_lines, told);
     runtime.shutdown_timeout(FLUSH_TIMEOUT);
     result
 }
@@ -153,6 +164,7 @@ fn serve(
     config: &Config,
     lifeline: Lifeline,
     dropped_log_lines: ErrorCounter,
+    told: impl FnOnce(u16),
 ) -> Result<(), Error> {
     let mut orders = {
         let _context = runtime.enter();
@@ -162,6 +174,7 @@ fn serve(
     let mut settled = listeners.told(config);
     let config = &settled;
     let resp_port = listeners.resp.local_addr().map_or(config.listen.port, |address| address.port());
+    told(resp_port);
     let metrics = Arc::new(Metrics::default());
     let (client_inputs, clients) = crossbeam_channel::unbounded();
     let loading = NodeStatus { node_id: config.node_id, loading: true, ..NodeStatus::default() };
