@@ -54,13 +54,17 @@ impl EngineKind {
     }
 
     /// A term of this engine, for the beginning of a cluster on whose data `before` was the greatest, of whatever engine. The
-    /// terms of Paxos are ballots, and not every number is one. None if `before` is beyond the last of them, as no cluster's
-    /// is, but a file that claims to be one's.
+    /// terms of Paxos are ballots, and not every number is one. `None` if nobody could stand after it: no cluster gets there,
+    /// but a file may claim so.
     pub(crate) fn term_after(self, before: u64) -> Option<u64> {
         match self {
             Self::Raft => Some(before),
-            Self::Paxos if before == 0 || Ballot::of(Term(before)).is_sound() => Some(before),
-            Self::Paxos => Some(Ballot::of(Term(before)).next_of(NodeId(1))?.term().0),
+            Self::Paxos => {
+                let ballot = Ballot::of(Term(before));
+                let is_one = ballot == Ballot::NONE || ballot.is_sound();
+                let ballot = if is_one { ballot } else { ballot.next_of(NodeId(1))? };
+                ballot.next_of(NodeId(1)).map(|_| ballot.term().0)
+            }
         }
     }
 }
@@ -160,7 +164,16 @@ mod tests {
             );
             assert_eq!(EngineKind::Raft.term_after(before), Some(before));
         }
-        // A file can say so; its checksum can be right.
-        assert_eq!(EngineKind::Paxos.term_after(u64::MAX), None);
+    }
+
+    /// Restoring a backup with such a term once ended in a panic, or in a cluster that elects nobody.
+    #[test]
+    fn nothing_begins_under_paxos_in_the_last_round() {
+        let last = Ballot { round: Ballot::ROUND_MAX, node: NodeId(2) }.term().0;
+        for before in [last, last - 2, last - 2 - 65_536, 1 << 62, u64::MAX] {
+            assert_eq!(EngineKind::Paxos.term_after(before), None, "{before}");
+            assert_eq!(EngineKind::Raft.term_after(before), Some(before));
+        }
+        assert_eq!(EngineKind::Paxos.term_after(last - 65_536), Some(last - 65_536));
     }
 }
