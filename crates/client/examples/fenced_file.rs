@@ -1,12 +1,7 @@
 //! A resource that refuses whoever has lost its lock: a file of lines, each with the token that it was written under.
 //!
 //! The check belongs to the resource, in the same step as the write; here a lock of the operating system makes one step of
-//! them. A table has it in its statement:
-//!
-//! ```sql
-//! UPDATE report SET rows = :rows, token = :token WHERE name = 'nightly' AND token <= :token;
-//! -- no row was changed: the lock is somebody else's by now
-//! ```
+//! them. A database has it in its statement: see `fenced_table.rs`.
 //!
 //! ```console
 //! $ quorate up
