@@ -197,11 +197,7 @@ impl Paxos {
             return;
         }
         let reads = follower.reads.answered(batch);
-        let outcome = match point {
-            Some(ReadPoint { index, stamp }) => ReadOutcome::Ready { index, stamp },
-            None => ReadOutcome::Dropped,
-        };
-        self.outbox.reads.extend(reads.into_iter().map(|id| (id, outcome)));
+        self.outbox.reads.extend(reads.into_iter().map(|id| (id, ReadOutcome::of(point))));
     }
 
     /// Gives up on forwarded reads that have waited for an election time-out: question or answer is lost.

@@ -95,13 +95,7 @@ impl Paxos {
     /// Tells a reader its point; none if this node cannot confirm its read any more.
     pub(super) fn answer_reader(&mut self, asker: Asker, point: Option<ReadPoint>) {
         match asker {
-            Asker::Local(id) => {
-                let outcome = match point {
-                    Some(ReadPoint { index, stamp }) => ReadOutcome::Ready { index, stamp },
-                    None => ReadOutcome::Dropped,
-                };
-                self.outbox.reads.push((id, outcome));
-            }
+            Asker::Local(id) => self.outbox.reads.push((id, ReadOutcome::of(point))),
             Asker::Peer { node, origin, batch } => {
                 self.send(node, Body::ReadAnswer { origin, batch, point });
             }

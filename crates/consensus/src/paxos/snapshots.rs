@@ -68,7 +68,7 @@ impl Paxos {
             // The sender hears of it when it is done.
             return;
         }
-        if self.has_all_of(&meta) {
+        if self.standing.covers(&self.log, &meta) {
             self.incoming.abandon();
             self.note_match(meta.index);
             self.learn_commit(meta.index);
@@ -86,15 +86,10 @@ impl Paxos {
         }
     }
 
-    /// Whether the log leaves nothing for the snapshot to add.
-    fn has_all_of(&self, meta: &SnapshotMeta) -> bool {
-        meta.index <= self.standing.commit() || self.log.holds(meta.last())
-    }
-
     /// A chunk is written.
     pub(super) fn snapshot_stored(&mut self, stored: &SnapshotMeta, stored_end: u64) {
         let Some(Stored { from, term, meta }) = self.incoming.stored(stored, stored_end) else { return };
-        if stored_end == meta.bytes && !self.has_all_of(&meta) {
+        if stored_end == meta.bytes && !self.standing.covers(&self.log, &meta) {
             self.incoming = Incoming::Complete { meta: meta.clone() };
         }
         if term == self.ballot.term() {
@@ -104,12 +99,8 @@ impl Paxos {
 
     /// Hands a complete snapshot to the caller, once no earlier write could still change the durable log.
     pub(super) fn install_if_idle(&mut self) {
-        if let Incoming::Complete { meta } = &self.incoming
-            && self.durability.is_settled(&self.log)
-        {
-            let meta = meta.clone();
-            self.outbox.snapshots.push(SnapshotEffect::Install { meta: meta.clone() });
-            self.incoming = Incoming::Installing { meta };
+        if self.durability.is_settled(&self.log) {
+            self.outbox.snapshots.extend(self.incoming.begin_installation());
         }
     }
 

@@ -186,53 +186,45 @@ impl Body {
 
     /// Whether the sender would stand for election, or wonders why it may not.
     pub(super) fn asks_to_stand(&self) -> bool {
-        match self {
-            Self::PreVote { .. } | Self::Vote { .. } | Self::Inquiry => true,
-            Self::PreVoteAnswer { .. }
-            | Self::VoteAnswer { .. }
-            | Self::Append { .. }
-            | Self::AppendAccepted { .. }
-            | Self::AppendRejected { .. }
-            | Self::Heartbeat { .. }
-            | Self::HeartbeatAnswer { .. }
-            | Self::Commit { .. }
-            | Self::Removed
-            | Self::Outdated
-            | Self::TimeoutNow
-            | Self::Read { .. }
-            | Self::ReadAnswer { .. }
-            | Self::SnapshotChunk { .. }
-            | Self::RepairRequest { .. }
-            | Self::RepairPoint { .. }
-            | Self::SnapshotReceived { .. } => false,
-        }
+        self.speaker() == Speaker::Contender
     }
 
     /// Whether only a leader sends this.
     pub(super) fn is_from_leader(&self) -> bool {
+        self.speaker() == Speaker::Leader
+    }
+
+    fn speaker(&self) -> Speaker {
         match self {
             Self::Append { .. }
             | Self::Heartbeat { .. }
             | Self::Commit { .. }
             | Self::TimeoutNow
-            | Self::SnapshotChunk { .. } => true,
-            Self::PreVote { .. }
-            | Self::PreVoteAnswer { .. }
-            | Self::Vote { .. }
+            | Self::SnapshotChunk { .. } => Speaker::Leader,
+            Self::PreVote { .. } | Self::Vote { .. } | Self::Inquiry => Speaker::Contender,
+            Self::PreVoteAnswer { .. }
             | Self::VoteAnswer { .. }
             | Self::AppendAccepted { .. }
             | Self::AppendRejected { .. }
             | Self::HeartbeatAnswer { .. }
-            | Self::Inquiry
             | Self::Removed
             | Self::Outdated
             | Self::Read { .. }
             | Self::ReadAnswer { .. }
             | Self::RepairRequest { .. }
             | Self::RepairPoint { .. }
-            | Self::SnapshotReceived { .. } => false,
+            | Self::SnapshotReceived { .. } => Speaker::Anybody,
         }
     }
+}
+
+/// Who says what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    Leader,
+    /// Who hears no leader.
+    Contender,
+    Anybody,
 }
 
 /// Writes a priority that is not the usual one.

@@ -115,13 +115,7 @@ impl Raft {
 
     fn answer_reader(&mut self, asker: Asker, point: Option<ReadPoint>) {
         match asker {
-            Asker::Local(id) => {
-                let outcome = match point {
-                    Some(ReadPoint { index, stamp }) => ReadOutcome::Ready { index, stamp },
-                    None => ReadOutcome::Dropped,
-                };
-                self.outbox.reads.push((id, outcome));
-            }
+            Asker::Local(id) => self.outbox.reads.push((id, ReadOutcome::of(point))),
             Asker::Peer { node, origin, batch } => {
                 self.send(node, Body::ReadAnswer { origin, batch, point });
             }

@@ -71,7 +71,7 @@ impl Raft {
             // The leader hears of it when it is done.
             return;
         }
-        if self.has_all_of(&meta) {
+        if self.standing.covers(&self.log, &meta) {
             // A witness does not know what lies between its configurations.
             if meta.bytes > 0 || self.log.holds(meta.last()) {
                 self.accept_snapshot(from, meta.index);
@@ -95,11 +95,6 @@ impl Raft {
         }
     }
 
-    /// Whether the log leaves nothing for the snapshot to add.
-    fn has_all_of(&self, meta: &SnapshotMeta) -> bool {
-        meta.index <= self.standing.commit() || self.log.holds(meta.last())
-    }
-
     /// The log holds all that the snapshot stands for, so it equals the leader's up to there.
     fn accept_snapshot(&mut self, leader: NodeId, index: Index) {
         self.incoming.abandon();
@@ -111,7 +106,7 @@ impl Raft {
     /// A chunk is written.
     pub(super) fn snapshot_stored(&mut self, stored: &SnapshotMeta, stored_end: u64) {
         let Some(Stored { from, term, meta }) = self.incoming.stored(stored, stored_end) else { return };
-        if stored_end == meta.bytes && !self.has_all_of(&meta) {
+        if stored_end == meta.bytes && !self.standing.covers(&self.log, &meta) {
             self.incoming = Incoming::Complete { meta: meta.clone() };
         }
         if term == self.term {
@@ -121,12 +116,8 @@ impl Raft {
 
     /// Hands a complete snapshot to the caller, once no earlier write could still change the durable log.
     pub(super) fn install_if_idle(&mut self) {
-        if let Incoming::Complete { meta } = &self.incoming
-            && self.durability.is_settled(&self.log)
-        {
-            let meta = meta.clone();
-            self.outbox.snapshots.push(SnapshotEffect::Install { meta: meta.clone() });
-            self.incoming = Incoming::Installing { meta };
+        if self.durability.is_settled(&self.log) {
+            self.outbox.snapshots.extend(self.incoming.begin_installation());
         }
     }
 

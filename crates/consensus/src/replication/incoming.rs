@@ -143,6 +143,14 @@ impl Incoming {
         Some(Stored { from: *from, term: *term, meta: meta.clone() })
     }
 
+    /// What is complete is to be installed: no earlier write can change the durable log any more.
+    pub(crate) fn begin_installation(&mut self) -> Option<SnapshotEffect> {
+        let Self::Complete { meta } = self else { return None };
+        let meta = meta.clone();
+        *self = Self::Installing { meta: meta.clone() };
+        Some(SnapshotEffect::Install { meta })
+    }
+
     /// The caller has installed `installed`, if it was to do so.
     pub(crate) fn installed(&mut self, installed: &SnapshotMeta) -> bool {
         match self {

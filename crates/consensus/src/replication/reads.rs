@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{BootTime, ClusterTime, Index, NodeId, ReadId};
+use crate::{BootTime, ClusterTime, Index, NodeId, ReadId, engine::ReadOutcome};
 
 /// Rounds that may be open at the same time: enough to keep reads flowing while answers are on the way, few enough
 /// that a storm of small batches does not send a heartbeat for each. Beyond it, reads wait for the next round.
@@ -26,6 +26,13 @@ pub struct ReadPoint {
     pub index: Index,
     /// The leader's cluster time when a quorum had confirmed the read.
     pub stamp: ClusterTime,
+}
+
+impl ReadOutcome {
+    /// What becomes of a read that was answered so.
+    pub(crate) fn of(point: Option<ReadPoint>) -> Self {
+        point.map_or(Self::Dropped, |ReadPoint { index, stamp }| Self::Ready { index, stamp })
+    }
 }
 
 /// The reads of a leader.

@@ -31,6 +31,11 @@ impl Standing {
         self.applied
     }
 
+    /// Whether `log` leaves nothing for a snapshot to add.
+    pub(crate) fn covers(&self, log: &LogView, snapshot: &SnapshotMeta) -> bool {
+        snapshot.index <= self.commit || log.holds(snapshot.last())
+    }
+
     /// Moves the commit index forward.
     pub(crate) fn commit_to(&mut self, index: Index, log: &LogView) {
         assert!(index >= self.commit, "commit index regressed from {} to {index}", self.commit);
