@@ -183,7 +183,12 @@ impl Machine {
     /// The messages that the last [`Machine::begin`] or [`Machine::apply_next`] sends to subscribers, in order. They are
     /// told once.
     pub fn take_publications(&mut self) -> Vec<Publication> {
-        self.state.publications.take()
+        let position = self.under_way.as_ref().map_or(self.state.applied, |entry| entry.index);
+        let State { publications, keyspace, .. } = &mut self.state;
+        for turnover in keyspace.turnovers.drain(..) {
+            publications.tell(turnover.into_publication(position));
+        }
+        publications.take()
     }
 
     /// Whether an entry was begun and is not finished.

@@ -216,6 +216,11 @@ impl Database {
         slot.is_in_time(now) && !is_orphaned
     }
 
+    /// Whether it does at present.
+    pub(crate) fn has_now(&self, slot: &Slot) -> bool {
+        self.has(slot, self.now)
+    }
+
     /// A session has ended: what it holds does not exist from now on.
     pub(crate) fn end_client_session(&mut self, id: ClientSessionId) {
         if let Some(keys) = self.held.remove(&id) {

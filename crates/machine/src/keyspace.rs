@@ -18,6 +18,7 @@ use crate::client_session::{ClientSession, ClientSessions};
 use crate::database::{Database, Slot, page_of};
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp, Version};
 use crate::rubbish::Rubbish;
+use crate::turnover::{Turnover, turnovers};
 use crate::value::{Collection, Held, Living, Purpose, Value};
 use crate::waiting::{Ends, Kind, Waiter, Waiting};
 
@@ -43,6 +44,8 @@ pub(crate) struct Keyspace {
     pub(crate) waiting: Waiting,
     /// Those of clients, whose locks the databases know.
     pub(crate) client_sessions: ClientSessions,
+    /// What is to be told of who holds locks. Not part of the state.
+    pub(crate) turnovers: Vec<Turnover>,
 }
 
 /// What it takes to go back to a checkpoint: of whatever was changed since, how it was then.
@@ -54,6 +57,8 @@ struct Journal {
     fence: FencingToken,
     version: Version,
     databases: BTreeMap<usize, Changed>,
+    /// How much was to be told.
+    turnovers: usize,
 }
 
 /// What one database was at the checkpoint, where it changed since. As nothing is recorded twice, it does not matter in
@@ -81,6 +86,7 @@ impl Keyspace {
             rubbish: Rubbish::default(),
             waiting: Waiting::default(),
             client_sessions: ClientSessions::default(),
+            turnovers: Vec::new(),
         }
     }
 
@@ -202,6 +208,10 @@ impl Keyspace {
         }
         self.record(db, key);
         self.waiting.wake(db, key);
+        let database = &self.databases[db];
+        let before = database.slot(key);
+        let has_ended = before.is_some_and(|before| !database.has_now(before));
+        self.turnovers.extend(turnovers(db, key, (before, has_ended), Some(&slot)));
         self.databases[db].put(key, slot)
     }
 
@@ -272,6 +282,7 @@ impl Keyspace {
         self.record(db, key);
         let slot = self.databases[db].remove(key)?;
         self.waiting.wake(db, key);
+        self.turnovers.extend(turnovers(db, key, (Some(&slot), !existed), None));
         self.rubbish.add_value(slot.value.clone());
         existed.then_some(slot)
     }
@@ -359,6 +370,7 @@ impl Keyspace {
             {
                 let removed = self.databases[db].remove(&key).expect("an indexed deadline belongs to a key");
                 tell(db, &key);
+                self.turnovers.extend(turnovers(db, &key, (Some(&removed), true), None));
                 freed += 1 + self.rubbish.add_after(removed.value, freed);
                 left -= 1;
             }
@@ -426,7 +438,8 @@ impl Keyspace {
     /// Begins to record changes, so that [`Keyspace::rollback`] can take them back.
     pub(crate) fn checkpoint(&mut self) {
         assert!(self.journal.is_none(), "checkpoints do not nest");
-        self.journal = Some(Journal { fence: self.fence, version: self.version, databases: BTreeMap::new() });
+        let (fence, version, turnovers) = (self.fence, self.version, self.turnovers.len());
+        self.journal = Some(Journal { fence, version, databases: BTreeMap::new(), turnovers });
     }
 
     /// Takes back every change since the checkpoint, counters included, and stops recording.
@@ -444,6 +457,7 @@ impl Keyspace {
             }
             changed.removed.into_iter().for_each(|(page, version)| database.restore_removed(page, version));
         }
+        self.turnovers.truncate(journal.turnovers);
         self.fence = journal.fence;
         self.version = journal.version;
     }

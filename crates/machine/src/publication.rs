@@ -99,7 +99,11 @@ impl Publications {
     }
 
     fn add_notification(&mut self, channel: Bytes, message: Bytes) {
-        let publication = Publication { kind: ChannelKind::Ordinary, channel, message };
+        self.tell(Publication { kind: ChannelKind::Ordinary, channel, message });
+    }
+
+    /// Adds a message that nobody has asked to be sent, unless there are too many of them or its channel has too long a name.
+    pub(crate) fn tell(&mut self, publication: Publication) {
         if publication.channel.len() > CHANNEL_BYTES_MAX || self.notified_bytes > NOTIFIED_BYTES_MAX {
             return;
         }

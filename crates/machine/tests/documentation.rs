@@ -79,6 +79,15 @@ What differs from Redis:
   whether a token has permits still, and `FENCE` answers nil. Who waits gets permits in the order of arrival; nobody passes, also
   not who wants fewer. Where the last who had some were sessions that have ended, the semaphore is free at once, and its key is
   there until the next entries reclaim it. `RENAME` and `COPY` take along who has permits.
+* `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
+  database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
+  are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he
+  does, `released` (also by force, by `DEL`, or by a write that puts something else there), `expired`, and `value` when that changes.
+  The position is the log's, and changes of one entry have the same. Each who has subscribed is told once, in the order of the
+  log, or loses its connection; who comes back has missed what happened meanwhile. So watch first and ask `LOCK INFO` or `ELECTION
+  LEADER` then: from there on nothing is missed, and another token than before says that somebody else was in between. That a time
+  is over is told when the next one has the lock, or the key is reclaimed, which is the entry in which it ends unless many do. Who
+  joins or leaves a shared lock, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than some 1,000 bytes.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, or of an election, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the

@@ -177,7 +177,8 @@ impl Exchange {
         }
         self.took(&command);
         if let Some((verb, topic)) = listening::verb(command.spec) {
-            return self.listen(verb, topic, command.arguments);
+            let names = listening::names(command.spec, self.db, command.arguments);
+            return self.listen(verb, topic, names);
         }
         if command.spec.name == "client|unblock" {
             return self.unblock(&command.arguments);
@@ -224,7 +225,9 @@ impl Exchange {
                 self.front.statistics.took(spec);
                 match (self.listener.refusal(self.protocol, spec), listening::verb(spec)) {
                     (Some(refusal), _) => refusal,
-                    (None, Some((verb, topic))) => return self.listen(verb, topic, arguments),
+                    (None, Some((verb, topic))) => {
+                        return self.listen(verb, topic, listening::names(spec, self.db, arguments));
+                    }
                     (None, None) => self.run(&Command { spec, arguments }),
                 }
             }
@@ -310,30 +313,29 @@ impl Exchange {
         }
     }
 
-    fn listen(&mut self, verb: Verb, topic: Topic, mut arguments: Vec<Bytes>) {
-        arguments.remove(0);
+    fn listen(&mut self, verb: Verb, topic: Topic, names: Vec<Bytes>) {
         if self.queue.is_some() {
             return self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
         }
-        match (verb, self.listener.refuse_names(topic, &arguments)) {
+        match (verb, self.listener.refuse_names(topic, &names)) {
             (Verb::Unsubscribe, _) => {
-                let confirmations = self.listener.unsubscribe(&self.front, topic, arguments);
+                let confirmations = self.listener.unsubscribe(&self.front, topic, names);
                 self.listening_changed();
                 confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
             }
             (Verb::Subscribe, Some(refusal)) => self.say(refusal),
             // What is told there is this node's own news, and begins now.
             (Verb::Subscribe, None) if self.front.sentinel.is_some() => {
-                let confirmations = self.listener.subscribe(&self.front, topic, arguments);
+                let confirmations = self.listener.subscribe(&self.front, topic, names);
                 self.listening_changed();
                 confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
             }
             // Any read will do: what counts is how far this node is when it is answered.
             (Verb::Subscribe, None) => {
-                let bytes = footprint(&arguments);
+                let bytes = footprint(&names);
                 let action = Action::Read(vec![Bytes::from_static(b"ping")]);
                 self.requests.push(Request { db: self.db, action });
-                self.replies.push_request(Slot::Subscribe(topic, arguments), self.silent, bytes, None);
+                self.replies.push_request(Slot::Subscribe(topic, names), self.silent, bytes, None);
             }
         }
     }

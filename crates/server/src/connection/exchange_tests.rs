@@ -438,6 +438,18 @@ fn a_subscription_begins_when_the_shard_has_confirmed_how_far_it_is() {
     );
 }
 
+#[test]
+fn who_watches_a_lock_or_an_election_listens_to_its_channel() {
+    let mut bench = Bench::new();
+    bench.send("SELECT 3").send("LOCK WATCH l");
+    assert_eq!(bench.asked(), "3R ping");
+    bench.answer(Reply::status("PONG")).send("ELECTION OBSERVE e").answer(Reply::status("PONG"));
+    assert_eq!(
+        bench.got(),
+        "+OK *3 $9 subscribe $11 __lock@3__:l :1 *3 $9 subscribe $15 __election@3__:e :2 "
+    );
+}
+
 /// A connection that goes back to its pool must not find a message in the place of its next reply.
 #[tokio::test]
 async fn messages_come_before_the_confirmation_that_no_more_will() {

@@ -39,13 +39,22 @@ pub(super) enum Verb {
 /// What the command is, if it is one of these.
 pub(super) fn verb(spec: &Spec) -> Option<(Verb, Topic)> {
     match spec.name {
-        "subscribe" => Some((Verb::Subscribe, Topic::Channel)),
+        "subscribe" | "lock|watch" | "election|observe" => Some((Verb::Subscribe, Topic::Channel)),
         "psubscribe" => Some((Verb::Subscribe, Topic::Pattern)),
         "ssubscribe" => Some((Verb::Subscribe, Topic::Sharded)),
         "unsubscribe" => Some((Verb::Unsubscribe, Topic::Channel)),
         "punsubscribe" => Some((Verb::Unsubscribe, Topic::Pattern)),
         "sunsubscribe" => Some((Verb::Unsubscribe, Topic::Sharded)),
         _ => None,
+    }
+}
+
+/// What one of these commands names: channels and patterns, or the channel of a lock or an election of this database.
+pub(super) fn names(spec: &Spec, db: u32, mut arguments: Vec<Bytes>) -> Vec<Bytes> {
+    let watched = arguments.get(2).and_then(|name| quorate_machine::watched_channel(spec.name, db, name));
+    match watched {
+        Some(channel) => vec![channel],
+        None => arguments.split_off(1),
     }
 }
 

@@ -1,0 +1,112 @@
+//! Who holds a lock or leads, told to whoever watches: LOCK WATCH and ELECTION OBSERVE.
+//!
+//! Each change is a message to the channel of the name: an ordinary channel, to which anybody may subscribe. What is told is
+//! noticed where keys are put and removed, so that no way to take a lock, or to lose it, goes without; but for FLUSHDB and
+//! FLUSHALL, which tell of no key.
+//!
+//! * A message is `event token position`, and behind `acquired` and `value` one more word, what the holder lets others know, if he
+//!   does. The position is the log's: changes of one entry have the same, in their order.
+//! * It is told once to each who has subscribed, in the order of the log; who would miss one loses its connection. Whoever comes
+//!   back asks who holds it now, by LOCK INFO or ELECTION LEADER, and knows by the token whether somebody else was in between.
+//! * That somebody's time is over is told when the key is reclaimed, or when the next one has it.
+
+use bytes::Bytes;
+
+use crate::database::Slot;
+use crate::identifiers::FencingToken;
+use crate::publication::{ChannelKind, Publication};
+use crate::value::{Purpose, Value};
+
+/// What has become of who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Acquired,
+    /// It was released, or taken away.
+    Released,
+    /// The time of its holder is over, or that of his session.
+    Expired,
+    /// Its holder lets others know something else.
+    Value,
+}
+
+/// A change, until it is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Turnover {
+    db: usize,
+    name: Bytes,
+    purpose: Purpose,
+    event: Event,
+    token: FencingToken,
+    value: Option<Bytes>,
+}
+
+/// The channel on which is told who holds a lock, or leads.
+fn channel(purpose: &str, db: usize, name: &[u8]) -> Bytes {
+    [format!("__{purpose}@{db}__:").as_bytes(), name].concat().into()
+}
+
+/// The channel that LOCK WATCH or ELECTION OBSERVE, as this command is called in the table, subscribes to for a name.
+#[must_use]
+pub fn watched_channel(command: &str, db: u32, name: &[u8]) -> Option<Bytes> {
+    let purpose = match command {
+        "lock|watch" => "lock",
+        "election|observe" => "election",
+        _ => return None,
+    };
+    Some(channel(purpose, usize::try_from(db).ok()?, name))
+}
+
+/// What a key held and holds, as far as somebody may watch it.
+fn watched(slot: Option<&Slot>) -> Option<(Purpose, FencingToken, Option<&Bytes>)> {
+    match &slot?.value {
+        Value::Lock(lock) => Some((lock.purpose, slot?.token, lock.value.as_ref())),
+        _ => None,
+    }
+}
+
+/// What is to be told of a key that held something, which had ended or not, and holds something else now.
+pub(crate) fn turnovers(
+    db: usize,
+    name: &[u8],
+    (before, has_ended): (Option<&Slot>, bool),
+    now: Option<&Slot>,
+) -> impl Iterator<Item = Turnover> {
+    let tell = |event, (purpose, token, value): (Purpose, FencingToken, Option<&Bytes>)| {
+        let (name, value) = (Bytes::copy_from_slice(name), value.cloned());
+        Turnover { db, name, purpose, event, token, value }
+    };
+    let (before, now) = (watched(before), watched(now));
+    let stays = before.zip(now).is_some_and(|((_, before, _), (_, now, _))| before == now);
+    let end = if has_ended { Event::Expired } else { Event::Released };
+    let [left, came] = match stays {
+        true => [None, now.filter(|now| Some(*now) != before).map(|now| tell(Event::Value, now))],
+        false => [
+            before.map(|(purpose, token, _)| tell(end, (purpose, token, None))),
+            now.map(|now| tell(Event::Acquired, now)),
+        ],
+    };
+    left.into_iter().chain(came)
+}
+
+impl Turnover {
+    /// The message that tells it, of the entry at this position.
+    pub(crate) fn into_publication(self, position: u64) -> Publication {
+        let event = match self.event {
+            Event::Acquired => "acquired",
+            Event::Released => "released",
+            Event::Expired => "expired",
+            Event::Value => "value",
+        };
+        let purpose = match self.purpose {
+            Purpose::Exclusion => "lock",
+            Purpose::Leadership => "election",
+        };
+        let mut message = format!("{event} {} {position}", self.token.0).into_bytes();
+        if let Some(value) = &self.value {
+            message.push(b' ');
+            message.extend_from_slice(value);
+        }
+        let channel = channel(purpose, self.db, &self.name);
+        Publication { kind: ChannelKind::Ordinary, channel, message: message.into() }
+    }
+}
