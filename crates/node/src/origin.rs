@@ -474,6 +474,20 @@ mod tests {
         assert_eq!(forwarded(&mut origin, 0), []);
     }
 
+    /// Each names all that was asked, values included: together they could be longer than an entry may be.
+    #[test]
+    fn large_give_backs_are_cut_into_groups() {
+        let mut origin = origin();
+        let weight = origin.limits.batch_bytes * 2 / 3;
+        origin.follow(LEADER);
+        assert_eq!(forwarded(&mut origin, 0), [(2, 0, 1)]);
+        for sequence in 1..=3 {
+            let args = vec![Bytes::from(vec![b'v'; weight])];
+            origin.leaving.push_back(Operation::GiveBack { sequence, db: 0, args, tokens: vec![1] });
+        }
+        assert_eq!(forwarded(&mut origin, 0), [(2, 1, 1), (2, 2, 1), (2, 3, 1)]);
+    }
+
     #[test]
     fn new_leader_gets_everything_that_is_not_applied_with_the_same_numbers() {
         let mut origin = origin();

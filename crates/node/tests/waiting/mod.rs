@@ -238,3 +238,53 @@ fn lock_whose_client_is_gone_is_given_back_unless_he_has_asked_again() {
         assert_eq!(owner(&mut cluster, leader).is_some(), asks_again);
     }
 }
+
+/// The follower was cut off with what its client had asked first. When it is heard again, the client has been gone for long, and
+/// has got the lock at another node under the name of the request: what it was answered there is not given back.
+#[test]
+fn late_original_does_not_give_back_what_its_client_has_got_elsewhere() {
+    let (mut cluster, leader) = Cluster::with_leader(3);
+    let follower = cluster.follower();
+    let acquire = || vec![write("lock acquire l owner a ttl 600000 request r")];
+    cluster.cut_off.insert(follower);
+    cluster.ask(follower, 1, acquire());
+    cluster.pass(Duration::from_millis(100));
+    cluster.input(follower, Input::Disconnected { conn: ConnId(1) });
+    cluster.ask(leader, 2, acquire());
+    cluster.pass(Duration::from_millis(100));
+    let answers = cluster.answers(leader);
+    assert!(matches!(answers[..], [(2, Answer::Reply(Reply::Integer(_)))]), "{answers:?}");
+    cluster.cut_off.clear();
+    cluster.pass(Duration::from_secs(5));
+    let leader = cluster.elect();
+    assert_eq!(owner(&mut cluster, leader), Some(Reply::bulk("a")));
+    assert_eq!(owner(&mut cluster, follower), Some(Reply::bulk("a")));
+}
+
+/// Several clients of one node are gone at once, and what they have got is more than one group holds.
+#[test]
+fn several_large_locks_of_clients_that_are_gone_are_all_given_back() {
+    let mut cluster = Cluster::configured(3, |config| config.batch_bytes_max = 8 << 10);
+    cluster.elect();
+    let (leader, follower) = (cluster.leader().expect("one leads"), cluster.follower());
+    let value = "v".repeat(6 << 10);
+    cluster.deaf.insert(follower);
+    for conn in 1..=4 {
+        let words = format!("lock acquire l{conn} owner o{conn} ttl 600000 value {value}");
+        cluster.ask(follower, conn, vec![write(&words)]);
+        cluster.pass(Duration::from_millis(50));
+    }
+    let held = |cluster: &mut Cluster| {
+        cluster.ask(leader, 50, vec![read("lock list")]);
+        cluster.pass(Duration::from_millis(100));
+        match cluster.answers(leader).pop() {
+            Some((50, Answer::Reply(Reply::Array(locks)))) => locks.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(held(&mut cluster), 4);
+    (1..=4).for_each(|conn| cluster.input(follower, Input::Disconnected { conn: ConnId(conn) }));
+    cluster.deaf.clear();
+    cluster.pass(Duration::from_secs(1));
+    assert_eq!(held(&mut cluster), 0);
+}
