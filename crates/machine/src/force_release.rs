@@ -14,9 +14,9 @@ use crate::wire::{Decoder, Encoder};
 
 /// How many are remembered: few are ever made, and each takes as much as a small key.
 const REMEMBERED_MAX: usize = 1024;
-/// The longest name of a lock, and of who took it away, that are remembered together: all of them stand in the head of a
-/// snapshot, and beside the limits of data.
-const BYTES_MAX: usize = 1024;
+/// How long the names of all these locks, and of who took them away, are together: they stand in the head of a snapshot, and
+/// beside the limits of data. Whose name alone is longer is not remembered.
+const BYTES_MAX: usize = 1 << 20;
 
 /// A lock was taken from its holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,12 @@ pub(crate) struct ForceReleases {
     by_name: BTreeMap<(usize, Bytes), ForceRelease>,
     /// By token, which is the order in which they were acquired: the least goes first.
     by_token: BTreeMap<FencingToken, (usize, Bytes)>,
+    /// Of all names.
+    bytes: usize,
+}
+
+fn bytes(name: &[u8], release: &ForceRelease) -> usize {
+    name.len() + release.by.as_ref().map_or(0, Bytes::len)
 }
 
 impl ForceReleases {
@@ -43,18 +49,21 @@ impl ForceReleases {
     }
 
     pub(crate) fn add(&mut self, db: usize, name: &[u8], release: ForceRelease) {
-        if name.len() + release.by.as_ref().map_or(0, Bytes::len) > BYTES_MAX {
-            return;
-        }
         let place = (db, Bytes::copy_from_slice(name));
+        self.forget(&place);
+        self.bytes += bytes(name, &release);
         self.by_token.insert(release.token, place.clone());
-        if let Some(before) = self.by_name.insert(place, release) {
-            self.by_token.remove(&before.token);
+        self.by_name.insert(place, release);
+        while self.by_name.len() > REMEMBERED_MAX || self.bytes > BYTES_MAX {
+            let (_, oldest) = self.by_token.first_key_value().expect("each has a token");
+            self.forget(&oldest.clone());
         }
-        if self.by_name.len() > REMEMBERED_MAX
-            && let Some((_, oldest)) = self.by_token.pop_first()
-        {
-            self.by_name.remove(&oldest);
+    }
+
+    fn forget(&mut self, place: &(usize, Bytes)) {
+        if let Some(release) = self.by_name.remove(place) {
+            self.bytes -= bytes(&place.1, &release);
+            self.by_token.remove(&release.token);
         }
     }
 
@@ -104,5 +113,26 @@ mod tests {
         assert_eq!(releases.get(1, b"0"), Some(&release(2)));
         releases.add(1, b"0", release(5_000));
         assert_eq!((releases.by_name.len(), releases.by_token.len()), (1024, 1024));
+    }
+
+    /// One whose name was longer than 1 KiB left no record.
+    #[test]
+    fn long_names_are_remembered_and_bounded_together() {
+        let mut releases = ForceReleases::default();
+        let release = |token| ForceRelease { token: FencingToken(token), by: None, at_ms: 0 };
+        let long = vec![b'x'; BYTES_MAX - 10];
+        releases.add(0, b"first", release(1));
+        releases.add(0, &long, release(2));
+        let mut to = Encoder::default();
+        releases.encode(&mut to);
+        let restored = ForceReleases::decode(&mut Decoder::new(Bytes::from(to.0), "force-releases"));
+        let restored = restored.expect("what was encoded");
+        assert_eq!(restored.get(0, b"first"), Some(&release(1)));
+        assert_eq!(restored.get(0, &long), Some(&release(2)));
+        releases.add(0, b"second", release(3));
+        assert_eq!(releases.get(0, b"first"), None);
+        assert_eq!(releases.get(0, &long), Some(&release(2)));
+        releases.add(0, &[&long[..], b"xxxxxxxxxxx"].concat(), release(4));
+        assert_eq!((releases.by_name.len(), releases.by_token.len(), releases.bytes), (0, 0, 0));
     }
 }
