@@ -58,8 +58,8 @@ What differs from Redis:
   owners share a lock at most, further ones wait until one releases or his time is over. Sessions do not share, and a shared lock has no `DELAY`.
 * `DELAY` is Chubby's lock-delay: when the time of a lock is over that nobody has released or extended, nobody else is given it for
   so long, in case its holder is late rather than gone. Meanwhile it is nobody's, its token is not current, and its key is there
-  still, with the delay in its time to live. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by
-  force is remembered, the last time for each of 1,024 locks, those of the least tokens forgotten first. `LOCK LIST` goes
+  still, with the delay in its time to live. `LOCK INFO` says `delayed`, and who has lost it. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by
+  force is remembered, the last time for each of 1,024 locks, and as many as have 1 MiB of names, those of the least tokens forgotten first. `LOCK LIST` goes
   through all keys, as `KEYS` does.
 * A client's session (`SESSION OPEN`) keeps alive all locks that were acquired with `SESSION`, in every database, by one
   heartbeat, which says nothing of them. It belongs to no connection: it goes on at another node, and through a change of leader,
@@ -89,7 +89,7 @@ What differs from Redis:
   is over is told when the next one has the lock, or the key is reclaimed, which is the entry in which it ends unless many do. Who
   joins or leaves a shared lock, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than some 1,000 bytes.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, or of an election, so that it can be sent again, at any node,
-  when its answer is lost: the same name, database, lock, and owner or token. What was done is not done twice, and is answered
+  when its answer is lost: the same name, database, lock, owner or token, and options; `TTL` and `WAIT` may be others. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the
   later command has from then on, with its own `TTL` and `WAIT`; the earlier one is answered `UNBLOCKED`. What was answered
   to two is not given back when one of their clients is gone: it lasts its time. An error has had no

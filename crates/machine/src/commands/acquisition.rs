@@ -18,6 +18,7 @@ use crate::reply::Reply;
 use crate::requests::Request;
 use crate::value::{Held, Holder, Lock, Purpose, Value};
 use crate::waiting::{Kind, Share, Ticket, Wait};
+use crate::wire::Encoder;
 
 /// What LOCK ACQUIRE, LOCK ACQUIREALL, ELECTION CAMPAIGN or SEMAPHORE ACQUIRE asks for.
 struct Wish<'a> {
@@ -247,9 +248,24 @@ impl<'a> Wish<'a> {
             (Purpose::Leadership, _) => b"campaign",
         };
         let holder = self.holder.to_bytes();
+        let terms = self.terms();
         let names = self.names.as_slice().iter().map(|name| &name[..]);
-        let words: Vec<&[u8]> = [command, &holder].into_iter().chain(names).collect();
+        let words: Vec<&[u8]> = [command, &holder, &terms].into_iter().chain(names).collect();
         Request::new(id, db, &words).map(Some)
+    }
+
+    /// On which terms it is asked for, but for how long it may take and last: who asks again may have less time left.
+    fn terms(&self) -> Vec<u8> {
+        let mut to = Encoder::default();
+        to.u8(u8::from(self.is_shared));
+        to.u8(u8::from(self.is_reentrant));
+        to.varint(self.delay_ms);
+        to.varint(self.priority.into());
+        to.option(self.permits.map(|permits| permits.limit));
+        to.option(self.permits.map(|permits| permits.count));
+        to.u8(u8::from(self.value.is_some()));
+        self.value.iter().for_each(|value| to.bytes(value));
+        to.0
     }
 
     /// Takes the lock, or the last place in its queue, or that of the request that waits already.

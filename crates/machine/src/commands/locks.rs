@@ -81,7 +81,7 @@ const LOCK: &[Spec] = &[
     Spec::read(Group::Lock, "lock|info", 3, info).keys(NAME).with(Flags::FAST).doc(
         "quorate",
         "LOCK INFO name",
-        "Answers who holds a lock, by which token, for how long, how often, and how many wait; nil if nobody does, and it was not taken away.",
+        "Answers who holds a lock, or has lost it while its DELAY lasts, by which token, for how long, how often, and how many wait; nil if nobody does, and it was not taken away.",
     ),
     Spec::read(Group::Lock, "lock|list", -2, list).with(Flags::DANGEROUS).doc(
         "quorate",
@@ -301,26 +301,29 @@ pub(super) fn show_holder(holder: &Holder) -> [Reply; 2] {
 fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) -> Vec<(Reply, Reply)> {
     let forced = context.state.force_releases.get(context.db, name);
     let waiting = context.waiting_for_vacancy(name);
-    let fields = match lock {
-        None => [const { Reply::Null }; 8],
+    let fields: Vec<Reply> = match lock {
+        None => [Reply::bulk("free")].into_iter().chain([const { Reply::Null }; 8]).collect(),
         Some((lock, slot)) => {
             let [owner, session] = lock.held.holder().map_or([Reply::Null, Reply::Null], show_holder);
             let readers = lock.readers(context.now).map(|owner| Reply::Bulk(owner.clone())).collect();
             let left_ms = context.lasts_until(slot).map(|until| expiry::remaining_ms(context, until));
             let delay_ms = i64::try_from(lock.delay_ms).unwrap_or(i64::MAX);
-            [
+            let is_delayed = lock.is_delayed(slot.deadline, context.now);
+            let left_ms = left_ms.map(|left_ms| left_ms.saturating_sub(delay_ms).max(i64::from(!is_delayed)));
+            vec![
+                Reply::bulk(if is_delayed { "delayed" } else { "held" }),
                 show_token(slot.token),
                 owner,
                 session,
                 Reply::Array(readers),
-                Reply::Integer(left_ms.map_or(-1, |left_ms| left_ms.saturating_sub(delay_ms).max(0))),
+                Reply::Integer(left_ms.map_or(-1, |left_ms| if is_delayed { 0 } else { left_ms })),
                 Reply::Integer(delay_ms),
                 Reply::Integer(i64::try_from(lock.depth(context.now)).unwrap_or(i64::MAX)),
                 lock.value.clone().map_or(Reply::Null, Reply::Bulk),
             ]
         }
     };
-    let names = ["token", "owner", "session", "readers", "ttl-ms", "delay-ms", "depth", "value"];
+    let names = ["state", "token", "owner", "session", "readers", "ttl-ms", "delay-ms", "depth", "value"];
     let mut fields: Vec<_> = names.map(Reply::bulk).into_iter().zip(fields).collect();
     fields.push((Reply::bulk("waiting"), Reply::count(waiting)));
     fields.push((Reply::bulk("force-released"), forced.map_or(Reply::Null, describe_force_release)));
