@@ -2,7 +2,8 @@
 //!
 //! A change of voters goes through a *joint* configuration (dissertation, section 4.3): while it is in force, each
 //! decision needs enough of the new voters and enough of the old ones (of each a majority, unless another number is set), so
-//! that no two decisions are ever made by disjoint groups, however many members change at once. What may become of what, [`crate::change`] says.
+//! that no two decisions are ever made by disjoint groups, however many members change at once. What may become of what,
+//! [`crate::change`] says.
 //!
 //! # Flexible quorums
 //!
