@@ -1,7 +1,8 @@
 //! A table that refuses whoever has lost the lock: each row has the token that it was written under.
 //!
 //! The check is part of the statement that writes, so nothing can come in between, and no clock has a say. Any database that
-//! changes a row in one step will do; PostgreSQL takes the very same statement.
+//! changes a row in one step will do. In PostgreSQL the token is a BIGINT, since an INTEGER there is too small for it, and
+//! parameters are `$1`; the statement is the same otherwise.
 //!
 //! ```console
 //! $ quorate up
