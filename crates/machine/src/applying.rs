@@ -245,6 +245,7 @@ impl Machine {
                 return Some(self.answer(&waiter, reply));
             }
             self.state.keyspace.settle(&(db, key), now);
+            self.work += work::OPERATION;
         }
         None
     }

@@ -121,7 +121,8 @@ impl Keyspace {
             return self.waiting.take_first_for_vacancy(db, key, |key| slot_of(key).is_none());
         };
         if let Value::Semaphore(semaphore) = &slot.value {
-            return self.waiting.take_first_for_permits(db, key, semaphore.free(living));
+            let is_gone = |session| living.sessions.get(session).is_none();
+            return self.waiting.take_first_for_permits(db, key, semaphore.free(living), is_gone);
         }
         // One that its holder has lost is nobody's yet.
         slot.current_token(now)?;
@@ -138,7 +139,8 @@ impl Keyspace {
     /// Nobody can be served at the key that was woken first.
     pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) {
         let slot = self.get(*db, key, now);
-        let Ends { at, sessions } = slot.map(|slot| slot.ends(self.living(now))).unwrap_or_default();
+        let Ends { at, mut sessions } = slot.map(|slot| slot.ends(self.living(now))).unwrap_or_default();
+        sessions.extend(self.waiting.session_of_first(*db, key));
         // What is over and there all the same, as a defect has it, ends no second time.
         self.waiting.settle(Ends { at: at.filter(|at| *at >= now), sessions });
     }

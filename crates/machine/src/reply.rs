@@ -69,6 +69,11 @@ impl Reply {
         Self::Error(Bytes::from(text))
     }
 
+    /// What something is, field by field.
+    pub(crate) fn fields(fields: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
+        Self::Map(fields.into_iter().map(|(name, value)| (Self::bulk(name), value)).collect())
+    }
+
     /// A bulk string whose bytes are known at compile time.
     #[must_use]
     pub const fn bulk(text: &'static str) -> Self {

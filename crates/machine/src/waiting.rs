@@ -71,8 +71,8 @@ pub(crate) enum Share {
     Whole,
     /// To share a lock with others.
     Part,
-    /// So many permits.
-    Permits(u64),
+    /// So many permits, and for which session, if for one.
+    Permits { count: u64, session: Option<ClientSessionId> },
 }
 
 /// What a command that found nothing waits for.
@@ -218,11 +218,12 @@ impl Waiting {
     /// Takes the last place in the queues; or that of the command that asks the same request, which is answered and waits
     /// no longer. Not if it would make all who wait take more than `bytes_max`.
     pub(crate) fn add(&mut self, waiter: Waiter, bytes_max: u64) -> Result<Option<Arc<Waiter>>, Full> {
-        if self.bytes.saturating_add(waiter.bytes()) > bytes_max {
-            return Err(Full);
-        }
         let request = waiter.wait.request.as_ref();
         let place = request.and_then(|request| self.by_request.get(&request.id)).copied();
+        let replaced = place.map_or(0, |ticket| self.waiters[&ticket].bytes());
+        if (self.bytes - replaced).saturating_add(waiter.bytes()) > bytes_max {
+            return Err(Full);
+        }
         let before = place.and_then(|ticket| self.remove(ticket));
         let last = self.next_ticket;
         self.put(Arc::new(waiter), place.unwrap_or(last));
@@ -232,6 +233,7 @@ impl Waiting {
     fn put(&mut self, waiter: Arc<Waiter>, ticket: Ticket) {
         self.next_ticket = self.next_ticket.max(ticket + 1);
         self.bytes += waiter.bytes();
+        let is_for_vacancy = waiter.wait.kind == Kind::Vacancy;
         self.by_request.extend(waiter.wait.request.iter().map(|request| (request.id.clone(), ticket)));
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
@@ -239,16 +241,16 @@ impl Waiting {
             queue.reentrant.extend(
                 waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared(), ticket)),
             );
-            if waiter.wait.kind == Kind::Vacancy {
+            if is_for_vacancy {
                 queue.for_vacancy += 1;
                 self.vacancies[waiter.db].insert(key.clone());
             }
         }
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
-        // What ends there must be known; and he may come before those who wait for a key that is free, and have it at once.
-        if waiter.wait.kind == Kind::Vacancy {
-            waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
+        // What ends where he is the first must be known; and he may have it at once, if it is free.
+        if is_for_vacancy {
+            waiter.wait.keys.iter().for_each(|key| self.wake_first(&waiter, key, ticket));
         }
         self.waiters.insert(ticket, waiter);
     }
@@ -263,6 +265,8 @@ impl Waiting {
         if let Some(deadline) = waiter.wait.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
+        // Those behind him may have what he was before them for.
+        waiter.wait.keys.iter().for_each(|key| self.wake_first(&waiter, key, ticket));
         let queues = &mut self.queues[waiter.db];
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
@@ -277,9 +281,16 @@ impl Waiting {
                 }
             }
         }
-        // Those behind him may join the readers of a lock whom he would not have joined.
-        waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         Some(waiter)
+    }
+
+    /// Wakes a key at which this one is the first of his kind: behind another, his coming and going changes nothing.
+    fn wake_first(&mut self, waiter: &Waiter, key: &[u8], ticket: Ticket) {
+        let queue = self.queues[waiter.db].get(key);
+        let first = queue.and_then(|queue| queue.places.range(of_kind(waiter.wait.kind)).next());
+        if first == Some(&waiter.wait.place(ticket)) {
+            self.wake(waiter.db, key);
+        }
     }
 
     /// Something was put at a key, or the key is free. It is not taken back when a script is undone: who is woken in vain goes
@@ -435,13 +446,31 @@ impl Waiting {
         self.remove(ticket)
     }
 
-    /// Takes who waits longest at a semaphore of which so many permits are free, if these are enough for him.
-    pub(crate) fn take_first_for_permits(&mut self, db: usize, key: &[u8], free: u64) -> Option<Arc<Waiter>> {
+    /// Takes who waits longest at a semaphore of which so many permits are free, if these are enough for him, or if his session
+    /// is gone: then he gets none, and nobody waits behind him.
+    pub(crate) fn take_first_for_permits(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        free: u64,
+        is_gone: impl Fn(ClientSessionId) -> bool,
+    ) -> Option<Arc<Waiter>> {
         let greedy = bug::on(Bug::PassedPermits);
-        let is_enough = |waiter: &Waiter| matches!(waiter.wait.share, Share::Permits(count) if count <= free);
+        let is_due = |waiter: &Waiter| match waiter.wait.share {
+            Share::Permits { count, session } => count <= free || session.is_some_and(&is_gone),
+            Share::Whole | Share::Part => false,
+        };
         let queue = self.for_vacancy(db, key).take(if greedy { usize::MAX } else { 1 });
-        let ticket = queue.filter(|(_, waiter)| is_enough(waiter)).map(|(ticket, _)| ticket).next()?;
+        let ticket = queue.filter(|(_, waiter)| is_due(waiter)).map(|(ticket, _)| ticket).next()?;
         self.remove(ticket)
+    }
+
+    /// The session on whose behalf the first at a key waits for permits.
+    pub(crate) fn session_of_first(&self, db: usize, key: &[u8]) -> Option<ClientSessionId> {
+        match self.for_vacancy(db, key).next()?.1.wait.share {
+            Share::Permits { session, .. } => session,
+            Share::Whole | Share::Part => None,
+        }
     }
 
     /// Takes somebody whose time is up.
@@ -524,9 +553,10 @@ impl Waiting {
             match wait.share {
                 Share::Whole => to.u8(0),
                 Share::Part => to.u8(1),
-                Share::Permits(count) => {
+                Share::Permits { count, session } => {
                     to.u8(2);
                     to.varint(count);
+                    to.option(session.map(|session| session.0));
                 }
             }
             to.u8(u8::from(wait.reentrant.is_some()));
@@ -572,7 +602,10 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         0 => (Kind::List, 0),
         1 => (Kind::SortedSet, 0),
         2 => (Kind::Vacancy, 0),
-        PRIOR => (Kind::Vacancy, u32::try_from(from.varint()?).unwrap_or(0)),
+        PRIOR => {
+            let priority = u32::try_from(from.varint()?).ok().filter(|priority| *priority > 0);
+            (Kind::Vacancy, priority.ok_or(from.malformed())?)
+        }
         4..=u8::MAX => return Err(from.malformed()),
     };
     let keys = from.list(own)?;
@@ -580,7 +613,7 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let share = match from.u8()? {
         0 => Share::Whole,
         1 => Share::Part,
-        2 => Share::Permits(from.varint()?),
+        2 => Share::Permits { count: from.varint()?, session: from.option()?.map(ClientSessionId) },
         3..=u8::MAX => return Err(from.malformed()),
     };
     let reentrant = from.optional(Holder::decode)?;

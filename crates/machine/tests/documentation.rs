@@ -41,7 +41,7 @@ What differs from Redis:
   the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
   connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
 * A native lock (`LOCK`) is a value of the type `lock`, whose fencing token and time to live are those of its key: `SET` with
-  `NX` finds it there, `GET` and others answer WRONGTYPE, `EXPIRE` changes its time. `DEL`, `FLUSHDB`, `RENAME`, `MOVE` and
+  `NX` finds it there, `GET` and others answer WRONGTYPE, `EXPIRE` changes its time. `DEL`, `FLUSHDB`, `RENAME` and
   a write that puts something else there take it from its holder, whose token is stale from then on. Those who wait for it get
   it in the order of arrival, which no `LOCK ACQUIRE` passes; in a transaction or a script nobody waits. `TTL` and `WAIT` are
   whole milliseconds. The time to live begins with the entry that gives the lock: who has waited extends it first, and counts
@@ -78,7 +78,8 @@ What differs from Redis:
   its permits, and greater ones are held beside it: a resource cannot fence by the greatest token that it has seen. `FENCED` knows
   whether a token has permits still, and `FENCE` answers nil. Who waits gets permits in the order of arrival; nobody passes, also
   not who wants fewer. Where the last who had some were sessions that have ended, the semaphore is free at once, and its key is
-  there until the next entries reclaim it. `RENAME` and `COPY` take along who has permits.
+  there until the next entries reclaim it. It keeps its name: `RENAME` and `COPY` are refused, or a token that was returned could be
+  good for something again.
 * `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
   database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he

@@ -128,7 +128,9 @@ impl Model {
             open.next().expect("one of each") && (!is_timed || grant.until_ms >= now_ms)
         });
         let mut served = Vec::new();
-        while self.waiters.first().is_some_and(|waiter| waiter.wish.count <= self.free()) {
+        // A first one whose session is gone is answered at once: nobody waits behind him.
+        let is_due = |model: &Self, wish: &Wish| wish.count <= model.free() || !model.is_open(&wish.holder);
+        while self.waiters.first().is_some_and(|waiter| is_due(self, &waiter.wish)) {
             let Waiter { sequence, wish, .. } = self.waiters.remove(0);
             let reply = match wish.holder {
                 Holder::Session(id) if !self.is_open(&wish.holder) => not_open(id),
@@ -303,4 +305,35 @@ proptest! {
             driver.machine = restored;
         }
     }
+}
+
+/// A copy had the tokens of the original, and whatever was copied back let a token that was returned be good again.
+#[test]
+fn permits_belong_to_the_name_of_their_semaphore() {
+    let mut driver = Driver::new();
+    let mut say = |line: &str| show(&driver.command(0, &args(&line.split(' ').collect::<Vec<_>>())));
+    let token = say("SEMAPHORE ACQUIRE s 2 OWNER a TTL 1000");
+    let token = token.strip_prefix("(integer) ").expect("a token");
+    for line in ["COPY s t", "COPY s s DB 1", "RENAME s t", "RENAMENX s t"] {
+        let refused = say(line);
+        assert!(refused.starts_with("(error) ERR a semaphore keeps its name"), "{line}: {refused}");
+    }
+    assert_eq!(say("EXISTS s t"), "(integer) 1");
+    // The holder may be named, and then it is his or nobody's.
+    let stranger = say(&format!("SEMAPHORE RELEASE s {token} OWNER b"));
+    assert!(stranger.starts_with("(error) STALE"), "{stranger}");
+    assert_eq!(say(&format!("SEMAPHORE RELEASE s {token} OWNER a")), "OK");
+}
+
+/// 1,024 may have permits at once, and one more is refused and not kept waiting.
+#[test]
+fn holders_of_a_semaphore_are_bounded() {
+    let mut driver = Driver::new();
+    let mut say = |line: &str| show(&driver.command(0, &args(&line.split(' ').collect::<Vec<_>>())));
+    for number in 0..1_024 {
+        let reply = say(&format!("SEMAPHORE ACQUIRE s 2000 OWNER o{number} TTL 1000"));
+        assert!(reply.starts_with("(integer)"), "{number}: {reply}");
+    }
+    let full = say("SEMAPHORE ACQUIRE s 2000 OWNER last TTL 1000");
+    assert_eq!(full, "(nil)");
 }

@@ -292,7 +292,7 @@ impl<'a> Wish<'a> {
 
     fn share(&self) -> Share {
         match self.permits {
-            Some(Permits { count, .. }) => Share::Permits(count),
+            Some(Permits { count, .. }) => Share::Permits { count, session: self.holder.session() },
             None if self.is_shared => Share::Part,
             None => Share::Whole,
         }

@@ -154,7 +154,7 @@ fn describe(context: &Context<'_>, name: &[u8], (lock, slot): LockAt<'_>) -> Rep
         ("value", lock.value.clone().map_or(Reply::Null, Reply::Bulk)),
         ("candidates", Reply::count(context.waiting_for_vacancy(name))),
     ];
-    Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into())
+    Reply::fields(fields)
 }
 
 fn candidates(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
@@ -164,7 +164,7 @@ fn candidates(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply>
         let [owner, session] = show_holder(&candidate.holder);
         let fields =
             [("owner", owner), ("session", session), ("priority", Reply::Integer(candidate.priority.into()))];
-        Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into())
+        Reply::fields(fields)
     });
     Ok(Reply::Array(shown.collect()))
 }

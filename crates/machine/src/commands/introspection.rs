@@ -55,7 +55,7 @@ fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<Reply> {
 
 /// A map of names to values.
 fn fields(fields: Vec<(&'static str, Reply)>) -> Reply {
-    Reply::Map(fields.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect())
+    Reply::fields(fields)
 }
 
 /// The command or, as `config|get`, the subcommand of a name.

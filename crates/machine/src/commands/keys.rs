@@ -8,6 +8,7 @@ use crate::database::Slot;
 use crate::flags::Flags;
 use crate::notification::Event;
 use crate::reply::Reply;
+use crate::value::Value;
 
 const fn look(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::Generic, name, arity, run).with(Flags::FAST)
@@ -118,9 +119,25 @@ fn copy(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if context.state.keyspace.get(db, destination, context.now).is_some() && !replaces {
         return Ok(Reply::Integer(0));
     }
+    check_is_portable(&slot)?;
     put(context, db, destination, slot);
     context.notify_in(db, Event::COPY_TO, destination);
     Ok(Reply::Integer(1))
+}
+
+/// Permits belong to a name: under another one, or returned there and brought back, a token would be good for something again.
+fn check_is_portable(slot: &Slot) -> Result<(), Reply> {
+    match slot.value {
+        Value::Semaphore(_) => {
+            Err(Reply::error("ERR a semaphore keeps its name: it is neither copied nor renamed"))
+        }
+        Value::String(_)
+        | Value::List(_)
+        | Value::Hash(_)
+        | Value::Set(_)
+        | Value::SortedSet(_)
+        | Value::Lock(_) => Ok(()),
+    }
 }
 
 /// Puts what another key has. As in Redis, the key is new, whether it replaces another or not.
@@ -152,6 +169,7 @@ fn move_key(context: &mut Context<'_>, from: &[u8], to: &[u8], replaces: bool) -
     if !replaces && context.exists(to) {
         return Ok(false);
     }
+    context.get(from).map_or(Ok(()), check_is_portable)?;
     if let Some(slot) = context.remove(from) {
         put(context, context.db, to, slot);
         context.notify(Event::RENAME_FROM, from);

@@ -142,7 +142,7 @@ pub(super) struct Which<'a> {
     pub(super) name: &'a Bytes,
     pub(super) token: &'a Bytes,
     /// Of a lock that is shared one must be named.
-    owner: Option<&'a Bytes>,
+    pub(super) owner: Option<&'a Bytes>,
     pub(super) request: Option<Request>,
 }
 

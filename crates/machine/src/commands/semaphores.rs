@@ -21,6 +21,7 @@ use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
 use crate::reply::Reply;
 use crate::value::{Grant, Holder, Semaphore, Value};
+use crate::work;
 
 const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
 
@@ -84,15 +85,19 @@ pub(super) fn parse_permits(text: &[u8]) -> Result<u64, Reply> {
 
 /// The semaphore at a key, without those who are gone; `None` if nobody has a permit, an error reply if the key holds something
 /// else.
-fn semaphore_at(context: &Context<'_>, name: &[u8]) -> Result<Option<Semaphore>, Reply> {
+fn semaphore_at(context: &mut Context<'_>, name: &[u8]) -> Result<Option<Semaphore>, Reply> {
     let living = context.living();
-    match context.get(name).map(|slot| &slot.value) {
-        None => Ok(None),
+    let semaphore = match context.get(name).map(|slot| &slot.value) {
+        None => None,
         Some(Value::Semaphore(semaphore)) => {
-            Ok((!semaphore.is_vacant(living)).then(|| semaphore.without_the_gone(living)))
+            (!semaphore.is_vacant(living)).then(|| semaphore.without_the_gone(living))
         }
-        Some(_) => Err(Reply::wrong_type()),
-    }
+        Some(_) => return Err(Reply::wrong_type()),
+    };
+    // Each of its holders is looked at and copied; so are they once more when it is put back.
+    let holders = semaphore.as_ref().map_or(0, |semaphore| semaphore.grants(context.living()).count());
+    context.spent.visited += work::of_changes(2 * holders);
+    Ok(semaphore)
 }
 
 /// Takes permits, if there are enough and nobody is before.
@@ -124,10 +129,13 @@ pub(super) fn take(
 }
 
 /// The semaphore in which a token has permits, and these.
-fn granted(context: &Context<'_>, which: &Which<'_>) -> Result<(Semaphore, FencingToken, Grant), Reply> {
+fn granted(context: &mut Context<'_>, which: &Which<'_>) -> Result<(Semaphore, FencingToken, Grant), Reply> {
     let token = parse_token(which.token)?;
     let semaphore = semaphore_at(context, which.name)?;
-    let grant = semaphore.as_ref().and_then(|semaphore| semaphore.grant(token, context.living()).cloned());
+    let is_theirs =
+        |grant: &&Grant| which.owner.is_none_or(|owner| grant.holder == Holder::Owner(owner.clone()));
+    let grant = semaphore.as_ref().and_then(|semaphore| semaphore.grant(token, context.living()));
+    let grant = grant.filter(is_theirs).cloned();
     match (semaphore, grant) {
         (Some(semaphore), Some(grant)) => Ok((semaphore, token, grant)),
         (_, _) => Err(stale(token, None)),
@@ -193,7 +201,7 @@ fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         ("waiting", Reply::count(context.waiting_for_vacancy(name))),
         ("queue", Reply::Array(queue.collect())),
     ];
-    Ok(Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into()))
+    Ok(Reply::fields(fields))
 }
 
 /// How many of those who wait are shown.
@@ -204,7 +212,7 @@ fn describe_queued(queued: &Queued) -> Option<Reply> {
     let [owner, session] = show_holder(&queued.holder);
     let count = i64::try_from(queued.permits?.count).unwrap_or(i64::MAX);
     let fields = [("owner", owner), ("session", session), ("count", Reply::Integer(count))];
-    Some(Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into()))
+    Some(Reply::fields(fields))
 }
 
 fn describe(context: &Context<'_>, token: FencingToken, grant: &Grant) -> Reply {
@@ -221,5 +229,5 @@ fn describe(context: &Context<'_>, token: FencingToken, grant: &Grant) -> Reply 
         ("count", Reply::Integer(i64::try_from(grant.permits).unwrap_or(i64::MAX))),
         ("ttl-ms", Reply::Integer(left_ms)),
     ];
-    Reply::Map(fields.map(|(name, value)| (Reply::bulk(name), value)).into())
+    Reply::fields(fields)
 }
