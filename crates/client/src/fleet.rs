@@ -15,8 +15,9 @@
 //!   while the others forget it, and count without it.
 //! * A breaker that a hand has put into a state reports nothing meanwhile, and is not touched.
 //!
-//! What is told travels as one script, over two sorted sets with the time of each report by cluster time: no clock of a
-//! reporter counts.
+//! What is told travels as one script, over two sorted sets with the time of each report by the cluster's calendar: no clock of a
+//! reporter counts. Where the calendar steps forward, by a new leader whose clocks say so, all are forgotten together, and known
+//! again by their next reports.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -233,7 +233,6 @@ impl Waiting {
     fn put(&mut self, waiter: Arc<Waiter>, ticket: Ticket) {
         self.next_ticket = self.next_ticket.max(ticket + 1);
         self.bytes += waiter.bytes();
-        let is_for_vacancy = waiter.wait.kind == Kind::Vacancy;
         self.by_request.extend(waiter.wait.request.iter().map(|request| (request.id.clone(), ticket)));
         for key in &waiter.wait.keys {
             let queue = self.queues[waiter.db].entry(key.clone()).or_default();
@@ -241,16 +240,16 @@ impl Waiting {
             queue.reentrant.extend(
                 waiter.wait.reentrant.iter().map(|holder| (holder.clone(), waiter.wait.is_shared(), ticket)),
             );
-            if is_for_vacancy {
+            if waiter.wait.kind == Kind::Vacancy {
                 queue.for_vacancy += 1;
                 self.vacancies[waiter.db].insert(key.clone());
             }
         }
         self.deadlines.extend(waiter.wait.deadline.map(|deadline| (deadline, ticket)));
         self.by_sequence.insert((waiter.session, waiter.sequence), ticket);
-        // What ends where he is the first must be known; and he may have it at once, if it is free.
-        if is_for_vacancy {
-            waiter.wait.keys.iter().for_each(|key| self.wake_first(&waiter, key, ticket));
+        // What ends there must be known; and he may come before those who wait for a key that is free, and have it at once.
+        if waiter.wait.kind == Kind::Vacancy {
+            waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         }
         self.waiters.insert(ticket, waiter);
     }
@@ -265,8 +264,6 @@ impl Waiting {
         if let Some(deadline) = waiter.wait.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
-        // Those behind him may have what he was before them for.
-        waiter.wait.keys.iter().for_each(|key| self.wake_first(&waiter, key, ticket));
         let queues = &mut self.queues[waiter.db];
         for key in &waiter.wait.keys {
             let Some(queue) = queues.get_mut(key) else { continue };
@@ -281,16 +278,9 @@ impl Waiting {
                 }
             }
         }
+        // Those behind him may join the readers of a lock whom he would not have joined.
+        waiter.wait.keys.iter().for_each(|key| self.wake(waiter.db, key));
         Some(waiter)
-    }
-
-    /// Wakes a key at which this one is the first of his kind: behind another, his coming and going changes nothing.
-    fn wake_first(&mut self, waiter: &Waiter, key: &[u8], ticket: Ticket) {
-        let queue = self.queues[waiter.db].get(key);
-        let first = queue.and_then(|queue| queue.places.range(of_kind(waiter.wait.kind)).next());
-        if first == Some(&waiter.wait.place(ticket)) {
-            self.wake(waiter.db, key);
-        }
     }
 
     /// Something was put at a key, or the key is free. It is not taken back when a script is undone: who is woken in vain goes

@@ -15,7 +15,7 @@ Examples:
   quorate get config                 its value, and a line break
   quorate get config --stale --json  what the node has at hand, and how old that may be
 
-Exit status: 0 if there is such a key, 5 if not, 1 if no node answers it holds something else,
+Exit status: 0 if there is such a key, 5 if not, 1 if no node answers, it holds something else,
 or its value could not be written.";
 
 const SET_EXAMPLES: &str = "\

@@ -446,7 +446,7 @@ fn who_watches_a_lock_or_an_election_listens_to_its_channel() {
     bench.answer(Reply::status("PONG")).send("ELECTION OBSERVE e").answer(Reply::status("PONG"));
     assert_eq!(
         bench.got(),
-        "+OK *3 $9 subscribe $11 __lock@3__:l :1 *3 $9 subscribe $15 __election@3__:e :2 "
+        "+OK *3 $9 subscribe $12 __lock@3__:l :1 *3 $9 subscribe $16 __election@3__:e :2 "
     );
 }
 

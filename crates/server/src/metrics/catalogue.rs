@@ -124,9 +124,13 @@ const CLUSTER: &[Description] = &[
     gauge(
         "quorate_voters_connected",
         "those of them that this node is connected to, itself included",
-        "less than `quorate_voters`; at `quorate_commit_quorum` the next loss stops the cluster",
+        "less than `quorate_voters`; at `quorate_leading_quorum` the loss of the leader stops the cluster",
     ),
-    gauge("quorate_commit_quorum", "how many of those that vote commit an entry", ""),
+    gauge(
+        "quorate_leading_quorum",
+        "how many of those that vote a new leader must reach, to be elected and to commit",
+        "",
+    ),
     gauge("quorate_lease_seconds", "for how long a leader may answer reads alone; 0 for never", ""),
 ];
 
