@@ -78,6 +78,8 @@ pub enum KeySpec {
 impl KeySpec {
     /// The first argument is the only key.
     pub(crate) const ONE: Self = Self::Range { first: 1, last: 1, step: 1 };
+    /// The only key is the argument behind a subcommand.
+    pub(crate) const BEHIND_SUBCOMMAND: Self = Self::Range { first: 2, last: 2, step: 1 };
     /// The first two arguments are keys.
     pub(crate) const TWO: Self = Self::Range { first: 1, last: 2, step: 1 };
     /// All arguments are keys.

@@ -439,6 +439,9 @@ pub(super) struct Queued {
     pub(super) permits: Option<Permits>,
 }
 
+/// How many of those who wait are shown.
+pub(super) const SHOWN_MAX: usize = 128;
+
 /// All who wait for a key to be free, in order.
 pub(super) fn queue(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Queued> {
     let waiting = context.state.keyspace.waiting.for_vacancy(context.db, name);

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
-use super::acquisition::{self, Queued};
+use super::acquisition::{self, Queued, SHOWN_MAX};
 use super::fencing::show_token;
 use super::locks::{self, LockAt, Which, held, show_holder};
 use super::repeating::once;
@@ -22,8 +22,6 @@ use crate::reply::Reply;
 use crate::value::{Holder, Lock, Purpose, Value};
 use crate::work;
 
-const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
-
 pub(crate) const COMMANDS: &[Spec] =
     &[Spec::pure(Group::Election, "election", -2, |_, _| Ok(help("election"))).container(ELECTION).doc(
         "quorate",
@@ -33,7 +31,7 @@ pub(crate) const COMMANDS: &[Spec] =
 
 const ELECTION: &[Spec] = &[
     Spec::write(Group::Election, "election|campaign", -5, acquisition::acquire)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
         .waiting_if(acquisition::asks_to_wait)
         .given_back_by(acquisition::give_back)
@@ -42,18 +40,18 @@ const ELECTION: &[Spec] = &[
             "ELECTION CAMPAIGN name <OWNER id TTL milliseconds | SESSION session> [WAIT milliseconds] [VALUE value] [PRIORITY priority] [REQUEST id]",
             "Leads for a time, or for as long as a session lasts, and answers the leader's fencing token; nil if somebody leads, after waiting among the candidates if asked.",
         ),
-    Spec::write(Group::Election, "election|extend", -5, locks::extend).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Election, "election|extend", -5, locks::extend).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "ELECTION EXTEND name token milliseconds [REQUEST id]",
         "Has a leader lead so long from now on; an error if the token is not the current one.",
     ),
-    Spec::write(Group::Election, "election|resign", -4, resign).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Election, "election|resign", -4, resign).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "ELECTION RESIGN name token [REQUEST id]",
         "Leads no longer, and the first candidate does; an error if the token is not the current one.",
     ),
     Spec::write(Group::Election, "election|transfer", -6, transfer)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::NOSCRIPT)
         .doc(
             "quorate",
@@ -61,24 +59,24 @@ const ELECTION: &[Spec] = &[
             "Hands over to a candidate who waits, before all others; an error if he does not, or the token is not the current one.",
         ),
     Spec::write(Group::Election, "election|proclaim", 5, proclaim)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::DENYOOM.and(Flags::FAST))
         .doc(
             "quorate",
             "ELECTION PROCLAIM name token value",
             "Has a leader let others know another value; an error if the token is not the current one.",
         ),
-    Spec::read(Group::Election, "election|leader", 3, leader).keys(NAME).with(Flags::FAST).doc(
+    Spec::read(Group::Election, "election|leader", 3, leader).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "ELECTION LEADER name",
         "Answers who leads, by which token, for how long, what he lets others know, and how many wait; nil if nobody leads.",
     ),
-    Spec::read(Group::Election, "election|candidates", 3, candidates).keys(NAME).doc(
+    Spec::read(Group::Election, "election|candidates", 3, candidates).keys(KeySpec::BEHIND_SUBCOMMAND).doc(
         "quorate",
         "ELECTION CANDIDATES name",
         "Answers of the candidates who wait, 128 at most, who they are and by which priority, in the order in which they are elected.",
     ),
-    Spec::connection(Group::Election, "election|observe", 3).keys(NAME).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
+    Spec::connection(Group::Election, "election|observe", 3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
         "quorate",
         "ELECTION OBSERVE name",
         "Listens to who leads from now on, and what he lets others know, as SUBSCRIBE does to the channel __election@database__:name.",
@@ -94,9 +92,6 @@ const ELECTION: &[Spec] = &[
 fn queue(context: &Context<'_>, name: &[u8]) -> impl Iterator<Item = Queued> {
     acquisition::queue(context, name).filter(|queued| queued.purpose == Purpose::Leadership)
 }
-
-/// How many candidates are shown.
-const SHOWN_MAX: usize = 128;
 
 fn resign(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     locks::release(context, args).map(|_| Reply::ok())

@@ -33,15 +33,13 @@ use crate::requests::Request;
 use crate::value::{Held, Holder, Lock, Purpose, Released, Value};
 use crate::work;
 
-const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
-
 pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Lock, "lock", -2, |_, _| Ok(help("lock")))
     .container(LOCK)
     .doc("quorate", "LOCK", "A container for commands about native locks.")];
 
 const LOCK: &[Spec] = &[
     Spec::write(Group::Lock, "lock|acquire", -5, acquisition::acquire)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
         .waiting_if(acquisition::asks_to_wait)
         .given_back_by(acquisition::give_back)
@@ -60,25 +58,25 @@ const LOCK: &[Spec] = &[
             "LOCK ACQUIREALL numkeys name [name ...] <OWNER id TTL milliseconds | SESSION session> [WAIT milliseconds] [DELAY milliseconds] [VALUE value] [REQUEST id]",
             "Takes several locks at once, and answers their fencing tokens in order; nil, and none of them, if somebody has one, after waiting for all if asked.",
         ),
-    Spec::write(Group::Lock, "lock|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Lock, "lock|extend", -5, extend).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "LOCK EXTEND name token milliseconds [OWNER id] [REQUEST id]",
         "Has a lock last so long from now on; an error if the token is not the current one.",
     ),
-    Spec::write(Group::Lock, "lock|release", -4, release).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Lock, "lock|release", -4, release).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "LOCK RELEASE name token [OWNER id] [REQUEST id]",
         "Releases a lock, and answers how often its holder has it still: 0 if it is free; an error if the token is not the current one.",
     ),
     Spec::write(Group::Lock, "lock|force-release", -3, force_release)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::FAST.and(Flags::NOSCRIPT))
         .doc(
             "quorate",
             "LOCK FORCE-RELEASE name [BY who]",
             "Takes a lock away from its holder, and answers the token that he had; nil if nobody has it. LOCK INFO tells of it.",
         ),
-    Spec::read(Group::Lock, "lock|info", 3, info).keys(NAME).with(Flags::FAST).doc(
+    Spec::read(Group::Lock, "lock|info", 3, info).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "LOCK INFO name",
         "Answers who holds a lock, or has lost it while its DELAY lasts, by which token, for how long, how often, and how many wait; nil if nobody does, and it was not taken away.",
@@ -88,7 +86,7 @@ const LOCK: &[Spec] = &[
         "LOCK LIST [MATCH pattern]",
         "Answers of each lock of the database that somebody holds its name, and what LOCK INFO answers.",
     ),
-    Spec::connection(Group::Lock, "lock|watch", 3).keys(NAME).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
+    Spec::connection(Group::Lock, "lock|watch", 3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
         "quorate",
         "LOCK WATCH name",
         "Listens to who holds a lock from now on, as SUBSCRIBE does to the channel __lock@database__:name.",

@@ -10,8 +10,6 @@ use crate::integer;
 use crate::reply::Reply;
 use crate::value::Value;
 
-const SUBJECT: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
-
 /// Elements, and bytes of each, up to which a hash is one piece of memory in Redis.
 const SMALL_HASH: (usize, usize) = (512, 64);
 /// The same for sorted sets.
@@ -37,22 +35,22 @@ pub(crate) const COMMANDS: &[Spec] = &[
 ];
 
 const OBJECT: &[Spec] = &[
-    Spec::read(Group::Generic, "object|encoding", 3, encoding).keys(SUBJECT).doc(
+    Spec::read(Group::Generic, "object|encoding", 3, encoding).keys(KeySpec::BEHIND_SUBCOMMAND).doc(
         "2.2.3",
         "OBJECT ENCODING key",
         "Answers how Redis 7.0 would keep a new key with this value, under its default settings.",
     ),
     Spec::read(Group::Generic, "object|refcount", 3, |context, args| if_exists(context, args, 1))
-        .keys(SUBJECT)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .doc("2.2.3", "OBJECT REFCOUNT key", "Answers 1 for a key that exists."),
     Spec::read(Group::Generic, "object|idletime", 3, |context, args| if_exists(context, args, 0))
-        .keys(SUBJECT)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .doc(
             "2.2.3",
             "OBJECT IDLETIME key",
             "Answers 0 for a key that exists: when it was used last is not kept.",
         ),
-    Spec::read(Group::Generic, "object|freq", 3, frequency).keys(SUBJECT).doc(
+    Spec::read(Group::Generic, "object|freq", 3, frequency).keys(KeySpec::BEHIND_SUBCOMMAND).doc(
         "4.0.0",
         "OBJECT FREQ key",
         "Answers an error for a key that exists: how often it is used is not kept.",
@@ -65,7 +63,7 @@ const OBJECT: &[Spec] = &[
 ];
 
 const MEMORY: &[Spec] = &[
-    Spec::read(Group::Server, "memory|usage", -3, usage).keys(SUBJECT).doc(
+    Spec::read(Group::Server, "memory|usage", -3, usage).keys(KeySpec::BEHIND_SUBCOMMAND).doc(
         "4.0.0",
         "MEMORY USAGE key [SAMPLES count]",
         "Answers the bytes that a key with its value counts for in the limit on data.",

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 
-use super::acquisition::{self, Queued};
+use super::acquisition::{self, Queued, SHOWN_MAX};
 use super::fencing::{parse_token, show_token, stale};
 use super::locks::{Which, parse_ttl, show_holder, until};
 use super::repeating::once;
@@ -23,8 +23,6 @@ use crate::reply::Reply;
 use crate::value::{Grant, Holder, Semaphore, Value};
 use crate::work;
 
-const NAME: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
-
 pub(crate) const COMMANDS: &[Spec] =
     &[Spec::pure(Group::Semaphore, "semaphore", -2, |_, _| Ok(help("semaphore"))).container(SEMAPHORE).doc(
         "quorate",
@@ -34,7 +32,7 @@ pub(crate) const COMMANDS: &[Spec] =
 
 const SEMAPHORE: &[Spec] = &[
     Spec::write(Group::Semaphore, "semaphore|acquire", -6, acquisition::acquire)
-        .keys(NAME)
+        .keys(KeySpec::BEHIND_SUBCOMMAND)
         .with(Flags::BLOCKING.and(Flags::DENYOOM).and(Flags::FAST))
         .waiting_if(acquisition::asks_to_wait)
         .given_back_by(acquisition::give_back)
@@ -43,17 +41,17 @@ const SEMAPHORE: &[Spec] = &[
             "SEMAPHORE ACQUIRE name permits <OWNER id TTL milliseconds | SESSION session> [COUNT count] [WAIT milliseconds] [REQUEST id]",
             "Takes one or more of so many permits for a time, or for as long as a session lasts, and answers the token that names them; nil if there are not enough, after waiting in the queue if asked.",
         ),
-    Spec::write(Group::Semaphore, "semaphore|extend", -5, extend).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Semaphore, "semaphore|extend", -5, extend).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "SEMAPHORE EXTEND name token milliseconds [REQUEST id]",
         "Has permits last so long from now on; an error if that token has none.",
     ),
-    Spec::write(Group::Semaphore, "semaphore|release", -4, release).keys(NAME).with(Flags::FAST).doc(
+    Spec::write(Group::Semaphore, "semaphore|release", -4, release).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
         "SEMAPHORE RELEASE name token [REQUEST id]",
         "Returns the permits of a token, all at once; an error if it has none.",
     ),
-    Spec::read(Group::Semaphore, "semaphore|info", 3, info).keys(NAME).doc(
+    Spec::read(Group::Semaphore, "semaphore|info", 3, info).keys(KeySpec::BEHIND_SUBCOMMAND).doc(
         "quorate",
         "SEMAPHORE INFO name",
         "Answers how many permits there are, how many are free, who has the others, by which tokens, for how long, how many wait, and who, 128 at most, in their order; nil if nobody has any.",
@@ -203,9 +201,6 @@ fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     ];
     Ok(Reply::fields(fields))
 }
-
-/// How many of those who wait are shown.
-const SHOWN_MAX: usize = 128;
 
 /// Who waits for permits, and for how many.
 fn describe_queued(queued: &Queued) -> Option<Reply> {
