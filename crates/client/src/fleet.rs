@@ -17,16 +17,21 @@
 //!
 //! What is told travels as one script, over two sorted sets with the time of each report by the cluster's calendar: no clock of a
 //! reporter counts. Where the calendar steps forward, by a new leader whose clocks say so, all are forgotten together, and known
-//! again by their next reports.
+//! again by their next reports: until then the few that have reported are no fleet. So a majority is one of as many reporters as
+//! there have been at any time in the last seconds.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use quorate_resilience::{CircuitBreaker, State, breaker::Snapshot};
 use redis::{Cmd, Value};
-use tokio::{task::AbortHandle, time::MissedTickBehavior};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     backend::{Quorate, millis},
@@ -74,11 +79,22 @@ pub struct FleetView {
     pub failing: u32,
 }
 
-impl FleetView {
-    /// Whether so many are failing that the circuit is to be open for all.
-    fn is_verdict(self, at_least: u32) -> bool {
-        self.failing >= at_least.max(self.reporters / 2 + 1)
+/// How many there have been lately, for as long as a reporter is remembered.
+#[derive(Default)]
+struct Attendance(VecDeque<(Instant, u32)>);
+
+impl Attendance {
+    /// Notes how many there are, and answers how many there have been at most.
+    fn note(&mut self, reporters: u32, now: Instant, lifetime: Duration) -> u32 {
+        self.0.retain(|&(then, _)| now.duration_since(then) <= lifetime);
+        self.0.push_back((now, reporters));
+        self.0.iter().map(|&(_, reporters)| reporters).max().unwrap_or(reporters)
     }
+}
+
+/// Whether so many are failing that the circuit is to be open for all.
+fn is_verdict(failing: u32, reporters: u32, at_least: u32) -> bool {
+    failing >= at_least.max(reporters / 2 + 1)
 }
 
 /// A breaker's place in its fleet. Dropped, it leaves; the breaker goes on alone.
@@ -95,7 +111,15 @@ struct Reporter {
     id: String,
     at_least: u32,
     every: Duration,
-    view: Mutex<Option<FleetView>>,
+    heard: Mutex<Heard>,
+}
+
+/// What the fleet has told a reporter.
+#[derive(Default)]
+struct Heard {
+    /// By its last report, if that got through.
+    view: Option<FleetView>,
+    attendance: Attendance,
 }
 
 impl Client<Quorate> {
@@ -162,9 +186,9 @@ impl FleetBreaker {
             return Err(Error::invalid("every", format_args!("{every:?} is less than {EVERY_MIN:?}")));
         }
         let id = format!("{:032x}", crate::backend::random()?);
-        let view = Mutex::new(None);
         let breaker = breaker.clone();
-        let reporter = Arc::new(Reporter { core, breaker, name, id, at_least, every, view });
+        let heard = Mutex::default();
+        let reporter = Arc::new(Reporter { core, breaker, name, id, at_least, every, heard });
         reporter.report().await?;
         let reporting = reporter.core.spawn(Arc::clone(&reporter).go_on());
         Ok(Fleet { reporter, reporting })
@@ -183,7 +207,7 @@ impl Fleet {
     /// ```
     #[must_use]
     pub fn view(&self) -> Option<FleetView> {
-        *self.reporter.view()
+        self.reporter.heard().view
     }
 }
 
@@ -215,9 +239,11 @@ impl Reporter {
     /// Says how the breaker is, and obeys what the fleet says.
     async fn report(&self) -> Result<(), Error> {
         let told = self.tell(word(&self.breaker.snapshot())).await;
-        *self.view() = told.as_ref().ok().copied();
+        self.heard().view = told.as_ref().ok().copied();
+        let FleetView { reporters, failing } = told?;
+        let reporters = self.heard().attendance.note(reporters, Instant::now(), self.lifetime());
         // One that is half-open knows better by its own probes.
-        if told?.is_verdict(self.at_least) && self.breaker.state() == State::Closed {
+        if is_verdict(failing, reporters, self.at_least) && self.breaker.state() == State::Closed {
             self.breaker.trip();
         }
         Ok(())
@@ -233,8 +259,8 @@ impl Reporter {
         self.every.saturating_mul(REPORTS_LOST_MAX).max(LIFETIME_MIN)
     }
 
-    fn view(&self) -> std::sync::MutexGuard<'_, Option<FleetView>> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,10 +299,26 @@ mod tests {
 
     #[test]
     fn a_majority_and_at_least_so_many_are_a_verdict() {
-        let verdict = |failing, reporters| FleetView { reporters, failing }.is_verdict(2);
+        let verdict = |failing, reporters| is_verdict(failing, reporters, 2);
         assert!(!verdict(1, 1) && !verdict(1, 2) && verdict(2, 2));
         assert!(verdict(2, 3) && !verdict(2, 4) && verdict(3, 4) && !verdict(2, 5) && verdict(3, 5));
-        assert!(FleetView { reporters: 1, failing: 1 }.is_verdict(1));
+        assert!(is_verdict(1, 1, 1));
+    }
+
+    /// The calendar has stepped forward, and the two bad hosts of ten are the first to be known again.
+    #[test]
+    fn a_fleet_that_was_just_forgotten_is_counted_as_it_was() {
+        let (lifetime, begin) = (Duration::from_secs(5), Instant::now());
+        let mut attendance = Attendance::default();
+        let mut after =
+            |seconds, reporters| attendance.note(reporters, begin + Duration::from_secs(seconds), lifetime);
+        assert_eq!(after(0, 10), 10);
+        assert_eq!(after(1, 2), 10);
+        assert_eq!(after(2, 10), 10);
+        // Eight have left for good.
+        assert_eq!(after(3, 2), 10);
+        assert_eq!(after(7, 2), 10);
+        assert_eq!(after(8, 2), 2);
     }
 
     #[test]
