@@ -18,8 +18,9 @@ use serde::Serialize;
 use std::{path::Path, time::Duration};
 use tokio::time::sleep_until;
 
-/// Clients of the one lock, and of the pipelines.
+/// Clients of the one lock, in its queue, and of the pipelines.
 const CONTENDERS: u64 = 16;
+const QUEUED: [u64; 2] = [16, 256];
 const PIPELINED: u64 = 64;
 /// How long each cell runs before it is counted.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -50,7 +51,8 @@ pub(crate) struct Measured {
 /// The workloads that were asked for, with their numbers of clients.
 fn cells(options: &Options) -> Vec<(Workload, u64)> {
     let of = |&workload: &Workload| match workload {
-        Workload::Set | Workload::Get | Workload::Lock => options.clients.clone(),
+        Workload::Set | Workload::Get | Workload::Lock | Workload::Native => options.clients.clone(),
+        Workload::Handover => QUEUED.to_vec(),
         Workload::Contended => vec![CONTENDERS],
         Workload::Pipeline => vec![PIPELINED],
     };

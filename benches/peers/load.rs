@@ -1,6 +1,6 @@
 //! A closed loop: each client sends its next request when the last one is answered. All clients share one thread.
 
-use crate::client::{Client, Workload};
+use crate::client::{Client, RETRY, Workload};
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
@@ -11,8 +11,8 @@ use tokio::{
 
 /// The requests of one pipeline.
 pub(crate) const PIPELINE: usize = 16;
-/// How long a client waits before it tries again to take a lock that somebody else holds.
-const RETRY: Duration = Duration::from_millis(1);
+/// The one lock that all want: a number that is no client's.
+const THE_LOCK: u64 = 1_000_000;
 /// How long clients may take to connect, and for their last operation after the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The greatest latency that is told apart; anything longer counts as this. Microseconds.
@@ -156,6 +156,8 @@ impl<C: Client> Work<C> {
                 }
             }
             Workload::Contended => return self.contend().await,
+            Workload::Native => self.cycle(self.number).await?,
+            Workload::Handover => self.cycle(THE_LOCK).await?,
             Workload::Pipeline => {
                 let keys: [u64; PIPELINE] = std::array::from_fn(|_| self.next_key());
                 self.client.set_all(&keys).await?;
@@ -165,9 +167,12 @@ impl<C: Client> Work<C> {
         Ok(1)
     }
 
+    async fn cycle(&mut self, lock: u64) -> io::Result<()> {
+        self.client.acquire(lock).await?;
+        self.client.release(lock).await
+    }
+
     async fn contend(&mut self) -> io::Result<u64> {
-        // A number that is no client's.
-        const THE_LOCK: u64 = 1_000_000;
         while !self.client.lock(THE_LOCK).await? {
             self.counted.borrow_mut().refused += 1;
             if Instant::now() >= self.end {

@@ -17,6 +17,7 @@ mod chart;
 mod client;
 mod cluster;
 mod failover;
+mod leases;
 mod load;
 mod members;
 mod options;
@@ -91,6 +92,10 @@ async fn run(options: &Options) -> Result<()> {
     if options.wants(Part::Members) && options.only.contains(&System::Quorate) {
         report.members = Some(members::measure(options, &programs, folder.path()).await?);
         tables::print_members(&report);
+    }
+    if options.wants(Part::Leases) {
+        report.leases = leases::measure(options, &programs, folder.path()).await?;
+        tables::print_leases(&report);
     }
     save(options, &report)
 }

@@ -8,7 +8,9 @@ const AFTER: &str = "\
 Examples:
   cargo xtask bench peers
   cargo xtask bench peers --only quorate,redis --workloads set,get --clients 64 --rounds 5
-  cargo xtask bench peers --parts failover --trials 3 --json failover.json";
+  cargo xtask bench peers --parts failover --trials 3 --json failover.json
+  cargo xtask bench locks      the same as peers --only quorate,redis,etcd --parts load,leases
+                               --workloads native,handover --clients 1,16,64";
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench peers", about = "Quorate beside its peers", after_help = AFTER)]
@@ -17,12 +19,17 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "quorate,redis,etcd,zookeeper")]
     pub(crate) only: Vec<System>,
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "load,failover,resources,members")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "load,failover,resources,members,leases")]
     pub(crate) parts: Vec<Part>,
     /// The workloads
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "set,get,lock,contended,pipeline")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "set,get,lock,contended,native,handover,pipeline"
+    )]
     pub(crate) workloads: Vec<Workload>,
-    /// The numbers of clients of set, get and lock; contended has 16, pipeline 64
+    /// The numbers of clients of set, get, lock and native; contended has 16, handover 16 and 256, pipeline 64
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256", value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) clients: Vec<u64>,
     /// To which node clients connect
@@ -83,6 +90,8 @@ pub(crate) enum Part {
     Resources,
     /// What clients of Quorate notice while a node joins, and while the leader is removed
     Members,
+    /// What many locks cost that are held and left alone
+    Leases,
 }
 
 /// To which node clients connect.

@@ -27,6 +27,8 @@ pub(crate) struct Report {
     pub(crate) cells: Vec<Cell>,
     pub(crate) failovers: Vec<Failover>,
     pub(crate) resources: Vec<Figure>,
+    /// Of locks that are held and left alone.
+    pub(crate) leases: Vec<Figure>,
     /// None if not measured.
     pub(crate) members: Option<Changes>,
 }
@@ -60,6 +62,7 @@ impl Report {
             cells: Vec::new(),
             failovers: Vec::new(),
             resources: Vec::new(),
+            leases: Vec::new(),
             members: None,
         }
     }

@@ -19,7 +19,7 @@ use tokio::{
 /// Starts of which the median counts.
 const STARTS: usize = 3;
 /// A cluster that has just started has things to do; it idles after this.
-const SETTLING: Duration = Duration::from_secs(3);
+pub(crate) const SETTLING: Duration = Duration::from_secs(3);
 const IDLING: Duration = Duration::from_secs(5);
 /// The keys of 256 bytes whose footprint is measured.
 const KEYS: u64 = 100_000;
@@ -67,11 +67,7 @@ async fn life(system: System, programs: &Programs, folder: &Path) -> Result<Vec<
     let (start_s, mut cluster) = started(system, nodes, programs, folder).await?;
     cluster.ready().await?;
     sleep(SETTLING).await;
-    let before = cluster.usages()?;
-    sleep(IDLING).await;
-    let after = cluster.usages()?;
-    let cpu = before.iter().zip(&after).map(|(&before, &after)| (after - before).cpu.as_secs_f64());
-    let idle_cpu = Summary::of(cpu).context("no node runs")?.most / IDLING.as_secs_f64();
+    let idle_cpu = idle_cpu(&cluster).await?;
     let idle_mib = resident_mib(&cluster)?;
     let address = cluster.addresses()[cluster.leader().await?];
     with_client!(system, fill(address))?;
@@ -81,6 +77,15 @@ async fn life(system: System, programs: &Programs, folder: &Path) -> Result<Vec<
         figure("idle RSS, largest node", idle_mib, "MiB"),
         figure("RSS with 100,000 keys of 256 B, largest node", resident_mib(&cluster)?, "MiB"),
     ])
+}
+
+/// The share of a core that the busiest node takes while nobody asks for anything.
+pub(crate) async fn idle_cpu(cluster: &Cluster) -> Result<f64> {
+    let before = cluster.usages()?;
+    sleep(IDLING).await;
+    let after = cluster.usages()?;
+    let cpu = before.iter().zip(&after).map(|(&before, &after)| (after - before).cpu.as_secs_f64());
+    Ok(Summary::of(cpu).context("no node runs")?.most / IDLING.as_secs_f64())
 }
 
 async fn fill<C: Client>(address: SocketAddr) -> Result<()> {
@@ -116,7 +121,8 @@ async fn first_write(cluster: &Cluster) -> Result<()> {
     }
 }
 
-fn resident_mib(cluster: &Cluster) -> Result<f64> {
+/// Of the largest node.
+pub(crate) fn resident_mib(cluster: &Cluster) -> Result<f64> {
     let most = cluster.usages()?.iter().map(|usage| usage.resident_bytes).max().context("no node runs")?;
     #[expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
     let mib = most as f64 / f64::from(1 << 20);

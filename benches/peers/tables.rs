@@ -2,8 +2,10 @@
 
 use crate::{
     cell::Measured,
+    leases,
     members::Trial,
     report::{Cell, Report},
+    resources::Figure,
     system::System,
 };
 use quorate_benches::statistics::Summary;
@@ -96,7 +98,17 @@ pub(crate) fn print_failovers(report: &Report) {
 /// Prints start, idling, footprint and restart.
 pub(crate) fn print_resources(report: &Report) {
     println!("\nA node's resources.\n");
-    let rows = report.resources.iter().map(|figure| {
+    print_figures(&report.resources);
+}
+
+/// Prints what held locks cost.
+pub(crate) fn print_leases(report: &Report) {
+    println!("\n{} locks in {} sessions or leases, held and left alone.\n", leases::LOCKS, leases::SESSIONS);
+    print_figures(&report.leases);
+}
+
+fn print_figures(figures: &[Figure]) {
+    let rows = figures.iter().map(|figure| {
         let value = format!("{:.*} {}", if figure.value < 10.0 { 2 } else { 0 }, figure.value, figure.unit);
         vec![figure.what.to_owned(), figure.system.name().to_owned(), figure.nodes.to_string(), value]
     });

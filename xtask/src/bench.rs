@@ -1,6 +1,6 @@
 //! `bench`: measurements in release builds. Each is a bench target of the package `quorate-benches`, found there
 //! by its name, so that a new one wants nothing here. The exceptions are programs, since these can have tests: `engines`,
-//! and `peers`, which runs other programs.
+//! and `peers`, which runs other programs; `locks` is a part of that.
 
 use crate::{
     provision,
@@ -9,10 +9,22 @@ use crate::{
 use anyhow::{Result, ensure};
 use std::process::Command;
 
+/// The part of `peers` that is about locks.
+const LOCKS: [&str; 8] = [
+    "--only",
+    "quorate,redis,etcd",
+    "--parts",
+    "load,leases",
+    "--workloads",
+    "native,handover",
+    "--clients",
+    "1,16,64",
+];
+
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The bench's name, which is its folder below `benches/`: peers, engines, micro or resilience
+    /// The bench's name, which is its folder below `benches/`: peers, engines, micro or resilience; or locks, a part of peers
     name: String,
     /// Arguments for the bench, such as a part of the names of what to measure
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -21,7 +33,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match options.name.as_str() {
-        "peers" => return peers(&options.arguments),
+        "peers" => return peers(&[], &options.arguments),
+        "locks" => return peers(&LOCKS, &options.arguments),
         "engines" => return engines(&options.arguments),
         _ => {}
     }
@@ -32,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs whole servers side by side: Quorate as it ships, and the others as the system's packages bring them.
-fn peers(arguments: &[String]) -> Result<()> {
+fn peers(part: &[&str], arguments: &[String]) -> Result<()> {
     let asks_for_help = arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h"));
     if !asks_for_help {
         provision::peers()?;
@@ -42,7 +55,7 @@ fn peers(arguments: &[String]) -> Result<()> {
     build("quorate-benches", "peers")?;
     let mut command = Command::new(released("peers"));
     command.current_dir(root()).arg("--quorate").arg(released("quorate"));
-    execute(command.args(arguments))
+    execute(command.args(part).args(arguments))
 }
 
 /// Runs consensus engines side by side.

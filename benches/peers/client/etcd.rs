@@ -21,11 +21,13 @@ pub(crate) struct Etcd {
     owner: Bytes,
     /// Granted when the first lock is taken, for all of this client's locks.
     lease: Option<i64>,
+    /// The name of this client's place in the queue of the lock that it holds.
+    held: Bytes,
 }
 
 impl Etcd {
     async fn call<A: Message + Default>(&mut self, method: &str, request: &impl Message) -> io::Result<A> {
-        let head = Request::post(format!("http://{}/etcdserverpb.{method}", self.address))
+        let head = Request::post(format!("http://{}/{method}", self.address))
             .version(Version::HTTP_2)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -56,7 +58,7 @@ impl Etcd {
             return Ok(lease);
         }
         let request = LeaseGrant { ttl_seconds: LOCK_TTL_SECONDS.cast_signed() };
-        let granted: LeaseGranted = self.call("Lease/LeaseGrant", &request).await?;
+        let granted: LeaseGranted = self.call("etcdserverpb.Lease/LeaseGrant", &request).await?;
         self.lease = Some(granted.id);
         Ok(granted.id)
     }
@@ -70,16 +72,25 @@ impl Client for Etcd {
         // The connection's own failure shows in each call.
         let connection = tokio::task::spawn_local(async { drop(connection.await) }).abort_handle();
         let owner = format!("owner-{number:08}").into();
-        Ok(Self { requests, connection, address, value: vec![b'v'; VALUE_BYTES].into(), owner, lease: None })
+        Ok(Self {
+            requests,
+            connection,
+            address,
+            value: vec![b'v'; VALUE_BYTES].into(),
+            owner,
+            lease: None,
+            held: Bytes::new(),
+        })
     }
 
     async fn set(&mut self, key: u64) -> io::Result<()> {
         let put = Put { key: key_name("k", key).into(), value: self.value.clone(), lease: 0 };
-        self.call::<Nothing>("KV/Put", &put).await.map(drop)
+        self.call::<Nothing>("etcdserverpb.KV/Put", &put).await.map(drop)
     }
 
     async fn get(&mut self, key: u64) -> io::Result<()> {
-        let found: Found = self.call("KV/Range", &Range { key: key_name("k", key).into() }).await?;
+        let found: Found =
+            self.call("etcdserverpb.KV/Range", &Range { key: key_name("k", key).into() }).await?;
         if found.count == 1 { Ok(()) } else { Err(unexpected(format!("{} keys", found.count))) }
     }
 
@@ -89,7 +100,7 @@ impl Client for Etcd {
         let absent =
             Compare { target: Target::Created.into(), key: key.clone(), operand: Some(Operand::Created(0)) };
         let put = Step::Put(Put { key, value: self.owner.clone(), lease });
-        let done: TransactionDone = self.call("KV/Txn", &Transaction::of(absent, put)).await?;
+        let done: TransactionDone = self.call("etcdserverpb.KV/Txn", &Transaction::of(absent, put)).await?;
         Ok(done.succeeded)
     }
 
@@ -98,8 +109,21 @@ impl Client for Etcd {
         let operand = Some(Operand::Value(self.owner.clone()));
         let held = Compare { target: Target::Value.into(), key: key.clone(), operand };
         let transaction = Transaction::of(held, Step::Delete(Delete { key }));
-        let done: TransactionDone = self.call("KV/Txn", &transaction).await?;
+        let done: TransactionDone = self.call("etcdserverpb.KV/Txn", &transaction).await?;
         if done.succeeded { Ok(()) } else { Err(unexpected("the lock was lost")) }
+    }
+
+    async fn acquire(&mut self, lock: u64) -> io::Result<()> {
+        let lease = self.lease().await?;
+        let request = Lock { name: key_name("n", lock).into(), lease };
+        let locked: Locked = self.call("v3lockpb.Lock/Lock", &request).await?;
+        self.held = locked.key;
+        Ok(())
+    }
+
+    async fn release(&mut self, _lock: u64) -> io::Result<()> {
+        let key = std::mem::take(&mut self.held);
+        self.call::<Nothing>("v3lockpb.Lock/Unlock", &Unlock { key }).await.map(drop)
     }
 
     async fn set_all(&mut self, keys: &[u64]) -> io::Result<()> {
@@ -111,14 +135,14 @@ impl Client for Etcd {
 
     async fn close(mut self) -> io::Result<()> {
         if let Some(id) = self.lease.take() {
-            self.call::<Nothing>("Lease/LeaseRevoke", &LeaseRevoke { id }).await?;
+            self.call::<Nothing>("etcdserverpb.Lease/LeaseRevoke", &LeaseRevoke { id }).await?;
         }
         Ok(())
     }
 
     async fn leads(address: SocketAddr) -> io::Result<bool> {
         let mut client = Self::connect(address, 0).await?;
-        let status: Status = client.call("Maintenance/Status", &Nothing {}).await?;
+        let status: Status = client.call("etcdserverpb.Maintenance/Status", &Nothing {}).await?;
         let member = status.header.unwrap_or_default().member;
         Ok(status.leader != 0 && status.leader == member)
     }
@@ -259,6 +283,26 @@ struct LeaseGranted {
 struct LeaseRevoke {
     #[prost(int64, tag = "1")]
     id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Lock {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(int64, tag = "2")]
+    lease: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Locked {
+    #[prost(bytes = "bytes", tag = "2")]
+    key: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Unlock {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -7,20 +7,27 @@
 //! | lock | `SET NX PX` | transaction: put with a lease if absent | `create`, ephemeral |
 //! | unlock | `EVAL`, compare and delete | transaction: delete if equal | `delete` |
 //!
+//! The last two are how locks are taken from a plain store. A system's own locks are better: `LOCK ACQUIRE` and `RELEASE` in Quorate,
+//! `Lock` and `Unlock` in etcd, which both queue those that wait. Where there are none, the plain ones stand for them, tried
+//! again and again.
+//!
 //! ZooKeeper's `sync` asks the leader without a round to a majority, so that its reads are not quite linearizable
 //! when leaders change; the comparison gives it that advantage.
 
 mod etcd;
+mod quorate;
 mod resp;
 mod zookeeper;
 
 pub(crate) use etcd::Etcd;
+pub(crate) use quorate::Quorate;
 pub(crate) use resp::Resp;
 pub(crate) use zookeeper::ZooKeeper;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, ops::Range, time::Duration};
+use tokio::time::sleep;
 
 /// The length of each key, on the wire.
 pub(crate) const KEY_BYTES: usize = 64;
@@ -30,6 +37,8 @@ pub(crate) const VALUE_BYTES: usize = 256;
 const DIGITS: usize = 12;
 /// How long a lock lasts if nobody releases it: longer than any cell.
 const LOCK_TTL_SECONDS: u64 = 3_600;
+/// How long a client waits before it tries again to take a lock that somebody else holds.
+pub(crate) const RETRY: Duration = Duration::from_millis(1);
 
 /// What a client does over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -43,6 +52,10 @@ pub(crate) enum Workload {
     Lock,
     /// Take and release the one lock that all want; who is refused tries again a little later
     Contended,
+    /// Take and release a lock that nobody else wants, by the system's own locks
+    Native,
+    /// Take and release the one lock that all want, by the system's own locks: their queue hands it over
+    Handover,
     /// Sixteen writes at once on each connection, by the Redis protocol
     Pipeline,
 }
@@ -54,6 +67,8 @@ impl Workload {
             Workload::Get => "get",
             Workload::Lock => "lock",
             Workload::Contended => "contended",
+            Workload::Native => "native",
+            Workload::Handover => "handover",
             Workload::Pipeline => "pipeline",
         }
     }
@@ -80,6 +95,27 @@ pub(crate) trait Client: Sized + 'static {
     /// Releases a lock that this client holds.
     async fn unlock(&mut self, lock: u64) -> io::Result<()>;
 
+    /// Takes a lock by the system's own way, and waits for as long as that takes.
+    async fn acquire(&mut self, lock: u64) -> io::Result<()> {
+        while !self.lock(lock).await? {
+            sleep(RETRY).await;
+        }
+        Ok(())
+    }
+
+    /// Releases what [`acquire`](Self::acquire) took.
+    async fn release(&mut self, lock: u64) -> io::Result<()> {
+        self.unlock(lock).await
+    }
+
+    /// Takes free locks that one lease or session keeps, where there are any, and that outlive the connection.
+    async fn hold(&mut self, locks: Range<u64>) -> io::Result<()> {
+        for lock in locks {
+            self.acquire(lock).await?;
+        }
+        Ok(())
+    }
+
     /// Writes all these keys with one write to the socket.
     async fn set_all(&mut self, keys: &[u64]) -> io::Result<()>;
 
@@ -96,9 +132,8 @@ pub(crate) trait Client: Sized + 'static {
 macro_rules! with_client {
     ($system:expr, $function:ident($($argument:expr),* $(,)?)) => {
         match $system {
-            $crate::system::System::Quorate | $crate::system::System::Redis => {
-                $function::<$crate::client::Resp>($($argument),*).await
-            }
+            $crate::system::System::Quorate => $function::<$crate::client::Quorate>($($argument),*).await,
+            $crate::system::System::Redis => $function::<$crate::client::Resp>($($argument),*).await,
             $crate::system::System::Etcd => $function::<$crate::client::Etcd>($($argument),*).await,
             $crate::system::System::ZooKeeper => $function::<$crate::client::ZooKeeper>($($argument),*).await,
         }

@@ -183,7 +183,7 @@ fn bench_measures_and_counts() {
     let _node = serve(port, folder.path(), &[]);
     ask(port, &["PING"]);
     let address = format!("127.0.0.1:{port}");
-    for op in ["set", "get", "lock"] {
+    for op in ["set", "get", "lock", "acquire"] {
         let line = ["bench", "--addr", &address, "--op", op, "--clients", "4", "--seconds", "1", "--json"];
         let (code, text, errors) = run(&line, folder.path());
         assert_eq!(code, 0, "{text} {errors}");

@@ -109,10 +109,7 @@ impl Plan {
 
     /// Locks have names of their own: a value that `set` has left would be a lock that nobody releases.
     fn key(&self, number: u64) -> String {
-        let prefix = match self.operation {
-            Operation::Set | Operation::Get => "bench:",
-            Operation::Lock => "lock:",
-        };
+        let prefix = if self.operation.is_of_locks() { "lock:" } else { "bench:" };
         format!("{prefix}{number:0width$}", width = self.key_bytes - prefix.len())
     }
 }
@@ -190,6 +187,7 @@ impl Client {
             let done = match self.plan.operation {
                 Operation::Set | Operation::Get => self.pipeline(connection).await?,
                 Operation::Lock => self.lock(connection, begin).await?,
+                Operation::Acquire => self.acquire(connection, begin).await?,
             };
             if done > 0 {
                 let micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(LATENCY_US_MAX);
@@ -208,7 +206,9 @@ impl Client {
             let key = self.next_key();
             match self.plan.operation {
                 Operation::Get => pipeline.cmd("GET").arg(key),
-                Operation::Set | Operation::Lock => pipeline.cmd("SET").arg(key).arg(&*self.plan.value),
+                Operation::Set | Operation::Lock | Operation::Acquire => {
+                    pipeline.cmd("SET").arg(key).arg(&*self.plan.value)
+                }
             };
         }
         pipeline.query_async::<Vec<redis::Value>>(connection).await?;
@@ -222,7 +222,7 @@ impl Client {
         begin: Instant,
     ) -> redis::RedisResult<u64> {
         let key = self.next_key();
-        let owner = format!("{}-{}", self.number, begin.duration_since(self.gaps.start).as_nanos());
+        let owner = self.owner(begin);
         let mut take = redis::cmd("SET");
         take.arg(&key).arg(&owner).arg("NX").arg("PX").arg(LOCK_TTL_MS);
         if take.query_async::<Option<String>>(connection).await?.is_none() {
@@ -237,6 +237,30 @@ impl Client {
         self.totals.errors += 1;
         self.totals.first_error.get_or_insert("a lock was lost before its release".to_owned());
         Ok(0)
+    }
+
+    /// Takes one lock by its queue and releases it; 0 if the wait was too long.
+    async fn acquire(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        begin: Instant,
+    ) -> redis::RedisResult<u64> {
+        let key = self.next_key();
+        let mut acquire = redis::cmd("LOCK");
+        acquire.arg("ACQUIRE").arg(&key).arg("OWNER").arg(self.owner(begin));
+        acquire.arg("TTL").arg(LOCK_TTL_MS).arg("WAIT").arg(LOCK_TTL_MS);
+        let Some(token) = acquire.query_async::<Option<u64>>(connection).await? else {
+            self.totals.contended += 1;
+            return Ok(0);
+        };
+        let mut release = redis::cmd("LOCK");
+        release.arg("RELEASE").arg(&key).arg(token).query_async::<redis::Value>(connection).await?;
+        Ok(1)
+    }
+
+    /// A name that no other cycle has.
+    fn owner(&self, begin: Instant) -> String {
+        format!("{}-{}", self.number, begin.duration_since(self.gaps.start).as_nanos())
     }
 
     fn next_key(&mut self) -> String {

@@ -17,9 +17,12 @@ Examples:
   quorate bench --op set --clients 50 --seconds 10
   quorate bench --op get --pipeline 16 --addr 127.0.0.1:7379,127.0.0.1:7380,127.0.0.1:7381
   quorate bench --op lock --clients 20 --keys 20 --json
+  quorate bench --op acquire --clients 16 --keys 1
 
-One lock operation is a whole cycle: SET key id NX PX, then the script that deletes the key
-if it still holds the id. Keys are named bench:N, and are left behind; locks lock:N.";
+One operation on a lock is a whole cycle. lock is what stock code does: SET key id NX PX, then
+the script that deletes the key if it still holds the id. acquire is LOCK ACQUIRE, waiting in
+the lock's queue if need be, then LOCK RELEASE: with one key, it shows how long a hand-over
+takes. Keys are named bench:N, and are left behind; locks lock:N.";
 
 /// The most clients: each is a connection of this process.
 const CLIENTS_MAX: i64 = 10_000;
@@ -33,7 +36,7 @@ pub(crate) struct Args {
     /// Connections, spread over the addresses
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX as u64))]
     clients: u64,
-    /// Requests that a client sends together; always 1 for lock
+    /// Requests that a client sends together; always 1 for lock and acquire
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pipeline: u64,
     /// What to do
@@ -63,13 +66,32 @@ pub(crate) enum Operation {
     Set,
     /// GET of a key
     Get,
-    /// Take a lock and release it
+    /// Take a lock by SET NX PX and release it by a script
     Lock,
+    /// Take a lock by LOCK ACQUIRE and release it
+    Acquire,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Get => "get",
+            Self::Lock => "lock",
+            Self::Acquire => "acquire",
+        }
+    }
+
+    /// Whether it is about locks, and not about values.
+    fn is_of_locks(self) -> bool {
+        matches!(self, Self::Lock | Self::Acquire)
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Exit {
-    if args.op == Operation::Lock && args.pipeline > 1 {
-        eprintln!("quorate bench: --pipeline {} is not allowed with --op lock; allowed is 1", args.pipeline);
+    if args.op.is_of_locks() && args.pipeline > 1 {
+        let (pipeline, op) = (args.pipeline, args.op.name());
+        eprintln!("quorate bench: --pipeline {pipeline} is not allowed with --op {op}; allowed is 1");
         return Exit::Usage;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::{Args, Operation, load::Totals};
+use super::{Args, load::Totals};
 
 /// The figures of one run. Times are microseconds unless the name says otherwise.
 #[derive(Debug, Serialize)]
@@ -36,11 +36,7 @@ impl Report {
         #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
         let per_second = totals.operations as f64 / seconds;
         Self {
-            op: match args.op {
-                Operation::Set => "set",
-                Operation::Get => "get",
-                Operation::Lock => "lock",
-            },
+            op: args.op.name(),
             clients: args.clients,
             pipeline: args.pipeline,
             key_bytes: args.key_bytes,
@@ -79,7 +75,7 @@ impl fmt::Display for Report {
             ms(self.max_us)
         )?;
         writeln!(f, "longest gap  {:.1} ms without any answer", self.longest_gap_ms)?;
-        if self.op == "lock" {
+        if matches!(self.op, "lock" | "acquire") {
             writeln!(f, "contended    {} attempts met a lock held by another", self.contended)?;
         }
         write!(f, "errors       {}", self.errors)?;
