@@ -339,7 +339,7 @@ impl Membership {
         let quorum = change.0.iter().rev().find_map(Step::quorum);
         // Who was there already, by force, does not get worse.
         let is_spared =
-            if quorum.is_none() { !self.voting().survives_a_loss() } else { quorum == Some(true) };
+            if quorum.is_none() { self.quorums().losses_borne() == 0 } else { quorum == Some(true) };
         next.check_quorum(is_spared)?;
         Ok(next)
     }
@@ -475,12 +475,15 @@ impl Membership {
 
     /// Refuses a phase-2 quorum that cannot be, or should not.
     fn check_quorum(&self, forced: bool) -> Result<(), Refusal> {
-        let (half, voters) = (self.voting(), self.voters.len());
+        let quorums = self.quorums();
+        let voters = quorums.voters;
         match self.phase2_quorum {
-            Some(phase2) if !half.has_quorums() => Err(Refusal::QuorumSize { phase2, voters }),
-            Some(_) if !forced && !half.survives_a_loss() => {
-                Err(Refusal::QuorumFragile { phase2: half.to_commit(), phase1: half.to_elect(), voters })
-            }
+            Some(phase2) if !quorums.exist() => Err(Refusal::QuorumSize { phase2, voters }),
+            Some(_) if !forced && quorums.losses_borne() == 0 => Err(Refusal::QuorumFragile {
+                phase2: quorums.to_commit(),
+                phase1: quorums.to_elect(),
+                voters,
+            }),
             Some(_) | None => Ok(()),
         }
     }

@@ -20,7 +20,7 @@
 //! then on one disk holds the data, and nobody without that entry can be elected. The voter counts again once it has
 //! caught up.
 //!
-//! All arithmetic of quorums is here: nobody else counts voters.
+//! Nobody else counts voters; how many make a quorum, [`crate::quorums`] knows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Address, NodeId};
+use crate::{Address, NodeId, Quorums};
 
 /// The most members of all kinds: nine voters are more than any data needs, and the others leave room to replace
 /// all of them but two at once. Beyond it a change is refused.
@@ -77,47 +77,14 @@ pub enum Uncounted {
 
 /// Voters of whom each decision needs enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Half<'a> {
+struct Half<'a> {
     voters: &'a BTreeSet<NodeId>,
     phase2_quorum: Option<u8>,
 }
 
 impl Half<'_> {
-    /// How many commit an entry. Of nobody, one, which is never there.
-    pub(crate) fn to_commit(self) -> usize {
-        self.phase2_quorum.map_or(self.majority(), usize::from)
-    }
-
-    /// How many elect a leader.
-    pub(crate) fn to_elect(self) -> usize {
-        let rest = |_| (self.voters.len() + 1).saturating_sub(self.to_commit());
-        self.phase2_quorum.map_or(self.majority(), rest)
-    }
-
-    /// How many a candidate must reach, so that it can be elected and commit.
-    pub(crate) fn to_lead(self) -> usize {
-        self.to_commit().max(self.to_elect())
-    }
-
-    fn majority(self) -> usize {
-        self.voters.len() / 2 + 1
-    }
-
-    /// Whether there are such quorums, and each of one kind meets each of the other.
-    pub(crate) fn has_quorums(self) -> bool {
-        let possible = 1..=self.voters.len();
-        self.phase2_quorum.is_none()
-            || [self.to_commit(), self.to_elect()].iter().all(|size| possible.contains(size))
-    }
-
-    /// How many of the voters may be gone, whichever, while there can be a leader, and all that was committed is there.
-    fn losses_borne(self) -> usize {
-        self.voters.len().saturating_sub(self.to_lead())
-    }
-
-    /// Whether any one of the voters may be gone.
-    pub(crate) fn survives_a_loss(self) -> bool {
-        self.losses_borne() > 0
+    fn quorums(self) -> Quorums {
+        Quorums { voters: self.voters.len(), phase2: self.phase2_quorum }
     }
 }
 
@@ -222,7 +189,9 @@ impl Membership {
             Err("a configuration with a lease beyond its limits")
         } else if !uncounted.keys().all(|&node| self.contains(node)) {
             Err("a configuration with a witness that is no member")
-        } else if !self.halves().all(Half::has_quorums) || (quorums[1].is_some() && outgoing.is_empty()) {
+        } else if !self.halves().all(|half| half.quorums().exist())
+            || (quorums[1].is_some() && outgoing.is_empty())
+        {
             Err("a configuration with a quorum that is none")
         } else if quorums != [None; 2] && self.witnesses().next().is_some() {
             Err("a configuration with a witness beside a flexible quorum")
@@ -368,42 +337,47 @@ impl Membership {
         next
     }
 
-    /// The voters, as far as they decide by themselves.
-    pub(crate) fn voting(&self) -> Half<'_> {
-        Half { voters: &self.voters, phase2_quorum: self.phase2_quorum }
+    /// The quorums of the voters, as far as they decide by themselves.
+    #[must_use]
+    pub fn quorums(&self) -> Quorums {
+        Quorums { voters: self.voters.len(), phase2: self.phase2_quorum }
     }
 
     /// The groups of which each decision needs enough.
     fn halves(&self) -> impl Iterator<Item = Half<'_>> {
-        let outgoing = Half { voters: &self.outgoing, phase2_quorum: self.outgoing_phase2_quorum };
-        std::iter::once(self.voting()).chain(self.is_joint().then_some(outgoing))
+        let half = |voters, phase2_quorum| Half { voters, phase2_quorum };
+        let outgoing = half(&self.outgoing, self.outgoing_phase2_quorum);
+        std::iter::once(half(&self.voters, self.phase2_quorum)).chain(self.is_joint().then_some(outgoing))
     }
 
-    fn has(&self, needed: impl Fn(Half<'_>) -> usize, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.halves().all(|half| half.voters.iter().filter(|&&voter| agrees(voter)).count() >= needed(half))
+    fn has(&self, needed: impl Fn(Quorums) -> usize, agrees: impl Fn(NodeId) -> bool) -> bool {
+        let are_enough = |half: Half<'_>| {
+            half.voters.iter().filter(|&&voter| agrees(voter)).count() >= needed(half.quorums())
+        };
+        self.halves().all(are_enough)
     }
 
     /// How many voters may be gone, whichever, while there can be a leader, and all that was committed is there: a minority, or
     /// fewer where another number than a majority commits.
     #[must_use]
     pub fn losses_borne(&self) -> usize {
-        self.halves().map(Half::losses_borne).min().unwrap_or(0)
+        self.halves().map(|half| half.quorums().losses_borne()).min().unwrap_or(0)
     }
 
     /// Whether those for whom `agrees` holds are enough for each decision: to elect a leader, and to commit. Nobody is never
     /// enough.
     pub fn has_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.has(|half| half.to_lead(), agrees)
+        self.has(Quorums::to_lead, agrees)
     }
 
     /// Whether they are enough to elect a leader: a phase-1 quorum.
     pub fn has_election_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.has(|half| half.to_elect(), agrees)
+        self.has(Quorums::to_elect, agrees)
     }
 
     /// Whether they are enough to commit: a phase-2 quorum.
     pub fn has_commit_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.has(|half| half.to_commit(), agrees)
+        self.has(Quorums::to_commit, agrees)
     }
 
     /// The greatest value that a commit quorum has reached, by `value_of` each; the smallest value of `T` when there are
@@ -412,7 +386,7 @@ impl Membership {
         let reached = |half: Half<'_>| {
             let mut values: Vec<T> = half.voters.iter().map(|&voter| value_of(voter)).collect();
             values.sort_unstable_by(|a, b| b.cmp(a));
-            values.into_iter().nth(half.to_commit() - 1).unwrap_or_default()
+            values.into_iter().nth(half.quorums().to_commit() - 1).unwrap_or_default()
         };
         self.halves().map(reached).min().unwrap_or_default()
     }
@@ -430,7 +404,7 @@ impl Membership {
     /// The least number of voters that must be there, once no change is under way.
     #[must_use]
     pub fn needed(&self) -> usize {
-        self.voting().to_lead()
+        self.quorums().to_lead()
     }
 }
 

@@ -4,6 +4,7 @@
 //! whole cluster (`connected_slaves`, the leader's offset) are the leader's on every node, as far as the node
 //! has heard of them, so that a client gets the same picture wherever it is connected.
 
+use quorate_consensus::Quorums;
 use serde::{Deserialize, Serialize};
 
 /// One node's view of itself and its cluster at one instant.
@@ -268,27 +269,10 @@ impl NodeStatus {
         self.members.iter().filter(votes).map(|member| member.node_id)
     }
 
-    /// How many of them commit an entry.
+    /// How many of them make a quorum.
     #[must_use]
-    pub fn commit_quorum(&self) -> usize {
-        self.phase2_quorum.map_or(self.majority(), usize::from)
-    }
-
-    /// How many of them elect a leader: so many that each such quorum meets each that commits.
-    #[must_use]
-    pub fn election_quorum(&self) -> usize {
-        let meets = |commit| (self.voters().count() + 1).saturating_sub(usize::from(commit));
-        self.phase2_quorum.map_or(self.majority(), meets)
-    }
-
-    /// How many of them a new leader must reach: to be elected, and to commit then.
-    #[must_use]
-    pub fn leading_quorum(&self) -> usize {
-        self.commit_quorum().max(self.election_quorum())
-    }
-
-    fn majority(&self) -> usize {
-        self.voters().count() / 2 + 1
+    pub fn quorums(&self) -> Quorums {
+        Quorums { voters: self.voters().count(), phase2: self.phase2_quorum }
     }
 
     /// Whether this node is connected to another, or is it.

@@ -2,8 +2,8 @@
 //!
 //! All that safety asks of them is that each quorum of phase 1 shares a voter with each of phase 2 (Howard, Malkhi and
 //! Spiegelman, *Flexible Paxos*, 2016). Two of one phase need not meet. Majorities are such quorums; so are `q` voters of `n`
-//! for phase 2, and `n + 1 - q` for phase 1. How many, is part of the configuration ([`Membership::phase2_quorum`]), and the
-//! numbers are computed there.
+//! for phase 2, and `n + 1 - q` for phase 1. How many, is part of the configuration ([`Membership::phase2_quorum`]); the
+//! numbers are computed in [`crate::quorums`].
 //!
 //! # While it changes
 //!

@@ -226,13 +226,14 @@ fn change(connection: &mut redis::Connection, order: &Order) -> redis::RedisResu
 
 /// What a quorum means for loss and for availability.
 fn meaning(status: &NodeStatus) -> String {
-    let (commit, elect) = (status.commit_quorum(), status.election_quorum());
+    let quorums = status.quorums();
+    let (commit, elect) = (quorums.to_commit(), quorums.to_elect());
     format!(
         "of {} voters {commit} commit, and {elect} elect a leader\n\
          nothing acknowledged is lost while fewer than {commit} disks are lost\n\
          a leader goes on while it reaches {commit} voters, itself included; a new one must reach {}",
-        status.voters().count(),
-        status.leading_quorum()
+        quorums.voters,
+        quorums.to_lead()
     )
 }
 

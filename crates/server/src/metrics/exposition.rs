@@ -81,7 +81,7 @@ impl Observed<'_> {
         text.samples("quorate_members", kinds.map(|(name, kind)| ([name], count(kind))));
         text.plain("quorate_voters", status.voters().count());
         text.plain("quorate_voters_connected", status.voters().filter(|id| status.reaches(*id)).count());
-        text.plain("quorate_leading_quorum", status.leading_quorum());
+        text.plain("quorate_leading_quorum", status.quorums().to_lead());
         text.plain(
             "quorate_lease_seconds",
             seconds(Duration::from_millis(status.lease_ms.unwrap_or(0).into())),

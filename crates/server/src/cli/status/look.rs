@@ -69,9 +69,9 @@ impl Look {
             let voters = leader.voters().count();
             let reached = leader.voters().filter(|id| leader.reaches(*id)).count();
             if reached < voters {
-                let more = if reached <= leader.commit_quorum() {
+                let more = if reached <= leader.quorums().to_commit() {
                     ": the next loss stops the cluster"
-                } else if reached <= leader.leading_quorum() {
+                } else if reached <= leader.quorums().to_lead() {
                     ": the loss of the leader stops the cluster"
                 } else {
                     ""

@@ -161,7 +161,7 @@ pub(super) fn ask(address: &Address) -> Result<NodeStatus, String> {
 fn enough<'a>(statuses: impl Iterator<Item = &'a NodeStatus>) -> String {
     let newest = statuses.filter(|status| !status.members.is_empty()).max_by_key(|status| status.log.applied);
     newest.map_or("enough of the nodes".to_owned(), |status| {
-        format!("{} of the {} nodes that vote", status.leading_quorum(), status.voters().count())
+        format!("{} of the {} nodes that vote", status.quorums().to_lead(), status.voters().count())
     })
 }
 

@@ -68,7 +68,7 @@ impl<'a> View<'a> {
         fields.number("config-epoch", self.status.term);
         fields.number("num-slaves", self.followers().count() as u64);
         fields.number("num-other-sentinels", self.other_doors().count() as u64);
-        fields.number("quorum", self.status.leading_quorum() as u64);
+        fields.number("quorum", self.status.quorums().to_lead() as u64);
         // Neither means anything here, but some clients read all there is.
         fields.number("failover-timeout", 0);
         fields.number("parallel-syncs", 1);
@@ -117,7 +117,7 @@ impl<'a> View<'a> {
     /// CKQUORUM.
     pub(super) fn quorum(&self) -> Reply {
         let usable = self.status.voters().filter(|node_id| self.status.reaches(*node_id)).count();
-        if usable >= self.status.leading_quorum() && !self.status.removed {
+        if usable >= self.status.quorums().to_lead() && !self.status.removed {
             let text =
                 format!("OK {usable} usable Sentinels. Quorum and failover authorization can be reached");
             return Reply::Status(text.into());
