@@ -94,7 +94,7 @@ impl Embedded {
     ///
     /// # Errors
     ///
-    /// `Folder` and `Node` if it cannot begin, as when another node has the folder; `Client` if it refuses
+    /// `Folder` and `Node` if it cannot begin, as when another node has the folder, or its path is no Unicode; `Client` if it refuses
     /// what every node answers.
     pub async fn start(self) -> Result<Instance, Error> {
         let (folder, temporary) = match self.folder {
@@ -192,8 +192,9 @@ async fn serving(url: &str) -> Result<Client, Error> {
 
 fn config(folder: &Path) -> Result<Config, Error> {
     let mut given = Given::default();
-    let folder = folder.to_string_lossy().into_owned();
-    let ours = [("data-dir", folder.as_str())];
+    // Settings are text, as what a file or a flag says.
+    let no_text = || io::Error::new(io::ErrorKind::InvalidInput, format!("{folder:?} is no Unicode"));
+    let ours = [("data-dir", folder.to_str().ok_or_else(no_text).map_err(Error::Folder)?)];
     let doors = ["listen", "peer-listen", "http-listen"].map(|door| (door, "127.0.0.1:0"));
     for (name, text) in ours.into_iter().chain(doors) {
         let setting = Setting::named(name).expect("the table has it");

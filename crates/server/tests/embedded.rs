@@ -72,3 +72,17 @@ async fn an_embedded_node_that_is_dropped_ends() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Its bytes were replaced, so that the data were in a folder of another name.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_embedded_node_refuses_a_folder_that_is_no_text_and_makes_none() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join(std::ffi::OsStr::from_bytes(b"data\xff"));
+    let error = quorate::embedded().folder(folder).start().await.err().unwrap();
+    assert!(error.to_string().contains(r"data\xFF"), "{error}");
+    assert!(error.to_string().contains("no Unicode"), "{error}");
+    assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+}

@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use support::{Process, ask, eventually, free_ports, lock_waiting, run, runs, serve, state, try_ask};
@@ -240,6 +243,34 @@ fn a_command_that_does_not_end_is_killed_with_all_that_it_has_started() {
     ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
     assert_eq!(process.end().code(), Some(123));
     eventually("both have ended", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+}
+
+/// Nobody who presses Ctrl-C again wants to wait for what does not answer.
+#[test]
+fn a_second_signal_waits_neither_for_the_command_nor_for_a_node() {
+    let (node, port, folder) = node();
+    let stubborn = "trap 'echo asked' TERM; sleep 600 & echo pids $$ $!; echo begun; while :; do wait; done";
+    let mut process = begin(port, folder.path(), &["--ttl", "500ms", "--kill-after", "1h"], stubborn);
+    let told = process.await_line("pids");
+    let pids: Vec<u32> = told.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
+    ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
+    process.await_line("asked");
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code(), Some(123));
+    eventually("both have ended", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+
+    let _first = begin(port, folder.path(), &["--ttl", "1h"], STAYS);
+    let mut second = Process::start(&line(port, &["--wait", "1h"], &["true"]), folder.path());
+    eventually("the second waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
+    node.signal(Signal::STOP);
+    let begun = Instant::now();
+    // Two of a kind may be one to whoever gets them.
+    second.signal(Signal::TERM);
+    second.signal(Signal::INT);
+    let code = second.end().code();
+    node.signal(Signal::CONT);
+    assert!(matches!(code, Some(143 | 130)), "{code:?}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "it waited for the node's answer");
 }
 
 #[test]

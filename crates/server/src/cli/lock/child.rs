@@ -14,6 +14,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::signals::Signals;
+
 /// A command, and what it has started.
 pub(super) struct Child {
     process: tokio::process::Child,
@@ -69,8 +71,9 @@ impl Child {
         }
     }
 
-    /// Ends the command, and what it has left in its group: politely, and after `grace` with force.
-    pub(super) async fn end(&mut self, grace: Duration) {
+    /// Ends the command, and what it has left in its group: politely, and with force after `grace`, or once a signal says not to
+    /// wait for it.
+    pub(super) async fn end(&mut self, grace: Duration, signals: &mut Signals) {
         self.signal(Signal::TERM);
         // Who stands still hears of nothing else.
         self.signal(Signal::CONT);
@@ -80,7 +83,7 @@ impl Child {
                 sleep(LOOK).await;
             }
         };
-        if timeout(grace, in_order).await.is_err() {
+        if !matches!(signals.unless_ended(timeout(grace, in_order)).await, Ok(Ok(()))) {
             self.signal(Signal::KILL);
             let _ = self.ended().await;
         }

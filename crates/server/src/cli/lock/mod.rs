@@ -32,10 +32,11 @@ is wrong. Signals are passed on to it: to all of its process group, of which it 
 standard input is a terminal, it stays in the group of the shell, so that it can read and Ctrl-C reaches
 it; then it alone is signalled. What is ignored when this command starts, as under nohup, stays ignored.
 Ctrl-Z stops both; the lock is not renewed meanwhile, and if it is lost by then, CMD is ended when they
-go on.
+go on. A signal while this command itself waits for nodes, to take the lock or to give it back, ends it
+at once; the lock is then free after its --ttl at the latest.
 
 When the lock is lost, since no node answered for its whole --ttl or somebody took it away, CMD's group
-gets SIGTERM, and whatever is left of it SIGKILL after --kill-after. Until then it may run beside the next holder, and so it may
+gets SIGTERM, and whatever is left of it SIGKILL after --kill-after, or once another signal comes. Until then it may run beside the next holder, and so it may
 if it was suspended or this command was killed (kill -9): whatever CMD changes should refuse a token
 smaller than the greatest that it has seen.
 
@@ -165,14 +166,14 @@ impl Task<'_> {
         let acquired = match signals.unless_ended(acquire(&client)).await {
             Ok(acquired) => acquired,
             Err(signal) => {
-                client.settled().await;
+                settle(&client, &mut signals).await;
                 return Ending::Status(status_of_signal(signal.as_raw()));
             }
         };
         match acquired {
             Ok(guard) => self.run_under(guard, &mut signals).await,
             Err(error) => {
-                client.settled().await;
+                settle(&client, &mut signals).await;
                 self.say(&error);
                 if matches!(error, Error::NotAcquired { .. }) { Ending::NotAcquired } else { Ending::Failed }
             }
@@ -184,7 +185,7 @@ impl Task<'_> {
         let mut child = match Child::start(&self.terms.command, guard.name(), guard.token()) {
             Ok(child) => child,
             Err(error) => {
-                self.tell_release(guard.release().await);
+                self.tell_release(release(guard, signals).await);
                 self.say(&format_args!("{}: {error}", self.terms.command[0].display()));
                 let is_missing = error.kind() == io::ErrorKind::NotFound;
                 return if is_missing { Ending::NoCommand } else { Ending::CannotRun };
@@ -195,7 +196,7 @@ impl Task<'_> {
         loop {
             tokio::select! {
                 ended = child.ended() => {
-                    let released = guard.release().await;
+                    let released = release(guard, signals).await;
                     return match ended {
                         Err(error) => self.failed(&error),
                         Ok(_) if matches!(released, Err(Error::Lost(_))) => self.lost_early(None),
@@ -214,7 +215,7 @@ impl Task<'_> {
                 },
                 loss = &mut lost => {
                     // First things first: to tell it may take as long as somebody likes.
-                    child.end(self.terms.kill_after).await;
+                    child.end(self.terms.kill_after, signals).await;
                     return self.lost_early(Some(loss));
                 }
             }
@@ -238,6 +239,18 @@ impl Task<'_> {
             self.say(&format_args!("the {} {} may be held for {ttl} still: {error}", self.thing, self.name));
         }
     }
+}
+
+/// Gives a lock back, unless a signal says not to wait for it.
+async fn release(guard: LockGuard, signals: &mut Signals) -> Result<(), Error> {
+    let release = signals.unless_ended(guard.release()).await;
+    release
+        .unwrap_or_else(|_| Err(Error::OutcomeUnknown { why: "a signal came before an answer".to_owned() }))
+}
+
+/// Lets the client give back what it has, unless a signal says not to wait for it: then it ends by its time to live.
+async fn settle(client: &Client, signals: &mut Signals) {
+    let _ = signals.unless_ended(client.settled()).await;
 }
 
 /// As shells tell how a command has ended.
