@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 #[cfg(feature = "etcd")]
 use crate::backend::Etcd;
 use crate::{
     backend::{Backend, Locks, Quorate, Redis, Wish},
+    background::Background,
     error::Error,
     guard::Held,
     kind::{Exclusive, OwnTime},
@@ -16,9 +17,6 @@ use crate::{
     session::{NewSession, Open},
     settings::Settings,
 };
-
-/// How many releases may be under way in the background at once; the next one waits, and its lock may end by its time to live.
-const BACKGROUND_MAX: u32 = 1_024;
 
 /// A client of a cluster. Clones share its connections.
 ///
@@ -37,9 +35,7 @@ pub struct Client<B: Backend = Quorate> {
 /// What clones, guards and background tasks share.
 pub(crate) struct Core<B> {
     pub(crate) backend: B,
-    /// The runtime that the client was made in: a guard may be dropped anywhere.
-    runtime: Handle,
-    background: Arc<Semaphore>,
+    background: Background,
 }
 
 impl<B: Backend> Clone for Client<B> {
@@ -222,34 +218,23 @@ impl<B: Backend> Client<B> {
     /// # Ok(()) }
     /// ```
     pub async fn settled(&self) {
-        // Whoever works in the background holds a permit; the semaphore is never closed.
-        drop(self.core.background.acquire_many(BACKGROUND_MAX).await);
+        self.core.background.settled().await;
     }
 
     fn over(backend: B) -> Self {
-        let background = Arc::new(Semaphore::new(BACKGROUND_MAX as usize));
-        Self { core: Arc::new(Core { backend, runtime: Handle::current(), background }) }
+        Self { core: Arc::new(Core { backend, background: Background::new() }) }
     }
 }
 
 impl<B> Core<B> {
     /// Runs `work` for as long as the runtime lives, or until it is aborted.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        self.runtime.spawn(work).abort_handle()
+        self.background.runtime().spawn(work).abort_handle()
     }
 
+    /// Does some work after those who began it have gone: `settled` waits for it.
     pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let background = Arc::clone(&self.background);
-        // Taken here if there is one, so that `settled` cannot miss the work.
-        let permit = Arc::clone(&background).try_acquire_owned();
-        // Where the runtime has ended, the time to live has to do.
-        self.runtime.spawn(async move {
-            let _permit = match permit {
-                Ok(permit) => Ok(permit),
-                Err(_) => background.acquire_owned().await,
-            };
-            work.await;
-        });
+        self.background.run(work);
     }
 }
 

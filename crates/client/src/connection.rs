@@ -72,9 +72,9 @@ impl Connection {
         Ok(Self { shared, driver, endpoint: endpoint.clone() })
     }
 
-    /// Another connection to the same server.
-    pub(crate) async fn again(&self, reads: Reads, limit: Duration) -> Result<Self, Error> {
-        Self::open(&self.endpoint, reads, limit).await
+    /// The server at its other end.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Sends one command, and waits for its answer for `limit`. Once this was polled, the command may be carried out.

@@ -9,7 +9,7 @@ use crate::error::Error;
 pub(crate) struct Endpoints(Vec<Endpoint>);
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     /// A name, an IPv4 address, or an IPv6 address without brackets.
     pub(crate) host: String,

@@ -21,6 +21,7 @@ use crate::{
     endpoints::Endpoints,
     error::Error,
     settings::Settings,
+    vigil::Vigils,
 };
 
 /// The wait before a command is tried again for the first time, and the longest one.
@@ -56,11 +57,13 @@ pub(crate) struct Exchange {
     current: Mutex<Option<Connection>>,
     /// Whose turn is the next, of the endpoints. It stays with one that works.
     turn: AtomicUsize,
+    vigils: Vigils,
 }
 
 impl Exchange {
     pub(crate) fn new(endpoints: Endpoints, reads: Reads, settings: Settings) -> Self {
-        Self { endpoints, reads, settings, current: Mutex::new(None), turn: AtomicUsize::new(0) }
+        let (current, turn, vigils) = (Mutex::new(None), AtomicUsize::new(0), Vigils::default());
+        Self { endpoints, reads, settings, current, turn, vigils }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -125,14 +128,10 @@ impl Exchange {
     }
 
     /// Returns when the server of a connection on which something waits does not greet others any longer. One that is cut off
-    /// from its leader says so itself; one that stands still says nothing.
+    /// from its leader says so itself; one that stands still says nothing. All who wait at a server look at it together.
     pub(crate) async fn death_of(&self, connection: &Connection) -> Error {
-        loop {
-            tokio::time::sleep(self.settings.answer_timeout).await;
-            if let Err(error) = connection.again(self.reads, self.settings.connect_timeout).await {
-                return Error::unknown(error);
-            }
-        }
+        let vigil = self.vigils.at(connection, self.reads, &self.settings);
+        Error::unknown(vigil.death().await)
     }
 
     /// Has the next connection be one to the next endpoint.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
+mod background;
 mod client;
 mod clock;
 mod connection;
@@ -20,6 +21,7 @@ mod multi;
 mod session;
 mod settings;
 mod token;
+mod vigil;
 
 #[cfg(feature = "etcd")]
 pub use backend::Etcd;

@@ -3,11 +3,16 @@
 use std::{
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use quorate_client::{Client, Error, Etcd, Fenced, FencingToken, LockGuard, Loss, Settings};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    net::TcpStream,
+    task::{JoinHandle, JoinSet},
+};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -74,6 +79,44 @@ impl Server {
             assert!(begun.elapsed() < LONG, "in vain waited for {count} keys");
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Connections to a server that can be cut.
+struct Wire {
+    url: String,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    listening: JoinHandle<()>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Wire {
+    async fn to(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("etcd://{}", listener.local_addr().expect("it is bound"));
+        let (address, connections) =
+            (server.url.replace("etcd://", ""), Arc::new(Mutex::new(JoinSet::new())));
+        let shared = Arc::clone(&connections);
+        let listening = tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let address = address.clone();
+                shared.lock().expect("nobody panics").spawn(async move {
+                    let mut far = TcpStream::connect(address).await.expect("it serves");
+                    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+                });
+            }
+        });
+        Self { url, connections, listening }
+    }
+
+    /// Ends all that are there; new ones are taken.
+    fn cut(&self) {
+        self.connections.lock().expect("nobody panics").abort_all();
     }
 }
 
@@ -165,6 +208,37 @@ async fn an_acquisition_that_is_given_up_leaves_nothing_behind() {
     second.abort();
     server.until_keys("a", 1).await;
     assert!(first.is_held());
+}
+
+/// The server removes the key of a waiter whose call has broken, when it notices. A second call under the same lease, and so with
+/// the same key, could have been served before that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiter_whose_connection_breaks_stands_in_line_anew_under_another_key() {
+    let server = Server::start();
+    let (client, wire) = (server.client().await, Wire::to(&server).await);
+    let cut_off = Client::connect_etcd_with(&wire.url, Settings::new().patience(LONG)).await.unwrap();
+    let first = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let ours = server.keys("a").await.remove(0);
+    let second = tokio::spawn(cut_off.lock("a").ttl(HOUR).wait(HOUR).acquire());
+    server.until_keys("a", 2).await;
+    let other = |keys: Vec<Vec<u8>>| keys.into_iter().filter(|key| *key != ours).collect::<Vec<_>>();
+    let before = other(server.keys("a").await);
+    wire.cut();
+    let begun = Instant::now();
+    loop {
+        let now = other(server.keys("a").await);
+        if now.len() == 1 && now != before {
+            break;
+        }
+        assert!(begun.elapsed() < LONG && !second.is_finished(), "it does not stand in line: {now:?}");
+        tokio::task::yield_now().await;
+    }
+    first.release().await.unwrap();
+    let second = second.await.unwrap().unwrap();
+    // Its lease is kept, and its key is there still.
+    second.extend(HOUR).await.unwrap();
+    assert_eq!(server.direct().await.leases().await.unwrap().leases().len(), 1, "the first lease is over");
+    second.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,9 @@ use crate::{
 /// A server that has not answered for so long is asked whether it is there, and given up after as long again.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
+/// The wait before something that has failed is tried anew.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// An etcd cluster.
 ///
 /// The same interface, with the promises that etcd can keep:
@@ -42,7 +45,8 @@ const KEEPALIVE: Duration = Duration::from_secs(2);
 ///   [`LockGuard::extend`](crate::LockGuard::extend) refuses a longer one.
 /// * **A change of leader** gives each lease its whole time again.
 /// * **Names are prefixes**: while `a/b` is held, `a` is not free. So etcd's own clients have it.
-/// * **A queue**, first come, first served. A waiter whose connection breaks keeps his place while his lease lasts.
+/// * **A queue**, first come, first served. A waiter whose connection breaks, or whose server does, loses his place: the server
+///   takes him for gone, and he stands in line anew.
 pub struct Etcd {
     client: Client,
     settings: Settings,
@@ -145,30 +149,21 @@ impl Etcd {
     }
 
     /// Waits until a key that stands in the line is the oldest; `None` if it is not in time. The lease is kept meanwhile.
+    ///
+    /// The server is asked to wait once: if that call breaks, it removes the key of the lease, at some time, also one that a
+    /// second call has come back to. Then the place is `Lost`, and a lease of another number is needed.
     async fn wait(&self, wish: &Wish, lease: i64, key: &str) -> Result<Option<Grant<Owned>>, Error> {
         let served = async {
-            persist(wish.left(), Again::Always, || async {
-                let options = LockOptions::new().with_lease(lease);
-                let mut client = self.client.clone();
-                client.lock(wish.name(), Some(options)).await.map_err(|error| meaning(&error))
-            })
-            .await
-        };
-        let kept = async {
-            loop {
-                tokio::time::sleep(wish.ttl / 3).await;
-                if let Err(Error::Lost(loss)) = self.keep_alive(lease, wish.ttl / 3).await {
-                    return loss;
-                }
-            }
+            let options = LockOptions::new().with_lease(lease);
+            self.client().lock(wish.name(), Some(options)).await.map_err(|error| meaning(&error))
         };
         tokio::select! {
             served = tokio::time::timeout(wish.left(), served) => match served {
                 Err(_) => return Ok(None),
-                Ok(Err(error)) if wish.left().is_zero() && error.can_retry() => return Ok(None),
+                Ok(Err(Error::OutcomeUnknown { .. })) => return Err(Error::Lost(Loss::Taken)),
                 Ok(served) => drop(served?),
             },
-            loss = kept => return Err(Error::Lost(loss)),
+            loss = self.kept(lease, wish.ttl) => return Err(Error::Lost(loss)),
         }
         // From when is its time certain? From this, whenever it was served.
         let asked = BootTime::now();
@@ -181,14 +176,28 @@ impl Etcd {
         Ok(Some(Grant { proof: Owned { lease, ttl: wish.ttl, key: key.to_owned(), token }, asked }))
     }
 
+    /// Keeps a lease, and returns when it is over. One attempt that fails or is slow leaves time for others.
+    async fn kept(&self, lease: i64, ttl: Duration) -> Loss {
+        let third = ttl / 3;
+        let mut pause = third;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = match self.keep_alive(lease, third).await {
+                Ok(()) => third,
+                Err(Error::Lost(loss)) => return loss,
+                Err(_) => PAUSE.min(third),
+            };
+        }
+    }
+
     /// One attempt to have a lease last its whole time from now on.
     async fn keep_alive(&self, lease: i64, limit: Duration) -> Result<(), Error> {
         self.once(limit, async { self.client().lease_keep_alive(lease).await }).await.map(drop)
     }
 
     /// Ends a lease, and with it the key that belongs to it.
-    async fn revoke(&self, lease: i64) -> Result<(), Error> {
-        match self.ask(self.settings.patience, || async { self.client().lease_revoke(lease).await }).await {
+    async fn revoke(&self, lease: i64, patience: Duration) -> Result<(), Error> {
+        match self.ask(patience, || async { self.client().lease_revoke(lease).await }).await {
             Ok(_) | Err(Error::Lost(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -215,10 +224,13 @@ impl Locks for Etcd {
                 }
             };
             match attempt.await {
-                // The lease is over before the lock was there.
-                Err(Error::Lost(_)) if !wish.left().is_zero() => {}
+                // The lease, or its place, is over before the lock was there. Whatever is left of it would stand before us.
+                Err(Error::Lost(_)) if !wish.left().is_zero() => {
+                    self.revoke(lease, self.settings.patience.max(wish.left())).await?;
+                    tokio::time::sleep(PAUSE.min(wish.left())).await;
+                }
                 Ok(None) | Err(Error::Lost(_)) => {
-                    self.revoke(lease).await?;
+                    self.revoke(lease, self.settings.patience).await?;
                     return Ok(None);
                 }
                 answer => return answer,
@@ -257,13 +269,15 @@ impl Locks for Etcd {
             Ok(answer?.succeeded() || was_astray)
         };
         let was_ours = persist(self.settings.patience, Again::Always, attempt).await?;
-        self.revoke(owned.lease).await?;
+        // The lock is free with its key: what is left of the lease is in nobody's way, and ends by its time.
+        let revoke = async { self.client().lease_revoke(owned.lease).await };
+        let _ = self.once(self.settings.answer_timeout, revoke).await;
         if was_ours { Ok(()) } else { Err(Error::Lost(Loss::Taken)) }
     }
 
     async fn abandon(&self, wish: &Wish) -> Result<(), Error> {
         match wish.last().and_then(|request| request.name.parse().ok()) {
-            Some(lease) => self.revoke(lease).await,
+            Some(lease) => self.revoke(lease, self.settings.patience).await,
             None => Ok(()),
         }
     }
@@ -300,7 +314,10 @@ const ALREADY: &str = "lease already exists";
 /// What an error of the client means. What may have been carried out is not told from what was not: all can be asked again.
 fn meaning(error: &etcd_client::Error) -> Error {
     match error {
-        etcd_client::Error::LeaseKeepAliveError(_) => Error::Lost(Loss::Taken),
+        // Others of the kind are of a stream that has broken.
+        etcd_client::Error::LeaseKeepAliveError(text) if text.contains("lease not found") => {
+            Error::Lost(Loss::Taken)
+        }
         etcd_client::Error::GRpcStatus(status) if status.message().contains("requested lease not found") => {
             Error::Lost(Loss::Taken)
         }
