@@ -6,16 +6,16 @@ use redis::{Cmd, Value};
 
 use crate::{
     backend::{
-        Candidacy, Holding, Names, Quorate, Wish,
+        Candidacy, Holding, Names, Purpose, Quorate, Wish,
         quorate::{lost_if_gone, token},
         random,
     },
-    client::{Client, Core, check_ttl, label},
+    client::{Client, Core, TTL, check_ttl, label},
     error::{Error, Loss},
     exchange::Again,
     guard::LockGuard,
-    kind::OwnTime,
-    lock::obtain,
+    kind::{Exclusive, InSession, Kind, OwnTime},
+    lock::{obtain, obtain_within},
     lock_info::{Holder, count, field, text},
     token::FencingToken,
 };
@@ -36,11 +36,11 @@ const FOR_GOOD: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// # Ok(()) }
 /// ```
 #[must_use = "nobody is elected who does not campaign"]
-pub struct Election {
+pub struct Election<K: Kind = Exclusive> {
     core: Arc<Core<Quorate>>,
     name: String,
     wait: Duration,
-    terms: OwnTime,
+    terms: K::Terms,
     candidacy: Candidacy,
 }
 
@@ -53,9 +53,7 @@ impl Client<Quorate> {
     /// # Ok(()) }
     /// ```
     pub fn election(&self, name: impl Into<String>) -> Election {
-        let terms = OwnTime { owner: None, ttl: Duration::from_secs(10) };
-        let (core, candidacy) = (Arc::clone(self.core()), Candidacy::default());
-        Election { core, name: name.into(), wait: FOR_GOOD, terms, candidacy }
+        Election::new(Arc::clone(self.core()), name.into(), OwnTime { owner: None, ttl: TTL })
     }
 
     /// Who leads, as a majority of the servers knows; `None` if nobody does.
@@ -124,7 +122,11 @@ pub struct Candidate {
     pub priority: u32,
 }
 
-impl Election {
+impl<K: Kind> Election<K> {
+    pub(crate) fn new(core: Arc<Core<Quorate>>, name: String, terms: K::Terms) -> Self {
+        Self { core, name, wait: FOR_GOOD, terms, candidacy: Candidacy::default() }
+    }
+
     /// For how long to wait while somebody else leads: for good by default.
     ///
     /// ```no_run
@@ -134,29 +136,6 @@ impl Election {
     /// ```
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
-    }
-
-    /// For how long the server keeps a leader whom it does not hear from: 10 s by default, 100 ms at least. It is renewed when a
-    /// third of that is over.
-    ///
-    /// ```no_run
-    /// # fn run(client: quorate_client::Client) {
-    /// let election = client.election("scheduler").ttl(std::time::Duration::from_secs(3));
-    /// # }
-    /// ```
-    pub fn ttl(self, ttl: Duration) -> Self {
-        Self { terms: OwnTime { ttl, ..self.terms }, ..self }
-    }
-
-    /// What the server tells others of the candidate: the id of this process by default.
-    ///
-    /// ```no_run
-    /// # fn run(client: quorate_client::Client) {
-    /// let election = client.election("scheduler").owner("host 7");
-    /// # }
-    /// ```
-    pub fn owner(self, owner: impl Into<String>) -> Self {
-        Self { terms: OwnTime { owner: Some(owner.into()), ..self.terms }, ..self }
     }
 
     /// What the others are to know while this candidate leads, such as his address: nothing by default.
@@ -180,6 +159,31 @@ impl Election {
     pub fn priority(self, priority: u32) -> Self {
         Self { candidacy: Candidacy { priority, ..self.candidacy }, ..self }
     }
+}
+
+impl Election {
+    /// For how long the server keeps a leader whom it does not hear from: 10 s by default, 100 ms at least. It is renewed when a
+    /// third of that is over.
+    ///
+    /// ```no_run
+    /// # fn run(client: quorate_client::Client) {
+    /// let election = client.election("scheduler").ttl(std::time::Duration::from_secs(3));
+    /// # }
+    /// ```
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { terms: OwnTime { ttl, ..self.terms }, ..self }
+    }
+
+    /// What the server tells others of the candidate: the id of this process by default.
+    ///
+    /// ```no_run
+    /// # fn run(client: quorate_client::Client) {
+    /// let election = client.election("scheduler").owner("host 7");
+    /// # }
+    /// ```
+    pub fn owner(self, owner: impl Into<String>) -> Self {
+        Self { terms: OwnTime { owner: Some(owner.into()), ..self.terms }, ..self }
+    }
 
     /// Campaigns until elected, and leads until what this returns has resigned or is dropped. May be given up at any time, as
     /// the acquisition of a lock.
@@ -197,24 +201,47 @@ impl Election {
         let Self { core, name, wait, terms: OwnTime { owner, ttl }, candidacy } = self;
         check_ttl(ttl)?;
         let wish = Wish::new(Names::One(name), Holding::Alone, &label(owner), ttl, wait)?;
-        Ok(Leadership(obtain(&core, wish.leading(candidacy)).await?))
+        Ok(Leadership(obtain(&core, wish.of(Purpose::Leadership(candidacy))).await?))
+    }
+}
+
+impl Election<InSession> {
+    /// Campaigns until elected, and leads until what this returns has resigned or is dropped, or the session ends. May be given
+    /// up at any time, as the acquisition of a lock.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().name("host 7").open().await?;
+    /// let scheduler = session.election("scheduler").campaign().await?;
+    /// let janitor = session.election("janitor").campaign().await?;
+    /// println!("leads neither any longer: {}", session.lost().await);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `Lost` if the session ends meanwhile, otherwise as for a lock without one.
+    pub async fn campaign(self) -> Result<Leadership<InSession>, Error> {
+        let Self { core, name, wait, terms: session, candidacy } = self;
+        let wish = session.wish(Names::One(name), wait)?.of(Purpose::Leadership(candidacy));
+        Ok(Leadership(obtain_within(&core, &session, wish).await?))
     }
 }
 
 /// The time in which one leads. It is the guard of a lock, which it dereferences to, and all that is said of guards holds for it:
 /// whoever has it may lead no longer, and is told so; what a leader changes should check his token.
 #[must_use = "who drops it resigns"]
-pub struct Leadership(LockGuard);
+pub struct Leadership<K: Kind = Exclusive>(LockGuard<Quorate, K>);
 
-impl Deref for Leadership {
-    type Target = LockGuard;
+impl<K: Kind> Deref for Leadership<K> {
+    type Target = LockGuard<Quorate, K>;
 
-    fn deref(&self) -> &LockGuard {
+    fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-impl Leadership {
+impl<K: Kind> Leadership<K> {
     /// Resigns, and returns once the server has said so: the next candidate leads.
     ///
     /// ```no_run
@@ -284,7 +311,7 @@ impl Leadership {
     /// guard.release().await?;
     /// # Ok(()) }
     /// ```
-    pub fn into_guard(self) -> LockGuard {
+    pub fn into_guard(self) -> LockGuard<Quorate, K> {
         self.0
     }
 

@@ -18,6 +18,7 @@ mod lease;
 mod lock;
 mod lock_info;
 mod multi;
+mod semaphore;
 mod session;
 mod settings;
 mod token;
@@ -38,6 +39,7 @@ pub use lock_info::{Holder, LockInfo};
 pub use multi::{MultiGuard, MultiLock};
 /// Whose breakers join a [`Fleet`].
 pub use quorate_resilience as resilience;
+pub use semaphore::{Permit, Semaphore};
 pub use session::{NewSession, Session};
 pub use settings::Settings;
 pub use token::FencingToken;

@@ -159,13 +159,23 @@ impl Lock<Quorate, InSession> {
     pub async fn acquire(self) -> Result<LockGuard<Quorate, InSession>, Error> {
         let Self { core, name, wait, terms: session } = self;
         let wish = session.wish(Names::One(name), wait)?;
-        let mut claim = Claim::new(&core, wish, Some(&session));
-        let granted = session.unless_lost(core.backend.acquire(claim.wish())).await?;
-        let Some(Grant { proof, .. }) = granted else { return Err(claim.not_acquired()) };
-        let held = Arc::new(Held { core: Arc::clone(&core), name: claim.granted(), proof });
-        let tenure = Member::new(Arc::clone(&session), vec![(held.name.clone(), held.proof.token)]);
-        Ok(LockGuard::new(held, tenure))
+        obtain_within(&core, &session, wish).await
     }
+}
+
+/// Acquires what is wished for, for as long as a session lasts.
+pub(crate) async fn obtain_within(
+    core: &Arc<Core<Quorate>>,
+    session: &Arc<Open>,
+    wish: Wish,
+) -> Result<LockGuard<Quorate, InSession>, Error> {
+    let family = wish.purpose.family();
+    let mut claim = Claim::new(core, wish, Some(session));
+    let granted = session.unless_lost(core.backend.acquire(claim.wish())).await?;
+    let Some(Grant { proof, .. }) = granted else { return Err(claim.not_acquired()) };
+    let held = Arc::new(Held { core: Arc::clone(core), name: claim.granted(), proof });
+    let tenure = Member::new(Arc::clone(session), family, vec![(held.name.clone(), held.proof.token)]);
+    Ok(LockGuard::new(held, tenure))
 }
 
 /// What was granted, as a lease that has most of its time before it; `None` if it is to be asked for again.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use redis::Value;
 
 use crate::{
-    backend::{Names, Quorate, quorate::token},
+    backend::{Family, Names, Quorate, quorate::token},
     client::{Core, TTL, label},
     clock::BootTime,
     error::{Error, Loss},
@@ -102,7 +102,7 @@ impl MultiLock {
         let Value::Array(tokens) = &answer else { return Err(Error::unexpected(answer)) };
         let tokens = tokens.iter().map(token).collect::<Result<Vec<_>, _>>()?;
         let locks: Vec<_> = wish.names.as_slice().iter().cloned().zip(tokens).collect();
-        let member = Member::new(Arc::clone(&session.open), locks.clone());
+        let member = Member::new(Arc::clone(&session.open), Family::Lock, locks.clone());
         Ok(MultiGuard { session, member, locks })
     }
 }

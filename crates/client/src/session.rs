@@ -2,10 +2,12 @@
 //!
 //! The servers free all locks of a session in the instant in which it ends, and say nothing of single ones when it is kept
 //! alive. So that the loss of one lock, which somebody has taken away by force, is noticed all the same, each heartbeat is
-//! followed by a look at how many locks the session has; only if there are fewer than guards, each one is asked for.
+//! followed by a look at how many locks the session has. If that is not the number of its guards, or some came or went, each one
+//! is asked for by its token. Otherwise some are, in turn: whoever else uses the session may hide that one of ours is gone.
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -14,18 +16,23 @@ use std::{
 };
 
 use redis::Value;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use crate::{
-    backend::{Holding, Names, Quorate, SessionId, Wish, millis, quorate::lost_if_gone},
+    backend::{Family, Holding, Names, Quorate, SessionId, Wish, millis, quorate::lost_if_gone},
     client::{Core, TTL, check_ttl, label},
     clock::BootTime,
+    election::Election,
     error::{Error, Loss},
     exchange::{Again, persist},
     kept::{Kept, Renew},
     kind::{InSession, sealed::Tenure},
     lease::Lease,
     lock::Lock,
+    semaphore::Semaphore,
     token::FencingToken,
 };
 
@@ -137,6 +144,30 @@ impl Session {
         Lock::new(Arc::clone(&self.open.core), name.into(), Arc::clone(&self.open))
     }
 
+    /// An election, to stand for: whoever is elected leads for as long as the session lasts.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// let leadership = session.election("scheduler").value("10.0.0.7:8080").campaign().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn election(&self, name: impl Into<String>) -> Election<InSession> {
+        Election::new(Arc::clone(&self.open.core), name.into(), Arc::clone(&self.open))
+    }
+
+    /// A semaphore, to have permits of for as long as the session lasts.
+    ///
+    /// ```no_run
+    /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
+    /// let session = client.session().open().await?;
+    /// let permit = session.semaphore("converter").permits(4).acquire().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn semaphore(&self, name: impl Into<String>) -> Semaphore<InSession> {
+        Semaphore::new(Arc::clone(&self.open.core), name.into(), Arc::clone(&self.open))
+    }
+
     /// Its number, which `SESSION INFO` and `LOCK INFO` tell.
     ///
     /// ```no_run
@@ -245,14 +276,22 @@ impl Open {
         }
     }
 
-    pub(crate) async fn close(&self) -> Result<(), Error> {
+    /// Closes it. It is done in the background, so that whoever gives this up has not left it open, whatever guards there are.
+    pub(crate) async fn close(self: &Arc<Self>) -> Result<(), Error> {
         self.pulse.stop();
         // Or it would find that no lock is there any longer, and call that a loss.
         self.audit.abort();
         let loss = self.loss();
-        let closed = close(&self.core, self.id).await;
-        self.is_closed.store(closed.is_ok(), Ordering::Relaxed);
-        self.pulse.end(Loss::Released);
+        let (tell, told) = oneshot::channel();
+        let open = Arc::clone(self);
+        self.core.in_background(async move {
+            let closed = close(&open.core, open.id).await;
+            open.is_closed.store(closed.is_ok(), Ordering::Relaxed);
+            open.pulse.end(Loss::Released);
+            // Nobody may wait for it any longer.
+            let _ = tell.send(closed);
+        });
+        let closed = told.await.unwrap_or_else(|_| Err(Error::unknown("the client's runtime has ended")));
         match (loss, closed?) {
             (Some(loss), _) => Err(Error::Lost(loss)),
             (None, false) => Err(Error::Lost(Loss::Taken)),
@@ -288,32 +327,81 @@ async fn close(core: &Core<Quorate>, id: SessionId) -> Result<bool, Error> {
     persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
-/// The locks of a session that guards believe in, by their tokens.
+/// How many are asked for after each heartbeat though nothing tells that one is missing: all of most sessions, and little work
+/// for thousands of locks.
+const IN_TURN: usize = 16;
+
+/// The locks of a session that guards believe in.
 #[derive(Default)]
-struct Members(Mutex<BTreeMap<FencingToken, Believed>>);
+struct Members(Mutex<Roll>);
+
+#[derive(Default)]
+struct Roll {
+    /// By their tokens.
+    believed: BTreeMap<FencingToken, Believed>,
+    /// Whether some came or went since the last look: then their number tells nothing.
+    has_changed: bool,
+    /// The last one that was asked for in turn.
+    last: Option<FencingToken>,
+}
 
 #[derive(Clone)]
 struct Believed {
     name: String,
+    family: Family,
     ended: watch::Sender<Option<Loss>>,
 }
 
+impl Roll {
+    /// Whom to ask for, where the servers know so many.
+    fn ask_for(&mut self, known: usize) -> Vec<(FencingToken, Believed)> {
+        let has_changed = std::mem::take(&mut self.has_changed);
+        let all = self.believed.len();
+        let count = if has_changed || known != all { all } else { IN_TURN.min(all) };
+        let begin = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.believed.range((begin, Bound::Unbounded));
+        let asked: Vec<_> = behind.chain(&self.believed).take(count).collect();
+        let asked: Vec<_> = asked.into_iter().map(|(token, believed)| (*token, believed.clone())).collect();
+        self.last = asked.last().map(|(token, _)| *token);
+        asked
+    }
+}
+
 impl Members {
-    fn believed(&self) -> MutexGuard<'_, BTreeMap<FencingToken, Believed>> {
+    fn roll(&self) -> MutexGuard<'_, Roll> {
         // Nothing that panics is done under it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn add(&self, members: impl IntoIterator<Item = (FencingToken, Believed)>) {
+        let mut roll = self.roll();
+        roll.believed.extend(members);
+        roll.has_changed = true;
+    }
+
+    fn remove(&self, tokens: &[FencingToken]) {
+        let mut roll = self.roll();
+        for token in tokens {
+            roll.has_changed |= roll.believed.remove(token).is_some();
+        }
+    }
+
     /// Tells those whose lock is not theirs any longer.
     async fn check(&self, core: &Core<Quorate>, id: SessionId) -> Result<(), Error> {
-        let believed = self.believed().len();
-        if believed == 0 || core.backend.locks_of(id).await? >= believed {
+        if self.roll().believed.is_empty() {
             return Ok(());
         }
-        let all = self.believed().clone();
-        for (token, Believed { name, ended }) in all {
-            if core.backend.current_token(&name).await? != Some(token) {
-                ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken)));
+        let known = core.backend.locks_of(id).await?;
+        let asked = self.roll().ask_for(known);
+        for (token, Believed { name, family, ended }) in asked {
+            match core.backend.is_current(family, &name, token).await {
+                Ok(true) => {}
+                Ok(false) => ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken))),
+                Err(error) => {
+                    // The rest is asked for after the next heartbeat.
+                    self.roll().has_changed = true;
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -346,11 +434,10 @@ pub struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(open: Arc<Open>, locks: Vec<(String, FencingToken)>) -> Self {
+    pub(crate) fn new(open: Arc<Open>, family: Family, locks: Vec<(String, FencingToken)>) -> Self {
         let (ended, tokens) = (watch::Sender::new(None), locks.iter().map(|(_, token)| *token).collect());
-        let believed =
-            locks.into_iter().map(|(name, token)| (token, Believed { name, ended: ended.clone() }));
-        open.members.believed().extend(believed);
+        let believed = |name| Believed { name, family, ended: ended.clone() };
+        open.members.add(locks.into_iter().map(|(name, token)| (token, believed(name))));
         Self { open, tokens, ended }
     }
 }
@@ -388,10 +475,7 @@ impl Tenure for Member {
     }
 
     fn stop(&self) {
-        let mut believed = self.open.members.believed();
-        for token in &self.tokens {
-            believed.remove(token);
-        }
+        self.open.members.remove(&self.tokens);
     }
 
     fn session(&self) -> Option<Arc<Open>> {

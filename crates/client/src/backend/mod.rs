@@ -94,6 +94,35 @@ pub(crate) enum Purpose {
     Lock,
     /// To lead.
     Leadership(Candidacy),
+    /// To be among so many.
+    Permits(Permitting),
+}
+
+/// What commands are called by that are about the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Lock,
+    Election,
+    Semaphore,
+}
+
+impl Purpose {
+    pub(crate) fn family(&self) -> Family {
+        match self {
+            Self::Lock => Family::Lock,
+            Self::Leadership(_) => Family::Election,
+            Self::Permits(_) => Family::Semaphore,
+        }
+    }
+}
+
+/// Which permits are wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Permitting {
+    /// How many there are.
+    pub(crate) permits: u64,
+    /// How many of them are wanted.
+    pub(crate) count: u64,
 }
 
 /// What a candidate brings.
@@ -154,9 +183,9 @@ impl Wish {
         Ok(Self { names, holding, purpose, id, owner, ttl, until, is_astray, rounds, last })
     }
 
-    /// The wish to lead instead.
-    pub(crate) fn leading(self, candidacy: Candidacy) -> Self {
-        Self { purpose: Purpose::Leadership(candidacy), ..self }
+    /// The same wish, for another purpose.
+    pub(crate) fn of(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
     }
 
     /// The only name, or the first.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::{
-    Backend, Candidacy, Fenced, Grant, Holding, Locks, Names, Purpose, Request, SessionId, Tokens, Wish,
-    millis,
+    Backend, Candidacy, Family, Fenced, Grant, Holding, Locks, Names, Permitting, Purpose, Request,
+    SessionId, Tokens, Wish, millis,
 };
 use crate::{
     clock::BootTime,
@@ -24,6 +24,7 @@ use crate::{
     endpoints::Endpoints,
     error::{Error, Loss},
     exchange::{Again, Exchange, persist},
+    lock_info::field,
     settings::Settings,
     token::FencingToken,
 };
@@ -83,12 +84,29 @@ impl Quorate {
         }
     }
 
-    /// The token of a lock; `None` if nobody has it.
-    pub(crate) async fn current_token(&self, name: &str) -> Result<Option<FencingToken>, Error> {
-        let mut command = redis::cmd("FENCE");
-        match self.exchange.ask(command.arg(name), Again::Always).await? {
-            Value::Nil => Ok(None),
-            answer => token(&answer).map(Some),
+    /// Whether a token is that of who holds something now.
+    pub(crate) async fn is_current(
+        &self,
+        family: Family,
+        name: &str,
+        held: FencingToken,
+    ) -> Result<bool, Error> {
+        let mut command = match family {
+            Family::Lock | Family::Election => redis::cmd("FENCE"),
+            // Of those who have permits, each has a token of his own.
+            Family::Semaphore => redis::cmd("SEMAPHORE").arg("INFO").take(),
+        };
+        let answer = self.exchange.ask(command.arg(name), Again::Always).await?;
+        match (family, &answer) {
+            (_, Value::Nil) => Ok(false),
+            (Family::Lock | Family::Election, current) => Ok(token(current)? == held),
+            (Family::Semaphore, _) => match field(&answer, "holders") {
+                Some(Value::Array(holders)) => Ok(holders
+                    .iter()
+                    .filter_map(|holder| field(holder, "token"))
+                    .any(|current| token(current).is_ok_and(|current| current == held))),
+                _ => Err(Error::unexpected(&answer)),
+            },
         }
     }
 
@@ -161,7 +179,12 @@ impl Hold {
     pub(crate) fn new(wish: &Wish, token: FencingToken) -> Self {
         let reader = (wish.holding == Holding::Shared).then(|| wish.owner.clone());
         // One wish may be given more than one, if the first is over before that is known.
-        Self { token, reader, words: words(&wish.purpose), release: format!("{} release {token}", wish.id) }
+        Self {
+            token,
+            reader,
+            words: words(wish.purpose.family()),
+            release: format!("{} release {token}", wish.id),
+        }
     }
 
     /// `LOCK command name token ..`, and the owner behind that where one must be named.
@@ -215,7 +238,7 @@ impl Locks for Quorate {
     }
 }
 
-/// What is said of locks and of elections.
+/// What is said of locks, of elections, and of semaphores.
 #[derive(Debug)]
 struct Words {
     family: &'static str,
@@ -225,21 +248,26 @@ struct Words {
 
 const OF_LOCKS: Words = Words { family: "LOCK", acquire: "ACQUIRE", release: "RELEASE" };
 const OF_ELECTIONS: Words = Words { family: "ELECTION", acquire: "CAMPAIGN", release: "RESIGN" };
+const OF_SEMAPHORES: Words = Words { family: "SEMAPHORE", acquire: "ACQUIRE", release: "RELEASE" };
 
-fn words(purpose: &Purpose) -> &'static Words {
-    match purpose {
-        Purpose::Lock => &OF_LOCKS,
-        Purpose::Leadership(_) => &OF_ELECTIONS,
+fn words(family: Family) -> &'static Words {
+    match family {
+        Family::Lock => &OF_LOCKS,
+        Family::Election => &OF_ELECTIONS,
+        Family::Semaphore => &OF_SEMAPHORES,
     }
 }
 
 fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cmd {
-    let words = words(&wish.purpose);
+    let words = words(wish.purpose.family());
     let mut command = redis::cmd(words.family);
     match &wish.names {
         Names::One(name) => command.arg(words.acquire).arg(name),
         Names::All(names) => command.arg("ACQUIREALL").arg(names.len()).arg(names),
     };
+    if let Purpose::Permits(Permitting { permits, .. }) = &wish.purpose {
+        command.arg(permits);
+    }
     match wish.holding {
         Holding::Session(id) => command.arg("SESSION").arg(id.0),
         Holding::Alone | Holding::Shared => {
@@ -249,10 +277,16 @@ fn acquire_command(wish: &Wish, wait: Option<Duration>, request: &Request) -> Cm
     if wish.holding == Holding::Shared {
         command.arg("SHARED");
     }
-    if let Purpose::Leadership(Candidacy { value, priority }) = &wish.purpose {
-        command.arg("PRIORITY").arg(priority);
-        if let Some(value) = value {
-            command.arg("VALUE").arg(value);
+    match &wish.purpose {
+        Purpose::Lock => {}
+        Purpose::Leadership(Candidacy { value, priority }) => {
+            command.arg("PRIORITY").arg(priority);
+            if let Some(value) = value {
+                command.arg("VALUE").arg(value);
+            }
+        }
+        Purpose::Permits(Permitting { count, .. }) => {
+            command.arg("COUNT").arg(count);
         }
     }
     if let Some(wait) = wait {

@@ -1,9 +1,11 @@
 //! Elections: who leads, what others know of him, and how he hands over.
 
-use quorate_client::{Client, Error, Leadership, Loss};
+use std::time::Duration;
+
+use quorate_client::{Client, Error, Holder, Leadership, Loss};
 use tokio::task::JoinHandle;
 
-use super::{HOUR, node};
+use super::{HOUR, connect, node, support::ask};
 
 /// A candidate who waits among so many.
 async fn candidate(client: &Client, owner: &str, priority: u32, of: usize) -> JoinHandle<Leadership> {
@@ -95,4 +97,35 @@ async fn lock_of_the_same_name_is_refused() {
     let _guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
     let refused = client.election("a").campaign().await.err();
     assert!(matches!(&refused, Some(Error::Refused { code, .. }) if code == "WRONGTYPE"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_elected_under_a_session_leads_as_long_as_that_lasts() {
+    let (_node, port, _folder, client) = node().await;
+    let session = client.session().ttl(Duration::from_secs(1)).name("host 7").open().await.unwrap();
+    let (a, b) = (session.election("a").value("here"), session.election("b").priority(7));
+    let (a, b) = (a.campaign().await.unwrap(), b.campaign().await.unwrap());
+    let leader = client.leader("a").await.unwrap().unwrap();
+    assert_eq!((leader.holder, leader.token), (Holder::Session(session.id()), a.token()));
+    assert_eq!(leader.value.as_deref(), Some(&b"here"[..]));
+    // A leader like any other.
+    a.set("done", "1").await.unwrap();
+    a.proclaim("there").await.unwrap();
+    let next = tokio::spawn(connect(&[port]).await.election("a").campaign());
+    let waiting = loop {
+        match client.candidates("a").await.unwrap().pop() {
+            Some(candidate) => break candidate,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    a.transfer(&waiting).await.unwrap();
+    let next = next.await.unwrap().unwrap();
+    assert!(a.lost().await == Loss::Released && next.token() > a.token());
+    // Deposed of one, and leads by the other.
+    let c = session.election("c").campaign().await.unwrap();
+    ask(port, &["DEL", "c"]);
+    assert_eq!(c.lost().await, Loss::Taken);
+    assert!(b.is_held() && session.is_open());
+    session.close().await.unwrap();
+    assert_eq!((client.leader("b").await.unwrap(), b.lost().await), (None, Loss::Released));
 }

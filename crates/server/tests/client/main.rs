@@ -10,6 +10,7 @@ mod fleet;
 mod keys;
 mod locks;
 mod redis_locks;
+mod semaphores;
 mod sessions;
 mod sharing;
 

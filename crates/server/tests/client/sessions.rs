@@ -54,6 +54,34 @@ async fn a_lock_of_a_session_that_was_taken_away_is_lost_and_the_others_are_not(
     assert!(!b.is_held());
 }
 
+/// Only the number of locks was compared: one that comes as another one goes hid that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_was_taken_away_is_missed_though_another_came_in_its_place() {
+    let (_node, port, _folder, client) = node().await;
+    let session = client.session().ttl(Duration::from_secs(1)).open().await.unwrap();
+    let (a, b) = (session.lock("a").acquire().await.unwrap(), session.lock("b").acquire().await.unwrap());
+    // By somebody else who uses the session, so that nothing tells its owner that anything has changed.
+    ask(port, &["LOCK", "ACQUIRE", "c", "SESSION", &session.id().to_string()]);
+    take_away(port, "a");
+    assert_eq!(a.lost().await, Loss::Taken);
+    assert!(b.is_held() && session.is_open());
+}
+
+/// It stopped to keep the session alive, and to close it, too, while guards believed in their locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_close_is_given_up_is_closed_all_the_same() {
+    let (_node, port, _folder, client) = node().await;
+    for micros in (0..3_000).step_by(300) {
+        let session = client.session().ttl(HOUR).open().await.unwrap();
+        let guard = session.lock("a").acquire().await.unwrap();
+        drop(tokio::time::timeout(Duration::from_micros(micros), session.close()).await);
+        let lost = tokio::time::timeout(LONG, guard.lost()).await;
+        assert_eq!(lost, Ok(Loss::Released), "given up after {micros} us");
+        client.settled().await;
+        assert_eq!((lock_waiting(port, "a"), sessions(port)), (None, 0), "given up after {micros} us");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_node_stands_still_is_lost_by_its_own_clock() {
     let (node, _, _folder, client) = node().await;
