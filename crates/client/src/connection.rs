@@ -4,20 +4,28 @@
 //! drives it: we know when it has ended, and when the last handle is dropped it ends at once, whatever is still unanswered,
 //! so that whoever waited in a queue waits no longer.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use redis::{
-    AsyncConnectionConfig, Cmd, ProtocolVersion, RedisConnectionInfo, RedisError, Value,
+    AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
     aio::MultiplexedConnection,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::{endpoints::Endpoint, error::Error};
 
 /// A server whose machine has vanished is noticed after this long, and as many seconds as there are probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How many messages are kept for whoever listens. A lock that changes hands a thousand times before that is looked at is better
+/// asked about.
+const MESSAGES_MAX: usize = 1_024;
 
 /// Whose data a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +56,63 @@ impl Drop for Driver {
 impl Connection {
     /// Connects to `endpoint` within `limit`.
     pub(crate) async fn open(endpoint: &Endpoint, reads: Reads, limit: Duration) -> Result<Self, Error> {
+        let greet = Self::greet(endpoint, reads, ProtocolVersion::RESP2, AsyncConnectionConfig::new());
+        Self::within(limit, endpoint, greet).await
+    }
+
+    /// Connects to `endpoint` within `limit`, and hands out what it tells without being asked. That ends with the connection, or
+    /// when more was told than is taken: whoever listens has to come back, and ask.
+    pub(crate) async fn listen(
+        endpoint: &Endpoint,
+        limit: Duration,
+    ) -> Result<(Self, mpsc::Receiver<Vec<u8>>), Error> {
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+        let sender = Mutex::new(Some(sender));
+        let take = move |push: PushInfo| {
+            let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_taken = match (push.kind, push.data.into_iter().last()) {
+                (PushKind::Message, Some(Value::BulkString(message))) => {
+                    sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok())
+                }
+                (PushKind::Disconnection, _) => false,
+                (_, _) => true,
+            };
+            if !is_taken {
+                *sender = None;
+            }
+            Ok::<(), Infallible>(())
+        };
+        let config = AsyncConnectionConfig::new().set_push_sender(take);
+        let greet = Self::greet(endpoint, Reads::Linearizable, ProtocolVersion::RESP3, config);
+        Ok((Self::within(limit, endpoint, greet).await?, messages))
+    }
+
+    async fn within(
+        limit: Duration,
+        endpoint: &Endpoint,
+        greet: impl Future<Output = Result<Self, RedisError>>,
+    ) -> Result<Self, Error> {
         let failed = |why: &dyn std::fmt::Display| Error::not_applied(format_args!("{endpoint}: {why}"));
-        match timeout(limit, Self::greet(endpoint, reads)).await {
+        match timeout(limit, greet).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(failed(&format_args!("no connection within {limit:?}"))),
         }
     }
 
-    async fn greet(endpoint: &Endpoint, reads: Reads) -> Result<Self, RedisError> {
+    async fn greet(
+        endpoint: &Endpoint,
+        reads: Reads,
+        protocol: ProtocolVersion,
+        config: AsyncConnectionConfig,
+    ) -> Result<Self, RedisError> {
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         // The time-out of an answer is the caller's, command by command.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
+        let config = config.set_response_timeout(None);
+        let info = RedisConnectionInfo::default().set_protocol(protocol);
         let (mut shared, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await?;
         let driver = Arc::new(Driver(tokio::spawn(driver)));
         if reads == Reads::Stale {

@@ -127,6 +127,11 @@ impl<K: Kind> Election<K> {
         Self { core, name, wait: FOR_GOOD, terms, candidacy: Candidacy::default() }
     }
 
+    /// Of whom it would be asked for, and its name.
+    pub(crate) fn into_name(self) -> (Arc<Core<Quorate>>, String) {
+        (self.core, self.name)
+    }
+
     /// For how long to wait while somebody else leads: for good by default.
     ///
     /// ```no_run

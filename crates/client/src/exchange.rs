@@ -13,12 +13,12 @@ use std::{
 
 use quorate_resilience::{Backoff, Retry, RetryError, retry::Advice};
 use redis::{Cmd, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::{
     clock::BootTime,
     connection::{Connection, Reads},
-    endpoints::Endpoints,
+    endpoints::{Endpoint, Endpoints},
     error::Error,
     settings::Settings,
     vigil::Vigils,
@@ -110,12 +110,27 @@ impl Exchange {
 
     /// A connection of the caller's own, to the first endpoint that takes one.
     pub(crate) async fn open(&self) -> Result<Connection, Error> {
+        let (reads, limit) = (self.reads, self.settings.connect_timeout);
+        self.in_turn(|endpoint| async move { Connection::open(&endpoint, reads, limit).await }).await
+    }
+
+    /// One of the caller's own, likewise, and what it tells without being asked.
+    pub(crate) async fn listen(&self) -> Result<(Connection, mpsc::Receiver<Vec<u8>>), Error> {
+        let limit = self.settings.connect_timeout;
+        self.in_turn(|endpoint| async move { Connection::listen(&endpoint, limit).await }).await
+    }
+
+    /// Tries one endpoint after the other.
+    async fn in_turn<T, F>(&self, open: impl Fn(Endpoint) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let mut failures = Vec::new();
         for _ in 0..self.endpoints.len() {
             // Counted before it is tried: whoever gives up on a server that hangs leaves the next one to the next caller.
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let endpoint = self.endpoints.at(turn);
-            match Connection::open(endpoint, self.reads, self.settings.connect_timeout).await {
+            match open(endpoint.clone()).await {
                 Ok(connection) => {
                     self.turn.store(turn, Ordering::Relaxed);
                     return Ok(connection);

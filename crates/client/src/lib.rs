@@ -23,6 +23,7 @@ mod session;
 mod settings;
 mod token;
 mod vigil;
+mod watch;
 
 #[cfg(feature = "etcd")]
 pub use backend::Etcd;
@@ -43,3 +44,4 @@ pub use semaphore::{Permit, Semaphore};
 pub use session::{NewSession, Session};
 pub use settings::Settings;
 pub use token::FencingToken;
+pub use watch::{Change, Event, Watch};

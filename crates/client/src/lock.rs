@@ -36,6 +36,11 @@ impl<B: Backend, K: Kind> Lock<B, K> {
         Self { core, name, wait: Duration::ZERO, terms }
     }
 
+    /// Of whom it would be asked for, and its name.
+    pub(crate) fn into_name(self) -> (Arc<Core<B>>, String) {
+        (self.core, self.name)
+    }
+
     /// For how long to wait while somebody else holds it: not at all by default.
     ///
     /// ```no_run

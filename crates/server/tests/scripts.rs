@@ -388,3 +388,30 @@ fn keys_are_read_set_and_removed() {
     assert_eq!(quorate(&["del", "k", "t", "none", "--json"]), answers(0, "{\"deleted\":2}\n"));
     assert_eq!(quorate(&["del", "b"]), answers(0, ""));
 }
+
+#[test]
+fn each_change_of_a_lock_or_an_election_is_a_line() {
+    let (_node, port, folder) = node();
+    let address = format!("127.0.0.1:{port}");
+    let watch = |more: &[&str]| {
+        let line = [&["watch", "a", "--addr", &address], more].concat();
+        Process::start(&line.into_iter().map(str::to_owned).collect::<Vec<_>>(), folder.path())
+    };
+    let process = watch(&[]);
+    process.await_line("free -");
+    let (code, ..) = lock(port, folder.path(), &[], &["true"]);
+    assert_eq!(code, 0);
+    let came = process.await_line("acquired ");
+    process.await_line(&came.replace("acquired", "released"));
+
+    ask(port, &["ELECTION", "CAMPAIGN", "e", "OWNER", "me", "TTL", "3600000", "VALUE", "here"]);
+    let line = ["watch", "e", "--election", "--once", "--json", "--addr", &address];
+    let (code, out, errors) = run(&line, folder.path());
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let object: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let told = [&object["name"], &object["event"], &object["value"]].map(|field| field.as_str());
+    assert_eq!(told, [Some("e"), Some("acquired"), Some("here")], "{out}");
+    assert!(object["token"].is_u64() && object["position"].is_null(), "{out}");
+    let (code, _, errors) = run(&["watch", "e", "--once", "--addr", &address], folder.path());
+    assert!(code == 1 && errors.contains("WRONGTYPE"), "{code} {errors}");
+}

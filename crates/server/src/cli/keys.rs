@@ -159,7 +159,7 @@ pub(super) fn answered(
 }
 
 /// A value as text, or as the numbers of its bytes if it is none.
-fn shown(value: Option<&[u8]>) -> Value {
+pub(super) fn shown(value: Option<&[u8]>) -> Value {
     value.map_or(Value::Null, |value| std::str::from_utf8(value).map_or_else(|_| json!(value), Value::from))
 }
 
@@ -177,6 +177,6 @@ pub(super) fn print(command: &str, bytes: &[u8], exit: Exit) -> Exit {
 }
 
 /// Says on behalf of `command` what has failed. Whether anybody reads it must not decide how it ends.
-fn complain(command: &str, text: &dyn std::fmt::Display) {
+pub(super) fn complain(command: &str, text: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "quorate {command}: {text}");
 }

@@ -17,6 +17,7 @@ mod sim;
 mod snapshot;
 mod status;
 mod up;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ Examples:
   quorate snapshot save quorate.backup          back the data up
   quorate lock nightly -- ./report.sh           run a command under a lock
   quorate locks                                 who holds what
+  quorate watch nightly                         and each change of it
   quorate set config verbose                    small data; and get, del
   quorate serve                                 one durable node on 127.0.0.1:7379
   quorate serve --join 10.0.0.1:7379            a new member of a cluster that is there
@@ -102,6 +104,8 @@ enum Command {
     Elect(lock::elect::Args),
     /// Shows which locks are held, and by whom
     Locks(locks::Args),
+    /// Tells who holds a lock, or leads, as it changes
+    Watch(watch::Args),
     /// Prints the value of a key
     Get(keys::Get),
     /// Sets a key
@@ -130,6 +134,7 @@ pub fn run() -> ExitCode {
         Command::Lock(args) => return lock::run(args),
         Command::Elect(args) => return lock::elect::run(args),
         Command::Locks(args) => locks::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Completions(args) => generated::completions(args, Cli::command()),
         Command::Man(args) => generated::man(args, Cli::command()),
         Command::Get(args) => keys::get(args),
@@ -175,6 +180,7 @@ mod tests {
             &["reads"],
             &["lock"],
             &["locks"],
+            &["watch"],
             &["completions"],
             &["man"],
             &["get"],

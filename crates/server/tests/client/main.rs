@@ -13,6 +13,7 @@ mod redis_locks;
 mod semaphores;
 mod sessions;
 mod sharing;
+mod watching;
 
 use std::time::Duration;
 

@@ -1,0 +1,98 @@
+//! `quorate watch`: who holds a lock or leads, a line for each change.
+
+use std::io::{self, Write as _};
+
+use quorate_client::Change;
+use serde_json::{Value, json};
+
+use super::{Exit, address::Servers, keys};
+
+const EXAMPLES: &str = "\
+Examples:
+  quorate watch nightly                  who holds the lock, and each change from then on
+  quorate watch scheduler --election     who leads, and what he lets others know
+  quorate watch scheduler --election --once --json | jq -r .value     where the leader is now
+
+A line is an event, a fencing token, and behind acquired and value what the holder lets others know:
+  acquired 1863 10.0.0.7:8080    somebody has it
+  value 1863 10.0.0.7:9090       who has it lets others know something else
+  released 1863                  it was given back, handed over, or taken away
+  expired 1863                   the time of who had it is over
+  free -                         nobody has it, as was found by asking
+The first line is how it is. When a node is gone, another one is asked, and a line tells what is different
+by then; a token that is not the one before says that somebody else had it. With --json each line is an
+object, which also has the position in the log, or null where it was found by asking.
+
+Exit status: 0 when standard output is closed, or with --once; 1 if no node answers, or the name is that
+of something else. Ctrl-C ends it.";
+
+/// The flags of `watch`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    servers: Servers,
+    /// The lock's name, or the election's
+    name: String,
+    /// It is an election
+    #[arg(long)]
+    election: bool,
+    /// Print how it is, and end
+    #[arg(long)]
+    once: bool,
+    /// Print an object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Exit {
+    keys::answered("watch", &args.servers, async |client| {
+        let mut watch = match args.election {
+            true => client.election(&args.name).observe(),
+            false => client.lock(&args.name).watch(),
+        };
+        loop {
+            let change = watch.next().await?;
+            let line =
+                if args.json { object(&args.name, &change).to_string().into_bytes() } else { line(&change) };
+            match write_line(&line) {
+                Ok(()) if !args.once => {}
+                Ok(()) => return Ok(Exit::Success),
+                // Whoever has closed it has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Success),
+                Err(error) => {
+                    keys::complain("watch", &format_args!("cannot write to standard output: {error}"));
+                    return Ok(Exit::Failure);
+                }
+            }
+        }
+    })
+}
+
+fn write_line(line: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+fn line(change: &Change) -> Vec<u8> {
+    let token = change.token.map_or_else(|| "-".to_owned(), |token| token.to_string());
+    let mut line = format!("{} {token}", change.event).into_bytes();
+    if let Some(value) = &change.value {
+        line.push(b' ');
+        // One line is one change, whatever others have written.
+        line.extend(value.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
+    }
+    line
+}
+
+fn object(name: &str, change: &Change) -> Value {
+    json!({
+        "name": name,
+        "event": change.event.to_string(),
+        "token": change.token.map(quorate_client::FencingToken::get),
+        "value": keys::shown(change.value.as_deref()),
+        "position": change.position,
+    })
+}

@@ -1,0 +1,101 @@
+//! Watching who holds a lock, or leads.
+
+use quorate_client::{Change, Error, Event, Watch};
+use rustix::process::Signal;
+
+use super::{
+    HOUR, connect, node,
+    support::{self, Cluster, LONG, ask},
+    take_away,
+};
+
+/// The next change, which has to come.
+async fn next(watch: &mut Watch) -> Change {
+    tokio::time::timeout(LONG, watch.next()).await.expect("a change").expect("it is told")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_of_a_lock_is_told_in_the_order_of_the_log() {
+    let (_node, port, _folder, client) = node().await;
+    let mut watch = client.lock("a").watch();
+    let first = next(&mut watch).await;
+    assert_eq!((first.event, first.token, first.position), (Event::Free, None, None));
+    let mut position = 0;
+    for _ in 0..3 {
+        let guard = client.lock("a").acquire().await.unwrap();
+        let token = guard.token();
+        let came = next(&mut watch).await;
+        assert_eq!((came.event, came.token), (Event::Acquired, Some(token)));
+        guard.release().await.unwrap();
+        let went = next(&mut watch).await;
+        assert_eq!((went.event, went.token), (Event::Released, Some(token)));
+        assert!(came.position > Some(position) && went.position > came.position, "{came:?} {went:?}");
+        position = went.position.unwrap();
+    }
+    // Who begins to watch learns how it is.
+    let guard = client.lock("a").acquire().await.unwrap();
+    let found = next(&mut client.lock("a").watch()).await;
+    assert_eq!((found.event, found.token, found.position), (Event::Acquired, Some(guard.token()), None));
+    take_away(port, "a");
+    assert_eq!(next(&mut watch).await.event, Event::Acquired);
+    assert_eq!(next(&mut watch).await.event, Event::Released);
+    ask(port, &["SET", "b", "text"]);
+    let other = client.lock("b").watch().next().await;
+    assert!(matches!(other, Err(Error::Refused { code, .. }) if code == "WRONGTYPE"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observers_learn_who_leads_and_what_he_lets_them_know() {
+    let (_node, _, _folder, client) = node().await;
+    let leadership = client.election("a").value("here now").ttl(HOUR).campaign().await.unwrap();
+    let mut watch = client.election("a").observe();
+    let told = |change: Change| (change.event, change.token, change.value.map(String::from_utf8));
+    let token = Some(leadership.token());
+    let value = |text: &str| Some(Ok(text.to_owned()));
+    assert_eq!(told(next(&mut watch).await), (Event::Acquired, token, value("here now")));
+    leadership.proclaim("there").await.unwrap();
+    assert_eq!(told(next(&mut watch).await), (Event::Value, token, value("there")));
+    leadership.resign().await.unwrap();
+    assert_eq!(told(next(&mut watch).await), (Event::Released, token, None));
+}
+
+/// Neither what changes while no node is there is missed, nor what comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_at_another_node_and_tells_what_is_different_by_then() {
+    let mut cluster = Cluster::start();
+    let leader = cluster.leader(1, None);
+    let mut others = [1, 2, 3].into_iter().filter(|node| *node != leader);
+    let (watched, other) = (others.next().unwrap(), others.next().unwrap());
+    let client = connect(&[cluster.port(leader), cluster.port(other)]).await;
+    let watching = connect(&[cluster.port(watched), cluster.port(other)]).await;
+    let mut watch = watching.lock("a").watch();
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    let first = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    assert_eq!(next(&mut watch).await.token, Some(first.token()));
+    cluster.node(watched).signal(Signal::KILL);
+    // It does not hear of this one by its message, unless it is quick.
+    first.release().await.unwrap();
+    let second = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let token = Some(second.token());
+    while next(&mut watch).await.token != token {}
+    // From there on all is told again.
+    second.release().await.unwrap();
+    let went = next(&mut watch).await;
+    assert_eq!((went.event, went.token), (Event::Released, token));
+    assert!(went.position.is_some());
+}
+
+/// A message tells nothing of it: whoever watches asks from time to time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_no_key_is_found_all_the_same() {
+    let (_node, port, _folder, _) = node().await;
+    let settings = quorate_client::Settings::new().answer_timeout(std::time::Duration::from_secs(1));
+    let url = format!("quorate://127.0.0.1:{port}");
+    let client = quorate_client::Client::connect_with(&url, settings.patience(support::LONG)).await.unwrap();
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let mut watch = client.lock("a").watch();
+    assert_eq!(next(&mut watch).await.token, Some(guard.token()));
+    ask(port, &["FLUSHALL"]);
+    let gone = next(&mut watch).await;
+    assert_eq!((gone.event, gone.token), (Event::Free, Some(guard.token())));
+}
