@@ -482,3 +482,32 @@ impl Tenure for Member {
         Some(Arc::clone(&self.open))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_locks_are_asked_for_in_turn_and_at_once_if_something_may_be_missing() {
+        let members = Members::default();
+        let believed =
+            Believed { name: "a".to_owned(), family: Family::Lock, ended: watch::Sender::new(None) };
+        members.add((0..40).map(|token| (FencingToken::from(token), believed.clone())));
+        let ask = |known| -> Vec<_> {
+            members.roll().ask_for(known).into_iter().map(|(token, _)| token.get()).collect()
+        };
+        let all: Vec<_> = (0..40).collect();
+        assert_eq!(ask(40), all, "they have just come");
+        assert_eq!((ask(40), ask(40)), ((0..16).collect(), (16..32).collect()));
+        assert_eq!(ask(40), (32..40).chain(0..8).collect::<Vec<_>>());
+        for known in [39, 41] {
+            let mut asked = ask(known);
+            asked.sort_unstable();
+            assert_eq!(asked, all, "the servers know of {known}");
+        }
+        members.remove(&[7.into(), 99.into()]);
+        assert_eq!((ask(39).len(), ask(39).len()), (39, 16), "one has gone");
+        members.remove(&[99.into()]);
+        assert_eq!(ask(39).len(), 16, "nothing has changed");
+    }
+}
