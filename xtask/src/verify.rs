@@ -30,10 +30,11 @@ pub(crate) fn run() -> Result<()> {
     }
     if steps.run("programs for etcd", provision::etcd) {
         steps.run("locks of etcd", || {
-            // What gRPC needs is built for it, and nothing of the rest is built again.
-            let etcd =
-                ["--workspace", "--locked", "--quiet", "--features", "quorate-client/etcd", "--test", "etcd"];
-            execute(cargo("test").args(etcd))
+            // The client alone: what gRPC needs is built for it, and the server is not built again.
+            let client = ["--package", "quorate-client", "--locked", "--quiet", "--features", "etcd"];
+            execute(cargo("test").args(client).args(["--test", "etcd"]))?;
+            execute(cargo("test").args(client).arg("--doc"))?;
+            execute(cargo("clippy").args(client).args(["--all-targets", "--", "-D", "warnings"]))
         });
     } else {
         steps.skip("locks of etcd", "programs that it needs are missing");
