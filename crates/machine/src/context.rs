@@ -231,6 +231,11 @@ impl Context<'_> {
         self.state.keyspace.living(self.now)
     }
 
+    /// Whether nobody has what is at a key, or there is nothing.
+    pub(crate) fn is_vacant(&self, key: &[u8]) -> bool {
+        self.get(key).is_none_or(|slot| slot.is_vacant(self.living()))
+    }
+
     /// How many wait for a key to be free.
     pub(crate) fn waiting_for_vacancy(&self, key: &[u8]) -> usize {
         self.state.keyspace.waiting.waiting_for_vacancy(self.db, key)

@@ -82,16 +82,20 @@ impl Slot {
         is_special || self.client_session().is_some()
     }
 
-    /// The sessions that have permits of it, or had some.
+    /// The sessions that have a share of it, or had one.
     fn sharing_sessions(&self) -> BTreeSet<ClientSessionId> {
-        if let Value::Semaphore(semaphore) = &self.value { semaphore.sessions() } else { BTreeSet::new() }
+        match &self.value {
+            Value::Lock(lock) => lock.sharing_sessions(),
+            Value::Semaphore(semaphore) => semaphore.sessions(),
+            _ => BTreeSet::new(),
+        }
     }
 
     /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it, or of a semaphore, of
     /// which each who has permits has a token of his own.
-    pub(crate) fn current_token(&self, now: Stamp) -> Option<FencingToken> {
+    pub(crate) fn current_token(&self, living: Living<'_>) -> Option<FencingToken> {
         let is_nobodys = match &self.value {
-            Value::Lock(lock) => lock.is_delayed(self.deadline, now),
+            Value::Lock(lock) => lock.is_delayed(self.deadline, living.now) || lock.is_vacant(living),
             Value::Semaphore(_) => true,
             _ => false,
         };
@@ -102,19 +106,26 @@ impl Slot {
     pub(crate) fn has_token(&self, token: FencingToken, living: Living<'_>) -> bool {
         match &self.value {
             Value::Semaphore(semaphore) => semaphore.grant(token, living).is_some(),
-            _ => self.current_token(living.now) == Some(token),
+            _ => self.current_token(living) == Some(token),
         }
     }
 
     /// Whether nobody has it, though its key is there until it is reclaimed.
     pub(crate) fn is_vacant(&self, living: Living<'_>) -> bool {
-        if let Value::Semaphore(semaphore) = &self.value { semaphore.is_vacant(living) } else { false }
+        match &self.value {
+            Value::Lock(lock) => lock.is_vacant(living),
+            Value::Semaphore(semaphore) => semaphore.is_vacant(living),
+            _ => false,
+        }
     }
 
     /// What ends here without a command, of a lock that is shared and of a semaphore what ends first.
     pub(crate) fn ends(&self, living: Living<'_>) -> Ends {
         let (first, sessions) = match &self.value {
-            Value::Lock(lock) => (lock.first_end(living.now), self.client_session().into_iter().collect()),
+            Value::Lock(lock) => {
+                let readers = lock.readers(living).filter_map(Holder::session);
+                (lock.first_end(living), self.client_session().into_iter().chain(readers).collect())
+            }
             Value::Semaphore(semaphore) => {
                 let sessions = semaphore.grants(living).filter_map(|(_, grant)| grant.holder.session());
                 (semaphore.first_end(living), sessions.collect())
@@ -157,7 +168,7 @@ pub(crate) struct Database {
     orphaned: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
     /// How many these are.
     orphans: usize,
-    /// The keys of semaphores of which sessions have permits, each with the others.
+    /// The keys of semaphores and locks of which sessions have shares, each with others or alone.
     shared: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
     /// Those of sessions that have ended, from which these are to be removed.
     left: BTreeMap<ClientSessionId, BTreeSet<Bytes>>,
@@ -176,6 +187,11 @@ impl Database {
         self.expired += newly;
         self.now = now;
         newly
+    }
+
+    /// The present stamp.
+    pub(crate) fn now(&self) -> Stamp {
+        self.now
     }
 
     /// Slots, the expired ones included.

@@ -125,12 +125,14 @@ impl Keyspace {
             return self.waiting.take_first_for_permits(db, key, semaphore.free(living), is_gone);
         }
         // One that its holder has lost is nobody's yet.
-        slot.current_token(now)?;
+        slot.current_token(living)?;
         match &slot.value {
             Value::Lock(lock) => match &lock.held {
                 Held::Alone { .. } if lock.purpose == Purpose::Leadership => None,
                 Held::Alone { holder, .. } => self.waiting.take_reentrant(db, key, holder),
-                Held::Shared(_) => self.waiting.take_reader(db, key, lock.has_room(now), lock.readers(now)),
+                Held::Shared(_) => {
+                    self.waiting.take_reader(db, key, lock.has_room(living), lock.readers(living))
+                }
             },
             value => self.waiting.take_first(db, key, Kind::of(value)?),
         }
@@ -151,6 +153,12 @@ impl Keyspace {
         while let Some(woken) = self.waiting.first_woken(now) {
             self.settle(&woken, now);
         }
+    }
+
+    /// Whether nobody has what is at a key, since time, or a session, is over.
+    fn has_ended(&self, db: usize, slot: &Slot) -> bool {
+        let database = &self.databases[db];
+        !database.has_now(slot) || slot.is_vacant(self.living(database.now()))
     }
 
     /// Who is there of those who hold something.
@@ -212,7 +220,7 @@ impl Keyspace {
         self.waiting.wake(db, key);
         let database = &self.databases[db];
         let before = database.slot(key);
-        let has_ended = before.is_some_and(|before| !database.has_now(before));
+        let has_ended = before.is_some_and(|before| self.has_ended(db, before));
         self.turnovers.extend(turnovers(db, key, (before, has_ended), Some(&slot)));
         self.databases[db].put(key, slot)
     }
@@ -280,11 +288,11 @@ impl Keyspace {
     /// Removes a key. Returns its slot, if it existed.
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Slot> {
         let existed = self.get(db, key, now).is_some();
-        self.databases[db].slot(key)?;
+        let has_ended = self.has_ended(db, self.databases[db].slot(key)?);
         self.record(db, key);
         let slot = self.databases[db].remove(key)?;
         self.waiting.wake(db, key);
-        self.turnovers.extend(turnovers(db, key, (Some(&slot), !existed), None));
+        self.turnovers.extend(turnovers(db, key, (Some(&slot), has_ended), None));
         self.rubbish.add_value(slot.value.clone());
         existed.then_some(slot)
     }
@@ -389,19 +397,32 @@ impl Keyspace {
         freed
     }
 
-    /// Has those have no permits any more who are gone. Whether nobody has any, so that the key is gone, too.
+    /// Has those have no share any more who are gone. Whether nobody has any, so that the key is gone, too.
     fn remove_the_gone(&mut self, db: usize, key: &Bytes, now: Stamp) -> bool {
         let slot = self.databases[db].slot(key).expect("an indexed share belongs to a key");
         let (token, living) = (slot.token, self.living(now));
-        let Value::Semaphore(semaphore) = &slot.value else { unreachable!("semaphores have shares") };
-        let left = semaphore.without_the_gone(living);
-        if left.is_vacant(living) {
-            self.databases[db].remove(key);
-            return true;
+        let left = match &slot.value {
+            Value::Semaphore(semaphore) => {
+                let left = semaphore.without_the_gone(living);
+                let deadline = left.deadline();
+                (!left.is_vacant(living)).then(|| (Value::Semaphore(Box::new(left)), deadline))
+            }
+            Value::Lock(lock) => {
+                lock.without_the_gone(living).map(|(lock, until)| (Value::Lock(Box::new(lock)), until))
+            }
+            _ => unreachable!("only semaphores and locks have shares"),
+        };
+        match left {
+            Some((value, deadline)) => {
+                self.replace(db, key, value, deadline, token);
+                false
+            }
+            None => {
+                let removed = self.databases[db].remove(key);
+                self.turnovers.extend(turnovers(db, key, (removed.as_ref(), true), None));
+                true
+            }
         }
-        let deadline = left.deadline();
-        self.replace(db, key, Value::Semaphore(Box::new(left)), deadline, token);
-        false
     }
 
     /// Frees a little of what was removed, and returns how many keys and elements that was. Changes no state.

@@ -6,6 +6,7 @@
 mod dictionary;
 mod hash;
 mod list;
+mod living;
 mod lock;
 mod semaphore;
 mod sequence;
@@ -16,8 +17,9 @@ use bytes::Bytes;
 pub(crate) use self::dictionary::{Dictionary, Entry};
 pub(crate) use self::hash::Hash;
 pub(crate) use self::list::List;
+pub(crate) use self::living::Living;
 pub(crate) use self::lock::{Held, Holder, Lock, Purpose, Released};
-pub(crate) use self::semaphore::{Grant, Living, Semaphore};
+pub(crate) use self::semaphore::{Grant, Semaphore};
 pub(crate) use self::sorted_set::{Ranked, Score, SortedSet};
 use crate::error::Error;
 use crate::wire::{Decoder, Encoder};

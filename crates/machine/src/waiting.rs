@@ -422,13 +422,13 @@ impl Waiting {
         db: usize,
         key: &[u8],
         has_room: bool,
-        readers: impl Iterator<Item = &'r Bytes>,
+        readers: impl Iterator<Item = &'r Holder>,
     ) -> Option<Arc<Waiter>> {
         let queue = self.queues[db].get(key)?;
         let first = self.for_vacancy(db, key).next();
         let first = first.filter(|(_, waiter)| has_room && waiter.wait.is_shared()).map(|(ticket, _)| ticket);
-        let again = |owner: &Bytes| {
-            let of = |ticket| (Holder::Owner(owner.clone()), true, ticket);
+        let again = |reader: &Holder| {
+            let of = |ticket| (reader.clone(), true, ticket);
             queue.reentrant.range(of(0)..=of(Ticket::MAX)).next().map(|(_, _, ticket)| *ticket)
         };
         let mut readers = readers.filter(|_| !queue.reentrant.is_empty());

@@ -51,11 +51,14 @@ What differs from Redis:
 * `LOCK ACQUIREALL` takes up to 128 locks of one database, all of them or none. Who waits gets them in the entry that frees the last,
   if he is the first in the queue of each: while he is, the free ones among them are kept for him, and nobody passes. Two that
   want each other's locks do not wait for ever. The locks are then like any others, each with its own token, time and release.
-* `SHARED` is for readers: owners who share a lock and its token, each with a part that lasts his own time. `LOCK RELEASE` and
-  `LOCK EXTEND` say whose part is meant, by `OWNER`. The lock is free with the last of them, and nobody holds it alone before. Fair
-  to writers: who asks for it while somebody waits takes his place behind, but for a reader who enters again (`REENTRANT`); those
-  who are next to each other in the queue are served together. Nobody rises from reader to writer: he would wait for himself. 1,024
-  owners share a lock at most, further ones wait until one releases or his time is over. Sessions do not share, and a shared lock has no `DELAY`.
+* `SHARED` is for readers, who share a lock and its token, each with a part that lasts his own time, or as long as his session.
+  `LOCK RELEASE` and `LOCK EXTEND` say whose part is meant, by `OWNER` or `SESSION`. The lock is free with the last of them, and
+  nobody holds it alone before. Fair to writers: who asks for it while somebody waits takes his place behind, but for a reader who
+  enters again (`REENTRANT`); those who are next to each other in the queue are served together. Nobody rises from reader to
+  writer: he would wait for himself. 1,024 share a lock at most, further ones wait until one releases or his time is over. A shared
+  lock has no `DELAY`, and its key no time to live while a session is among its readers; where the last of them were sessions that
+  have ended, it is free at once, and its key is there until the next entries reclaim it. It keeps its name: `RENAME` and `COPY`
+  are refused.
 * `DELAY` is Chubby's lock-delay: when the time of a lock is over that nobody has released or extended, nobody else is given it for
   so long, in case its holder is late rather than gone. Meanwhile it is nobody's, its token is not current, and its key is there
   still, with the delay in its time to live. `LOCK INFO` says `delayed`, and who has lost it. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by
@@ -77,9 +80,8 @@ What differs from Redis:
   there are says each `SEMAPHORE ACQUIRE`; another number is refused until all are returned. Each acquisition has a token that names
   its permits, and greater ones are held beside it: a resource cannot fence by the greatest token that it has seen. `FENCED` knows
   whether a token has permits still, and `FENCE` answers nil. Who waits gets permits in the order of arrival; nobody passes, also
-  not who wants fewer. Where the last who had some were sessions that have ended, the semaphore is free at once, and its key is
-  there until the next entries reclaim it. It keeps its name: `RENAME` and `COPY` are refused, or a token that was returned could be
-  good for something again.
+  not who wants fewer. Its key outlasts sessions as that of a shared lock does. It keeps its name: `RENAME` and `COPY` are refused,
+  or a token that was returned could be good for something again.
 * `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
   database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he
@@ -88,7 +90,8 @@ What differs from Redis:
   log, or loses its connection; who comes back has missed what happened meanwhile. So watch first and ask `LOCK INFO` or `ELECTION
   LEADER` then: from there on nothing is missed, and another token than before says that somebody else was in between. That a time
   is over is told when the next one has the lock, or the key is reclaimed, which is the entry in which it ends unless many do. Who
-  joins or leaves a shared lock, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than some 1,000 bytes.
+  joins or leaves a shared lock, who has permits of a semaphore, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than
+  some 1,000 bytes.
 * `REQUEST id` names what a client asks by `LOCK ACQUIRE`, `EXTEND` or `RELEASE`, or of an election, so that it can be sent again, at any node,
   when its answer is lost: the same name, database, lock, owner or token, and options; `TTL` and `WAIT` may be others. What was done is not done twice, and is answered
   as it was; that says what became of the request, not that the lock is still held. One that waits keeps its place, which the

@@ -8,7 +8,7 @@ use quorate_bug::{self as bug, Bug};
 
 use super::client_sessions;
 use super::fencing::show_token;
-use super::locks::{held, parse_ttl, release_held, until};
+use super::locks::{held, of_readers, parse_ttl, release_held, until};
 use super::repeating::once;
 use super::semaphores::{self, Permits};
 use crate::context::{Context, Patience};
@@ -16,7 +16,7 @@ use crate::identifiers::{FencingToken, Stamp};
 use crate::integer;
 use crate::reply::Reply;
 use crate::requests::Request;
-use crate::value::{Held, Holder, Lock, Purpose, Value};
+use crate::value::{Held, Holder, Living, Lock, Purpose, Value};
 use crate::waiting::{Kind, Share, Ticket, Wait};
 use crate::wire::Encoder;
 
@@ -29,7 +29,7 @@ struct Wish<'a> {
     holder: Holder,
     /// `None`: as long as the session that holds it.
     ttl_ms: Option<u64>,
-    /// Whether others may share it. Sessions do not.
+    /// Whether others may share it.
     is_shared: bool,
     /// 0: not at all.
     wait_ms: u64,
@@ -167,9 +167,9 @@ impl<'a> Options<'a> {
                 Err(Reply::error("ERR the owner of a lock needs a name"))
             }
             (Some(owner), Some(_), None) => Ok(Holder::Owner(Bytes::copy_from_slice(owner))),
-            (None, None, Some(_)) if self.delay_ms.is_some() || self.is_shared => Err(Reply::error(
-                "ERR a lock of a session has no DELAY and is not SHARED: it has no time of its own",
-            )),
+            (None, None, Some(_)) if self.delay_ms.is_some() => {
+                Err(Reply::error("ERR a lock of a session has no DELAY: it has no time of its own"))
+            }
             (None, None, Some(session)) => Ok(session.clone()),
             _ => Err(Reply::syntax_error()),
         }
@@ -305,7 +305,7 @@ impl<'a> Wish<'a> {
             for name in names {
                 held(context, self.purpose, name)?;
             }
-            if names.iter().any(|name| context.exists(name)) {
+            if names.iter().any(|name| !context.is_vacant(name)) {
                 return Ok(None);
             }
         }
@@ -325,14 +325,16 @@ impl<'a> Wish<'a> {
             return semaphores::take(context, name, permits, (&self.holder, until), is_first);
         }
         match held(context, self.purpose, name)? {
-            None if context.exists(name) || !is_first => return Ok(None),
+            None if !context.is_vacant(name) || !is_first => return Ok(None),
             None => {
                 let (lock, deadline) = self.lock(context.now);
                 context.check_value_bytes(lock.bytes())?;
                 context.create(context.db, name, Value::Lock(Box::new(lock)), deadline);
             }
             Some((lock, slot)) => {
-                let Some((lock, deadline)) = self.enter(lock, slot.deadline, context.now, is_first) else {
+                let entered = self.enter((lock, slot.deadline), context.living(), is_first);
+                context.spent.visited += of_readers(lock);
+                let Some((lock, deadline)) = entered else {
                     return Ok(None);
                 };
                 context.check_value_bytes(lock.bytes())?;
@@ -347,12 +349,8 @@ impl<'a> Wish<'a> {
             return semaphores::give_back(context, name, &self.holder, token);
         }
         let Ok(Some((lock, slot))) = held(context, self.purpose, name) else { return };
-        let (holds, owner) = match &self.holder {
-            Holder::Owner(owner) => (lock.is_held_by(owner, context.now), Some(owner)),
-            Holder::Session(id) => (slot.client_session() == Some(*id), None),
-        };
-        if holds && slot.token == token {
-            release_held(context, self.purpose, name, owner);
+        if lock.is_held_by(&self.holder, context.living()) && slot.token == token {
+            release_held(context, self.purpose, name, Some(&self.holder));
         }
     }
 
@@ -364,9 +362,9 @@ impl<'a> Wish<'a> {
     fn lock(&self, now: Stamp) -> (Lock, Option<Stamp>) {
         let value = self.value.map(|value| Bytes::copy_from_slice(value));
         let deadline = self.until(now, self.delay_ms);
-        let held = match (&self.holder, deadline) {
-            (Holder::Owner(owner), Some(until)) if self.is_shared => Held::shared_by(owner, until),
-            (holder, _) => Held::Alone { holder: holder.clone(), depth: 1 },
+        let held = match self.is_shared {
+            true => Held::shared_by(&self.holder, deadline),
+            false => Held::Alone { holder: self.holder.clone(), depth: 1 },
         };
         (Lock { purpose: self.purpose, held, delay_ms: self.delay_ms, value }, deadline)
     }
@@ -374,11 +372,11 @@ impl<'a> Wish<'a> {
     /// A lock that is held, and the deadline of its key, once this holder has it as well or once more.
     fn enter(
         &self,
-        lock: &Lock,
-        deadline: Option<Stamp>,
-        now: Stamp,
+        (lock, deadline): (&Lock, Option<Stamp>),
+        living: Living<'_>,
         is_first: bool,
     ) -> Option<(Lock, Option<Stamp>)> {
+        let now = living.now;
         let is_own = |holder: &Holder| *holder == self.holder || bug::on(Bug::GreedyAcquire);
         match (&lock.held, &self.holder) {
             (Held::Alone { holder, depth }, _) if self.is_reentrant && is_own(holder) => {
@@ -387,12 +385,10 @@ impl<'a> Wish<'a> {
                 let held = Held::Alone { holder: holder.clone(), depth: depth.saturating_add(1) };
                 Some((Lock { held, ..lock.clone() }, deadline))
             }
-            (Held::Shared(_), Holder::Owner(owner)) if self.is_shared => {
-                let until = self.until(now, 0)?;
-                let enters_again = self.is_reentrant && lock.is_held_by(owner, now);
-                let may_enter = enters_again || (is_first && lock.has_room(now));
-                let (lock, deadline) = may_enter.then(|| lock.joined(owner, until, now))?;
-                Some((lock, Some(deadline)))
+            (Held::Shared(_), holder) if self.is_shared => {
+                let enters_again = self.is_reentrant && lock.is_held_by(holder, living);
+                let may_enter = enters_again || (is_first && lock.has_room(living));
+                may_enter.then(|| lock.joined(holder, self.until(now, 0), living))
             }
             (Held::Alone { .. } | Held::Shared(_), _) => None,
         }

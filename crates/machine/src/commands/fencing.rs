@@ -33,7 +33,7 @@ fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = parse_token(&args[2])?;
     let slot = context.get(&args[1]);
     if !slot.is_some_and(|slot| slot.has_token(token, context.living())) && !bug::on(Bug::UnfencedWrite) {
-        return Err(stale(token, slot.and_then(|slot| slot.current_token(context.now))));
+        return Err(stale(token, slot.and_then(|slot| slot.current_token(context.living()))));
     }
     let guarded = guarded(args)?;
     // It answers at once: who waits may have lost the lock when there is something.
@@ -76,7 +76,7 @@ fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     {
         return Ok(Reply::Null);
     }
-    let token = context.get(key).and_then(|slot| slot.current_token(context.now));
+    let token = context.get(key).and_then(|slot| slot.current_token(context.living()));
     Ok(token.map_or(Reply::Null, show_token))
 }
 

@@ -8,7 +8,7 @@ use crate::database::Slot;
 use crate::flags::Flags;
 use crate::notification::Event;
 use crate::reply::Reply;
-use crate::value::Value;
+use crate::value::{Held, Value};
 
 const fn look(name: &'static str, arity: i32, run: Run) -> Spec {
     Spec::read(Group::Generic, name, arity, run).with(Flags::FAST)
@@ -125,11 +125,15 @@ fn copy(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(Reply::Integer(1))
 }
 
-/// Permits belong to a name: under another one, or returned there and brought back, a token would be good for something again.
+/// What several have has a name. Permits belong to it: under another one, or returned there and brought back, a token would be
+/// good for something again. And a copy of what a session that has ended had with others, in another database, would be kept for it.
 fn check_is_portable(slot: &Slot) -> Result<(), Reply> {
     match slot.value {
         Value::Semaphore(_) => {
             Err(Reply::error("ERR a semaphore keeps its name: it is neither copied nor renamed"))
+        }
+        Value::Lock(ref lock) if matches!(lock.held, Held::Shared(_)) => {
+            Err(Reply::error("ERR a lock that is shared keeps its name: it is neither copied nor renamed"))
         }
         Value::String(_)
         | Value::List(_)

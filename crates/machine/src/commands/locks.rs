@@ -6,13 +6,13 @@
 //! * Who would rather wait takes his place in the queue of the key: first come, first served. The entry that frees the lock
 //!   gives it to the first of them, whose time to live begins there. No LOCK ACQUIRE passes them, not even in the transaction
 //!   that has freed it; a write of another kind can put something else there, and then they go on waiting.
-//! * Readers share a lock and its token: who joins them holds it as well, each for his own time. They are fair to writers: who
-//!   wants to join when somebody waits takes his place behind him.
+//! * Readers share a lock and its token: who joins them holds it as well, each for his own time, or as long as his session lasts.
+//!   They are fair to writers: who wants to join when somebody waits takes his place behind him.
 //! * A lock lasts a time of its own, which its holder extends, or as long as the session that holds it
 //!   ([`crate::client_session`]).
 //! * Who says `REQUEST id` may send the same again when an answer is lost: it takes effect once ([`crate::requests`]).
-//! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME and the snapshot treat it
-//!   like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
+//! * A lock is a value of its own type, and the token that of its key, so that time, DEL, RENAME (but for a lock that is shared)
+//!   and the snapshot treat it like any other. DEL, FLUSHALL and a write that puts something else there take it away from its holder.
 
 use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
@@ -65,7 +65,7 @@ const LOCK: &[Spec] = &[
     ),
     Spec::write(Group::Lock, "lock|release", -4, release).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
-        "LOCK RELEASE name token [OWNER id] [REQUEST id]",
+        "LOCK RELEASE name token [OWNER id | SESSION session] [REQUEST id]",
         "Releases a lock, and answers how often its holder has it still: 0 if it is free; an error if the token is not the current one.",
     ),
     Spec::write(Group::Lock, "lock|force-release", -3, force_release)
@@ -110,6 +110,8 @@ pub(super) type LockAt<'a> = (&'a Lock, &'a Slot);
 fn lock_at<'a>(context: &'a Context<'_>, purpose: Purpose, name: &[u8]) -> Result<Option<LockAt<'a>>, Reply> {
     match context.get(name) {
         None => Ok(None),
+        // Those who shared it were sessions, and have ended.
+        Some(slot) if slot.is_vacant(context.living()) => Ok(None),
         Some(slot) => match &slot.value {
             Value::Lock(lock) if lock.purpose == purpose => Ok(Some((lock, slot))),
             _ => Err(Reply::wrong_type()),
@@ -134,27 +136,36 @@ pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
         .ok_or(Reply::error("ERR a lock's time to live is a number of milliseconds"))
 }
 
+/// What it costs to change who shares a lock, in visits: each of them is looked at and copied, and once more when it is put back.
+pub(super) fn of_readers(lock: &Lock) -> u64 {
+    work::of_changes(2 * lock.parts_len())
+}
+
 /// Which hold of a lock is meant, and how its client calls what he asks.
 pub(super) struct Which<'a> {
     pub(super) purpose: Purpose,
     pub(super) name: &'a Bytes,
     pub(super) token: &'a Bytes,
     /// Of a lock that is shared one must be named.
-    pub(super) owner: Option<&'a Bytes>,
+    pub(super) reader: Option<Holder>,
     pub(super) request: Option<Request>,
 }
 
 impl<'a> Which<'a> {
-    /// `LOCK EXTEND|RELEASE name token ..`, and behind the arguments that must be there `[OWNER id] [REQUEST id]`; and of an
-    /// election likewise.
+    /// `LOCK EXTEND|RELEASE name token ..`, and behind the arguments that must be there `[OWNER id | SESSION session]
+    /// [REQUEST id]`; and of an election likewise.
     pub(super) fn parse(db: usize, args: &'a [Bytes], required: usize) -> Result<Self, Reply> {
         let (name, token) = (&args[2], &args[3]);
         let (asked, mut options) = args.split_at(required);
-        let (mut owner, mut request) = (None, None);
+        let (mut reader, mut request) = (None, None);
         while let [word, argument, following @ ..] = options {
             options = following;
             let is_new = match &word.to_ascii_uppercase()[..] {
-                b"OWNER" => owner.replace(argument).is_none(),
+                b"OWNER" => reader.replace(Holder::Owner(argument.clone())).is_none(),
+                b"SESSION" => {
+                    let session = client_sessions::parse_id(argument)?;
+                    reader.replace(Holder::Session(session)).is_none()
+                }
                 b"REQUEST" => request.replace(argument).is_none(),
                 _ => false,
             };
@@ -168,10 +179,10 @@ impl<'a> Which<'a> {
         let purpose = Purpose::of_command(&args[0]);
         let command = args[1].to_ascii_lowercase();
         let asked = asked[2..].iter().map(|argument| &argument[..]);
-        let words: Vec<&[u8]> =
-            [&command[..], owner.map_or(&[], |owner| owner)].into_iter().chain(asked).collect();
+        let whose = reader.as_ref().map(Holder::to_bytes).unwrap_or_default();
+        let words: Vec<&[u8]> = [&command[..], &whose].into_iter().chain(asked).collect();
         let request = request.map(|id| Request::new(id, db, &words)).transpose()?;
-        Ok(Self { purpose, name, token, owner, request })
+        Ok(Self { purpose, name, token, reader, request })
     }
 
     /// The lock at the key, if it has that token and is that owner's.
@@ -183,13 +194,18 @@ impl<'a> Which<'a> {
         else {
             return Err(stale(token, current.map(|(_, slot)| slot.token)));
         };
-        match (&lock.held, self.owner) {
+        match (&lock.held, &self.reader) {
             (Held::Alone { .. }, None) => Ok((lock, slot)),
-            (Held::Shared(_), None) => {
-                Err(Reply::error("ERR the lock is shared: say whose part of it is meant, by OWNER"))
+            (Held::Shared(_), None) => Err(Reply::error(
+                "ERR the lock is shared: say whose part of it is meant, by OWNER or SESSION",
+            )),
+            (_, Some(reader)) if lock.is_held_by(reader, context.living()) => Ok((lock, slot)),
+            (_, Some(Holder::Owner(_))) => {
+                Err(Reply::error("STALE the lock is not held by that owner, or no longer"))
             }
-            (_, Some(owner)) if lock.is_held_by(owner, context.now) => Ok((lock, slot)),
-            (_, Some(_)) => Err(Reply::error("STALE the lock is not held by that owner, or no longer")),
+            (_, Some(Holder::Session(_))) => {
+                Err(Reply::error("STALE the lock is not held by that session, or no longer"))
+            }
         }
     }
 }
@@ -199,12 +215,17 @@ pub(super) fn extend(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply,
     let which = Which::parse(context.db, args, 5)?;
     once(context, which.request.as_ref(), |context| {
         let (lock, slot) = which.held(context)?;
-        if slot.client_session().is_some() {
+        let is_of_session =
+            slot.client_session().is_some() || matches!(which.reader, Some(Holder::Session(_)));
+        if is_of_session {
             return Err(Reply::error("ERR the lock lasts as long as its session: SESSION KEEPALIVE"));
         }
         let until = until(context.now, ttl_ms, lock.delay_ms);
-        match which.owner.and_then(|owner| lock.with_part_until(owner, until, context.now)) {
-            Some((lock, until)) => context.amend(which.name, Value::Lock(Box::new(lock)), Some(until)),
+        let (living, looked) = (context.living(), of_readers(lock));
+        let left = which.reader.as_ref().and_then(|reader| lock.with_part_until(reader, until, living));
+        context.spent.visited += looked;
+        match left {
+            Some((lock, until)) => context.amend(which.name, Value::Lock(Box::new(lock)), until),
             None => drop(context.set_deadline(which.name, Some(until))),
         }
         Ok(Reply::ok())
@@ -215,19 +236,20 @@ pub(super) fn release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply
     let which = Which::parse(context.db, args, 4)?;
     once(context, which.request.as_ref(), |context| {
         which.held(context)?;
-        Ok(release_held(context, which.purpose, which.name, which.owner))
+        Ok(release_held(context, which.purpose, which.name, which.reader.as_ref()))
     })
 }
 
-/// Releases once a lock that is held, by this owner if it is shared. How often he has it still.
+/// Releases once a lock that is held, by this reader if it is shared. How often he has it still.
 pub(super) fn release_held(
     context: &mut Context<'_>,
     purpose: Purpose,
     name: &Bytes,
-    owner: Option<&Bytes>,
+    reader: Option<&Holder>,
 ) -> Reply {
     let Ok(Some((lock, slot))) = held(context, purpose, name) else { return Reply::Integer(0) };
-    let Released { depth, left } = lock.released(slot.deadline, owner, context.now);
+    let Released { depth, left } = lock.released(slot.deadline, reader, context.living());
+    context.spent.visited += of_readers(lock);
     match left {
         Some((lock, deadline)) => context.amend(name, Value::Lock(Box::new(lock)), deadline),
         None => drop(context.delete(name)),
@@ -274,7 +296,8 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     pattern.map_or(Ok(()), |pattern| scan::check_pattern(pattern))?;
     let database = context.state.keyspace.database(context.db);
     let slots = database.pages().iter().flat_map(|page| &page.slots);
-    let live = slots.filter(|(_, slot)| database.has(slot, context.now));
+    let is_live = |slot: &Slot| database.has(slot, context.now) && !slot.is_vacant(context.living());
+    let live = slots.filter(|(_, slot)| is_live(slot));
     let matching = live.filter(|(name, _)| pattern.is_none_or(|pattern| glob::matches(pattern, name)));
     let locks = matching.filter_map(|(name, slot)| match &slot.value {
         Value::Lock(lock) if lock.purpose == Purpose::Exclusion => Some((name, (&**lock, slot))),
@@ -285,6 +308,14 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let list = locks.map(|lock| Reply::Map(entry(lock))).collect();
     context.spent.visited += database.keys() as u64 + work::of_pages(PAGES);
     Ok(Reply::Array(list))
+}
+
+/// One of those who share a lock: a name, or the number of a session.
+fn show_reader(reader: &Holder) -> Reply {
+    match reader {
+        Holder::Owner(owner) => Reply::Bulk(owner.clone()),
+        Holder::Session(id) => client_sessions::show_id(*id),
+    }
 }
 
 /// The name of who holds something, and his session: he has one of them.
@@ -303,7 +334,7 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
         None => [Reply::bulk("free")].into_iter().chain([const { Reply::Null }; 8]).collect(),
         Some((lock, slot)) => {
             let [owner, session] = lock.held.holder().map_or([Reply::Null, Reply::Null], show_holder);
-            let readers = lock.readers(context.now).map(|owner| Reply::Bulk(owner.clone())).collect();
+            let readers = lock.readers(context.living()).map(show_reader).collect();
             let left_ms = context.lasts_until(slot).map(|until| expiry::remaining_ms(context, until));
             let delay_ms = i64::try_from(lock.delay_ms).unwrap_or(i64::MAX);
             let is_delayed = lock.is_delayed(slot.deadline, context.now);
@@ -316,7 +347,7 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
                 Reply::Array(readers),
                 Reply::Integer(left_ms.map_or(-1, |left_ms| if is_delayed { 0 } else { left_ms })),
                 Reply::Integer(delay_ms),
-                Reply::Integer(i64::try_from(lock.depth(context.now)).unwrap_or(i64::MAX)),
+                Reply::Integer(i64::try_from(lock.depth(context.living())).unwrap_or(i64::MAX)),
                 lock.value.clone().map_or(Reply::Null, Reply::Bulk),
             ]
         }

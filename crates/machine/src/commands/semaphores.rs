@@ -85,11 +85,10 @@ pub(super) fn parse_permits(text: &[u8]) -> Result<u64, Reply> {
 /// else.
 fn semaphore_at(context: &mut Context<'_>, name: &[u8]) -> Result<Option<Semaphore>, Reply> {
     let living = context.living();
-    let semaphore = match context.get(name).map(|slot| &slot.value) {
+    let slot = context.get(name).filter(|slot| !slot.is_vacant(living));
+    let semaphore = match slot.map(|slot| &slot.value) {
         None => None,
-        Some(Value::Semaphore(semaphore)) => {
-            (!semaphore.is_vacant(living)).then(|| semaphore.without_the_gone(living))
-        }
+        Some(Value::Semaphore(semaphore)) => Some(semaphore.without_the_gone(living)),
         Some(_) => return Err(Reply::wrong_type()),
     };
     // Each of its holders is looked at and copied; so are they once more when it is put back.
@@ -130,8 +129,7 @@ pub(super) fn take(
 fn granted(context: &mut Context<'_>, which: &Which<'_>) -> Result<(Semaphore, FencingToken, Grant), Reply> {
     let token = parse_token(which.token)?;
     let semaphore = semaphore_at(context, which.name)?;
-    let is_theirs =
-        |grant: &&Grant| which.owner.is_none_or(|owner| grant.holder == Holder::Owner(owner.clone()));
+    let is_theirs = |grant: &&Grant| which.reader.as_ref().is_none_or(|holder| grant.holder == *holder);
     let grant = semaphore.as_ref().and_then(|semaphore| semaphore.grant(token, context.living()));
     let grant = grant.filter(is_theirs).cloned();
     match (semaphore, grant) {

@@ -3,10 +3,11 @@
 //! Its fencing token and its deadline are those of the key that it is the value of. A lock that nobody holds is no value:
 //! its key does not exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::Living;
 use crate::error::Error;
 use crate::identifiers::{ClientSessionId, Stamp};
 use crate::wire::{Decoder, Encoder};
@@ -45,8 +46,9 @@ pub(crate) enum Held {
         /// How often it was acquired and not released since. Never 0; more than 1 only by re-entry.
         depth: u64,
     },
-    /// By owners, of whom each has a part. There is one at least, and the key's deadline is the last of theirs.
-    Shared(BTreeMap<Bytes, Part>),
+    /// By readers, of whom each has a part. There is one at least, and the key's deadline is the last of theirs; none where a
+    /// session is among them.
+    Shared(BTreeMap<Holder, Part>),
 }
 
 /// A reader's part of a shared lock.
@@ -54,8 +56,8 @@ pub(crate) enum Held {
 pub(crate) struct Part {
     /// As that of who holds a lock alone.
     depth: u64,
-    /// The last millisecond of cluster time in which he has it.
-    until: Stamp,
+    /// The last millisecond of cluster time in which he has it; `None` for a session: as long as it lasts.
+    until: Option<Stamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,8 +136,8 @@ impl Holder {
 
 impl Held {
     /// By one reader, whom others may join.
-    pub(crate) fn shared_by(owner: &Bytes, until: Stamp) -> Self {
-        Self::Shared(BTreeMap::from([(owner.clone(), Part { depth: 1, until })]))
+    pub(crate) fn shared_by(holder: &Holder, until: Option<Stamp>) -> Self {
+        Self::Shared(BTreeMap::from([(holder.clone(), Part { depth: 1, until })]))
     }
 
     /// Who has it, if it is one alone.
@@ -146,7 +148,7 @@ impl Held {
     fn bytes(&self) -> usize {
         match self {
             Self::Alone { holder, .. } => holder.bytes(),
-            Self::Shared(parts) => parts.keys().map(|owner| READER_BYTES + owner.len()).sum(),
+            Self::Shared(parts) => parts.keys().map(|holder| READER_BYTES + holder.bytes()).sum(),
         }
     }
 
@@ -159,10 +161,10 @@ impl Held {
             Self::Shared(parts) => {
                 to.u8(SHARED);
                 to.count(parts.len());
-                for (owner, Part { depth, until }) in parts {
-                    to.bytes(owner);
+                for (holder, Part { depth, until }) in parts {
+                    holder.encode(to);
                     to.varint(*depth);
-                    to.varint(until.0);
+                    to.option(until.map(|until| until.0));
                 }
             }
         }
@@ -175,13 +177,14 @@ impl Held {
         }
         let mut parts = BTreeMap::new();
         for _ in 0..from.count()? {
-            let owner = Bytes::copy_from_slice(&from.bytes()?);
-            let part = Part { depth: from.varint()?, until: Stamp(from.varint()?) };
-            let is_next = parts.last_key_value().is_none_or(|(last, _)| *last < owner);
-            if owner.is_empty() || part.depth == 0 || !is_next {
+            let (holder, depth) = (Holder::decode(from)?, from.varint()?);
+            let part = Part { depth, until: from.option()?.map(Stamp) };
+            let is_timed = matches!(holder, Holder::Owner(_));
+            let is_next = parts.last_key_value().is_none_or(|(last, _)| *last < holder);
+            if depth == 0 || part.until.is_some() != is_timed || !is_next {
                 return Err(from.malformed());
             }
-            parts.insert(owner, part);
+            parts.insert(holder, part);
         }
         if parts.is_empty() { Err(from.malformed()) } else { Ok(Self::Shared(parts)) }
     }
@@ -192,74 +195,107 @@ const SHARED: u8 = 2;
 
 impl Lock {
     /// Those who share it.
-    pub(crate) fn readers(&self, now: Stamp) -> impl Iterator<Item = &Bytes> {
-        let parts = if let Held::Shared(parts) = &self.held { Some(parts) } else { None };
-        let present = move |(_, part): &(&Bytes, &Part)| part.until >= now;
-        parts.into_iter().flatten().filter(present).map(|(owner, _)| owner)
+    pub(crate) fn readers(&self, living: Living<'_>) -> impl Iterator<Item = &Holder> {
+        self.parts(living).map(|(holder, _)| holder)
     }
 
-    /// When the first of them has it no longer.
-    pub(crate) fn first_end(&self, now: Stamp) -> Option<Stamp> {
-        self.parts(now).values().map(|part| part.until).min()
+    /// How many share it, or did: so much is looked at and copied when one joins or leaves.
+    pub(crate) fn parts_len(&self) -> usize {
+        if let Held::Shared(parts) = &self.held { parts.len() } else { 0 }
+    }
+
+    /// Whether nobody has it any more of those who shared it.
+    pub(crate) fn is_vacant(&self, living: Living<'_>) -> bool {
+        matches!(self.held, Held::Shared(_)) && self.parts(living).next().is_none()
+    }
+
+    /// When the first of them has it no longer, sessions apart.
+    pub(crate) fn first_end(&self, living: Living<'_>) -> Option<Stamp> {
+        self.parts(living).filter_map(|(_, part)| part.until).min()
+    }
+
+    /// The sessions that share it, or did.
+    pub(crate) fn sharing_sessions(&self) -> BTreeSet<ClientSessionId> {
+        let parts = if let Held::Shared(parts) = &self.held { Some(parts) } else { None };
+        parts.into_iter().flatten().filter_map(|(holder, _)| holder.session()).collect()
     }
 
     /// Whether one more may share it.
-    pub(crate) fn has_room(&self, now: Stamp) -> bool {
-        self.readers(now).count() < READERS_MAX
+    pub(crate) fn has_room(&self, living: Living<'_>) -> bool {
+        self.readers(living).count() < READERS_MAX
     }
 
-    /// Whether an owner has it, or a part of it.
-    pub(crate) fn is_held_by(&self, owner: &[u8], now: Stamp) -> bool {
+    /// Whether somebody has it, or a part of it.
+    pub(crate) fn is_held_by(&self, holder: &Holder, living: Living<'_>) -> bool {
         match &self.held {
-            Held::Alone { holder: Holder::Owner(holder), .. } => holder == owner,
-            Held::Alone { holder: Holder::Session(_), .. } => false,
-            Held::Shared(parts) => parts.get(owner).is_some_and(|part| part.until >= now),
+            Held::Alone { holder: alone, .. } => alone == holder,
+            Held::Shared(parts) => parts.get(holder).is_some_and(|part| living.has(holder, part.until)),
         }
     }
 
     /// How often it was acquired and not released since, by all who have it.
-    pub(crate) fn depth(&self, now: Stamp) -> u64 {
+    pub(crate) fn depth(&self, living: Living<'_>) -> u64 {
         match &self.held {
             Held::Alone { depth, .. } => *depth,
-            Held::Shared(parts) => {
-                parts.values().filter(|part| part.until >= now).map(|part| part.depth).sum()
-            }
+            Held::Shared(_) => self.parts(living).map(|(_, part)| part.depth).sum(),
         }
     }
 
-    /// The parts of those whose time is not over.
-    fn parts(&self, now: Stamp) -> BTreeMap<Bytes, Part> {
-        let Held::Shared(parts) = &self.held else { return BTreeMap::new() };
-        parts
-            .iter()
-            .filter(|(_, part)| part.until >= now)
-            .map(|(owner, part)| (owner.clone(), *part))
-            .collect()
+    /// The parts of those who are there.
+    fn parts(&self, living: Living<'_>) -> impl Iterator<Item = (&Holder, &Part)> {
+        let parts = if let Held::Shared(parts) = &self.held { Some(parts) } else { None };
+        parts.into_iter().flatten().filter(move |(holder, part)| living.has(holder, part.until))
+    }
+
+    fn cloned_parts(&self, living: Living<'_>) -> BTreeMap<Holder, Part> {
+        self.parts(living).map(|(holder, part)| (holder.clone(), *part)).collect()
+    }
+
+    /// It without those who shared it and are gone, and the deadline of its key; `None` if nobody is left. Only for one that
+    /// is shared.
+    pub(crate) fn without_the_gone(&self, living: Living<'_>) -> Option<(Self, Option<Stamp>)> {
+        self.with(self.cloned_parts(living))
     }
 
     /// It with these parts, and the deadline of its key; `None` if there are none.
-    fn with(&self, parts: BTreeMap<Bytes, Part>) -> Option<(Self, Stamp)> {
-        let last = parts.values().map(|part| part.until).max()?;
-        Some((Self { held: Held::Shared(parts), ..self.clone() }, last))
+    fn with(&self, parts: BTreeMap<Holder, Part>) -> Option<(Self, Option<Stamp>)> {
+        let untils: Option<Vec<Stamp>> = parts.values().map(|part| part.until).collect();
+        let last = untils.and_then(|untils| untils.into_iter().max());
+        (!parts.is_empty()).then(|| (Self { held: Held::Shared(parts), ..self.clone() }, last))
     }
 
     /// It with a reader more, or once more, who has it until then at least; and the deadline of its key.
-    pub(crate) fn joined(&self, owner: &Bytes, until: Stamp, now: Stamp) -> (Self, Stamp) {
-        let mut parts = self.parts(now);
-        let part = parts.entry(owner.clone()).or_insert(Part { depth: 0, until });
+    pub(crate) fn joined(
+        &self,
+        holder: &Holder,
+        until: Option<Stamp>,
+        living: Living<'_>,
+    ) -> (Self, Option<Stamp>) {
+        let mut parts = self.cloned_parts(living);
+        let part = parts.entry(holder.clone()).or_insert(Part { depth: 0, until });
         *part = Part { depth: part.depth.saturating_add(1), until: part.until.max(until) };
         self.with(parts).expect("there is the one that has joined")
     }
 
     /// It with another end of a reader's part, if it is shared and he has one; and the deadline of its key.
-    pub(crate) fn with_part_until(&self, owner: &[u8], until: Stamp, now: Stamp) -> Option<(Self, Stamp)> {
-        let mut parts = self.parts(now);
-        parts.get_mut(owner)?.until = until;
+    pub(crate) fn with_part_until(
+        &self,
+        holder: &Holder,
+        until: Stamp,
+        living: Living<'_>,
+    ) -> Option<(Self, Option<Stamp>)> {
+        let mut parts = self.cloned_parts(living);
+        parts.get_mut(holder)?.until = Some(until);
         self.with(parts)
     }
 
-    /// What is left when it is released once, by this owner if it is shared.
-    pub(crate) fn released(&self, deadline: Option<Stamp>, owner: Option<&Bytes>, now: Stamp) -> Released {
+    /// What is left when it is released once, by this one of those who share it if it is shared.
+    pub(crate) fn released(
+        &self,
+        deadline: Option<Stamp>,
+        reader: Option<&Holder>,
+        living: Living<'_>,
+    ) -> Released {
         match &self.held {
             Held::Alone { holder, depth } => {
                 let (holder, depth) = (holder.clone(), depth - 1);
@@ -268,14 +304,14 @@ impl Lock {
                 Released { depth, left }
             }
             Held::Shared(_) => {
-                let mut parts = self.parts(now);
-                let part = owner.and_then(|owner| parts.get_mut(owner));
+                let mut parts = self.cloned_parts(living);
+                let part = reader.and_then(|reader| parts.get_mut(reader));
                 let depth = part.map_or(0, |part| {
                     part.depth -= 1;
                     part.depth
                 });
                 parts.retain(|_, part| part.depth > 0);
-                Released { depth, left: self.with(parts).map(|(lock, until)| (lock, Some(until))) }
+                Released { depth, left: self.with(parts) }
             }
         }
     }
@@ -332,15 +368,19 @@ mod tests {
     #[test]
     fn the_bytes_stay_as_they_are() {
         let alone = |holder, depth| Held::Alone { holder, depth };
-        let reader = |name, depth, until| (Bytes::from_static(name), Part { depth, until: Stamp(until) });
+        let owner = |name| Holder::Owner(Bytes::from_static(name));
+        let reader = |name, depth, until| (owner(name), Part { depth, until: Some(Stamp(until)) });
         let readers = Held::Shared(BTreeMap::from([reader(b"a", 1, 5), reader(b"b", 2, 300)]));
+        let session = (Holder::Session(ClientSessionId(300)), Part { depth: 2, until: None });
+        let with_sessions = Held::Shared(BTreeMap::from([reader(b"a", 1, 5), session]));
         for (lock, bytes) in [
             (lock(alone(Holder::Owner("me".into()), 1), 300, None), &b"\x05\x00\x02me\x01\xac\x02\x00"[..]),
             (
                 lock(alone(Holder::Session(ClientSessionId(300)), 200), 0, Some("v")),
                 b"\x05\x01\xac\x02\xc8\x01\x00\x01\x01v",
             ),
-            (lock(readers, 0, None), b"\x05\x02\x02\x01a\x01\x05\x01b\x02\xac\x02\x00\x00"),
+            (lock(readers, 0, None), b"\x05\x02\x02\x00\x01a\x01\x01\x05\x00\x01b\x02\x01\xac\x02\x00\x00"),
+            (lock(with_sessions, 0, None), b"\x05\x02\x02\x00\x01a\x01\x01\x05\x01\xac\x02\x02\x00\x00\x00"),
             (
                 Lock {
                     purpose: Purpose::Leadership,
@@ -367,12 +407,15 @@ mod tests {
             b"\x05\x01\x02\x01\x05\x00",
             b"\x05\x03\x02me\x01\x00\x00",
             b"\x05\x02\x00\x00\x00",
-            b"\x05\x02\x01\x01a\x00\x05\x00\x00",
-            b"\x05\x02\x01\x01a\x01\x05\x05\x00",
-            b"\x05\x02\x02\x01b\x01\x05\x01a\x01\x05\x00\x00",
+            b"\x05\x02\x01\x00\x01a\x00\x01\x05\x00\x00",
+            b"\x05\x02\x01\x00\x01a\x01\x01\x05\x05\x00",
+            b"\x05\x02\x01\x00\x01a\x01\x00\x00\x00",
+            b"\x05\x02\x01\x01\x05\x01\x01\x05\x00\x00",
+            b"\x05\x02\x02\x00\x01b\x01\x01\x05\x00\x01a\x01\x01\x05\x00\x00",
+            b"\x05\x02\x02\x01\x05\x01\x00\x00\x01a\x01\x01\x05\x00\x00",
             b"\x06\x00\x02me\x02\x00\x00",
             b"\x06\x00\x02me\x01\x05\x00",
-            b"\x06\x02\x01\x01a\x01\x05\x00\x00",
+            b"\x06\x02\x01\x00\x01a\x01\x01\x05\x00\x00",
         ] {
             assert!(decode(bytes).is_err(), "{}", bytes.escape_ascii());
         }

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Holder;
-use crate::client_session::ClientSessions;
+use super::{Holder, Living};
 use crate::error::Error;
 use crate::identifiers::{ClientSessionId, FencingToken, Stamp};
 use crate::wire::{Decoder, Encoder};
@@ -28,13 +27,6 @@ pub(crate) struct Semaphore {
     grants: BTreeMap<FencingToken, Grant>,
 }
 
-/// Who is there: by time, and by session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Living<'a> {
-    pub(crate) now: Stamp,
-    pub(crate) sessions: &'a ClientSessions,
-}
-
 /// How many may have permits: each who gets or returns some copies all.
 const GRANTS_MAX: usize = 1024;
 /// What a semaphore takes beside its grants, and what each of these takes beside the bytes of its holder. The same in every
@@ -44,10 +36,7 @@ const GRANT_BYTES: usize = 80;
 
 impl Grant {
     fn lives(&self, living: Living<'_>) -> bool {
-        match (&self.holder, self.until) {
-            (Holder::Session(id), _) => living.sessions.get(*id).is_some(),
-            (Holder::Owner(_), until) => until.is_some_and(|until| until >= living.now),
-        }
+        living.has(&self.holder, self.until)
     }
 }
 
