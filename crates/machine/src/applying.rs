@@ -5,7 +5,8 @@
 //! in between are linearizable: each operation takes effect at one instant, and they see those that have.
 //!
 //! * Behind each operation, and first of all when time has passed, those are answered who wait: whose time is up, or for
-//!   whom there is something now. Each of them counts as a step of its own.
+//!   whom there is something now. Each of them counts as a step of its own. Where many keys are looked at at which there is
+//!   nothing for anybody, that is many steps, too.
 //! * Where the driver stops shows in nothing: replies, state and snapshots are those of [`Machine::apply`].
 //! * Time passes for the whole entry when it is begun.
 //! * [`Machine::applied`] moves when the entry is finished. Until then a crash, like a snapshot, knows nothing of it,
@@ -24,7 +25,7 @@ use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
 use crate::identifiers::{FencingToken, SessionId, Stamp};
-use crate::machine::{Applied, Machine, Outcome, database};
+use crate::machine::{Applied, Machine, Outcome, Step, database};
 use crate::notification::{Classes, Event};
 use crate::publication::Publication;
 use crate::reply::Reply;
@@ -55,6 +56,9 @@ pub(crate) struct Entry {
     /// A command whose request was asked again: another has its place in the queue.
     replaced: Option<Arc<Waiter>>,
 }
+
+/// So much work one step may spend on keys at which there is nothing for those who wait: a tenth of what a driver does at once.
+const SETTLING_MAX: u64 = 1_000;
 
 /// What a command is told whose node stops or was out of contact. Redis's clients know the code: they read it when a
 /// primary becomes a replica, and ask again.
@@ -109,7 +113,14 @@ impl Machine {
         payload: Option<&Bytes>,
     ) -> Result<Vec<Applied>, Error> {
         self.begin(index, stamp_ms, payload)?;
-        Ok(std::iter::from_fn(|| self.apply_next()).collect())
+        let mut all = Vec::new();
+        loop {
+            match self.apply_next() {
+                Step::Applied(applied) => all.push(applied),
+                Step::Paused => {}
+                Step::Finished => return Ok(all),
+            }
+        }
     }
 
     /// Begins to apply the committed entry `index`, stamped `stamp_ms`; without a payload (a blank entry, a
@@ -168,16 +179,19 @@ impl Machine {
         })
     }
 
-    /// Applies the next operation of the entry that was begun, or answers an earlier one that waited. `None` when there
-    /// is no further one: the entry is then finished, [`Machine::applied`] has moved to it, and the next one can be begun.
-    pub fn apply_next(&mut self) -> Option<Applied> {
-        let mut entry = self.under_way.take()?;
-        let applied = self.end_a_wait(&mut entry).or_else(|| self.advance(&mut entry));
-        match applied {
-            Some(_) => self.under_way = Some(entry),
-            None => self.state.applied = entry.index,
+    /// Applies the next operation of the entry that was begun, or answers an earlier one that waited, or looks for whom there is
+    /// something now. Without an entry there is nothing to do.
+    pub fn apply_next(&mut self) -> Step {
+        let Some(mut entry) = self.under_way.take() else { return Step::Finished };
+        let step = match self.end_a_wait(&mut entry) {
+            Some(ended) => Step::Applied(ended),
+            None => self.serve_the_woken(&mut entry).unwrap_or_else(|| self.advance(&mut entry)),
+        };
+        match step {
+            Step::Applied(_) | Step::Paused => self.under_way = Some(entry),
+            Step::Finished => self.state.applied = entry.index,
         }
-        applied
+        step
     }
 
     /// The messages that the last [`Machine::begin`] or [`Machine::apply_next`] sends to subscribers, in order. They are
@@ -197,7 +211,7 @@ impl Machine {
         self.under_way.is_some()
     }
 
-    fn advance(&mut self, entry: &mut Entry) -> Option<Applied> {
+    fn advance(&mut self, entry: &mut Entry) -> Step {
         loop {
             if let Some(operation) = entry.operations.next() {
                 self.work += work::OPERATION;
@@ -207,16 +221,16 @@ impl Machine {
                 entry.sequence += 1;
                 entry.current = sequence;
                 let outcome = self.apply_operation(entry, sequence, &operation);
-                return Some(Applied { session, sequence, outcome });
+                return Step::Applied(Applied { session, sequence, outcome });
             }
-            let group = entry.groups.next()?;
+            let Some(group) = entry.groups.next() else { return Step::Finished };
             self.state.sessions.acknowledge(group.session, group.acked);
             (entry.session, entry.sequence) = (group.session, group.first_sequence);
             entry.operations = group.operations.into_iter();
         }
     }
 
-    /// Answers one of those who wait, if there is one who need not any more.
+    /// Answers one of those who wait, if there is one who does no more.
     fn end_a_wait(&mut self, entry: &mut Entry) -> Option<Applied> {
         if let Some(waiter) = entry.replaced.take() {
             return Some(self.answer(&waiter, Reply::error(REPLACED)));
@@ -238,14 +252,22 @@ impl Machine {
             }
             entry.abandoned.pop();
         }
-        let now = self.state.stamp;
+        None
+    }
+
+    /// Answers one of those who wait for whom there is something now. `None` when there is nothing for anybody.
+    fn serve_the_woken(&mut self, entry: &mut Entry) -> Option<Step> {
+        let (now, before) = (self.state.stamp, self.work);
         while let Some((db, key)) = self.state.keyspace.waiting.first_woken(now) {
             if let Some(waiter) = self.state.keyspace.take_first_to_serve(db, &key, now) {
                 let reply = self.serve(entry, &waiter, &key);
-                return Some(self.answer(&waiter, reply));
+                return Some(Step::Applied(self.answer(&waiter, reply)));
             }
-            self.state.keyspace.settle(&(db, key), now);
-            self.work += work::OPERATION;
+            if self.work - before >= SETTLING_MAX {
+                return Some(Step::Paused);
+            }
+            let sessions = self.state.keyspace.settle(&(db, key), now);
+            self.work += work::OPERATION + work::of_sessions(sessions);
         }
         None
     }

@@ -138,13 +138,15 @@ impl Keyspace {
         }
     }
 
-    /// Nobody can be served at the key that was woken first.
-    pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) {
+    /// Nobody can be served at the key that was woken first. Answers how many sessions' ends may change that.
+    pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) -> usize {
         let slot = self.get(*db, key, now);
         let Ends { at, mut sessions } = slot.map(|slot| slot.ends(self.living(now))).unwrap_or_default();
         sessions.extend(self.waiting.session_of_first(*db, key));
+        let known = sessions.len();
         // What is over and there all the same, as a defect has it, ends no second time.
         self.waiting.settle(Ends { at: at.filter(|at| *at >= now), sessions });
+        known
     }
 
     /// Has all who wait know what may let them have what they wait for: after a snapshot was restored, in which nobody waits for

@@ -62,7 +62,7 @@ pub use error::Error;
 pub use flags::Flags;
 pub use identifiers::{FencingToken, SessionId, Stamp, Version};
 pub use keyspace::DATABASES;
-pub use machine::{Applied, DatabaseStats, Machine, Outcome, Stats};
+pub use machine::{Applied, DatabaseStats, Machine, Outcome, Stats, Step};
 pub use new_cluster::{FENCE_ABOVE_MAX, FENCE_PER_SECOND, NewCluster};
 pub use publication::{CHANNEL_BYTES_MAX, ChannelKind, NOTIFIED_BYTES_MAX, PUBLISHED_BYTES_MAX, Publication};
 pub use reply::Reply;

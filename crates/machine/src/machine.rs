@@ -36,6 +36,17 @@ pub struct Machine {
     is_without_data: bool,
 }
 
+/// What a step of applying has brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// An operation was applied, or one that waited does no more.
+    Applied(Applied),
+    /// Nobody is answered yet: many keys were looked at, and there are more. The entry is not finished.
+    Paused,
+    /// There is nothing left to do: [`Machine::applied`] has moved to the entry, and the next one can be begun.
+    Finished,
+}
+
 /// What became of one operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {

@@ -156,6 +156,11 @@ pub(crate) fn of_end_of_wait(keys: usize) -> u64 {
     OPERATION + keys as u64 / ARGUMENTS
 }
 
+/// What it takes to know of so many sessions that their end may let somebody have what he waits for, in microseconds.
+pub(crate) fn of_sessions(sessions: usize) -> u64 {
+    of_changes(sessions) / VISITS
+}
+
 /// What any operation takes, in microseconds: to decode it, to admit it, to retain its reply.
 pub(crate) const OPERATION: u64 = 1;
 

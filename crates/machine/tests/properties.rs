@@ -11,13 +11,13 @@ use proptest::prelude::*;
 use quorate_machine::settings::setting;
 use quorate_machine::{
     Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Publication, Refusal, Reply,
-    SessionId, Spec, all,
+    SessionId, Spec, Step, all,
 };
 use support::{Driver, SESSION, args};
 
 /// An entry of a history: how far time went, and what it carries.
 #[derive(Clone, Debug)]
-struct Step {
+struct Moment {
     ms: u64,
     groups: Vec<Group>,
 }
@@ -76,6 +76,29 @@ fn command() -> impl Strategy<Value = Vec<Bytes>> {
     })
 }
 
+/// Commands of those who hold something or wait for it, some by a session that there may be.
+fn holding() -> impl Strategy<Value = Vec<Bytes>> {
+    let key = prop_oneof![Just("a"), Just("lock")];
+    let who = prop_oneof![Just("me"), Just("you")];
+    (0..12usize, key, who, 1..3u64, 1..50u64).prop_map(|(which, key, who, session, ms)| {
+        let (session, token, ms) = (session.to_string(), (2 + ms % 8).to_string(), ms.to_string());
+        match which {
+            0 => args(&["SESSION", "OPEN", &ms]),
+            1 => args(&["SESSION", "CLOSE", &session]),
+            2 => args(&["SEMAPHORE", "ACQUIRE", key, "3", "OWNER", who, "TTL", &ms]),
+            3 => args(&["SEMAPHORE", "ACQUIRE", key, "3", "SESSION", &session, "COUNT", "2"]),
+            4 => args(&["SEMAPHORE", "ACQUIRE", key, "3", "OWNER", who, "TTL", "9", "WAIT", &ms]),
+            5 => args(&["SEMAPHORE", "RELEASE", key, &token]),
+            6 => args(&["LOCK", "ACQUIRE", key, "OWNER", who, "TTL", &ms, "DELAY", "7"]),
+            7 => args(&["LOCK", "ACQUIRE", key, "OWNER", who, "TTL", &ms, "SHARED"]),
+            8 => args(&["LOCK", "ACQUIRE", key, "SESSION", &session, "SHARED", "WAIT", &ms]),
+            9 => args(&["LOCK", "ACQUIRE", key, "SESSION", &session]),
+            10 => args(&["LOCK", "RELEASE", key, &token, "OWNER", who]),
+            _ => args(&["ELECTION", "CAMPAIGN", key, "OWNER", who, "TTL", "9", "PRIORITY", &ms, "WAIT", &ms]),
+        }
+    })
+}
+
 /// A command with some forty elements, in an order of which `seed` decides.
 fn many(words: &[&str], seed: &str, element: impl Fn(u64) -> Vec<String>) -> Vec<Bytes> {
     let seed: u64 = seed.parse().expect("a number");
@@ -84,6 +107,7 @@ fn many(words: &[&str], seed: &str, element: impl Fn(u64) -> Vec<String>) -> Vec
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
+    let command = || prop_oneof![2 => command(), 1 => holding()];
     prop_oneof![
         8 => (0..3u32, command()).prop_map(|(db, args)| Operation::Command { db, user: 0, args }),
         1 => vec((0..3u32, command()), 0..4)
@@ -93,7 +117,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 /// Entries of two nodes' sessions: opened, superseded, with sequences that often fit and sometimes do not.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<Moment>> {
     let group = (1..3u64, 1..3u64, 0..12u64, 0..12u64, vec(operation(), 0..4)).prop_map(
         |(node, incarnation, acked, first_sequence, operations)| {
             let operations = if first_sequence == 0 { vec![Operation::OpenSession] } else { operations };
@@ -101,11 +125,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Group { session, stream: 0, acked, first_sequence, operations }
         },
     );
-    vec((0..30u64, vec(group, 0..3)).prop_map(|(ms, groups)| Step { ms, groups }), 0..30)
+    let steps = vec((0..30u64, vec(group, 0..3)).prop_map(|(ms, groups)| Moment { ms, groups }), 0..30);
+    steps.prop_map(|steps| [vec![client_sessions()], steps].concat())
+}
+
+/// Opens two sessions of clients, which are called 1 and 2: the first may end in the course of the history.
+fn client_sessions() -> Moment {
+    let session = SessionId { node: 3, incarnation: 1 };
+    let open = |ms| Operation::Command { db: 0, user: 0, args: args(&["SESSION", "OPEN", ms]) };
+    let group =
+        |first_sequence, operations| Group { session, stream: 0, acked: 0, first_sequence, operations };
+    let groups = vec![group(0, vec![Operation::OpenSession]), group(1, vec![open("100"), open("1000")])];
+    Moment { ms: 0, groups }
 }
 
 /// Applies a history and answers all that came out.
-fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
+fn apply(machine: &mut Machine, steps: &[Moment]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for step in steps {
         let payload = Batch { version: ClusterVersion::NEWEST, groups: step.groups.clone() }.encode();
@@ -117,14 +152,14 @@ fn apply(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
 }
 
 /// Applies a history, and answers all that subscribers are told.
-fn told(machine: &mut Machine, steps: &[Step]) -> Vec<Publication> {
+fn told(machine: &mut Machine, steps: &[Moment]) -> Vec<Publication> {
     let mut told = Vec::new();
     for step in steps {
         let payload = Batch { version: ClusterVersion::NEWEST, groups: step.groups.clone() }.encode();
         let (index, stamp) = (machine.applied() + 1, machine.stamp() + step.ms);
         machine.begin(index, stamp, Some(&payload)).expect("the entry is well-formed");
         told.extend(machine.take_publications());
-        while machine.apply_next().is_some() {
+        while machine.apply_next() != Step::Finished {
             told.extend(machine.take_publications());
         }
     }
@@ -132,7 +167,7 @@ fn told(machine: &mut Machine, steps: &[Step]) -> Vec<Publication> {
 }
 
 /// Applies a history one operation at a time, with reads before, between and behind them.
-fn apply_with_reads(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
+fn apply_with_reads(machine: &mut Machine, steps: &[Moment]) -> Vec<Outcome> {
     let look = |machine: &mut Machine| {
         for words in [&["RANDOMKEY"][..], &["KEYS", "*"], &["EVAL_RO", "return redis.call('get', 'a')", "0"]]
         {
@@ -146,13 +181,17 @@ fn apply_with_reads(machine: &mut Machine, steps: &[Step]) -> Vec<Outcome> {
         let (before, stamp) = (machine.applied(), machine.stamp() + step.ms);
         machine.begin(before + 1, stamp, Some(&payload)).expect("the entry is well-formed");
         look(machine);
-        while let Some(applied) = machine.apply_next() {
+        loop {
+            match machine.apply_next() {
+                Step::Applied(applied) => outcomes.push(applied.outcome),
+                Step::Paused => {}
+                Step::Finished => break,
+            }
             assert!(machine.is_applying() && machine.applied() == before);
-            outcomes.push(applied.outcome);
             look(machine);
         }
         assert!(!machine.is_applying() && machine.applied() == before + 1);
-        assert_eq!(machine.apply_next(), None, "without an entry there is nothing to apply");
+        assert_eq!(machine.apply_next(), Step::Finished, "without an entry there is nothing to apply");
     }
     outcomes
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use quorate_machine::Machine;
+use quorate_machine::{Machine, Step};
 use support::{Driver, args, show};
 
 fn ask(driver: &mut Driver, words: &str) -> String {
@@ -48,4 +48,36 @@ fn all_who_wait_for_the_locks_of_a_session_are_served_when_it_ends() {
     assert_eq!(driver.served.len(), 500);
     assert_eq!(driver.served, restored.served);
     assert_eq!(driver.machine.hash(), restored.machine.hash());
+}
+
+/// A session that shared many locks with another one ended, and all of them were looked at in one step, though nobody could have
+/// any: a node did nothing else meanwhile.
+#[test]
+fn keys_at_which_there_is_nothing_are_looked_at_in_many_steps() {
+    const LOCKS: u64 = 3_000;
+    let mut driver = Driver::new();
+    ask(&mut driver, "SESSION OPEN 100");
+    ask(&mut driver, "SESSION OPEN 200");
+    for lock in 0..LOCKS {
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} SESSION 101 SHARED"));
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} SESSION 102 SHARED"));
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} OWNER w TTL 1000 WAIT 5000"));
+    }
+    driver.stamp_ms += 101;
+    let machine = &mut driver.machine;
+    machine.begin(machine.applied() + 1, driver.stamp_ms, None).expect("time goes forward");
+    let mut pauses = 0;
+    loop {
+        let before = machine.work();
+        let step = machine.apply_next();
+        assert!(machine.work() - before <= 1_010, "{step:?} took {}", machine.work() - before);
+        match step {
+            Step::Applied(applied) => panic!("nobody can be served: {applied:?}"),
+            Step::Paused => pauses += 1,
+            Step::Finished => break,
+        }
+    }
+    assert!(pauses >= LOCKS / 1_000, "{pauses} pauses");
+    driver.advance(100);
+    assert_eq!(driver.served.len() as u64, LOCKS);
 }

@@ -20,7 +20,7 @@ use quorate_consensus::{
     raft::Raft,
 };
 use quorate_log::{Disk as _, Error as LogError, HardState, Log, LogEntry, Options, SnapshotHeader, Write};
-use quorate_machine::{Batch, ClusterVersion, Group, Limits, Machine, Operation, SessionId};
+use quorate_machine::{Batch, ClusterVersion, Group, Limits, Machine, Operation, SessionId, Step};
 use quorate_node::{Config, Driver, Input, Now, record, restore};
 
 const NOW: Now = Now { boot: BootTime { micros: 1_000_000 }, wall_ms: 1_700_000_000_000 };
@@ -91,7 +91,7 @@ fn apply(machine: &mut Machine, entries: &[LogEntry]) {
     for LogEntry { index, stamp, kind, payload, .. } in entries {
         let payload = (*kind == COMMANDS).then_some(payload);
         machine.begin(*index, *stamp, payload).expect("an entry that this test made");
-        while machine.apply_next().is_some() {}
+        while machine.apply_next() != Step::Finished {}
         machine.take_publications();
     }
 }

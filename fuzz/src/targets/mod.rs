@@ -65,8 +65,7 @@ impl Node {
     /// Applies an entry as a driver does; nothing if it is none.
     fn apply(&mut self, payload: &Bytes) -> Option<Vec<Applied>> {
         let index = self.machine.applied() + 1;
-        self.machine.begin(index, self.stamp_ms, Some(payload)).ok()?;
-        let applied = std::iter::from_fn(|| self.machine.apply_next()).collect();
+        let applied = self.machine.apply(index, self.stamp_ms, Some(payload)).ok()?;
         self.machine.take_publications();
         Some(applied)
     }

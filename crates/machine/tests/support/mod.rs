@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use quorate_machine::{
-    Applied, Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Publication, Reply, SessionId,
+    Applied, Batch, ClusterVersion, Group, Limits, Machine, Operation, Outcome, Publication, Reply,
+    SessionId, Step,
 };
 
 /// Whose commands the tests send.
@@ -48,11 +49,14 @@ impl Driver {
         self.machine.begin(index, self.stamp_ms, payload).expect("the entry is well-formed");
         self.published = self.machine.take_publications();
         let mut all = Vec::new();
-        while let Some(applied) = self.machine.apply_next() {
-            all.push(applied);
+        loop {
+            match self.machine.apply_next() {
+                Step::Applied(applied) => all.push(applied),
+                Step::Paused => continue,
+                Step::Finished => return all,
+            }
             self.published.extend(self.machine.take_publications());
         }
-        all
     }
 
     fn unnumbered(&mut self, operation: Operation) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_consensus::{Engine, Input as EngineInput, Payload};
-use quorate_machine::{Applied, Error::Newer, Outcome, Refusal, Reply};
+use quorate_machine::{Applied, Error::Newer, Outcome, Refusal, Reply, Step};
 
 use crate::{
     driver::{Driver, clients::GAVE_UP},
@@ -29,11 +29,12 @@ impl<E: Engine> Driver<E> {
             }
             progress = true;
             match self.machine.apply_next() {
-                Some(applied) => {
+                Step::Applied(applied) => {
                     self.out.publications.extend(self.machine.take_publications());
                     self.applied_one(now, applied);
                 }
-                None => self.finish_entry(now),
+                Step::Paused => {}
+                Step::Finished => self.finish_entry(now),
             }
             self.spend(work);
         }
