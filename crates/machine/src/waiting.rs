@@ -616,3 +616,53 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         wait: Wait { kind, keys, deadline, priority, share, reentrant, request },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(sequence: u64, priority: u32, share: Share, reentrant: Option<Holder>) -> Arc<Waiter> {
+        let session = SessionId { node: 3, incarnation: 200 };
+        let (args, keys) = (vec![Bytes::from_static(b"X")], vec![Bytes::from_static(b"k")]);
+        let (kind, deadline) = (Kind::Vacancy, Some(Stamp(300)));
+        let wait = Wait { kind, keys, deadline, priority, share, reentrant, request: None };
+        Arc::new(Waiter { session, sequence, db: 5, args, wait })
+    }
+
+    /// Session, sequence, database, command, kind with a priority if there is one, keys, deadline, share, who may enter again, and
+    /// whether there is a request.
+    #[test]
+    fn the_bytes_stay_as_they_are() {
+        let permits =
+            |session: Option<u64>| Share::Permits { count: 300, session: session.map(ClientSessionId) };
+        let me = Some(Holder::Owner("me".into()));
+        for (waiter, bytes) in [
+            (
+                waiter(1, 0, Share::Part, me),
+                &b"\x01\x03\xc8\x01\x01\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x01\x01\x00\x02me\x00"[..],
+            ),
+            (
+                waiter(2, 300, Share::Whole, None),
+                b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\xac\x02\x01\x01k\x01\xac\x02\x00\x00\x00",
+            ),
+            (
+                waiter(3, 0, permits(None), None),
+                b"\x01\x03\xc8\x01\x03\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x02\xac\x02\x00\x00\x00",
+            ),
+            (
+                waiter(4, 0, permits(Some(300)), None),
+                b"\x01\x03\xc8\x01\x04\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x02\xac\x02\x01\xac\x02\x00\x00",
+            ),
+        ] {
+            let mut to = Encoder::default();
+            Waiting::encode(std::slice::from_ref(&waiter), &mut to);
+            assert_eq!(to.0.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+            let mut from = Decoder::new(Bytes::from_static(bytes), "waiting");
+            assert_eq!(Waiting::decode(&mut from).unwrap(), [waiter]);
+            from.finish().unwrap();
+        }
+        // One who comes before others without a priority is told as any other.
+        let nameless = b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\x00\x01\x01k\x01\xac\x02\x00\x00\x00";
+        assert!(Waiting::decode(&mut Decoder::new(Bytes::from_static(nameless), "waiting")).is_err());
+    }
+}
