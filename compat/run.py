@@ -26,6 +26,7 @@ CHECKS = [
     "comparison",
     "redis_py",
     "redis_rs",
+    "native",
     "lock_libraries",
     "client_redis",
     "lock_scripts",
