@@ -97,7 +97,8 @@ def shared_locks(one, other, name):
     session = one.ask("SESSION OPEN 60000")
     token = one.ask(f"LOCK ACQUIRE {name} OWNER a {TTL} SHARED")
     one.must_answer(f"LOCK ACQUIRE {name} SESSION {session} SHARED", token)
-    expect(other.fields(f"LOCK INFO {name}")["readers"] == ["a", session], f"the readers of {name} are others")
+    known = other.fields(f"LOCK INFO {name}")
+    expect((known["readers"], known["reader-sessions"]) == (["a"], [session]), f"LOCK INFO answered {known}")
     with other.waits(f"LOCK ACQUIRE {name} OWNER b {TTL}", lambda: one.waiting("LOCK", name)) as answer:
         one.must_answer(f"LOCK ACQUIRE {name} OWNER c {TTL} SHARED", None)
         one.must_answer(f"LOCK RELEASE {name} {token} OWNER a", 0)

@@ -57,8 +57,8 @@ What differs from Redis:
   enters again (`REENTRANT`); those who are next to each other in the queue are served together. Nobody rises from reader to
   writer: he would wait for himself. 1,024 share a lock at most, further ones wait until one releases or his time is over. A shared
   lock has no `DELAY`, and its key no time to live while a session is among its readers; where the last of them were sessions that
-  have ended, it is free at once, and its key is there until the next entries reclaim it. It keeps its name: `RENAME` and `COPY`
-  are refused.
+  have ended, it is free at once, and its key is there until the next entries reclaim it. `LOCK INFO` has owners under `readers`,
+  and sessions under `reader-sessions`. It keeps its name: `RENAME` and `COPY` are refused.
 * `DELAY` is Chubby's lock-delay: when the time of a lock is over that nobody has released or extended, nobody else is given it for
   so long, in case its holder is late rather than gone. Meanwhile it is nobody's, its token is not current, and its key is there
   still, with the delay in its time to live. `LOCK INFO` says `delayed`, and who has lost it. `LOCK RELEASE`, `LOCK FORCE-RELEASE` and `DEL` free it at once. What was taken by

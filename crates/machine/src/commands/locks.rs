@@ -310,14 +310,6 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     Ok(Reply::Array(list))
 }
 
-/// One of those who share a lock: a name, or the number of a session.
-fn show_reader(reader: &Holder) -> Reply {
-    match reader {
-        Holder::Owner(owner) => Reply::Bulk(owner.clone()),
-        Holder::Session(id) => client_sessions::show_id(*id),
-    }
-}
-
 /// The name of who holds something, and his session: he has one of them.
 pub(super) fn show_holder(holder: &Holder) -> [Reply; 2] {
     match holder {
@@ -331,10 +323,16 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
     let forced = context.state.force_releases.get(context.db, name);
     let waiting = context.waiting_for_vacancy(name);
     let fields: Vec<Reply> = match lock {
-        None => [Reply::bulk("free")].into_iter().chain([const { Reply::Null }; 8]).collect(),
+        None => [Reply::bulk("free")].into_iter().chain([const { Reply::Null }; 9]).collect(),
         Some((lock, slot)) => {
             let [owner, session] = lock.held.holder().map_or([Reply::Null, Reply::Null], show_holder);
-            let readers = lock.readers(context.living()).map(show_reader).collect();
+            let (mut readers, mut sessions) = (Vec::new(), Vec::new());
+            for reader in lock.readers(context.living()) {
+                match reader {
+                    Holder::Owner(owner) => readers.push(Reply::Bulk(owner.clone())),
+                    Holder::Session(id) => sessions.push(client_sessions::show_id(*id)),
+                }
+            }
             let left_ms = context.lasts_until(slot).map(|until| expiry::remaining_ms(context, until));
             let delay_ms = i64::try_from(lock.delay_ms).unwrap_or(i64::MAX);
             let is_delayed = lock.is_delayed(slot.deadline, context.now);
@@ -345,6 +343,7 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
                 owner,
                 session,
                 Reply::Array(readers),
+                Reply::Array(sessions),
                 Reply::Integer(left_ms.map_or(-1, |left_ms| if is_delayed { 0 } else { left_ms })),
                 Reply::Integer(delay_ms),
                 Reply::Integer(i64::try_from(lock.depth(context.living())).unwrap_or(i64::MAX)),
@@ -352,7 +351,18 @@ fn describe(context: &Context<'_>, name: &[u8], lock: Option<(&Lock, &Slot)>) ->
             ]
         }
     };
-    let names = ["state", "token", "owner", "session", "readers", "ttl-ms", "delay-ms", "depth", "value"];
+    let names = [
+        "state",
+        "token",
+        "owner",
+        "session",
+        "readers",
+        "reader-sessions",
+        "ttl-ms",
+        "delay-ms",
+        "depth",
+        "value",
+    ];
     let mut fields: Vec<_> = names.map(Reply::bulk).into_iter().zip(fields).collect();
     fields.push((Reply::bulk("waiting"), Reply::count(waiting)));
     fields.push((Reply::bulk("force-released"), forced.map_or(Reply::Null, describe_force_release)));
