@@ -10,15 +10,11 @@ use anyhow::{Result, ensure};
 use std::process::Command;
 
 /// The part of `peers` that is about locks.
-const LOCKS: [&str; 8] = [
-    "--only",
-    "quorate,redis,etcd",
-    "--parts",
-    "load,leases",
-    "--workloads",
-    "native,handover",
-    "--clients",
-    "1,16,64",
+const LOCKS: [[&str; 2]; 4] = [
+    ["--only", "quorate,redis,etcd"],
+    ["--parts", "load,leases"],
+    ["--workloads", "native,handover"],
+    ["--clients", "1,16,64"],
 ];
 
 /// What to measure.
@@ -45,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs whole servers side by side: Quorate as it ships, and the others as the system's packages bring them.
-fn peers(part: &[&str], arguments: &[String]) -> Result<()> {
+fn peers(part: &[[&str; 2]], arguments: &[String]) -> Result<()> {
     let asks_for_help = arguments.iter().any(|argument| matches!(argument.as_str(), "--help" | "-h"));
     if !asks_for_help {
         provision::peers()?;
@@ -55,6 +51,9 @@ fn peers(part: &[&str], arguments: &[String]) -> Result<()> {
     build("quorate-benches", "peers")?;
     let mut command = Command::new(released("peers"));
     command.current_dir(root()).arg("--quorate").arg(released("quorate"));
+    // What the caller says is not said before: a list would grow by it.
+    let is_said = |flag: &str| arguments.iter().any(|argument| argument.split('=').next() == Some(flag));
+    let part = part.iter().filter(|[flag, _]| !is_said(flag)).flatten();
     execute(command.args(part).args(arguments))
 }
 

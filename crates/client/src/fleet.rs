@@ -18,7 +18,7 @@
 //! What is told travels as one script, over two sorted sets with the time of each report by the cluster's calendar: no clock of a
 //! reporter counts. Where the calendar steps forward, by a new leader whose clocks say so, all are forgotten together, and known
 //! again by their next reports: until then the few that have reported are no fleet. So a majority is one of as many reporters as
-//! there have been at any time in the last seconds.
+//! there have been at any time in the last seconds, and who was not there for so long obeys nobody yet.
 
 use std::{
     collections::VecDeque,
@@ -79,16 +79,26 @@ pub struct FleetView {
     pub failing: u32,
 }
 
-/// How many there have been lately, for as long as a reporter is remembered.
+/// How many there have been lately, as reports have said that came through one after the other.
 #[derive(Default)]
 struct Attendance(VecDeque<(Instant, u32)>);
 
 impl Attendance {
-    /// Notes how many there are, and answers how many there have been at most.
-    fn note(&mut self, reporters: u32, now: Instant, lifetime: Duration) -> u32 {
-        self.0.retain(|&(then, _)| now.duration_since(then) <= lifetime);
+    /// Notes how many there are, and answers how many there have been at most for as long as a reporter is remembered; `None`
+    /// if that is not known, since this one was not there for so long.
+    fn note(&mut self, reporters: u32, now: Instant, lifetime: Duration) -> Option<u32> {
         self.0.push_back((now, reporters));
-        self.0.iter().map(|&(_, reporters)| reporters).max().unwrap_or(reporters)
+        // The last one that is older stays: it says since when this one was there.
+        while self.0.get(1).is_some_and(|&(then, _)| now.duration_since(then) >= lifetime) {
+            self.0.pop_front();
+        }
+        let is_known = now.duration_since(self.0[0].0) >= lifetime;
+        is_known.then(|| self.0.iter().map(|&(_, reporters)| reporters).max().unwrap_or(reporters))
+    }
+
+    /// What the others did meanwhile is not known.
+    fn interrupt(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -97,7 +107,7 @@ fn is_verdict(failing: u32, reporters: u32, at_least: u32) -> bool {
     failing >= at_least.max(reporters / 2 + 1)
 }
 
-/// A breaker's place in its fleet. Dropped, it leaves; the breaker goes on alone.
+/// A breaker's place in its fleet, whose verdicts it obeys after the first 5 s, or three reports if that is longer. Dropped, it leaves; the breaker goes on alone.
 #[must_use = "dropped, it leaves the fleet at once"]
 pub struct Fleet {
     reporter: Arc<Reporter>,
@@ -120,6 +130,19 @@ struct Heard {
     /// By its last report, if that got through.
     view: Option<FleetView>,
     attendance: Attendance,
+}
+
+impl Heard {
+    /// Whether the circuit is to be open for all, by what a report was answered.
+    fn note(&mut self, told: Option<FleetView>, lifetime: Duration, at_least: u32) -> bool {
+        self.view = told;
+        let Some(FleetView { reporters, failing }) = told else {
+            self.attendance.interrupt();
+            return false;
+        };
+        let reporters = self.attendance.note(reporters, Instant::now(), lifetime);
+        reporters.is_some_and(|reporters| is_verdict(failing, reporters, at_least))
+    }
 }
 
 impl Client<Quorate> {
@@ -239,14 +262,12 @@ impl Reporter {
     /// Says how the breaker is, and obeys what the fleet says.
     async fn report(&self) -> Result<(), Error> {
         let told = self.tell(word(&self.breaker.snapshot())).await;
-        self.heard().view = told.as_ref().ok().copied();
-        let FleetView { reporters, failing } = told?;
-        let reporters = self.heard().attendance.note(reporters, Instant::now(), self.lifetime());
+        let is_verdict = self.heard().note(told.as_ref().ok().copied(), self.lifetime(), self.at_least);
         // One that is half-open knows better by its own probes.
-        if is_verdict(failing, reporters, self.at_least) && self.breaker.state() == State::Closed {
+        if is_verdict && self.breaker.state() == State::Closed {
             self.breaker.trip();
         }
-        Ok(())
+        told.map(drop)
     }
 
     async fn tell(&self, word: &str) -> Result<FleetView, Error> {
@@ -312,13 +333,17 @@ mod tests {
         let mut attendance = Attendance::default();
         let mut after =
             |seconds, reporters| attendance.note(reporters, begin + Duration::from_secs(seconds), lifetime);
-        assert_eq!(after(0, 10), 10);
-        assert_eq!(after(1, 2), 10);
-        assert_eq!(after(2, 10), 10);
+        // Who has just come does not know how many there were.
+        assert_eq!(after(0, 2), None);
+        assert_eq!(after(4, 10), None);
+        assert_eq!(after(5, 10), Some(10));
+        assert_eq!(after(6, 2), Some(10));
         // Eight have left for good.
-        assert_eq!(after(3, 2), 10);
-        assert_eq!(after(7, 2), 10);
-        assert_eq!(after(8, 2), 2);
+        assert_eq!(after(10, 2), Some(10));
+        assert_eq!(after(11, 2), Some(2));
+        assert_eq!(after(30, 9), Some(9));
+        attendance.interrupt();
+        assert_eq!(attendance.note(2, begin + Duration::from_secs(31), lifetime), None);
     }
 
     #[test]

@@ -48,7 +48,8 @@ pub struct LockInfo {
 /// use quorate_client::Holder;
 ///
 /// assert_eq!(Holder::Session(7).to_string(), "session 7");
-/// assert_eq!(Holder::Readers(vec!["a".to_owned(), "b".to_owned()]).to_string(), "readers a, b");
+/// let readers = vec![Holder::Owner("a".to_owned()), Holder::Session(7)];
+/// assert_eq!(Holder::Readers(readers).to_string(), "readers a, session 7");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,8 +58,8 @@ pub enum Holder {
     Owner(String),
     /// A session, of this number.
     Session(u64),
-    /// Those who share it.
-    Readers(Vec<String>),
+    /// Those who share it, each of them an owner or a session.
+    Readers(Vec<Holder>),
 }
 
 impl std::fmt::Display for Holder {
@@ -66,7 +67,10 @@ impl std::fmt::Display for Holder {
         match self {
             Self::Owner(owner) => f.write_str(owner),
             Self::Session(number) => write!(f, "session {number}"),
-            Self::Readers(readers) => write!(f, "readers {}", readers.join(", ")),
+            Self::Readers(readers) => {
+                let readers: Vec<_> = readers.iter().map(ToString::to_string).collect();
+                write!(f, "readers {}", readers.join(", "))
+            }
         }
     }
 }
@@ -112,8 +116,11 @@ pub(crate) fn count(value: &Value) -> Option<u64> {
 fn read(lock: &Value) -> Option<LockInfo> {
     let field = |name| field(lock, name);
     let holder = match (field("owner")?, field("session")?, field("readers")?) {
-        (Value::Nil, Value::Nil, Value::Array(readers)) => {
-            Holder::Readers(readers.iter().map(text).collect::<Option<_>>()?)
+        (Value::Nil, Value::Nil, Value::Array(owners)) => {
+            let Value::Array(sessions) = field("reader-sessions")? else { return None };
+            let owners = owners.iter().map(|owner| text(owner).map(Holder::Owner));
+            let sessions = sessions.iter().map(|session| count(session).map(Holder::Session));
+            Holder::Readers(owners.chain(sessions).collect::<Option<_>>()?)
         }
         (Value::Nil, session, _) => Holder::Session(count(session)?),
         (owner, _, _) => Holder::Owner(text(owner)?),

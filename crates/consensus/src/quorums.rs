@@ -5,7 +5,7 @@
 pub struct Quorums {
     /// How many vote.
     pub voters: usize,
-    /// How many of them commit, where it is not a majority: the *phase-2 quorum*.
+    /// How many of them commit, at least one, where it is not a majority: the *phase-2 quorum*.
     pub phase2: Option<u8>,
 }
 

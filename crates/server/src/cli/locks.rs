@@ -76,11 +76,19 @@ fn lasts(remaining: Duration) -> String {
 }
 
 fn object(lock: &LockInfo) -> Value {
-    let (mut owner, mut session, mut readers) = (Value::Null, Value::Null, json!([]));
+    let (mut owner, mut session) = (Value::Null, Value::Null);
+    let (mut readers, mut reader_sessions) = (Vec::new(), Vec::new());
     match &lock.holder {
         Holder::Owner(name) => owner = json!(name),
         Holder::Session(number) => session = json!(number),
-        Holder::Readers(names) => readers = json!(names),
+        Holder::Readers(holders) => {
+            for holder in holders {
+                match holder {
+                    Holder::Session(number) => reader_sessions.push(*number),
+                    owner => readers.push(owner.to_string()),
+                }
+            }
+        }
         // A kind of holder that this program does not know yet.
         other => owner = json!(other.to_string()),
     }
@@ -89,6 +97,7 @@ fn object(lock: &LockInfo) -> Value {
         "owner": owner,
         "session": session,
         "readers": readers,
+        "reader_sessions": reader_sessions,
         "ttl_ms": lock.remaining.map(|remaining| u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)),
         "depth": lock.depth,
         "waiting": lock.waiting,

@@ -75,8 +75,10 @@ impl fmt::Display for Report {
             ms(self.max_us)
         )?;
         writeln!(f, "longest gap  {:.1} ms without any answer", self.longest_gap_ms)?;
-        if matches!(self.op, "lock" | "acquire") {
-            writeln!(f, "contended    {} attempts met a lock held by another", self.contended)?;
+        match self.op {
+            "lock" => writeln!(f, "contended    {} attempts met a lock held by another", self.contended)?,
+            "acquire" => writeln!(f, "contended    {} waits were given up", self.contended)?,
+            _ => {}
         }
         write!(f, "errors       {}", self.errors)?;
         match &self.first_error {
