@@ -48,20 +48,20 @@ pub enum Error {
         /// The rest of it.
         text: String,
     },
-    /// Somebody else held the lock for as long as was waited for it.
-    #[error("the lock {name} was not acquired within {}", Shown(*.waited))]
+    /// Others held it for as long as was waited: the lock, the leadership, or too many of the permits.
+    #[error("{name} was not acquired within {}", Shown(*.waited))]
     NotAcquired {
-        /// The lock's name.
+        /// The name of what was waited for; of several locks, all of them.
         name: String,
         /// For how long it was waited for.
         waited: Duration,
     },
-    /// The lock is not, or not certainly, held any longer.
-    #[error("the lock is lost: {0}")]
+    /// It is not, or not certainly, held any longer.
+    #[error("lost: {0}")]
     Lost(#[from] Loss),
 }
 
-/// Why a lock is not held any longer.
+/// Why a lock, permits or a leadership are not held any longer.
 ///
 /// ```
 /// use quorate_client::Loss;

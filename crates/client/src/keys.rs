@@ -240,7 +240,7 @@ impl<K: Sole> LockGuard<Quorate, K> {
     }
 }
 
-async fn get(exchange: &Exchange, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) async fn get(exchange: &Exchange, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     bytes(exchange.ask(&get_command(key), Again::Always).await?)
 }
 

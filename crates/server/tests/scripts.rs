@@ -201,7 +201,7 @@ fn who_is_stopped_stops_the_command_and_both_go_on_together() {
     process.signal(Signal::TERM);
     assert_eq!(process.end().code(), Some(3));
 
-    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    let mut process = begin(port, folder.path(), &["--ttl", "2s"], STAYS);
     process.signal(Signal::TSTP);
     eventually("its time is over", || held(port).is_none().then_some(()));
     process.signal(Signal::CONT);
@@ -236,7 +236,7 @@ fn a_command_whose_lock_is_taken_away_is_asked_to_end() {
 fn a_command_that_does_not_end_is_killed_with_all_that_it_has_started() {
     let (_node, port, folder) = node();
     let stubborn = "trap '' TERM; sleep 600 & echo pids $$ $!; echo begun; while :; do wait; done";
-    let mut process = begin(port, folder.path(), &["--ttl", "500ms", "--kill-after", "200ms"], stubborn);
+    let mut process = begin(port, folder.path(), &["--ttl", "6s", "--kill-after", "200ms"], stubborn);
     let line = process.await_line("pids");
     let pids: Vec<u32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
     assert!(pids.len() == 2 && pids.iter().all(|pid| runs(*pid)), "{line}");
@@ -250,7 +250,7 @@ fn a_command_that_does_not_end_is_killed_with_all_that_it_has_started() {
 fn a_second_signal_waits_neither_for_the_command_nor_for_a_node() {
     let (node, port, folder) = node();
     let stubborn = "trap 'echo asked' TERM; sleep 600 & echo pids $$ $!; echo begun; while :; do wait; done";
-    let mut process = begin(port, folder.path(), &["--ttl", "500ms", "--kill-after", "1h"], stubborn);
+    let mut process = begin(port, folder.path(), &["--ttl", "6s", "--kill-after", "1h"], stubborn);
     let told = process.await_line("pids");
     let pids: Vec<u32> = told.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
     ask(port, &["LOCK", "FORCE-RELEASE", "a"]);
@@ -277,7 +277,7 @@ fn a_second_signal_waits_neither_for_the_command_nor_for_a_node() {
 fn a_lock_that_is_not_renewed_in_time_is_lost_whoever_is_to_blame() {
     let (node, port, folder) = node();
     // It stood still itself, and wakes up.
-    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    let mut process = begin(port, folder.path(), &["--ttl", "2s"], STAYS);
     process.signal(Signal::STOP);
     eventually("its time is over", || held(port).is_none().then_some(()));
     process.signal(Signal::CONT);
@@ -285,7 +285,7 @@ fn a_lock_that_is_not_renewed_in_time_is_lost_whoever_is_to_blame() {
     process.await_line("ended in order");
 
     // The node does.
-    let mut process = begin(port, folder.path(), &["--ttl", "500ms"], STAYS);
+    let mut process = begin(port, folder.path(), &["--ttl", "2s"], STAYS);
     node.signal(Signal::STOP);
     let code = process.end().code();
     node.signal(Signal::CONT);
@@ -419,4 +419,13 @@ fn each_change_of_a_lock_or_an_election_is_a_line() {
     assert!(object["token"].is_u64() && object["position"].is_null(), "{out}");
     let (code, _, errors) = run(&["watch", "e", "--once", "--addr", &address], folder.path());
     assert!(code == 1 && errors.contains("WRONGTYPE"), "{code} {errors}");
+
+    let (code, _, errors) = run(&["watch", "k", "--key", "--addr", &address], folder.path());
+    assert!(code == 1 && errors.contains("CONFIG SET notify-keyspace-events"), "{code} {errors}");
+    ask(port, &["CONFIG", "SET", "notify-keyspace-events", "KA"]);
+    let line = ["watch", "k", "--key", "--addr", &address].map(str::to_owned);
+    let process = Process::start(&line, folder.path());
+    process.await_line("gone");
+    ask(port, &["SET", "k", "two\nlines"]);
+    process.await_line("set two lines");
 }

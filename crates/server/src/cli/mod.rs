@@ -104,7 +104,7 @@ enum Command {
     Elect(lock::elect::Args),
     /// Shows which locks are held, and by whom
     Locks(locks::Args),
-    /// Tells who holds a lock, or leads, as it changes
+    /// Tells who holds a lock, who leads, or what a key holds, as it changes
     Watch(watch::Args),
     /// Prints the value of a key
     Get(keys::Get),

@@ -1,8 +1,8 @@
-//! `quorate watch`: who holds a lock or leads, a line for each change.
+//! `quorate watch`: who holds a lock or leads, or what a key holds; a line for each change.
 
 use std::io::{self, Write as _};
 
-use quorate_client::Change;
+use quorate_client::{Change, Client, Error};
 use serde_json::{Value, json};
 
 use super::{Exit, address::Servers, keys};
@@ -12,6 +12,7 @@ Examples:
   quorate watch nightly                  who holds the lock, and each change from then on
   quorate watch scheduler --election     who leads, and what he lets others know
   quorate watch scheduler --election --once --json | jq -r .value     where the leader is now
+  quorate watch config --key             a value that SET and its kin have set, and each other one from then on
 
 A line is an event, a fencing token, and behind acquired and value what the holder lets others know:
   acquired 1863 10.0.0.7:8080    somebody has it
@@ -19,9 +20,13 @@ A line is an event, a fencing token, and behind acquired and value what the hold
   released 1863                  it was given back, handed over, or taken away
   expired 1863                   the time of who had it is over
   free -                         nobody has it, as was found by asking
+and for a key, of which quickly passing values may be left out:
+  set verbose                    what it holds
+  gone                           there is none
 The first line is how it is. When a node is gone, another one is asked, and a line tells what is different
 by then; a token that is not the one before says that somebody else had it. With --json each line is an
-object, which also has the position in the log, or null where it was found by asking.
+object, which also has the position in the log, or null where it was found by asking. A key can be watched after
+CONFIG SET notify-keyspace-events KA, once and for the whole cluster.
 
 Exit status: 0 when standard output is closed, or with --once; 1 if no node answers, or the name is that
 of something else. Ctrl-C ends it.";
@@ -32,11 +37,14 @@ of something else. Ctrl-C ends it.";
 pub(crate) struct Args {
     #[command(flatten)]
     servers: Servers,
-    /// The lock's name, or the election's
+    /// The name of the lock, of the election, or of the key
     name: String,
     /// It is an election
-    #[arg(long)]
+    #[arg(long, conflicts_with = "key")]
     election: bool,
+    /// It is a key that holds a value
+    #[arg(long)]
+    key: bool,
     /// Print how it is, and end
     #[arg(long)]
     once: bool,
@@ -47,26 +55,49 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Exit {
     keys::answered("watch", &args.servers, async |client| {
-        let mut watch = match args.election {
-            true => client.election(&args.name).observe(),
-            false => client.lock(&args.name).watch(),
-        };
-        loop {
-            let change = watch.next().await?;
-            let line =
-                if args.json { object(&args.name, &change).to_string().into_bytes() } else { line(&change) };
-            match write_line(&line) {
-                Ok(()) if !args.once => {}
-                Ok(()) => return Ok(Exit::Success),
-                // Whoever has closed it has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Success),
-                Err(error) => {
-                    keys::complain("watch", &format_args!("cannot write to standard output: {error}"));
-                    return Ok(Exit::Failure);
-                }
-            }
-        }
+        if args.key { watch_key(args, &client).await } else { watch_holder(args, &client).await }
     })
+}
+
+async fn watch_holder(args: &Args, client: &Client) -> Result<Exit, Error> {
+    let mut watch = match args.election {
+        true => client.election(&args.name).observe(),
+        false => client.lock(&args.name).watch(),
+    };
+    loop {
+        let change = watch.next().await?;
+        let show = || object(&args.name, &change);
+        if let Some(exit) = tell(args, show, || line(&change)) {
+            return Ok(exit);
+        }
+    }
+}
+
+async fn watch_key(args: &Args, client: &Client) -> Result<Exit, Error> {
+    let mut watch = client.watch(&args.name);
+    loop {
+        let value = watch.next().await?;
+        let value = value.as_deref();
+        let event = if value.is_some() { "set" } else { "gone" };
+        let show = || json!({ "name": args.name, "event": event, "value": keys::shown(value) });
+        if let Some(exit) = tell(args, show, || with_value(event.to_owned(), value)) {
+            return Ok(exit);
+        }
+    }
+}
+
+/// Prints what has changed, in the form that is wanted; an exit if that is to be all.
+fn tell(args: &Args, object: impl FnOnce() -> Value, line: impl FnOnce() -> Vec<u8>) -> Option<Exit> {
+    let line = if args.json { object().to_string().into_bytes() } else { line() };
+    match write_line(&line) {
+        Ok(()) => args.once.then_some(Exit::Success),
+        // Whoever has closed it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Some(Exit::Success),
+        Err(error) => {
+            keys::complain("watch", &format_args!("cannot write to standard output: {error}"));
+            Some(Exit::Failure)
+        }
+    }
 }
 
 fn write_line(line: &[u8]) -> io::Result<()> {
@@ -78,10 +109,14 @@ fn write_line(line: &[u8]) -> io::Result<()> {
 
 fn line(change: &Change) -> Vec<u8> {
     let token = change.token.map_or_else(|| "-".to_owned(), |token| token.to_string());
-    let mut line = format!("{} {token}", change.event).into_bytes();
-    if let Some(value) = &change.value {
+    with_value(format!("{} {token}", change.event), change.value.as_deref())
+}
+
+/// One line is one change, whatever others have written.
+fn with_value(line: String, value: Option<&[u8]>) -> Vec<u8> {
+    let mut line = line.into_bytes();
+    if let Some(value) = value {
         line.push(b' ');
-        // One line is one change, whatever others have written.
         line.extend(value.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
     }
     line

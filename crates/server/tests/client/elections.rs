@@ -102,7 +102,7 @@ async fn lock_of_the_same_name_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_elected_under_a_session_leads_as_long_as_that_lasts() {
     let (_node, port, _folder, client) = node().await;
-    let session = client.session().ttl(Duration::from_secs(1)).name("host 7").open().await.unwrap();
+    let session = client.session().ttl(Duration::from_secs(6)).name("host 7").open().await.unwrap();
     let (a, b) = (session.election("a").value("here"), session.election("b").priority(7));
     let (a, b) = (a.campaign().await.unwrap(), b.campaign().await.unwrap());
     let leader = client.leader("a").await.unwrap().unwrap();

@@ -150,7 +150,7 @@ async fn a_grant_that_was_over_before_it_was_heard_of_is_asked_for_anew() {
     let proxy = Proxy::to(port);
     let client = connect(&[proxy.port()]).await;
     proxy.keep_answer_of("WAIT");
-    let second = tokio::spawn(client.lock("a").ttl(Duration::from_millis(500)).wait(HOUR).acquire());
+    let second = tokio::spawn(client.lock("a").ttl(Duration::from_secs(2)).wait(HOUR).acquire());
     eventually("it waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
     let older = first.token();
     first.release().await.unwrap();

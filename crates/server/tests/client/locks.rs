@@ -40,7 +40,7 @@ async fn who_waits_gets_the_lock_when_it_is_released() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_waited_for_longer_than_its_time_to_live_has_all_of_that_before_it() {
     let (_node, _, _folder, client) = node().await;
-    let ttl = Duration::from_millis(500);
+    let ttl = Duration::from_secs(2);
     let first = client.lock("a").ttl(ttl).acquire().await.unwrap();
     let second = tokio::spawn(client.lock("a").ttl(ttl).wait(HOUR).acquire());
     // Keeps it for three times as long as it lasts by itself.

@@ -24,7 +24,7 @@ fn value(port: u16, key: &str) -> Option<String> {
 async fn a_classic_lock_has_one_holder_who_keeps_it_and_is_waited_for() {
     let (_node, port, _folder, _) = node().await;
     let client = connect(port).await;
-    let ttl = Duration::from_millis(500);
+    let ttl = Duration::from_secs(2);
     let first = client.lock("a").ttl(ttl).owner("me").acquire().await.unwrap();
     assert!(value(port, "a").unwrap().starts_with("me "));
     let other = client.lock("a").wait(ttl * 3).acquire().await;

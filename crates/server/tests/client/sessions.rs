@@ -23,7 +23,7 @@ fn sessions(port: u16) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_keeps_its_locks_beyond_its_time_to_live_and_frees_them_together() {
     let (_node, port, _folder, client) = node().await;
-    let ttl = Duration::from_millis(500);
+    let ttl = Duration::from_secs(2);
     let session = client.session().ttl(ttl).name("worker 7").open().await.unwrap();
     let (a, b) = (session.lock("a").acquire().await.unwrap(), session.lock("b").acquire().await.unwrap());
     assert!(b.token() > a.token());
@@ -42,7 +42,7 @@ async fn a_session_keeps_its_locks_beyond_its_time_to_live_and_frees_them_togeth
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_of_a_session_that_was_taken_away_is_lost_and_the_others_are_not() {
     let (_node, port, _folder, client) = node().await;
-    let session = client.session().ttl(Duration::from_secs(1)).open().await.unwrap();
+    let session = client.session().ttl(Duration::from_secs(6)).open().await.unwrap();
     let (a, b) = (session.lock("a").acquire().await.unwrap(), session.lock("b").acquire().await.unwrap());
     take_away(port, "a");
     assert_eq!(a.lost().await, Loss::Taken);
@@ -58,7 +58,7 @@ async fn a_lock_of_a_session_that_was_taken_away_is_lost_and_the_others_are_not(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_was_taken_away_is_missed_though_another_came_in_its_place() {
     let (_node, port, _folder, client) = node().await;
-    let session = client.session().ttl(Duration::from_secs(1)).open().await.unwrap();
+    let session = client.session().ttl(Duration::from_secs(6)).open().await.unwrap();
     let (a, b) = (session.lock("a").acquire().await.unwrap(), session.lock("b").acquire().await.unwrap());
     // By somebody else who uses the session, so that nothing tells its owner that anything has changed.
     ask(port, &["LOCK", "ACQUIRE", "c", "SESSION", &session.id().to_string()]);
@@ -197,7 +197,7 @@ async fn several_locks_are_taken_and_released_together_or_not_at_all() {
     client.settled().await;
     assert_eq!((lock_waiting(port, "a"), sessions(port)), (None, 0));
 
-    let waiting = tokio::spawn(client.lock_all(["a", "b"]).ttl(Duration::from_secs(1)).wait(HOUR).acquire());
+    let waiting = tokio::spawn(client.lock_all(["a", "b"]).ttl(HOUR).wait(HOUR).acquire());
     eventually("they are waited for", || lock_waiting(port, "b").filter(|waiting| *waiting == 1));
     other.release().await.unwrap();
     let guard = waiting.await.unwrap().unwrap();
@@ -226,7 +226,7 @@ async fn who_wants_the_same_locks_in_another_order_is_served_in_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn several_locks_are_lost_with_the_first_of_them_and_given_back_when_given_up() {
     let (_node, port, _folder, client) = node().await;
-    let guard = client.lock_all(["a", "b"]).ttl(Duration::from_secs(1)).acquire().await.unwrap();
+    let guard = client.lock_all(["a", "b"]).ttl(Duration::from_secs(6)).acquire().await.unwrap();
     take_away(port, "b");
     assert_eq!(guard.lost().await, Loss::Taken);
     assert!(!guard.is_held());

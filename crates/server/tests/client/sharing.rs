@@ -37,7 +37,7 @@ async fn readers_share_a_lock_and_its_token_and_a_writer_has_his_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_reader_keeps_his_own_part() {
     let (_node, port, _folder, client) = node().await;
-    let ttl = Duration::from_millis(500);
+    let ttl = Duration::from_secs(2);
     let first = client.lock("a").ttl(ttl).shared().acquire().await.unwrap();
     let second = client.lock("a").ttl(ttl).shared().acquire().await.unwrap();
     first.extend(ttl * 2).await.unwrap();

@@ -195,6 +195,8 @@ impl Task<'_> {
         tokio::pin!(lost);
         loop {
             tokio::select! {
+                // A signal that came with the loss is the first one, and not another one that is tired of waiting.
+                biased;
                 ended = child.ended() => {
                     let released = release(guard, signals).await;
                     return match ended {
