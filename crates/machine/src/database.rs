@@ -289,11 +289,13 @@ impl Database {
         self.pages.get(page_of(key))?.slots.get(key)
     }
 
-    /// What WATCH sees at a key. A slot that has expired counts as gone with the version that it had, which does not
-    /// change when it is reclaimed.
-    pub(crate) fn seen(&self, key: &[u8], now: Stamp) -> Seen {
+    /// What WATCH sees at a key. A slot that has expired, or that nobody has any more of those who shared it, counts as gone
+    /// with the version that it had, which does not change when it is reclaimed.
+    pub(crate) fn seen(&self, key: &[u8], living: Living<'_>) -> Seen {
         match self.slot(key) {
-            Some(slot) if self.has(slot, now) => Seen::Present(slot.version),
+            Some(slot) if self.has(slot, living.now) && !slot.is_vacant(living) => {
+                Seen::Present(slot.version)
+            }
             expired => {
                 let removed = self.removed(key).max(expired.map_or(Version(0), |slot| slot.version));
                 Seen::Absent(removed.max(self.flushed))

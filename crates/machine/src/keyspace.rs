@@ -110,9 +110,13 @@ impl Keyspace {
     }
 
     /// Takes out of the queues who waits longest for what is at a key, for nothing to be there, or for a lock that he may enter
-    /// as it is.
+    /// as it is; before all of them the first whose session is gone, who is told so.
     pub(crate) fn take_first_to_serve(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Arc<Waiter>> {
         let (database, living) = (&self.databases[db], Living { now, sessions: &self.client_sessions });
+        let is_gone = |session| living.sessions.get(session).is_none();
+        if let Some(gone) = self.waiting.take_gone(db, key, is_gone) {
+            return Some(gone);
+        }
         let slot_of = |key: &[u8]| {
             let is_there = |slot: &&Slot| database.has(slot, now) && !slot.is_vacant(living);
             database.slot(key).filter(is_there)
@@ -121,8 +125,7 @@ impl Keyspace {
             return self.waiting.take_first_for_vacancy(db, key, |key| slot_of(key).is_none());
         };
         if let Value::Semaphore(semaphore) = &slot.value {
-            let is_gone = |session| living.sessions.get(session).is_none();
-            return self.waiting.take_first_for_permits(db, key, semaphore.free(living), is_gone);
+            return self.waiting.take_first_for_permits(db, key, semaphore.free(living));
         }
         // One that its holder has lost is nobody's yet.
         slot.current_token(living)?;

@@ -182,7 +182,8 @@ impl Machine {
     }
 
     pub(crate) fn seen(&self, db: u32, key: &[u8]) -> Seen {
-        let seen = |db| self.state.keyspace.database(db).seen(key, self.state.stamp);
+        let State { keyspace, stamp, .. } = &self.state;
+        let seen = |db| keyspace.database(db).seen(key, keyspace.living(*stamp));
         database(db).map_or(Seen::Absent(Version(0)), seen)
     }
 

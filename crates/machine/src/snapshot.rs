@@ -563,8 +563,8 @@ mod tests {
     fn the_bytes_of_version_1_stay_as_they_are() {
         let golden = concat!(
             "51554f5241544501", // magic
-            "bd000000",
-            "b92c341c",
+            "be000000",
+            "78cec698",
             "00",
             "01", // header frame: length, checksum, kind, machine version
             "01",
@@ -618,7 +618,8 @@ mod tests {
             "01d00f",
             "00",
             "00",
-            "00", // waiting: session, sequence, database, command, kind, keys, deadline, not shared, no owner, no request
+            "00",
+            "00", // waiting: session, sequence, database, command, kind, keys, deadline, not shared, no client's session, no owner, no request
             "00", // requests
             "00", // client sessions
             "00", // force-releases

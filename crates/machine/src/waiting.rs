@@ -71,8 +71,8 @@ pub(crate) enum Share {
     Whole,
     /// To share a lock with others.
     Part,
-    /// So many permits, and for which session, if for one.
-    Permits { count: u64, session: Option<ClientSessionId> },
+    /// So many permits.
+    Permits { count: u64 },
 }
 
 /// What a command that found nothing waits for.
@@ -85,6 +85,8 @@ pub(crate) struct Wait {
     /// Those of a greater one come before it at its keys. 0 for all but candidates.
     pub(crate) priority: u32,
     pub(crate) share: Share,
+    /// For which session of a client, if for one: it gets nothing once that is gone.
+    pub(crate) session: Option<ClientSessionId>,
     /// Who may enter a lock again that he holds, if it waits for one on his behalf.
     pub(crate) reentrant: Option<Holder>,
     /// What its client calls it, if it has a name.
@@ -436,18 +438,23 @@ impl Waiting {
         self.remove(ticket)
     }
 
-    /// Takes who waits longest at a semaphore of which so many permits are free, if these are enough for him, or if his session
-    /// is gone: then he gets none, and nobody waits behind him.
-    pub(crate) fn take_first_for_permits(
+    /// Takes the first who waits for a key to be free out of all queues, if his session is gone: he gets nothing, and nobody waits
+    /// behind him.
+    pub(crate) fn take_gone(
         &mut self,
         db: usize,
         key: &[u8],
-        free: u64,
         is_gone: impl Fn(ClientSessionId) -> bool,
     ) -> Option<Arc<Waiter>> {
+        let (ticket, waiter) = self.for_vacancy(db, key).next()?;
+        if waiter.wait.session.is_some_and(is_gone) { self.remove(ticket) } else { None }
+    }
+
+    /// Takes who waits longest at a semaphore of which so many permits are free, if these are enough for him.
+    pub(crate) fn take_first_for_permits(&mut self, db: usize, key: &[u8], free: u64) -> Option<Arc<Waiter>> {
         let greedy = bug::on(Bug::PassedPermits);
         let is_due = |waiter: &Waiter| match waiter.wait.share {
-            Share::Permits { count, session } => count <= free || session.is_some_and(&is_gone),
+            Share::Permits { count } => count <= free,
             Share::Whole | Share::Part => false,
         };
         let queue = self.for_vacancy(db, key).take(if greedy { usize::MAX } else { 1 });
@@ -455,12 +462,9 @@ impl Waiting {
         self.remove(ticket)
     }
 
-    /// The session on whose behalf the first at a key waits for permits.
+    /// The session on whose behalf the first waits for a key to be free.
     pub(crate) fn session_of_first(&self, db: usize, key: &[u8]) -> Option<ClientSessionId> {
-        match self.for_vacancy(db, key).next()?.1.wait.share {
-            Share::Permits { session, .. } => session,
-            Share::Whole | Share::Part => None,
-        }
+        self.for_vacancy(db, key).next()?.1.wait.session
     }
 
     /// Takes somebody whose time is up.
@@ -543,12 +547,12 @@ impl Waiting {
             match wait.share {
                 Share::Whole => to.u8(0),
                 Share::Part => to.u8(1),
-                Share::Permits { count, session } => {
+                Share::Permits { count } => {
                     to.u8(2);
                     to.varint(count);
-                    to.option(session.map(|session| session.0));
                 }
             }
+            to.option(wait.session.map(|session| session.0));
             to.u8(u8::from(wait.reentrant.is_some()));
             wait.reentrant.iter().for_each(|holder| holder.encode(to));
             to.u8(u8::from(wait.request.is_some()));
@@ -603,9 +607,10 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
     let share = match from.u8()? {
         0 => Share::Whole,
         1 => Share::Part,
-        2 => Share::Permits { count: from.varint()?, session: from.option()?.map(ClientSessionId) },
+        2 => Share::Permits { count: from.varint()? },
         3..=u8::MAX => return Err(from.malformed()),
     };
+    let client_session = from.option()?.map(ClientSessionId);
     let reentrant = from.optional(Holder::decode)?;
     let request = from.optional(Request::decode)?;
     Ok(Waiter {
@@ -613,7 +618,7 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         sequence,
         db,
         args,
-        wait: Wait { kind, keys, deadline, priority, share, reentrant, request },
+        wait: Wait { kind, keys, deadline, priority, share, session: client_session, reentrant, request },
     })
 }
 
@@ -621,36 +626,42 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
 mod tests {
     use super::*;
 
-    fn waiter(sequence: u64, priority: u32, share: Share, reentrant: Option<Holder>) -> Arc<Waiter> {
+    fn waiter(
+        sequence: u64,
+        priority: u32,
+        (share, session): (Share, Option<u64>),
+        reentrant: Option<Holder>,
+    ) -> Arc<Waiter> {
+        let client_session = session.map(ClientSessionId);
         let session = SessionId { node: 3, incarnation: 200 };
         let (args, keys) = (vec![Bytes::from_static(b"X")], vec![Bytes::from_static(b"k")]);
         let (kind, deadline) = (Kind::Vacancy, Some(Stamp(300)));
-        let wait = Wait { kind, keys, deadline, priority, share, reentrant, request: None };
+        let wait =
+            Wait { kind, keys, deadline, priority, share, session: client_session, reentrant, request: None };
         Arc::new(Waiter { session, sequence, db: 5, args, wait })
     }
 
-    /// Session, sequence, database, command, kind with a priority if there is one, keys, deadline, share, who may enter again, and
+    /// Session, sequence, database, command, kind with a priority if there is one, keys, deadline, share, client's session, who may enter again, and
     /// whether there is a request.
     #[test]
     fn the_bytes_stay_as_they_are() {
-        let permits =
-            |session: Option<u64>| Share::Permits { count: 300, session: session.map(ClientSessionId) };
+        let permits = Share::Permits { count: 300 };
         let me = Some(Holder::Owner("me".into()));
         for (waiter, bytes) in [
             (
-                waiter(1, 0, Share::Part, me),
-                &b"\x01\x03\xc8\x01\x01\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x01\x01\x00\x02me\x00"[..],
+                waiter(1, 0, (Share::Part, None), me),
+                &b"\x01\x03\xc8\x01\x01\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x01\x00\x01\x00\x02me\x00"[..],
             ),
             (
-                waiter(2, 300, Share::Whole, None),
-                b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\xac\x02\x01\x01k\x01\xac\x02\x00\x00\x00",
+                waiter(2, 300, (Share::Whole, Some(300)), None),
+                b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\xac\x02\x01\x01k\x01\xac\x02\x00\x01\xac\x02\x00\x00",
             ),
             (
-                waiter(3, 0, permits(None), None),
+                waiter(3, 0, (permits, None), None),
                 b"\x01\x03\xc8\x01\x03\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x02\xac\x02\x00\x00\x00",
             ),
             (
-                waiter(4, 0, permits(Some(300)), None),
+                waiter(4, 0, (permits, Some(300)), None),
                 b"\x01\x03\xc8\x01\x04\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x02\xac\x02\x01\xac\x02\x00\x00",
             ),
         ] {
@@ -662,7 +673,7 @@ mod tests {
             from.finish().unwrap();
         }
         // One who comes before others without a priority is told as any other.
-        let nameless = b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\x00\x01\x01k\x01\xac\x02\x00\x00\x00";
+        let nameless = b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\x00\x01\x01k\x01\xac\x02\x00\x00\x00\x00";
         assert!(Waiting::decode(&mut Decoder::new(Bytes::from_static(nameless), "waiting")).is_err());
     }
 }

@@ -68,7 +68,7 @@ What differs from Redis:
   heartbeat, which says nothing of them. It belongs to no connection: it goes on at another node, and through a change of leader,
   and any client may name it. It lasts its whole time from the entry of the last `SESSION KEEPALIVE`; count from when you asked for
   that. When it ends, by time or by `SESSION CLOSE`, its locks are free in the same instant, and who waits for one gets it in the
-  same entry; what then waits on its behalf is answered `NOSESSION`, when its turn has come. Memory is freed later
+  same entry; what then waits on its behalf is answered `NOSESSION` as soon as it is the first in its queue. Memory is freed later
   (`quorate-reclaim-keys`), which keyspace notifications tell as `expired`. A lock of a session has the time to live of the session:
   `LOCK EXTEND` and `EXPIRE` answer an error. `FLUSHALL` ends no session.
 * An election (`ELECTION`) is a lock that one leads by, of the type `election`: all that is said of locks holds for it, and commands

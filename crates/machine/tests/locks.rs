@@ -250,9 +250,13 @@ impl Model {
         self.waiters.iter().enumerate().filter(move |(_, waiter)| waiter.wish.locks.contains(&lock))
     }
 
-    /// Who is served next at a lock: the first, or who enters again. Readers do so in the order of their names.
+    /// Who is served next at a lock: the first, or who enters again. Readers do so in the order of their names. A first one whose
+    /// session is gone is told so at once: nobody waits behind him.
     fn next_to_serve(&self, lock: usize) -> Option<usize> {
         let (first, waiter) = self.queue(lock).next()?;
+        if self.refusal(&waiter.wish.holder).is_some() {
+            return Some(first);
+        }
         let Some(held) = &self.locks[lock] else {
             let is_first = |lock: &usize| self.queue(*lock).next().is_some_and(|(place, _)| place == first);
             let is_due = |lock: &usize| self.locks[*lock].is_none() && is_first(lock);
@@ -314,10 +318,14 @@ impl Model {
         self.serve(freed)
     }
 
-    /// A session that is no more has no lock, and no part of one. Which it had.
+    /// A session that is no more has no lock, and no part of one. Which it had, or waited for as the first.
     fn leave(&mut self, id: u64) -> Vec<usize> {
         let is_his = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.is_of(id));
-        let his: Vec<usize> = (0..LOCKS).filter(|lock| is_his(&self.locks[*lock])).collect();
+        let is_first = |lock| {
+            self.queue(lock).next().is_some_and(|(_, waiter)| waiter.wish.holder == Holder::Session(id))
+        };
+        let his: Vec<usize> =
+            (0..LOCKS).filter(|lock| is_his(&self.locks[*lock]) || is_first(*lock)).collect();
         for lock in &his {
             self.locks[*lock].take_if(|held| {
                 held.parts.retain(|part| part.holder != Holder::Session(id));

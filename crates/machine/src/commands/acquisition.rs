@@ -285,14 +285,15 @@ impl<'a> Wish<'a> {
             let (keys, request) = (names.to_vec(), request.cloned());
             let reentrant = self.is_reentrant.then(|| self.holder.clone());
             let (kind, share, priority) = (Kind::Vacancy, self.share(), self.priority);
-            context.wait(Wait { kind, keys, deadline, priority, share, reentrant, request });
+            let session = self.holder.session();
+            context.wait(Wait { kind, keys, deadline, priority, share, session, reentrant, request });
         }
         Ok(Reply::Null)
     }
 
     fn share(&self) -> Share {
         match self.permits {
-            Some(Permits { count, .. }) => Share::Permits { count, session: self.holder.session() },
+            Some(Permits { count, .. }) => Share::Permits { count },
             None if self.is_shared => Share::Part,
             None => Share::Whole,
         }

@@ -183,7 +183,16 @@ impl<'a> Wish<'a> {
     fn wait(&self, now: Stamp) -> Wait {
         let deadline = self.timeout_ms.map(|timeout_ms| Stamp(now.0.saturating_add(timeout_ms)));
         let (kind, keys) = (self.kind(), self.keys.to_vec());
-        Wait { kind, keys, deadline, priority: 0, share: Share::Whole, reentrant: None, request: None }
+        Wait {
+            kind,
+            keys,
+            deadline,
+            priority: 0,
+            share: Share::Whole,
+            session: None,
+            reentrant: None,
+            request: None,
+        }
     }
 }
 
