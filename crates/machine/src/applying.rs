@@ -266,8 +266,8 @@ impl Machine {
             if self.work - before >= SETTLING_MAX {
                 return Some(Step::Paused);
             }
-            let sessions = self.state.keyspace.settle(&(db, key), now);
-            self.work += work::OPERATION + work::of_sessions(sessions);
+            let shares = self.state.keyspace.settle(&(db, key), now);
+            self.work += work::OPERATION + work::of_shares(shares);
         }
         None
     }

@@ -91,6 +91,15 @@ impl Slot {
         }
     }
 
+    /// How many share it, or did.
+    pub(crate) fn shares(&self) -> usize {
+        match &self.value {
+            Value::Lock(lock) => lock.parts_len(),
+            Value::Semaphore(semaphore) => semaphore.grants_len(),
+            _ => 0,
+        }
+    }
+
     /// Its token, unless it is that of a lock whose holder has lost it, while nobody else may have it, or of a semaphore, of
     /// which each who has permits has a token of his own.
     pub(crate) fn current_token(&self, living: Living<'_>) -> Option<FencingToken> {
@@ -333,16 +342,16 @@ impl Database {
             None => slots.insert(Bytes::copy_from_slice(key), slot),
         };
         let before = previous.as_ref().and_then(|previous| previous.deadline);
-        if before != deadline {
-            let owned = slots.get_key_value(key).map(|(owned, _)| owned.clone());
-            self.index(owned.expect("the key was just put"), before, deadline);
-        }
         let held_by = previous.as_ref().and_then(Slot::client_session);
-        if held_by != holder {
-            self.index_holder(key, held_by, holder);
-        }
         let shared_by = previous.as_ref().map(Slot::sharing_sessions).unwrap_or_default();
-        self.index_sharers(key, &shared_by, &sharers);
+        if before != deadline || held_by != holder || shared_by != sharers {
+            // All indexes share the memory of the page's own key: a long one may be shared by many sessions.
+            let owned = slots.get_key_value(key).map(|(owned, _)| owned.clone());
+            let owned = owned.expect("the key was just put");
+            self.index_holder(&owned, held_by, holder);
+            self.index_sharers(&owned, &shared_by, &sharers);
+            self.index(owned, before, deadline);
+        }
         self.bytes += bytes;
         match &previous {
             None => self.keys += 1,
@@ -372,8 +381,8 @@ impl Database {
         page.removed = page.removed.max(slot.version);
         self.keys -= 1;
         self.bytes -= slot.bytes(key);
-        self.index_holder(key, slot.client_session(), None);
-        self.index_sharers(key, &slot.sharing_sessions(), &BTreeSet::new());
+        self.index_holder(&owned, slot.client_session(), None);
+        self.index_sharers(&owned, &slot.sharing_sessions(), &BTreeSet::new());
         self.index(owned, slot.deadline, None);
         Some(slot)
     }
@@ -406,7 +415,7 @@ impl Database {
     }
 
     /// Keeps the index of locks that sessions hold, and the number of those that are orphaned, equal to the slots'.
-    fn index_holder(&mut self, key: &[u8], before: Option<ClientSessionId>, after: Option<ClientSessionId>) {
+    fn index_holder(&mut self, key: &Bytes, before: Option<ClientSessionId>, after: Option<ClientSessionId>) {
         if let Some(before) = before {
             if let Some(orphaned) = self.orphaned.get_mut(&before) {
                 self.orphans -= usize::from(orphaned.remove(key));
@@ -418,17 +427,16 @@ impl Database {
             }
         }
         let Some(after) = after else { return };
-        let key = Bytes::copy_from_slice(key);
         match self.orphaned.get_mut(&after) {
-            Some(orphaned) => self.orphans += usize::from(orphaned.insert(key)),
-            None => drop(self.held.entry(after).or_default().insert(key)),
+            Some(orphaned) => self.orphans += usize::from(orphaned.insert(key.clone())),
+            None => drop(self.held.entry(after).or_default().insert(key.clone())),
         }
     }
 
     /// Keeps the index of what sessions have a share of equal to the slots'.
     fn index_sharers(
         &mut self,
-        key: &[u8],
+        key: &Bytes,
         before: &BTreeSet<ClientSessionId>,
         after: &BTreeSet<ClientSessionId>,
     ) {
@@ -444,7 +452,7 @@ impl Database {
         }
         for id in after.difference(before) {
             let keys_of = if self.left.contains_key(id) { &mut self.left } else { &mut self.shared };
-            keys_of.entry(*id).or_default().insert(Bytes::copy_from_slice(key));
+            keys_of.entry(*id).or_default().insert(key.clone());
         }
     }
 
@@ -477,4 +485,44 @@ pub(crate) fn page_of(key: &[u8]) -> usize {
     let mut hasher = SipHasher13::new_with_keys(0x7175_6f72_6174_6501, 0x7061_6765_7300_0001);
     hasher.write(key);
     (hasher.finish() % PAGES as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_session::ClientSessions;
+    use crate::value::{Lock, Purpose};
+
+    /// The name of a lock was copied for each session that shared it: one of 1 MiB took 1 GiB, of which the limit on data knew
+    /// nothing.
+    #[test]
+    fn who_shares_a_lock_shares_its_name() {
+        let sessions = ClientSessions::default();
+        let living = Living { now: Stamp(0), sessions: &sessions };
+        let session = |id| Holder::Session(ClientSessionId(id));
+        let held = Held::shared_by(&session(0), None);
+        let lock = Lock { purpose: Purpose::Exclusion, held, delay_ms: 0, value: None };
+        let slot = |lock| Slot {
+            value: Value::Lock(Box::new(lock)),
+            deadline: None,
+            token: FencingToken(1),
+            version: Version(1),
+        };
+        let mut database = Database::default();
+        database.put(b"name", slot(lock.clone()));
+        // A reader who has gone is not copied, so that there is one of them at a time.
+        database.put(b"name", slot(lock.joined(&session(1), None, living).0));
+        let held = Held::Alone { holder: session(2), depth: 1 };
+        let alone = Lock { held, ..lock.clone() };
+        let own = database.pages[page_of(b"name")].slots.keys().next().expect("it is there").as_ptr();
+        let of = |keys: &BTreeMap<ClientSessionId, BTreeSet<Bytes>>| {
+            keys.values().flatten().map(|key| key.as_ptr()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&database.shared), [own]);
+        database.put(b"name", slot(alone));
+        assert_eq!((of(&database.shared), of(&database.held)), (vec![], vec![own]));
+        let node = slot(lock.clone()).bytes(b"name")
+            - slot(Lock { held: Held::shared_by(&Holder::Owner(Bytes::new()), None), ..lock }).bytes(b"name");
+        assert!(node >= DEADLINE_BYTES as u64, "{node}");
+    }
 }

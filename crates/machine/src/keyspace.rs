@@ -25,6 +25,10 @@ use crate::waiting::{Ends, Kind, Waiter, Waiting};
 /// As many databases as Redis has by default; SELECT takes 0 to 15.
 pub const DATABASES: usize = 16;
 
+/// So many who share a key take as long to copy as one key takes to be freed. The same in every build: it decides what is
+/// reclaimed with an entry.
+const SHARES_PER_KEY: u64 = 12;
+
 /// Tokens stay exact as doubles, which is what scripts and many clients make of integers.
 const TOKEN_MAX: u64 = (1 << 53) - 1;
 
@@ -141,15 +145,17 @@ impl Keyspace {
         }
     }
 
-    /// Nobody can be served at the key that was woken first. Answers how many sessions' ends may change that.
+    /// Nobody can be served at the key that was woken first. Answers how many were looked at for that: of those who share what
+    /// is there, and of the sessions whose end might have changed it, or may now.
     pub(crate) fn settle(&mut self, (db, key): &(usize, Bytes), now: Stamp) -> usize {
         let slot = self.get(*db, key, now);
+        let shares = slot.map_or(0, Slot::shares);
         let Ends { at, mut sessions } = slot.map(|slot| slot.ends(self.living(now))).unwrap_or_default();
         sessions.extend(self.waiting.session_of_first(*db, key));
         let known = sessions.len();
         // What is over and there all the same, as a defect has it, ends no second time.
-        self.waiting.settle(Ends { at: at.filter(|at| *at >= now), sessions });
-        known
+        let forgotten = self.waiting.settle(Ends { at: at.filter(|at| *at >= now), sessions });
+        shares.max(known).max(forgotten)
     }
 
     /// Has all who wait know what may let them have what they wait for: after a snapshot was restored, in which nobody waits for
@@ -374,7 +380,7 @@ impl Keyspace {
     }
 
     /// Removes up to `keys_max` expired keys and shares of sessions that have ended, of each key of which `tell` is told, and frees a little of what was removed.
-    /// Returns how many keys and elements were freed.
+    /// Where many share a key it counts as several. Returns how many keys and elements were freed.
     pub(crate) fn reclaim(&mut self, keys_max: u64, now: Stamp, mut tell: impl FnMut(usize, &[u8])) -> u64 {
         assert!(self.journal.is_none(), "reclaiming is not part of a command");
         let mut freed = self.sweep();
@@ -392,8 +398,10 @@ impl Keyspace {
             while left > 0
                 && let Some(key) = self.databases[db].first_left()
             {
-                freed += 1;
-                left -= 1;
+                let shares = self.databases[db].slot(&key).map_or(0, Slot::shares) as u64;
+                let keys = 1 + shares / SHARES_PER_KEY;
+                freed += keys;
+                left = left.saturating_sub(keys);
                 if self.remove_the_gone(db, &key, now) {
                     tell(db, &key);
                 }

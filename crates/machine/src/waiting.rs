@@ -352,16 +352,18 @@ impl Waiting {
         self.woken.front().cloned()
     }
 
-    /// Nobody can be served at the key that was woken first, before one of these has ended.
-    pub(crate) fn settle(&mut self, ends: Ends) {
-        let Some((db, key)) = self.woken.pop_front() else { return };
-        let Some(queue) = self.queues[db].get_mut(&key) else { return };
+    /// Nobody can be served at the key that was woken first, before one of these has ended. Of how many sessions that was known
+    /// before.
+    pub(crate) fn settle(&mut self, ends: Ends) -> usize {
+        let Some((db, key)) = self.woken.pop_front() else { return 0 };
+        let Some(queue) = self.queues[db].get_mut(&key) else { return 0 };
         queue.is_woken = false;
         let ends = if queue.for_vacancy > 0 { ends } else { Ends::default() };
         let before = std::mem::replace(&mut queue.ends, ends.clone());
         if queue.places.is_empty() {
             self.queues[db].remove(&key);
         }
+        let known = before.sessions.len();
         if before != ends {
             self.forget_ends(db, &key, before);
             self.ends.extend(ends.at.map(|at| (at, db, key.clone())));
@@ -369,6 +371,7 @@ impl Waiting {
                 self.held.entry(id).or_default().insert((db, key.clone()));
             }
         }
+        known
     }
 
     fn forget_ends(&mut self, db: usize, key: &Bytes, ends: Ends) {

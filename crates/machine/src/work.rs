@@ -156,9 +156,10 @@ pub(crate) fn of_end_of_wait(keys: usize) -> u64 {
     OPERATION + keys as u64 / ARGUMENTS
 }
 
-/// What it takes to know of so many sessions that their end may let somebody have what he waits for, in microseconds.
-pub(crate) fn of_sessions(sessions: usize) -> u64 {
-    of_changes(sessions) / VISITS
+/// What it takes to know of so many who share a key that their end may let somebody have what he waits for, or to forget it, in
+/// microseconds.
+pub(crate) fn of_shares(shares: usize) -> u64 {
+    of_changes(shares) / VISITS
 }
 
 /// What any operation takes, in microseconds: to decode it, to admit it, to retain its reply.

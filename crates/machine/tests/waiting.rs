@@ -81,3 +81,78 @@ fn keys_at_which_there_is_nothing_are_looked_at_in_many_steps() {
     driver.advance(100);
     assert_eq!(driver.served.len() as u64, LOCKS);
 }
+
+/// How much the steps of an entry took that only lets time pass, each of its own.
+fn steps(driver: &mut Driver) -> Vec<u64> {
+    let machine = &mut driver.machine;
+    machine.begin(machine.applied() + 1, driver.stamp_ms, None).expect("time goes forward");
+    let mut steps = Vec::new();
+    loop {
+        let before = machine.work();
+        let step = machine.apply_next();
+        steps.push(machine.work() - before);
+        match step {
+            Step::Applied(applied) => panic!("nobody can be served: {applied:?}"),
+            Step::Paused => {}
+            Step::Finished => return steps,
+        }
+    }
+}
+
+/// Only sessions counted of those who share a lock: where owners did, all their locks were looked at in one step, each reader of
+/// them.
+#[test]
+fn readers_are_counted_that_are_looked_at_in_vain() {
+    const LOCKS: usize = 4;
+    let mut driver = Driver::new();
+    ask(&mut driver, "SESSION OPEN 100");
+    for lock in 0..LOCKS {
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} SESSION 101 SHARED"));
+        for reader in 0..1_000 {
+            ask(&mut driver, &format!("LOCK ACQUIRE l{lock} OWNER r{reader} TTL 9000 SHARED"));
+        }
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} OWNER w TTL 1000 WAIT 5000"));
+    }
+    driver.stamp_ms += 101;
+    let steps = steps(&mut driver);
+    assert!(steps.len() > LOCKS && steps.iter().all(|work| *work < 2_010), "{steps:?}");
+}
+
+/// What a session that has ended had a share of was reclaimed at the price of one key each, though all who share it are copied:
+/// an entry that began stood still for all of them.
+#[test]
+fn what_many_share_is_reclaimed_in_many_entries() {
+    const LOCKS: usize = 5;
+    let mut driver = Driver::new();
+    ask(&mut driver, "CONFIG SET quorate-reclaim-keys 20");
+    ask(&mut driver, "SESSION OPEN 100");
+    for lock in 0..LOCKS {
+        ask(&mut driver, &format!("LOCK ACQUIRE l{lock} SESSION 101 SHARED"));
+        for reader in 0..250 {
+            ask(&mut driver, &format!("LOCK ACQUIRE l{lock} OWNER r{reader} TTL 9000 SHARED"));
+        }
+    }
+    driver.advance(101);
+    let mut entries = 1;
+    while driver.machine.next_deadline() == Some(0) {
+        driver.advance(0);
+        entries += 1;
+    }
+    assert!(entries >= LOCKS, "{entries}");
+}
+
+/// To forget the sessions that had shared a lock cost nothing.
+#[test]
+fn sessions_are_counted_that_are_forgotten() {
+    let mut driver = Driver::new();
+    for reader in 0..1_000 {
+        let session = ask(&mut driver, "SESSION OPEN 100000").replace("(integer) ", "");
+        ask(&mut driver, &format!("LOCK ACQUIRE l SESSION {session} SHARED"));
+        assert!(reader > 0 || session == "101", "{session}");
+    }
+    ask(&mut driver, "LOCK ACQUIREALL 2 l m OWNER w TTL 1000 WAIT 5000");
+    let before = driver.machine.work();
+    ask(&mut driver, "DEL l");
+    assert_eq!(driver.served.len(), 1);
+    assert!(driver.machine.work() - before > 1_000, "{}", driver.machine.work() - before);
+}

@@ -80,8 +80,11 @@ pub(crate) struct Released {
 
 /// How many may share a lock: each who joins or leaves copies all.
 const READERS_MAX: usize = 1024;
-/// What a reader takes beside the bytes of his name.
-const READER_BYTES: usize = 64;
+/// What a reader takes beside the bytes of his holder.
+const READER_BYTES: usize = 96;
+
+/// What a session takes that holds something: the node of the key in the index of what it holds.
+const SESSION_BYTES: usize = 64;
 
 /// What a lock takes beside the bytes of its holder. The same in every build: it decides what is refused for want of memory.
 const LOCK_BYTES: usize = 96;
@@ -91,10 +94,11 @@ impl Holder {
         if let Self::Session(id) = self { Some(*id) } else { None }
     }
 
+    /// What it takes in memory beside what every holder takes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Owner(owner) => owner.len(),
-            Self::Session(_) => 0,
+            Self::Session(_) => SESSION_BYTES,
         }
     }
 

@@ -32,7 +32,7 @@ const GRANTS_MAX: usize = 1024;
 /// What a semaphore takes beside its grants, and what each of these takes beside the bytes of its holder. The same in every
 /// build: it decides what is refused for want of memory.
 const SEMAPHORE_BYTES: usize = 64;
-const GRANT_BYTES: usize = 80;
+const GRANT_BYTES: usize = 96;
 
 impl Grant {
     fn lives(&self, living: Living<'_>) -> bool {
@@ -99,6 +99,11 @@ impl Semaphore {
     pub(crate) fn sessions(&self) -> BTreeSet<ClientSessionId> {
         let holders = self.grants.values().map(|grant| &grant.holder);
         holders.filter_map(Holder::session).collect()
+    }
+
+    /// How many have permits, or had some: so many are looked at and copied when one gets or returns some.
+    pub(crate) fn grants_len(&self) -> usize {
+        self.grants.len()
     }
 
     /// The greatest token.
