@@ -146,7 +146,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!(session_reply_bytes_max, "quorate-session-reply-bytes", 32 * MIB, KIB..=GIB, form: Memory,
         "Bytes of the replies kept for each node. Beyond it the oldest is forgotten."),
     setting!(reclaim_keys_max, "quorate-reclaim-keys", 1024, 1..=1 << 20, form: Number,
-        "Expired keys whose memory is freed with each log entry."),
+        "Expired keys whose memory is freed with each log entry; one that many share counts as several."),
     setting!(collection_bytes_max, "quorate-collection-bytes", 256 * MIB, KIB..=GIB, form: Memory,
         "Bytes of one list, hash, set or sorted set. A write that would exceed it answers an error."),
     setting!(waiting_bytes_max, "quorate-waiting-bytes", 64 * MIB, KIB..=256 * MIB, form: Memory,

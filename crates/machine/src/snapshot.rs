@@ -481,8 +481,11 @@ fn decode_slot(from: &mut Decoder) -> Result<(Bytes, Slot), Error> {
     let (token, version) = (FencingToken(from.varint()?), Version(from.varint()?));
     let slot = Slot { value, deadline, token, version };
     let is_possible = match &slot.value {
-        Value::Semaphore(semaphore) => semaphore.last_token() <= Some(token),
-        _ => slot.client_session().is_none() || deadline.is_none(),
+        Value::Semaphore(semaphore) => {
+            semaphore.last_token() <= Some(token) && semaphore.deadline() == deadline
+        }
+        Value::Lock(lock) => lock.fits(deadline),
+        _ => true,
     };
     if !is_possible {
         return Err(from.malformed());
@@ -529,6 +532,7 @@ mod tests {
     use super::*;
     use crate::entry::{Batch, Group, Operation};
     use crate::identifiers::SessionId;
+    use crate::value::{Grant, Held, Holder, Lock, Purpose, Semaphore};
 
     /// One key with a deadline, one session with a retained reply, one script.
     fn sample() -> Machine {
@@ -643,6 +647,27 @@ mod tests {
         );
         let hex: String = sample().snapshot().flatten().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden);
+    }
+
+    /// The time of what is shared is that of the last who has a share. Another one would let the key expire early, or never.
+    #[test]
+    fn what_is_shared_has_the_time_of_its_last_share() {
+        let holder = Holder::Owner("me".into());
+        let held = Held::shared_by(&holder, Some(Stamp(2000)));
+        let lock = Lock { purpose: Purpose::Exclusion, held, delay_ms: 0, value: None };
+        let mut semaphore = Semaphore::new(1);
+        semaphore.put(FencingToken(1), Grant { holder, permits: 1, until: Some(Stamp(2000)) });
+        for value in [Value::Lock(Box::new(lock)), Value::Semaphore(Box::new(semaphore))] {
+            for (deadline, is_possible) in [(Some(2000), true), (Some(2001), false), (None, false)] {
+                let mut machine = sample();
+                machine.state.keyspace.create(0, b"shared", value.clone(), deadline.map(Stamp));
+                assert_eq!(
+                    Machine::restore(machine.snapshot()).is_ok(),
+                    is_possible,
+                    "{value:?} {deadline:?}"
+                );
+            }
+        }
     }
 
     #[test]

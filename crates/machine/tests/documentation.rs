@@ -52,7 +52,7 @@ What differs from Redis:
   if he is the first in the queue of each: while he is, the free ones among them are kept for him, and nobody passes. Two that
   want each other's locks do not wait for ever. The locks are then like any others, each with its own token, time and release.
 * `SHARED` is for readers, who share a lock and its token, each with a part that lasts his own time, or as long as his session.
-  `LOCK RELEASE` and `LOCK EXTEND` say whose part is meant, by `OWNER` or `SESSION`. The lock is free with the last of them, and
+  `LOCK RELEASE` says whose part is meant, by `OWNER` or `SESSION`, and `LOCK EXTEND` by `OWNER`. The lock is free with the last of them, and
   nobody holds it alone before. Fair to writers: who asks for it while somebody waits takes his place behind, but for a reader who
   enters again (`REENTRANT`); those who are next to each other in the queue are served together. Nobody rises from reader to
   writer: he would wait for himself. 1,024 share a lock at most, further ones wait until one releases or his time is over. A shared
@@ -69,7 +69,7 @@ What differs from Redis:
   and any client may name it. It lasts its whole time from the entry of the last `SESSION KEEPALIVE`; count from when you asked for
   that. When it ends, by time or by `SESSION CLOSE`, its locks are free in the same instant, and who waits for one gets it in the
   same entry; what then waits on its behalf is answered `NOSESSION` as soon as it is the first in its queue. Memory is freed later
-  (`quorate-reclaim-keys`), which keyspace notifications tell as `expired`. A lock of a session has the time to live of the session:
+  (`quorate-reclaim-keys`), which keyspace notifications tell as `expired`. A lock that a session holds alone has the time to live of the session:
   `LOCK EXTEND` and `EXPIRE` answer an error. `FLUSHALL` ends no session.
 * An election (`ELECTION`) is a lock that one leads by, of the type `election`: all that is said of locks holds for it, and commands
   of the one do not know the other (WRONGTYPE). Who waits is a candidate. Those of a greater `PRIORITY` are elected before others,

@@ -334,10 +334,11 @@ impl<'a> Wish<'a> {
             }
             Some((lock, slot)) => {
                 let entered = self.enter((lock, slot.deadline), context.living(), is_first);
-                context.spent.visited += of_readers(lock);
+                let copied = of_readers(lock);
                 let Some((lock, deadline)) = entered else {
                     return Ok(None);
                 };
+                context.spent.visited += copied;
                 context.check_value_bytes(lock.bytes())?;
                 context.amend(name, Value::Lock(Box::new(lock)), deadline);
             }

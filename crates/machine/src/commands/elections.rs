@@ -47,7 +47,7 @@ const ELECTION: &[Spec] = &[
     ),
     Spec::write(Group::Election, "election|resign", -4, resign).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
-        "ELECTION RESIGN name token [REQUEST id]",
+        "ELECTION RESIGN name token [OWNER id | SESSION session] [REQUEST id]",
         "Leads no longer, and the first candidate does; an error if the token is not the current one.",
     ),
     Spec::write(Group::Election, "election|transfer", -6, transfer)

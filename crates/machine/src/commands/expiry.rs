@@ -252,7 +252,7 @@ fn change_expiry(
 fn check_time(context: &Context<'_>, key: &[u8]) -> Result<(), Reply> {
     if context.get(key).is_some_and(Slot::has_time_of_holders) {
         return Err(Reply::error(
-            "ERR the key has the time of who holds it: of a session, of readers or of permits; or a DELAY",
+            "ERR the key has the time of who holds it, or held it last: of a session, of readers or of permits; or a DELAY",
         ));
     }
     Ok(())

@@ -197,7 +197,7 @@ impl<'a> Which<'a> {
         match (&lock.held, &self.reader) {
             (Held::Alone { .. }, None) => Ok((lock, slot)),
             (Held::Shared(_), None) => Err(Reply::error(
-                "ERR the lock is shared: say whose part of it is meant, by OWNER or SESSION",
+                "ERR the lock is shared: say whose part of it is meant, by OWNER, or by SESSION to release it",
             )),
             (_, Some(reader)) if lock.is_held_by(reader, context.living()) => Ok((lock, slot)),
             (_, Some(Holder::Owner(_))) => {

@@ -43,12 +43,12 @@ const SEMAPHORE: &[Spec] = &[
         ),
     Spec::write(Group::Semaphore, "semaphore|extend", -5, extend).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
-        "SEMAPHORE EXTEND name token milliseconds [REQUEST id]",
+        "SEMAPHORE EXTEND name token milliseconds [OWNER id] [REQUEST id]",
         "Has permits last so long from now on; an error if that token has none.",
     ),
     Spec::write(Group::Semaphore, "semaphore|release", -4, release).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::FAST).doc(
         "quorate",
-        "SEMAPHORE RELEASE name token [REQUEST id]",
+        "SEMAPHORE RELEASE name token [OWNER id | SESSION session] [REQUEST id]",
         "Returns the permits of a token, all at once; an error if it has none.",
     ),
     Spec::read(Group::Semaphore, "semaphore|info", 3, info).keys(KeySpec::BEHIND_SUBCOMMAND).doc(

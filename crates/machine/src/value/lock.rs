@@ -194,6 +194,12 @@ impl Held {
     }
 }
 
+/// When the last of them ends; `None` if one of them is a session's.
+fn last_end(parts: &BTreeMap<Holder, Part>) -> Option<Stamp> {
+    let untils: Option<Vec<Stamp>> = parts.values().map(|part| part.until).collect();
+    untils?.into_iter().max()
+}
+
 /// In the place of a kind of holder.
 const SHARED: u8 = 2;
 
@@ -263,9 +269,16 @@ impl Lock {
 
     /// It with these parts, and the deadline of its key; `None` if there are none.
     fn with(&self, parts: BTreeMap<Holder, Part>) -> Option<(Self, Option<Stamp>)> {
-        let untils: Option<Vec<Stamp>> = parts.values().map(|part| part.until).collect();
-        let last = untils.and_then(|untils| untils.into_iter().max());
+        let last = last_end(&parts);
         (!parts.is_empty()).then(|| (Self { held: Held::Shared(parts), ..self.clone() }, last))
+    }
+
+    /// Whether its key may have this deadline.
+    pub(crate) fn fits(&self, deadline: Option<Stamp>) -> bool {
+        match &self.held {
+            Held::Alone { holder, .. } => deadline.is_none() || holder.session().is_none(),
+            Held::Shared(parts) => deadline == last_end(parts),
+        }
     }
 
     /// It with a reader more, or once more, who has it until then at least; and the deadline of its key.
