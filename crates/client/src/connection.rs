@@ -5,6 +5,7 @@
 //! so that whoever waited in a queue waits no longer.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,7 +16,13 @@ use redis::{
     aio::MultiplexedConnection,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
 
 use crate::{endpoints::Endpoint, error::Error};
 
@@ -26,6 +33,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// How many messages are kept for whoever listens. A lock that changes hands a thousand times before that is looked at is better
 /// asked about.
 const MESSAGES_MAX: usize = 1_024;
+
+/// How much memory they take. A single one is kept however long it is: who comes back for it would find no other.
+const MESSAGES_BYTES_MAX: usize = 8 << 20;
 
 /// Whose data a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +63,24 @@ impl Drop for Driver {
     }
 }
 
+/// Where messages are kept for whoever listens.
+struct Desk {
+    sender: mpsc::Sender<Vec<u8>>,
+    /// Of those that are not fetched yet, and of some that are.
+    lengths: VecDeque<usize>,
+}
+
+impl Desk {
+    /// Keeps a message, unless that is one too many.
+    fn take(&mut self, message: Vec<u8>) -> bool {
+        let waiting = self.sender.max_capacity() - self.sender.capacity();
+        self.lengths.drain(..self.lengths.len().saturating_sub(waiting));
+        self.lengths.push_back(message.len());
+        let bytes: usize = self.lengths.iter().sum();
+        (waiting == 0 || bytes <= MESSAGES_BYTES_MAX) && self.sender.try_send(message).is_ok()
+    }
+}
+
 impl Connection {
     /// Connects to `endpoint` within `limit`.
     pub(crate) async fn open(endpoint: &Endpoint, reads: Reads, limit: Duration) -> Result<Self, Error> {
@@ -67,18 +95,18 @@ impl Connection {
         limit: Duration,
     ) -> Result<(Self, mpsc::Receiver<Vec<u8>>), Error> {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let sender = Mutex::new(Some(sender));
+        let desk = Mutex::new(Some(Desk { sender, lengths: VecDeque::new() }));
         let take = move |push: PushInfo| {
-            let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
             let is_taken = match (push.kind, push.data.into_iter().last()) {
                 (PushKind::Message, Some(Value::BulkString(message))) => {
-                    sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok())
+                    desk.as_mut().is_some_and(|desk| desk.take(message))
                 }
                 (PushKind::Disconnection, _) => false,
                 (_, _) => true,
             };
             if !is_taken {
-                *sender = None;
+                *desk = None;
             }
             Ok::<(), Infallible>(())
         };
@@ -87,14 +115,25 @@ impl Connection {
         Ok((Self::within(limit, endpoint, greet).await?, messages))
     }
 
-    async fn within(
+    /// Whether anybody answers at `endpoint` within `limit`, be it that he takes no more connections.
+    pub(crate) async fn probe(endpoint: &Endpoint, limit: Duration) -> Result<(), Error> {
+        let probe = async {
+            let mut stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+            // A server that is full may have said so and closed before.
+            let _ = stream.write_all(b"*1\r\n$4\r\nPING\r\n").await;
+            stream.read_u8().await
+        };
+        Self::within(limit, endpoint, probe).await.map(drop)
+    }
+
+    async fn within<T, E: std::fmt::Display>(
         limit: Duration,
         endpoint: &Endpoint,
-        greet: impl Future<Output = Result<Self, RedisError>>,
-    ) -> Result<Self, Error> {
+        greet: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
         let failed = |why: &dyn std::fmt::Display| Error::not_applied(format_args!("{endpoint}: {why}"));
         match timeout(limit, greet).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(greeted)) => Ok(greeted),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(failed(&format_args!("no connection within {limit:?}"))),
         }
@@ -149,5 +188,25 @@ impl Connection {
             Some(code) => Error::from_server(code, error.detail().unwrap_or_default()),
             None => Error::unknown(format_args!("{}: {error}", self.endpoint)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watch that nobody looked at could take 16 GiB, of a leader who proclaims the longest values.
+    #[test]
+    fn messages_are_kept_up_to_their_number_and_length_and_one_of_any_length() {
+        let (sender, mut messages) = mpsc::channel(4);
+        let mut desk = Desk { sender, lengths: VecDeque::new() };
+        let long = || vec![0; MESSAGES_BYTES_MAX / 2];
+        assert!(desk.take(long()) && desk.take(long()) && !desk.take(vec![0]), "as long as that, together");
+        for _ in 0..2 {
+            messages.try_recv().expect("it was kept");
+        }
+        assert!(desk.take(vec![0; MESSAGES_BYTES_MAX * 2]) && !desk.take(vec![0]), "longer than that, alone");
+        messages.try_recv().expect("it was kept");
+        assert!((0..4).all(|_| desk.take(vec![0])) && !desk.take(vec![0]), "as many as that");
     }
 }

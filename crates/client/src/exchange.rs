@@ -142,16 +142,28 @@ impl Exchange {
         Err(Error::not_applied(failures.join("; ")))
     }
 
-    /// Returns when the server of a connection on which something waits does not greet others any longer. One that is cut off
+    /// Returns when the server of a connection on which something waits does not answer others any longer. One that is cut off
     /// from its leader says so itself; one that stands still says nothing. All who wait at a server look at it together.
     pub(crate) async fn death_of(&self, connection: &Connection) -> Error {
-        let vigil = self.vigils.at(connection, self.reads, &self.settings);
+        let vigil = self.vigils.at(connection, &self.settings);
         Error::unknown(vigil.death().await)
     }
 
-    /// Has the next connection be one to the next endpoint.
-    pub(crate) fn turn_away(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
+    /// After a failure on a connection, has the next one be one to the next endpoint. A server that refuses a command is as good
+    /// as any; and of all who leave one together, only the first does it, or they might come round to it again.
+    pub(crate) fn turn_away(&self, connection: &Connection, error: &Error) {
+        if Again::Always.is_wanted(error) {
+            self.turn_from(connection);
+        }
+    }
+
+    fn turn_from(&self, connection: &Connection) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        if self.endpoints.at(turn) == connection.endpoint() {
+            // If it is another one's turn by now, so much the better.
+            let next = turn.wrapping_add(1);
+            let _ = self.turn.compare_exchange(turn, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Has the next command use another connection, to the next endpoint. Those that wait for answers on this one go on.
@@ -159,7 +171,7 @@ impl Exchange {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|current| current.is(connection)) {
             *current = None;
-            self.turn_away();
+            self.turn_from(connection);
         }
     }
 }
@@ -203,4 +215,46 @@ fn retry(patience: Duration) -> Retry {
         .max_elapsed(patience)
         .build()
         .expect("these settings are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A server that greets whoever connects.
+    async fn server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut bytes = [0; 1_024];
+                    while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                        let asked = bytes[..length].iter().filter(|byte| **byte == b'*').count();
+                        let _ = stream.write_all(&b"+OK\r\n".repeat(asked)).await;
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    /// Each had the turn go on by one: as many as there are servers came round to the dead one again.
+    #[tokio::test]
+    async fn all_who_leave_a_server_together_go_on_to_the_next_and_nobody_leaves_one_that_refuses() {
+        let url = format!("quorate://{},{}", server().await, server().await);
+        let endpoints = Endpoints::read(&url, "quorate", 1).expect("a URL");
+        let exchange = Exchange::new(endpoints.clone(), Reads::Linearizable, Settings::new());
+        let (one, other) = (exchange.open().await.expect("greeted"), exchange.open().await.expect("greeted"));
+        exchange.turn_away(&one, &Error::from_server("WRONGTYPE", ""));
+        assert_eq!(exchange.open().await.expect("greeted").endpoint(), endpoints.at(0));
+        exchange.turn_away(&one, &Error::unknown("no answer"));
+        exchange.turn_away(&other, &Error::not_applied("no leader"));
+        assert_eq!(exchange.open().await.expect("greeted").endpoint(), endpoints.at(1));
+    }
 }

@@ -7,17 +7,16 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{
-    connection::{Connection, Reads},
-    endpoints::Endpoint,
-    settings::Settings,
-};
+use crate::{connection::Connection, endpoints::Endpoint, settings::Settings};
+
+/// So many times in a row it has to say nothing at all: all who wait there lose their connections by it.
+const SILENCES: u32 = 2;
 
 /// The servers that are looked at.
 #[derive(Default)]
 pub(crate) struct Vigils(Mutex<BTreeMap<Endpoint, Weak<Vigil>>>);
 
-/// One server is looked at, until it does not greet or nobody wants to know any longer.
+/// One server is looked at, until it does not answer or nobody wants to know any longer.
 pub(crate) struct Vigil {
     /// Why the server counts as dead.
     found: watch::Receiver<Option<String>>,
@@ -32,36 +31,43 @@ impl Drop for Vigil {
 
 impl Vigils {
     /// The one at the server of a connection.
-    pub(crate) fn at(&self, connection: &Connection, reads: Reads, settings: &Settings) -> Arc<Vigil> {
+    pub(crate) fn at(&self, connection: &Connection, settings: &Settings) -> Arc<Vigil> {
         let mut vigils = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = connection.endpoint();
         let present = vigils.get(endpoint).and_then(Weak::upgrade);
-        // One that has found it dead is over: who waits there now has been greeted since.
-        if let Some(present) = present.filter(|vigil| vigil.found.borrow().is_none()) {
+        // One that has found it dead is over: who waits there now has been greeted since. So is one whose runtime has ended.
+        let is_over = |vigil: &Vigil| vigil.found.borrow().is_some() || vigil.looking.is_finished();
+        if let Some(present) = present.filter(|vigil| !is_over(vigil)) {
             return present;
         }
-        let new = Arc::new(Vigil::begin(endpoint.clone(), reads, settings.clone()));
+        let new = Arc::new(Vigil::begin(endpoint.clone(), settings.clone()));
         vigils.insert(endpoint.clone(), Arc::downgrade(&new));
         new
     }
 }
 
 impl Vigil {
-    fn begin(endpoint: Endpoint, reads: Reads, settings: Settings) -> Self {
+    fn begin(endpoint: Endpoint, settings: Settings) -> Self {
         let (tell, found) = watch::channel(None);
         let looking = tokio::spawn(async move {
+            let mut silences = 0;
             loop {
-                tokio::time::sleep(settings.answer_timeout).await;
-                if let Err(error) = Connection::open(&endpoint, reads, settings.connect_timeout).await {
-                    tell.send_replace(Some(error.to_string()));
-                    return;
+                let pause = if silences == 0 { settings.answer_timeout } else { settings.connect_timeout };
+                tokio::time::sleep(pause).await;
+                match Connection::probe(&endpoint, settings.connect_timeout).await {
+                    Ok(()) => silences = 0,
+                    Err(_) if silences + 1 < SILENCES => silences += 1,
+                    Err(error) => {
+                        tell.send_replace(Some(error.to_string()));
+                        return;
+                    }
                 }
             }
         });
         Self { found, looking }
     }
 
-    /// Returns when the server does not greet others any longer, and why.
+    /// Returns when the server does not answer others any longer, and why.
     pub(crate) async fn death(&self) -> String {
         let mut found = self.found.clone();
         let why = found.wait_for(Option::is_some).await;
@@ -83,6 +89,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::connection::Reads;
 
     /// A server that greets whoever connects, and counts them.
     async fn server(counted: Arc<AtomicUsize>) -> (Endpoint, JoinHandle<()>) {
@@ -108,10 +115,9 @@ mod tests {
     async fn all_who_wait_at_one_server_look_at_it_together() {
         let counted = Arc::new(AtomicUsize::new(0));
         let (endpoint, serving) = server(Arc::clone(&counted)).await;
-        let settings = Settings::new().answer_timeout(Duration::from_millis(50));
-        let (vigils, reads) = (Vigils::default(), Reads::Linearizable);
+        let (vigils, reads, settings) = (Vigils::default(), Reads::Linearizable, quick());
         let connection = Connection::open(&endpoint, reads, Duration::from_secs(5)).await.expect("greeted");
-        let waiting: Vec<_> = (0..100).map(|_| vigils.at(&connection, reads, &settings)).collect();
+        let waiting: Vec<_> = (0..100).map(|_| vigils.at(&connection, &settings)).collect();
         assert!(waiting.iter().all(|vigil| Arc::ptr_eq(vigil, &waiting[0])));
         while counted.load(Ordering::Relaxed) < 4 {
             tokio::task::yield_now().await;
@@ -122,9 +128,30 @@ mod tests {
         assert!(why.contains(&endpoint.to_string()), "{why}");
         assert!(counted.load(Ordering::Relaxed) < 100);
         // Who waits there later has been greeted since, and looks anew.
-        let later = vigils.at(&connection, reads, &settings);
+        let later = vigils.at(&connection, &settings);
         assert!(!Arc::ptr_eq(&later, &waiting[0]) && later.found.borrow().is_none());
         drop(waiting);
-        assert!(Arc::ptr_eq(&later, &vigils.at(&connection, reads, &settings)));
+        assert!(Arc::ptr_eq(&later, &vigils.at(&connection, &settings)));
+    }
+
+    /// A server at its limit of clients counted as dead, and all who waited there lost their connections at once.
+    #[tokio::test]
+    async fn a_server_that_is_full_is_alive_and_so_is_one_that_is_silent_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let vigil = Vigil::begin(Endpoint { host: "127.0.0.1".to_owned(), port }, quick());
+        for round in 0..6 {
+            let (mut stream, _) = listener.accept().await.expect("it is looked at");
+            if round % 2 == 0 {
+                let _ = stream.write_all(b"-ERR max number of clients reached\r\n").await;
+            }
+        }
+        assert!(vigil.found.borrow().is_none());
+        drop(listener);
+        vigil.death().await;
+    }
+
+    fn quick() -> Settings {
+        Settings::new().answer_timeout(Duration::from_millis(50)).connect_timeout(Duration::from_millis(50))
     }
 }

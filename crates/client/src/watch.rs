@@ -9,11 +9,13 @@
 //!   step, is recognised.
 //! * **It is asked again** when nothing was told for some time: a server that cannot answer is left for another one, and what is
 //!   told of no key, as `FLUSHALL`, is seen then.
+//! * **Whoever gives up waiting gives up nothing else.** What is asked of a server goes on in a task of its own: else one who looks
+//!   in for a moment again and again would never find out that there is no answer.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     backend::{Quorate, quorate::token},
@@ -28,6 +30,10 @@ use crate::{
     lock_info::{field, text},
     token::FencingToken,
 };
+
+/// A connection that ends sooner is no place to come back to at once, and the wait before that is done.
+const SHORT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Something that has changed about who holds a lock, or leads.
 ///
@@ -109,7 +115,7 @@ pub struct Watch {
     subject: Subject,
     name: String,
     known: Known,
-    line: Option<Line>,
+    place: Place,
     /// What is known and not yet handed out.
     changes: VecDeque<Change>,
 }
@@ -121,13 +127,34 @@ enum Subject {
     Election,
 }
 
+/// Where changes are told.
+enum Place {
+    Nowhere,
+    Coming(Task<Result<Arrival, Error>>),
+    At(Line),
+}
+
+/// Whoever has come to a server, and listens.
+struct Arrival {
+    line: Line,
+    /// Who has it, as was found; nothing of that if something was told meanwhile.
+    found: Option<Option<Present>>,
+}
+
 /// A connection on which changes are told.
 struct Line {
     connection: Connection,
     messages: mpsc::Receiver<Vec<u8>>,
+    begun: BootTime,
     /// When to ask if nothing is told until then.
     look: BootTime,
+    /// How it is, asked of a server that has not answered yet.
+    question: Option<Task<Result<Value, Error>>>,
 }
+
+/// Work that goes on while nobody waits for it, as when [`Watch::next`] is given up and called again: its time is not begun anew
+/// then. It ends with this.
+struct Task<T>(JoinHandle<T>);
 
 impl Lock<Quorate, Exclusive> {
     /// Watches who holds the lock, instead of acquiring it: [`Watch::next`] tells who does, and then each change.
@@ -160,7 +187,7 @@ impl<K: Kind> Election<K> {
 impl Watch {
     fn new(core: Arc<Core<Quorate>>, subject: Subject, name: String) -> Self {
         let (known, changes) = (Known::default(), VecDeque::new());
-        Self { core, subject, name, known, line: None, changes }
+        Self { core, subject, name, known, place: Place::Nowhere, changes }
     }
 
     /// The name of what is watched.
@@ -175,8 +202,15 @@ impl Watch {
         &self.name
     }
 
-    /// Returns the next change: first of all how it is, then whatever happens, in the order of the log. A connection that is lost is
-    /// made anew, at another node if need be, and what is different by then is told. May be given up at any time, and asked again.
+    /// Returns the next change: first of all how it is, then whatever happens, in the order of the log. Of what is found by asking,
+    /// what one holder has let others know in between may be left out. A connection that is lost is made anew, at another node if
+    /// need be, and what is different by then is told. May be given up at any time, and asked again: what is under way goes on.
+    ///
+    /// A lock that is shared has one holder, whoever they are: it is acquired with the first of them, and released with the last.
+    ///
+    /// While nothing is told, it is asked from time to time whether that is all: when the time for an answer
+    /// ([`Settings::answer_timeout`](crate::Settings::answer_timeout)) has passed since the last question. So a node that stands
+    /// still is left after twice that, if this is awaited meanwhile.
     ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
@@ -188,67 +222,87 @@ impl Watch {
     /// # Errors
     ///
     /// `Refused` if the name is that of other data; `NotApplied` or `OutcomeUnknown` if no server has answered for the client's
-    /// patience. To ask again goes on from what was told last.
+    /// patience, which the next call is told if this one was given up before. To ask again goes on from what was told last.
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
             if let Some(change) = self.changes.pop_front() {
                 return Ok(change);
             }
-            match &mut self.line {
-                None => self.listen().await?,
-                Some(line) => tokio::select! {
+            match &mut self.place {
+                Place::Nowhere => self.begin(Duration::ZERO),
+                Place::Coming(coming) => {
+                    let come = coming.done().await;
+                    self.place = Place::Nowhere;
+                    let Arrival { line, found } = come??;
+                    self.changes.extend(found.and_then(|found| self.known.find(found)));
+                    self.place = Place::At(line);
+                }
+                Place::At(Line { question: Some(question), .. }) => {
+                    let answer = question.done().await.flatten();
+                    self.answered(answer);
+                }
+                Place::At(line) => tokio::select! {
                     biased;
                     message = line.messages.recv() => match message {
                         Some(message) => self.changes.extend(self.known.hear(&message)),
                         // The server has ended, or told more than we took.
-                        None => self.line = None,
+                        None => self.leave(),
                     },
-                    () = sleep_until(line.look) => self.look().await,
+                    () = sleep_until(line.look) => line.ask(&self.core, self.subject, &self.name),
                 },
             }
         }
     }
 
-    /// Listens at some server, and learns how it is there.
-    async fn listen(&mut self) -> Result<(), Error> {
-        let exchange = &self.core.backend.exchange;
-        let (subject, name) = (self.subject, self.name.as_str());
-        let attempt = || async {
-            let (connection, messages) = exchange.listen().await?;
-            let settings = exchange.settings();
-            let mut line = Line { connection, messages, look: BootTime::now() };
-            let limit = settings.answer_timeout;
-            let found = match line.connection.ask(&subject.listen(name), limit).await {
-                Ok(_) => line.ask(subject, name, limit).await,
-                Err(error) => Err(error),
-            };
-            if found.is_err() {
-                exchange.turn_away();
-            }
-            Ok((found?, line))
-        };
-        let (found, line) = persist(exchange.settings().patience, Again::Always, attempt).await?;
-        if line.messages.is_empty() {
-            self.changes.extend(self.known.find(found));
-        }
-        self.line = Some(line);
-        Ok(())
+    /// Sets out for some server.
+    fn begin(&mut self, pause: Duration) {
+        let (core, subject, name) = (Arc::clone(&self.core), self.subject, self.name.clone());
+        self.place = Place::Coming(Task::begin(async move {
+            tokio::time::sleep(pause).await;
+            listen(&core, subject, &name).await
+        }));
     }
 
-    /// Looks whether all was told, and whether there is still somebody to tell it.
-    async fn look(&mut self) {
-        let (subject, limit) = (self.subject, self.core.backend.exchange.settings().answer_timeout);
-        let Some(line) = &mut self.line else { return };
-        match line.ask(subject, &self.name, limit).await {
+    /// Takes up whether all was told, and whether there is still somebody to tell it.
+    fn answered(&mut self, answer: Result<Value, Error>) {
+        let Place::At(line) = &mut self.place else { return };
+        line.question = None;
+        match answer.and_then(found) {
             Ok(found) if line.messages.is_empty() => self.changes.extend(self.known.find(found)),
             // It was told meanwhile.
             Ok(_) => {}
-            Err(_) => {
-                self.core.backend.exchange.turn_away();
-                self.line = None;
+            Err(error) => {
+                self.core.backend.exchange.turn_away(&line.connection, &error);
+                self.leave();
             }
         }
     }
+
+    /// Goes elsewhere, and not at once if a server sends away whoever comes.
+    fn leave(&mut self) {
+        let Place::At(line) = &self.place else { return };
+        let is_short = BootTime::now().since(line.begun) < SHORT;
+        self.begin(if is_short { PAUSE } else { Duration::ZERO });
+    }
+}
+
+/// Listens at some server, and learns how it is there.
+async fn listen(core: &Core<Quorate>, subject: Subject, name: &str) -> Result<Arrival, Error> {
+    let exchange = &core.backend.exchange;
+    let limit = exchange.settings().answer_timeout;
+    let attempt = || async {
+        let (connection, messages) = exchange.listen().await?;
+        let answer = match connection.ask(&subject.listen(name), limit).await {
+            Ok(_) => connection.ask(&subject.ask(name), limit).await,
+            Err(error) => Err(error),
+        };
+        let found = answer.and_then(found).inspect_err(|error| exchange.turn_away(&connection, error))?;
+        let now = BootTime::now();
+        let found = messages.is_empty().then_some(found);
+        let line = Line { connection, messages, begun: now, look: now + limit, question: None };
+        Ok(Arrival { line, found })
+    };
+    persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
 impl Subject {
@@ -270,16 +324,29 @@ impl Subject {
 }
 
 impl Line {
-    /// Who has it, as the server says.
-    async fn ask(
-        &mut self,
-        subject: Subject,
-        name: &str,
-        limit: std::time::Duration,
-    ) -> Result<Option<Present>, Error> {
-        let answer = self.connection.ask(&subject.ask(name), limit).await?;
+    /// Asks how it is.
+    fn ask(&mut self, core: &Core<Quorate>, subject: Subject, name: &str) {
+        let (connection, command) = (self.connection.clone(), subject.ask(name));
+        let limit = core.backend.exchange.settings().answer_timeout;
         self.look = BootTime::now() + limit;
-        present(&answer).ok_or_else(|| Error::unexpected(&answer))
+        self.question = Some(Task::begin(async move { connection.ask(&command, limit).await }));
+    }
+}
+
+impl<T: Send + 'static> Task<T> {
+    fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    /// Returns when it is done. May be given up, but not asked again after that.
+    async fn done(&mut self) -> Result<T, Error> {
+        (&mut self.0).await.map_err(|_| Error::unknown("the client's runtime has ended"))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -288,6 +355,11 @@ impl Line {
 struct Present {
     token: FencingToken,
     value: Option<Vec<u8>>,
+}
+
+/// What is found by an answer.
+fn found(answer: Value) -> Result<Option<Present>, Error> {
+    present(&answer).ok_or_else(|| Error::unexpected(&answer))
 }
 
 /// What an answer says of who has it; `None` if it is no such answer.

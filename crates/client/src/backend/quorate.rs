@@ -128,11 +128,8 @@ impl Quorate {
                 answer = connection.ask(&command, limit) => answer,
                 error = self.exchange.death_of(&connection) => Err(error),
             };
-            if answer.is_err() {
-                // A node that is cut off may take connections all the same.
-                self.exchange.turn_away();
-            }
-            answer
+            // A node that is cut off may take connections all the same.
+            answer.inspect_err(|error| self.exchange.turn_away(&connection, error))
         };
         self.insist(wish, request, ask).await
     }

@@ -1,10 +1,14 @@
 //! Watching who holds a lock, or leads.
 
+use std::time::Duration;
+
 use quorate_client::{Change, Error, Event, Watch};
 use rustix::process::Signal;
 
 use super::{
-    HOUR, connect, node,
+    HOUR, connect,
+    cutting::Proxy,
+    node,
     support::{self, Cluster, LONG, ask},
     take_away,
 };
@@ -98,4 +102,38 @@ async fn what_is_told_of_no_key_is_found_all_the_same() {
     ask(port, &["FLUSHALL"]);
     let gone = next(&mut watch).await;
     assert_eq!((gone.event, gone.token), (Event::Free, Some(guard.token())));
+}
+
+/// Whoever looked in for a moment again and again began anew each time to wait for the answer, and stayed at a server that gave
+/// none, with one more question each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_given_up_again_and_again_leaves_a_server_that_does_not_answer() {
+    let (_node, port, _folder, client) = node().await;
+    let settings = quorate_client::Settings::new().answer_timeout(Duration::from_millis(300));
+    // When it begins to listen, and when it asks whether all was told.
+    for word in ["WATCH", "INFO"] {
+        let proxy = Proxy::to(port);
+        let url = format!("quorate://127.0.0.1:{},127.0.0.1:{port}", proxy.port());
+        let watching = quorate_client::Client::connect_with(&url, settings.clone()).await.unwrap();
+        let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+        let mut watch = watching.lock("a").watch();
+        if word == "INFO" {
+            assert_eq!(next(&mut watch).await.token, Some(guard.token()));
+        }
+        // No message tells of that.
+        ask(port, &["FLUSHALL"]);
+        let look_in = async {
+            loop {
+                // At whatever connection.
+                proxy.keep_answer_of(word);
+                let glance = tokio::time::timeout(Duration::from_millis(50), watch.next());
+                if let Ok(change) = glance.await {
+                    break change.expect("another node tells it");
+                }
+            }
+        };
+        let found = tokio::time::timeout(LONG, look_in).await.expect("it stays there for ever");
+        assert_eq!(found.event, Event::Free, "{word}");
+        proxy.let_go();
+    }
 }
