@@ -61,12 +61,15 @@ impl Background {
         });
     }
 
-    /// Returns once all is done that was handed over before.
+    /// Returns once all is done that was handed over before, and what that has left behind: the release of its last lock ends a
+    /// session, which is to be closed then, and nothing comes of that.
     pub(crate) async fn settled(&self) {
         let mut open = self.open.subscribe();
-        let end = open.borrow().next;
-        // Its sender is here.
-        let _ = open.wait_for(|open| open.numbers.first().is_none_or(|oldest| *oldest >= end)).await;
+        for _ in 0..2 {
+            let end = open.borrow().next;
+            // Its sender is here.
+            let _ = open.wait_for(|open| open.numbers.first().is_none_or(|oldest| *oldest >= end)).await;
+        }
     }
 
     fn begin(&self) -> Work {
@@ -104,7 +107,27 @@ mod tests {
             let early = tokio::time::timeout(Duration::ZERO, settled.as_mut()).await;
             assert!(early.is_err(), "{left} are not done");
         }
-        // What comes later is nobody's concern who waits already.
+        gate.add_permits(1);
+        settled.await;
+    }
+
+    /// A session whose last guard was dropped stayed open: its close was handed over by the release, which was all that
+    /// was waited for.
+    #[tokio::test]
+    async fn what_work_leaves_behind_is_waited_for_and_what_comes_later_is_not() {
+        let (background, gate) = (Arc::new(Background::new()), Arc::new(Semaphore::new(0)));
+        let (inner, closing) = (Arc::clone(&background), Arc::clone(&gate));
+        background.run(async move {
+            inner.run(async move { closing.acquire().await.expect("it is open").forget() });
+        });
+        let mut settled = pin!(background.settled());
+        while background.open.borrow().numbers.first() != Some(&1) {
+            let early = tokio::time::timeout(Duration::ZERO, settled.as_mut()).await;
+            assert!(early.is_err(), "its work has left some behind");
+            tokio::task::yield_now().await;
+        }
+        let early = tokio::time::timeout(Duration::ZERO, settled.as_mut()).await;
+        assert!(early.is_err(), "what was left behind is not done");
         background.run(std::future::pending());
         gate.add_permits(1);
         settled.await;

@@ -283,6 +283,9 @@ impl<K: Kind> Leadership<K> {
 
     /// Hands over to one of the [candidates](Client::candidates), before all others: when this returns, that one leads.
     ///
+    /// If this is given up, or fails without an answer, it may have been done, or may yet be: then this one believes to lead
+    /// until it is renewed or looked at next, a third of its time to live at most while servers answer.
+    ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
     /// let leadership = client.election("scheduler").campaign().await?;
@@ -303,9 +306,8 @@ impl<K: Kind> Leadership<K> {
             Holder::Session(number) => command.arg("SESSION").arg(number),
             Holder::Readers(_) => return Err(Error::invalid("candidate", "readers do not lead")),
         };
-        self.ask(command.arg("REQUEST").arg(format!("{:032x}", random()?)), Again::Always).await?;
-        self.0.handed_over();
-        Ok(())
+        let command = command.arg("REQUEST").arg(format!("{:032x}", random()?));
+        self.0.hand_over(self.ask(command, Again::Always)).await
     }
 
     /// The same as the guard of a lock, for code that takes one: to release it is to resign.

@@ -9,7 +9,7 @@ use crate::{
     kept::{Kept, Renew},
     kind::{
         Exclusive, Kind,
-        sealed::{Tenure as _, Timed},
+        sealed::{Tenure, Timed},
     },
     lease::Lease,
     token::FencingToken,
@@ -187,10 +187,31 @@ impl<B: Fenced, K: Kind> LockGuard<B, K> {
         self.tenure.end(Loss::Taken);
     }
 
-    /// The server has given it to somebody else, as the holder wished.
-    pub(crate) fn handed_over(&self) {
+    /// Asks for the lock to be given to somebody else, as its holder wishes.
+    pub(crate) async fn hand_over(&self, ask: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let handover = Handover::begin(&self.tenure);
+        ask.await?;
+        // What is over is not taken up again.
         self.tenure.stop();
         self.tenure.end(Loss::Released);
+        std::mem::forget(handover);
+        Ok(())
+    }
+}
+
+/// A lock that is being handed over. If this is dropped, it may be its holder's still, who goes on with it.
+struct Handover<'a, T: Tenure>(&'a T);
+
+impl<'a, T: Tenure> Handover<'a, T> {
+    fn begin(tenure: &'a T) -> Self {
+        tenure.hand_over(true);
+        Self(tenure)
+    }
+}
+
+impl<T: Tenure> Drop for Handover<'_, T> {
+    fn drop(&mut self) {
+        self.0.hand_over(false);
     }
 }
 

@@ -1,6 +1,12 @@
 //! What a server keeps for as long as it is asked to, and whoever asks it again and again in the background.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, watch},
@@ -32,6 +38,8 @@ struct State<R> {
     lease: watch::Sender<Lease>,
     /// Extensions are asked for one after the other: the arithmetic of the lease rests on that.
     turn: Mutex<()>,
+    /// Whether its owner is handing it over to somebody.
+    is_handed_over: AtomicBool,
 }
 
 impl<R> Drop for Kept<R> {
@@ -45,6 +53,11 @@ impl<R> Kept<R> {
     /// Whatever happens to it from now on, nobody asks for more time.
     pub(crate) fn stop(&self) {
         self.keeper.abort();
+    }
+
+    /// Its owner is handing it over, or not any longer. If it is gone meanwhile, that is what he wished.
+    pub(crate) fn hand_over(&self, is_under_way: bool) {
+        self.state.is_handed_over.store(is_under_way, Ordering::Relaxed);
     }
 
     /// Why it is lost; `None` while it certainly is not.
@@ -88,7 +101,8 @@ impl<R> Kept<R> {
 
 impl<R: Renew> Kept<R> {
     pub(crate) fn new(what: R, lease: Lease) -> Self {
-        let state = Arc::new(State { what, lease: watch::Sender::new(lease), turn: Mutex::new(()) });
+        let (lease, turn) = (watch::Sender::new(lease), Mutex::new(()));
+        let state = Arc::new(State { what, lease, turn, is_handed_over: AtomicBool::new(false) });
         let keeper = tokio::spawn(keep(Arc::clone(&state)));
         Self { state, keeper }
     }
@@ -123,6 +137,7 @@ impl<R: Renew> State<R> {
         let answer = self.what.renew(ttl, limit).await;
         self.lease.send_modify(|lease| match &answer {
             Ok(()) => lease.extended(asked, ttl, BootTime::now()),
+            Err(Error::Lost(_)) if self.is_handed_over.load(Ordering::Relaxed) => lease.end(Loss::Released),
             Err(Error::Lost(loss)) => lease.end(*loss),
             Err(Error::OutcomeUnknown { .. }) => {}
             Err(_) => lease.not_extended(),
@@ -149,6 +164,33 @@ async fn keep<R: Renew>(state: Arc<State<R>>) {
                 failures = failures.saturating_add(1);
                 earliest = BootTime::now() + state.lease.borrow().pause(failures);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is gone whenever it is asked for.
+    struct Gone;
+
+    impl Renew for Gone {
+        async fn renew(&self, _: Duration, _: Duration) -> Result<(), Error> {
+            Err(Error::Lost(Loss::Taken))
+        }
+    }
+
+    /// A renewal that came just after its lock was handed over called that a loss.
+    #[tokio::test]
+    async fn what_is_gone_while_its_owner_hands_it_over_is_not_taken_from_him() {
+        let ttl = Duration::from_secs(3_600);
+        for (is_handed_over, told) in [(false, Loss::Taken), (true, Loss::Released)] {
+            let kept = Kept::new(Gone, Lease::new(BootTime::now(), ttl));
+            kept.hand_over(true);
+            kept.hand_over(is_handed_over);
+            assert_eq!(kept.extend(ttl).await, Err(Error::Lost(Loss::Taken)));
+            assert_eq!(kept.loss(), Some(told));
         }
     }
 }

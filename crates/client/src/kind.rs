@@ -109,6 +109,10 @@ pub(crate) mod sealed {
         /// The lock is about to be given back.
         fn stop(&self);
 
+        /// The lock is being handed over, as its holder wishes: that it is not his any longer is no loss then. Or, after this, it is
+        /// being handed over no longer, and may be his still.
+        fn hand_over(&self, is_under_way: bool);
+
         /// The session for whose whole time the lock would be held, were it not given back.
         fn session(&self) -> Option<Arc<Open>>;
     }
@@ -132,6 +136,10 @@ pub(crate) mod sealed {
 
         fn stop(&self) {
             self.stop();
+        }
+
+        fn hand_over(&self, is_under_way: bool) {
+            self.hand_over(is_under_way);
         }
 
         fn session(&self) -> Option<Arc<Open>> {

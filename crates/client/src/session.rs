@@ -2,11 +2,12 @@
 //!
 //! The servers free all locks of a session in the instant in which it ends, and say nothing of single ones when it is kept
 //! alive. So that the loss of one lock, which somebody has taken away by force, is noticed all the same, each heartbeat is
-//! followed by a look at how many locks the session has. If that is not the number of its guards, or some came or went, each one
-//! is asked for by its token. Otherwise some are, in turn: whoever else uses the session may hide that one of ours is gone.
+//! followed by a look at how many names the session has a lock or permits of. If guards know of another number, or some came or
+//! went, each name is asked for, many at a heartbeat. Otherwise some are, in turn: whoever else uses the session may hide that one
+//! of ours is gone.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -205,8 +206,8 @@ impl Session {
         self.open.pulse.lost()
     }
 
-    /// Closes it, and returns once the server has said so: all its locks are free in the same instant. If this is dropped, it
-    /// goes on in the background.
+    /// Closes it, and returns once the server has said so: all its locks are free in the same instant, and no guard believes in
+    /// one from when this begins. If this is dropped, it goes on in the background.
     ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
@@ -282,12 +283,13 @@ impl Open {
         // Or it would find that no lock is there any longer, and call that a loss.
         self.audit.abort();
         let loss = self.loss();
+        // From now on it may be closed at any time, whether the answer comes or not.
+        self.pulse.end(Loss::Released);
         let (tell, told) = oneshot::channel();
         let open = Arc::clone(self);
         self.core.in_background(async move {
             let closed = close(&open.core, open.id).await;
             open.is_closed.store(closed.is_ok(), Ordering::Relaxed);
-            open.pulse.end(Loss::Released);
             // Nobody may wait for it any longer.
             let _ = tell.send(closed);
         });
@@ -327,9 +329,12 @@ async fn close(core: &Core<Quorate>, id: SessionId) -> Result<bool, Error> {
     persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
-/// How many are asked for after each heartbeat though nothing tells that one is missing: all of most sessions, and little work
-/// for thousands of locks.
+/// How many names are asked for after each heartbeat though nothing tells that one is missing: all of most sessions, and little
+/// work for thousands of locks.
 const IN_TURN: usize = 16;
+
+/// How many at most, one after the other, where one may be missing: the rest has its turn at the next heartbeats.
+const ASKED_MAX: usize = 256;
 
 /// The locks of a session that guards believe in.
 #[derive(Default)]
@@ -337,33 +342,54 @@ struct Members(Mutex<Roll>);
 
 #[derive(Default)]
 struct Roll {
-    /// By their tokens.
-    believed: BTreeMap<FencingToken, Believed>,
+    /// By their names, which is what the servers count, too.
+    believed: BTreeMap<String, Believed>,
     /// Whether some came or went since the last look: then their number tells nothing.
     has_changed: bool,
+    /// How many are to be asked for soon, since one of them may be missing.
+    due: usize,
     /// The last one that was asked for in turn.
-    last: Option<FencingToken>,
+    last: Option<String>,
 }
 
-#[derive(Clone)]
+/// What guards have of one name: several permits of a semaphore, or a lock that was had again before its loss was noticed.
 struct Believed {
-    name: String,
     family: Family,
-    ended: watch::Sender<Option<Loss>>,
+    ended: BTreeMap<FencingToken, Ended>,
 }
+
+/// Where a guard is told that what it has is lost.
+type Ended = watch::Sender<Option<Loss>>;
 
 impl Roll {
-    /// Whom to ask for, where the servers know so many.
-    fn ask_for(&mut self, known: usize) -> Vec<(FencingToken, Believed)> {
-        let has_changed = std::mem::take(&mut self.has_changed);
+    /// Which names to ask for, where the servers know so many.
+    fn ask_for(&mut self, known: usize) -> Vec<String> {
         let all = self.believed.len();
-        let count = if has_changed || known != all { all } else { IN_TURN.min(all) };
-        let begin = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = self.believed.range((begin, Bound::Unbounded));
-        let asked: Vec<_> = behind.chain(&self.believed).take(count).collect();
-        let asked: Vec<_> = asked.into_iter().map(|(token, believed)| (*token, believed.clone())).collect();
-        self.last = asked.last().map(|(token, _)| *token);
+        if std::mem::take(&mut self.has_changed) || known != all {
+            self.due = all;
+        }
+        let count = self.due.clamp(IN_TURN, ASKED_MAX).min(all);
+        self.due = self.due.saturating_sub(count);
+        let begin = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.believed.range::<str, _>((begin, Bound::Unbounded));
+        let asked: Vec<_> = behind.chain(&self.believed).take(count).map(|(name, _)| name.clone()).collect();
+        self.last = asked.last().cloned();
         asked
+    }
+
+    /// What is believed of a name now.
+    fn of(&self, name: &str) -> Option<(Family, Vec<FencingToken>)> {
+        self.believed.get(name).map(|believed| (believed.family, believed.ended.keys().copied().collect()))
+    }
+
+    /// Tells those of whom a name was `asked` for, who believe in it still, and of whom the servers know nothing. Who releases his
+    /// lock is struck off before: that it is gone then is no news.
+    fn tell(&self, name: &str, asked: &[FencingToken], current: &[FencingToken]) {
+        let Some(believed) = self.believed.get(name) else { return };
+        let gone = asked.iter().filter(|token| !current.contains(token));
+        for ended in gone.filter_map(|token| believed.ended.get(token)) {
+            ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken)));
+        }
     }
 }
 
@@ -373,16 +399,29 @@ impl Members {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, members: impl IntoIterator<Item = (FencingToken, Believed)>) {
+    fn add(&self, family: Family, locks: &[(String, FencingToken)], ended: &Ended) {
         let mut roll = self.roll();
-        roll.believed.extend(members);
+        for (name, token) in locks {
+            let new = || Believed { family, ended: BTreeMap::new() };
+            let believed = roll.believed.entry(name.clone()).or_insert_with(new);
+            // A lock whose guard has not noticed its end may have made way for something else of that name.
+            if believed.ended.last_key_value().is_none_or(|(newest, _)| newest < token) {
+                believed.family = family;
+            }
+            believed.ended.insert(*token, ended.clone());
+        }
         roll.has_changed = true;
     }
 
-    fn remove(&self, tokens: &[FencingToken]) {
+    fn remove(&self, locks: &[(String, FencingToken)]) {
         let mut roll = self.roll();
-        for token in tokens {
-            roll.has_changed |= roll.believed.remove(token).is_some();
+        for (name, token) in locks {
+            let Entry::Occupied(mut believed) = roll.believed.entry(name.clone()) else { continue };
+            let was_there = believed.get_mut().ended.remove(token).is_some();
+            if believed.get().ended.is_empty() {
+                believed.remove();
+            }
+            roll.has_changed |= was_there;
         }
     }
 
@@ -393,10 +432,13 @@ impl Members {
         }
         let known = core.backend.locks_of(id).await?;
         let asked = self.roll().ask_for(known);
-        for (token, Believed { name, family, ended }) in asked {
-            match core.backend.is_current(family, &name, token).await {
-                Ok(true) => {}
-                Ok(false) => ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken))),
+        for name in asked {
+            // Who comes while the question is under way is not meant by its answer.
+            let Some((family, tokens)) = self.roll().of(&name) else { continue };
+            match core.backend.current(family, &name).await {
+                Ok(current) => self.roll().tell(&name, &tokens, &current),
+                // It says nothing of the others.
+                Err(Error::Refused { .. }) => {}
                 Err(error) => {
                     // The rest is asked for after the next heartbeat.
                     self.roll().has_changed = true;
@@ -429,16 +471,16 @@ async fn audit(
 /// Locks that were taken together as members of a session.
 pub struct Member {
     open: Arc<Open>,
-    tokens: Vec<FencingToken>,
-    ended: watch::Sender<Option<Loss>>,
+    family: Family,
+    locks: Vec<(String, FencingToken)>,
+    ended: Ended,
 }
 
 impl Member {
     pub(crate) fn new(open: Arc<Open>, family: Family, locks: Vec<(String, FencingToken)>) -> Self {
-        let (ended, tokens) = (watch::Sender::new(None), locks.iter().map(|(_, token)| *token).collect());
-        let believed = |name| Believed { name, family, ended: ended.clone() };
-        open.members.add(locks.into_iter().map(|(name, token)| (token, believed(name))));
-        Self { open, tokens, ended }
+        let ended = watch::Sender::new(None);
+        open.members.add(family, &locks, &ended);
+        Self { open, family, locks, ended }
     }
 }
 
@@ -475,7 +517,15 @@ impl Tenure for Member {
     }
 
     fn stop(&self) {
-        self.open.members.remove(&self.tokens);
+        self.open.members.remove(&self.locks);
+    }
+
+    fn hand_over(&self, is_under_way: bool) {
+        if is_under_way {
+            self.stop();
+        } else {
+            self.open.members.add(self.family, &self.locks, &self.ended);
+        }
     }
 
     fn session(&self) -> Option<Arc<Open>> {
@@ -487,14 +537,17 @@ impl Tenure for Member {
 mod tests {
     use super::*;
 
+    fn locks(tokens: impl IntoIterator<Item = u64>) -> Vec<(String, FencingToken)> {
+        tokens.into_iter().map(|token| (format!("{token:04}"), token.into())).collect()
+    }
+
     #[test]
     fn all_locks_are_asked_for_in_turn_and_at_once_if_something_may_be_missing() {
-        let members = Members::default();
-        let believed =
-            Believed { name: "a".to_owned(), family: Family::Lock, ended: watch::Sender::new(None) };
-        members.add((0..40).map(|token| (FencingToken::from(token), believed.clone())));
-        let ask = |known| -> Vec<_> {
-            members.roll().ask_for(known).into_iter().map(|(token, _)| token.get()).collect()
+        let (members, ended) = (Members::default(), watch::Sender::new(None));
+        members.add(Family::Lock, &locks(0..40), &ended);
+        let ask = |known| -> Vec<u64> {
+            let asked = members.roll().ask_for(known);
+            asked.into_iter().map(|name| name.parse().expect("a number")).collect()
         };
         let all: Vec<_> = (0..40).collect();
         assert_eq!(ask(40), all, "they have just come");
@@ -505,9 +558,42 @@ mod tests {
             asked.sort_unstable();
             assert_eq!(asked, all, "the servers know of {known}");
         }
-        members.remove(&[7.into(), 99.into()]);
+        members.remove(&locks([7, 99]));
         assert_eq!((ask(39).len(), ask(39).len()), (39, 16), "one has gone");
-        members.remove(&[99.into()]);
+        members.remove(&locks([99]));
         assert_eq!(ask(39).len(), 16, "nothing has changed");
+    }
+
+    /// Permits were counted one by one, and the servers count names: all were asked for at each heartbeat.
+    #[test]
+    fn permits_of_one_semaphore_are_one_name_and_many_names_are_asked_for_in_parts() {
+        let (members, ended) = (Members::default(), watch::Sender::new(None));
+        let permits: Vec<_> = (5_000..6_000).map(|token| ("permits".to_owned(), token.into())).collect();
+        members.add(Family::Semaphore, &permits, &ended);
+        assert_eq!(members.roll().ask_for(1), ["permits"]);
+        members.add(Family::Lock, &locks(0..600), &ended);
+        let asked: Vec<_> = (0..4).map(|_| members.roll().ask_for(601).len()).collect();
+        assert_eq!(asked, [256, 256, 89, 16]);
+        members.remove(&permits[1..]);
+        assert_eq!(members.roll().of("permits"), Some((Family::Semaphore, vec![5_000.into()])));
+        members.remove(&permits);
+        assert_eq!(members.roll().of("permits"), None);
+    }
+
+    /// A lock was asked for, and released before the answer came: that it was nobody's then was told as a loss.
+    #[test]
+    fn only_who_believes_in_a_lock_before_and_after_it_is_asked_for_is_told_of_its_loss() {
+        let members = Members::default();
+        let ended: Vec<_> = (1..=4).map(|_| watch::Sender::new(None)).collect();
+        let of = |token: u64| [("a".to_owned(), FencingToken::from(token))];
+        for (token, ended) in (1..=3).zip(&ended) {
+            members.add(Family::Semaphore, &of(token), ended);
+        }
+        let (_, asked) = members.roll().of("a").expect("it is believed in");
+        members.remove(&of(1));
+        members.add(Family::Semaphore, &of(4), &ended[3]);
+        members.roll().tell("a", &asked, &[3.into()]);
+        let told: Vec<_> = ended.iter().map(|ended| *ended.borrow()).collect();
+        assert_eq!(told, [None, Some(Loss::Taken), None, None], "one released, one gone, one there, one new");
     }
 }

@@ -71,7 +71,7 @@ impl Quorate {
         }
     }
 
-    /// How many locks a session has.
+    /// How many names a session has a lock or permits of.
     pub(crate) async fn locks_of(&self, session: SessionId) -> Result<usize, Error> {
         let mut command = redis::cmd("SESSION");
         let answer = self.exchange.ask(command.arg("INFO").arg(session.0), Again::Always).await?;
@@ -84,27 +84,24 @@ impl Quorate {
         }
     }
 
-    /// Whether a token is that of who holds something now.
-    pub(crate) async fn is_current(
-        &self,
-        family: Family,
-        name: &str,
-        held: FencingToken,
-    ) -> Result<bool, Error> {
+    /// The tokens of those who hold something now. There are several only of those who have permits, each his own.
+    pub(crate) async fn current(&self, family: Family, name: &str) -> Result<Vec<FencingToken>, Error> {
         let mut command = match family {
             Family::Lock | Family::Election => redis::cmd("FENCE"),
-            // Of those who have permits, each has a token of his own.
             Family::Semaphore => redis::cmd("SEMAPHORE").arg("INFO").take(),
         };
-        let answer = self.exchange.ask(command.arg(name), Again::Always).await?;
+        let answer = match self.exchange.ask(command.arg(name), Again::Always).await {
+            // Other data of that name: what was there is not.
+            Err(Error::Refused { code, .. }) if code == "WRONGTYPE" => return Ok(Vec::new()),
+            answer => answer?,
+        };
         match (family, &answer) {
-            (_, Value::Nil) => Ok(false),
-            (Family::Lock | Family::Election, current) => Ok(token(current)? == held),
+            (_, Value::Nil) => Ok(Vec::new()),
+            (Family::Lock | Family::Election, current) => Ok(vec![token(current)?]),
             (Family::Semaphore, _) => match field(&answer, "holders") {
-                Some(Value::Array(holders)) => Ok(holders
-                    .iter()
-                    .filter_map(|holder| field(holder, "token"))
-                    .any(|current| token(current).is_ok_and(|current| current == held))),
+                Some(Value::Array(holders)) => {
+                    Ok(holders.iter().filter_map(|holder| token(field(holder, "token")?).ok()).collect())
+                }
                 _ => Err(Error::unexpected(&answer)),
             },
         }

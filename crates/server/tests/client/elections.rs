@@ -5,7 +5,10 @@ use std::time::Duration;
 use quorate_client::{Client, Error, Holder, Leadership, Loss};
 use tokio::task::JoinHandle;
 
-use super::{HOUR, connect, node, support::ask};
+use super::{
+    HOUR, connect, node,
+    support::{LONG, ask},
+};
 
 /// A candidate who waits among so many.
 async fn candidate(client: &Client, owner: &str, priority: u32, of: usize) -> JoinHandle<Leadership> {
@@ -128,4 +131,22 @@ async fn who_is_elected_under_a_session_leads_as_long_as_that_lasts() {
     assert!(b.is_held() && session.is_open());
     session.close().await.unwrap();
     assert_eq!((client.leader("b").await.unwrap(), b.lost().await), (None, Loss::Released));
+}
+
+/// Whoever hands over is not looked after while that is under way, and must be again if it comes to nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_a_handover_leads_on_and_learns_of_a_loss() {
+    let (_node, port, _folder, client) = node().await;
+    let session = client.session().ttl(Duration::from_secs(1)).open().await.unwrap();
+    let leadership = session.election("a").campaign().await.unwrap();
+    let gone = candidate(&client, "gone", 0, 1).await;
+    let waiting = client.candidates("a").await.unwrap();
+    gone.abort();
+    drop(gone.await);
+    client.settled().await;
+    let refused = leadership.transfer(&waiting[0]).await;
+    assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+    assert!(leadership.is_held());
+    ask(port, &["DEL", "a"]);
+    assert_eq!(tokio::time::timeout(LONG, leadership.lost()).await, Ok(Loss::Taken));
 }

@@ -168,7 +168,7 @@ async fn a_session_that_is_dropped_ends_with_the_last_of_its_guards() {
     assert!(guard.is_held() && sessions(port) == 1);
     drop(guard);
     client.settled().await;
-    eventually("it is closed", || (sessions(port) == 0).then_some(()));
+    assert_eq!(sessions(port), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,4 +237,35 @@ async fn several_locks_are_lost_with_the_first_of_them_and_given_back_when_given
         client.settled().await;
         assert_eq!((lock_waiting(port, "c"), lock_waiting(port, "d")), (None, None), "after {micros} us");
     }
+}
+
+/// They believed in their locks until the answer came, while others had them.
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_believe_in_nothing_once_their_session_may_be_closed() {
+    let (_node, port, _folder, _) = node().await;
+    let proxy = Proxy::to(port);
+    let session = connect(&[proxy.port()]).await.session().ttl(HOUR).open().await.unwrap();
+    let guard = session.lock("a").acquire().await.unwrap();
+    proxy.keep_answer_of("CLOSE");
+    let closing = tokio::spawn(session.close());
+    eventually("it is closed", || (sessions(port) == 0).then_some(()));
+    assert!(!guard.is_held() && guard.remaining().is_zero());
+    assert_eq!(guard.lost().await, Loss::Released);
+    proxy.let_go();
+    closing.await.unwrap().unwrap();
+}
+
+/// To ask for the permit was an error, behind which nobody was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permit_whose_name_is_that_of_other_data_is_lost_and_so_are_those_behind_it() {
+    let (_node, port, _folder, client) = node().await;
+    let session = client.session().ttl(Duration::from_secs(2)).open().await.unwrap();
+    let permit = session.semaphore("a").permits(2).acquire().await.unwrap();
+    let (b, c) = (session.lock("b").acquire().await.unwrap(), session.lock("c").acquire().await.unwrap());
+    ask(port, &["DEL", "a"]);
+    ask(port, &["SET", "a", "text"]);
+    take_away(port, "b");
+    let lost = async { (permit.lost().await, b.lost().await) };
+    assert_eq!(tokio::time::timeout(LONG, lost).await, Ok((Loss::Taken, Loss::Taken)));
+    assert!(c.is_held() && session.is_open());
 }
