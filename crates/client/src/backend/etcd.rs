@@ -269,9 +269,15 @@ impl Locks for Etcd {
             Ok(answer?.succeeded() || was_astray)
         };
         let was_ours = persist(self.settings.patience, Again::Always, attempt).await?;
-        // The lock is free with its key: what is left of the lease is in nobody's way, and ends by its time.
-        let revoke = async { self.client().lease_revoke(owned.lease).await };
-        let _ = self.once(self.settings.answer_timeout, revoke).await;
+        // The lock is free with its key: what is left of the lease is in nobody's way, unless an attempt to stand in line comes late
+        // and puts the key back.
+        if self.revoke(owned.lease, Duration::ZERO).await.is_err() {
+            let etcd = Self { client: self.client(), settings: self.settings.clone() };
+            let lease = owned.lease;
+            tokio::spawn(async move {
+                let _ = etcd.revoke(lease, etcd.settings.patience).await;
+            });
+        }
         if was_ours { Ok(()) } else { Err(Error::Lost(Loss::Taken)) }
     }
 
