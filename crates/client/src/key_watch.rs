@@ -127,7 +127,8 @@ impl KeyWatch {
         let listen = || async {
             let (connection, messages) = exchange.listen().await?;
             let limit = exchange.settings().answer_timeout;
-            connection.ask(redis::cmd("SUBSCRIBE").arg(&channel), limit).await?;
+            let subscribed = connection.ask(redis::cmd("SUBSCRIBE").arg(&channel), limit).await;
+            subscribed.inspect_err(|error| exchange.turn_away(&connection, error))?;
             Ok((connection, messages))
         };
         let (connection, messages) = persist(exchange.settings().patience, Again::Always, listen).await?;
