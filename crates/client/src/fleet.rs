@@ -28,14 +28,12 @@ use std::{
 
 use quorate_resilience::{CircuitBreaker, State, breaker::Snapshot};
 use redis::{Cmd, Value};
-use tokio::{
-    task::AbortHandle,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{task::AbortHandle, time::MissedTickBehavior};
 
 use crate::{
     backend::{Quorate, millis},
     client::{Client, Core},
+    clock::BootTime,
     error::Error,
 };
 
@@ -81,18 +79,18 @@ pub struct FleetView {
 
 /// How many there have been lately, as reports have said that came through one after the other.
 #[derive(Default)]
-struct Attendance(VecDeque<(Instant, u32)>);
+struct Attendance(VecDeque<(BootTime, u32)>);
 
 impl Attendance {
     /// Notes how many there are, and answers how many there have been at most for as long as a reporter is remembered; `None`
     /// if that is not known, since this one was not there for so long.
-    fn note(&mut self, reporters: u32, now: Instant, lifetime: Duration) -> Option<u32> {
+    fn note(&mut self, reporters: u32, now: BootTime, lifetime: Duration) -> Option<u32> {
         self.0.push_back((now, reporters));
         // The last one that is older stays: it says since when this one was there.
-        while self.0.get(1).is_some_and(|&(then, _)| now.duration_since(then) >= lifetime) {
+        while self.0.get(1).is_some_and(|&(then, _)| now.since(then) >= lifetime) {
             self.0.pop_front();
         }
-        let is_known = now.duration_since(self.0[0].0) >= lifetime;
+        let is_known = now.since(self.0[0].0) >= lifetime;
         is_known.then(|| self.0.iter().map(|&(_, reporters)| reporters).max().unwrap_or(reporters))
     }
 
@@ -140,7 +138,7 @@ impl Heard {
             self.attendance.interrupt();
             return false;
         };
-        let reporters = self.attendance.note(reporters, Instant::now(), lifetime);
+        let reporters = self.attendance.note(reporters, BootTime::now(), lifetime);
         reporters.is_some_and(|reporters| is_verdict(failing, reporters, at_least))
     }
 }
@@ -329,7 +327,7 @@ mod tests {
     /// The calendar has stepped forward, and the two bad hosts of ten are the first to be known again.
     #[test]
     fn a_fleet_that_was_just_forgotten_is_counted_as_it_was() {
-        let (lifetime, begin) = (Duration::from_secs(5), Instant::now());
+        let (lifetime, begin) = (Duration::from_secs(5), BootTime::now());
         let mut attendance = Attendance::default();
         let mut after =
             |seconds, reporters| attendance.note(reporters, begin + Duration::from_secs(seconds), lifetime);
