@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn errors_are_told_in_words() {
         let error = Error::NotAcquired { name: "report".to_owned(), waited: Duration::from_millis(1_500) };
-        assert_eq!(error.to_string(), "the lock report was not acquired within 1.5s");
-        assert_eq!(Error::Lost(Loss::Expired).to_string(), "the lock is lost: its time to live is over");
+        assert_eq!(error.to_string(), "report was not acquired within 1.5s");
+        assert_eq!(Error::Lost(Loss::Expired).to_string(), "lost: its time to live is over");
         assert_eq!(
             Error::from_server("CLUSTERDOWN", "no leader").to_string(),
             "not applied: CLUSTERDOWN no leader"

@@ -6,7 +6,7 @@
 //!
 //! [keyspace notifications]: https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -18,6 +18,8 @@ use crate::{
     exchange::{Again, persist},
     keys,
     lock_info::{field, text},
+    task::Task,
+    watch::{PAUSE, SHORT},
 };
 
 /// The replicated setting that says of which events notifications are sent.
@@ -45,9 +47,14 @@ pub struct KeyWatch {
     key: Vec<u8>,
     /// What was told last; `None` before the first time.
     told: Option<Option<Vec<u8>>>,
-    line: Option<Line>,
-    /// Whether the key may have changed since it was read.
-    is_stale: bool,
+    place: Place,
+}
+
+/// Where changes are told.
+enum Place {
+    Nowhere,
+    Coming(Task<Result<Line, Error>>),
+    At(Line),
 }
 
 /// A server that tells of changes.
@@ -55,7 +62,12 @@ struct Line {
     messages: mpsc::Receiver<Vec<u8>>,
     /// Ends when the server does.
     death: Pin<Box<dyn Future<Output = Error> + Send>>,
-    /// When to read if nothing is told until then: nothing is told of a key that `FLUSHALL` removes.
+    begun: BootTime,
+    /// Whether the key may have changed since it was last asked for.
+    is_stale: bool,
+    /// What it holds, asked of a server that has not answered yet.
+    question: Option<Task<Result<Option<Vec<u8>>, Error>>>,
+    /// When to ask if nothing is told until then: nothing is told of a key that `FLUSHALL` removes.
     look: BootTime,
 }
 
@@ -70,13 +82,14 @@ impl Client<Quorate> {
     /// ```
     pub fn watch(&self, key: impl AsRef<[u8]>) -> KeyWatch {
         let (core, key) = (Arc::clone(self.core()), key.as_ref().to_vec());
-        KeyWatch { core, key, told: None, line: None, is_stale: true }
+        KeyWatch { core, key, told: None, place: Place::Nowhere }
     }
 }
 
 impl KeyWatch {
     /// Returns the next value, `None` if there is none: first of all the present one, then whatever is different from the one
-    /// before. Values that others have replaced already may be left out. May be given up at any time, and asked again.
+    /// before. Values that others have replaced already may be left out. May be given up at any time, and asked again:
+    /// what is under way goes on.
     ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
@@ -91,51 +104,92 @@ impl KeyWatch {
     /// `OutcomeUnknown` if no server has answered for the client's patience. To ask again goes on from what was told last.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
         loop {
-            let Some(line) = &mut self.line else {
-                self.line = Some(self.listen().await?);
-                self.is_stale = true;
-                continue;
-            };
-            if self.is_stale {
-                // Whatever is told from here on is newer than what is read, or as new.
-                while line.messages.try_recv().is_ok() {}
-                let value = keys::get(&self.core.backend.exchange, &self.key).await?;
-                line.look = BootTime::now() + self.core.backend.exchange.settings().answer_timeout;
-                self.is_stale = false;
-                if self.told.as_ref() != Some(&value) {
-                    self.told = Some(value.clone());
-                    return Ok(value);
+            match &mut self.place {
+                Place::Nowhere => self.begin(Duration::ZERO),
+                Place::Coming(coming) => {
+                    let come = coming.done().await;
+                    self.place = Place::Nowhere;
+                    self.place = Place::At(come??);
                 }
-            }
-            tokio::select! {
-                message = line.messages.recv() => match message {
-                    Some(_) => self.is_stale = true,
-                    // The server has ended, or told more than we took.
-                    None => self.line = None,
+                Place::At(Line { question: Some(question), .. }) => {
+                    let answer = question.done().await.flatten();
+                    if let Some(value) = self.answered(answer)? {
+                        return Ok(value);
+                    }
+                }
+                Place::At(line) if line.is_stale => line.ask(&self.core, &self.key),
+                Place::At(line) => tokio::select! {
+                    message = line.messages.recv() => match message {
+                        Some(_) => line.is_stale = true,
+                        // The server has ended, or told more than we took.
+                        None => self.leave(),
+                    },
+                    _ = &mut line.death => self.leave(),
+                    () = sleep_until(line.look) => line.is_stale = true,
                 },
-                _ = &mut line.death => self.line = None,
-                () = sleep_until(line.look) => self.is_stale = true,
             }
         }
     }
 
-    async fn listen(&self) -> Result<Line, Error> {
-        let exchange = &self.core.backend.exchange;
-        let set = exchange.ask(redis::cmd("CONFIG").arg("GET").arg(SETTING), Again::Always).await?;
-        check_events(&field(&set, SETTING).and_then(text).unwrap_or_default())?;
-        let channel = [b"__keyspace@0__:", self.key.as_slice()].concat();
-        let listen = || async {
-            let (connection, messages) = exchange.listen().await?;
-            let limit = exchange.settings().answer_timeout;
-            let subscribed = connection.ask(redis::cmd("SUBSCRIBE").arg(&channel), limit).await;
-            subscribed.inspect_err(|error| exchange.turn_away(&connection, error))?;
-            Ok((connection, messages))
-        };
-        let (connection, messages) = persist(exchange.settings().patience, Again::Always, listen).await?;
-        let core = Arc::clone(&self.core);
-        let death = Box::pin(async move { core.backend.exchange.death_of(&connection).await });
-        Ok(Line { messages, death, look: BootTime::now() })
+    /// Sets out for some server.
+    fn begin(&mut self, pause: Duration) {
+        let (core, key) = (Arc::clone(&self.core), self.key.clone());
+        self.place = Place::Coming(Task::begin(async move {
+            tokio::time::sleep(pause).await;
+            listen(&core, &key).await
+        }));
     }
+
+    /// Goes elsewhere, and not at once if a server sends away whoever comes.
+    fn leave(&mut self) {
+        let Place::At(line) = &self.place else { return };
+        let is_short = BootTime::now().since(line.begun) < SHORT;
+        self.begin(if is_short { PAUSE } else { Duration::ZERO });
+    }
+
+    /// What an answer says, if that is not what was told last.
+    fn answered(&mut self, answer: Result<Option<Vec<u8>>, Error>) -> Result<Option<Option<Vec<u8>>>, Error> {
+        if let Place::At(line) = &mut self.place {
+            line.question = None;
+            line.is_stale |= answer.is_err();
+        }
+        let value = answer?;
+        if self.told.as_ref() == Some(&value) {
+            return Ok(None);
+        }
+        self.told = Some(value.clone());
+        Ok(Some(value))
+    }
+}
+
+impl Line {
+    /// Asks for the key. Whatever is told from here on is newer than the answer, or as new.
+    fn ask(&mut self, core: &Arc<Core<Quorate>>, key: &[u8]) {
+        while self.messages.try_recv().is_ok() {}
+        self.is_stale = false;
+        self.look = BootTime::now() + core.backend.exchange.settings().answer_timeout;
+        let (core, key) = (Arc::clone(core), key.to_vec());
+        self.question = Some(Task::begin(async move { keys::get(&core.backend.exchange, &key).await }));
+    }
+}
+
+/// Listens at some server.
+async fn listen(core: &Arc<Core<Quorate>>, key: &[u8]) -> Result<Line, Error> {
+    let exchange = &core.backend.exchange;
+    let set = exchange.ask(redis::cmd("CONFIG").arg("GET").arg(SETTING), Again::Always).await?;
+    check_events(&field(&set, SETTING).and_then(text).unwrap_or_default())?;
+    let subscribe = redis::cmd("SUBSCRIBE").arg([b"__keyspace@0__:", key].concat()).take();
+    let attempt = || async {
+        let (connection, messages) = exchange.listen().await?;
+        let subscribed = connection.ask(&subscribe, exchange.settings().answer_timeout).await;
+        subscribed.inspect_err(|error| exchange.turn_away(&connection, error))?;
+        Ok((connection, messages))
+    };
+    let (connection, messages) = persist(exchange.settings().patience, Again::Always, attempt).await?;
+    let core = Arc::clone(core);
+    let death = Box::pin(async move { core.backend.exchange.death_of(&connection).await });
+    let now = BootTime::now();
+    Ok(Line { messages, death, begun: now, is_stale: true, question: None, look: now })
 }
 
 /// Refuses a setting by which nothing would be told of a key.

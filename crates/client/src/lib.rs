@@ -22,6 +22,7 @@ mod multi;
 mod semaphore;
 mod session;
 mod settings;
+mod task;
 mod token;
 mod vigil;
 mod watch;

@@ -372,13 +372,12 @@ impl Roll {
         self.due = self.due.saturating_sub(count);
         let begin = self.last.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let behind = self.believed.range::<str, _>((begin, Bound::Unbounded));
-        let asked: Vec<_> = behind.chain(&self.believed).take(count).map(|(name, _)| name.clone()).collect();
-        self.last = asked.last().cloned();
-        asked
+        behind.chain(&self.believed).take(count).map(|(name, _)| name.clone()).collect()
     }
 
-    /// What is believed of a name now.
-    fn of(&self, name: &str) -> Option<(Family, Vec<FencingToken>)> {
+    /// A name is asked for: what is believed of it now. The next round goes on behind it, also if this one breaks off here.
+    fn turn_to(&mut self, name: &str) -> Option<(Family, Vec<FencingToken>)> {
+        self.last = Some(name.to_owned());
         self.believed.get(name).map(|believed| (believed.family, believed.ended.keys().copied().collect()))
     }
 
@@ -434,7 +433,7 @@ impl Members {
         let asked = self.roll().ask_for(known);
         for name in asked {
             // Who comes while the question is under way is not meant by its answer.
-            let Some((family, tokens)) = self.roll().of(&name) else { continue };
+            let Some((family, tokens)) = self.roll().turn_to(&name) else { continue };
             match core.backend.current(family, &name).await {
                 Ok(current) => self.roll().tell(&name, &tokens, &current),
                 // It says nothing of the others.
@@ -546,13 +545,19 @@ mod tests {
         let (members, ended) = (Members::default(), watch::Sender::new(None));
         members.add(Family::Lock, &locks(0..40), &ended);
         let ask = |known| -> Vec<u64> {
-            let asked = members.roll().ask_for(known);
+            let mut roll = members.roll();
+            let asked = roll.ask_for(known);
+            asked.iter().for_each(|name| drop(roll.turn_to(name)));
             asked.into_iter().map(|name| name.parse().expect("a number")).collect()
         };
         let all: Vec<_> = (0..40).collect();
         assert_eq!(ask(40), all, "they have just come");
         assert_eq!((ask(40), ask(40)), ((0..16).collect(), (16..32).collect()));
         assert_eq!(ask(40), (32..40).chain(0..8).collect::<Vec<_>>());
+        // A round that breaks off is gone on with.
+        assert_eq!(members.roll().ask_for(40).len(), 16);
+        drop(members.roll().turn_to("0008"));
+        assert_eq!(ask(40), (9..25).collect::<Vec<_>>());
         for known in [39, 41] {
             let mut asked = ask(known);
             asked.sort_unstable();
@@ -575,9 +580,9 @@ mod tests {
         let asked: Vec<_> = (0..4).map(|_| members.roll().ask_for(601).len()).collect();
         assert_eq!(asked, [256, 256, 89, 16]);
         members.remove(&permits[1..]);
-        assert_eq!(members.roll().of("permits"), Some((Family::Semaphore, vec![5_000.into()])));
+        assert_eq!(members.roll().turn_to("permits"), Some((Family::Semaphore, vec![5_000.into()])));
         members.remove(&permits);
-        assert_eq!(members.roll().of("permits"), None);
+        assert_eq!(members.roll().turn_to("permits"), None);
     }
 
     /// A lock was asked for, and released before the answer came: that it was nobody's then was told as a loss.
@@ -589,7 +594,7 @@ mod tests {
         for (token, ended) in (1..=3).zip(&ended) {
             members.add(Family::Semaphore, &of(token), ended);
         }
-        let (_, asked) = members.roll().of("a").expect("it is believed in");
+        let (_, asked) = members.roll().turn_to("a").expect("it is believed in");
         members.remove(&of(1));
         members.add(Family::Semaphore, &of(4), &ended[3]);
         members.roll().tell("a", &asked, &[3.into()]);

@@ -15,7 +15,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
 use crate::{
     backend::{Quorate, quorate::token},
@@ -28,12 +28,13 @@ use crate::{
     kind::{Exclusive, Kind},
     lock::Lock,
     lock_info::{field, text},
+    task::Task,
     token::FencingToken,
 };
 
 /// A connection that ends sooner is no place to come back to at once, and the wait before that is done.
-const SHORT: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const SHORT: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 /// Something that has changed about who holds a lock, or leads.
 ///
@@ -151,10 +152,6 @@ struct Line {
     /// How it is, asked of a server that has not answered yet.
     question: Option<Task<Result<Value, Error>>>,
 }
-
-/// Work that goes on while nobody waits for it, as when [`Watch::next`] is given up and called again: its time is not begun anew
-/// then. It ends with this.
-struct Task<T>(JoinHandle<T>);
 
 impl Lock<Quorate, Exclusive> {
     /// Watches who holds the lock, instead of acquiring it: [`Watch::next`] tells who does, and then each change.
@@ -330,23 +327,6 @@ impl Line {
         let limit = core.backend.exchange.settings().answer_timeout;
         self.look = BootTime::now() + limit;
         self.question = Some(Task::begin(async move { connection.ask(&command, limit).await }));
-    }
-}
-
-impl<T: Send + 'static> Task<T> {
-    fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-
-    /// Returns when it is done. May be given up, but not asked again after that.
-    async fn done(&mut self) -> Result<T, Error> {
-        (&mut self.0).await.map_err(|_| Error::unknown("the client's runtime has ended"))
-    }
-}
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -55,7 +55,7 @@ async fn permits_are_kept_beyond_their_time_to_live_and_lost_when_they_are_taken
     let other = connect(&[port]).await.semaphore("a").wait(ttl * 3).acquire().await;
     assert!(matches!(other, Err(Error::NotAcquired { waited, .. }) if waited >= ttl * 3));
     assert!(permit.is_held() && permit.remaining() <= ttl);
-    permit.extend(HOUR).await.unwrap();
+    permit.extend(ttl * 3).await.unwrap();
     assert!(permit.remaining() > ttl);
     ask(port, &["DEL", "a"]);
     assert_eq!(permit.lost().await, Loss::Taken);

@@ -174,8 +174,12 @@ impl Task<'_> {
             Ok(guard) => self.run_under(guard, &mut signals).await,
             Err(error) => {
                 settle(&client, &mut signals).await;
+                if let Error::NotAcquired { .. } = error {
+                    self.say(&format_args!("the {} {error}", self.thing));
+                    return Ending::NotAcquired;
+                }
                 self.say(&error);
-                if matches!(error, Error::NotAcquired { .. }) { Ending::NotAcquired } else { Ending::Failed }
+                Ending::Failed
             }
         }
     }
