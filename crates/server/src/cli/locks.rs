@@ -52,7 +52,7 @@ fn table(locks: &[LockInfo]) -> Table {
         table.add_row([
             lock.name.clone(),
             holder(lock),
-            lock.remaining.map_or_else(|| "for ever".to_owned(), lasts),
+            lock.remaining.map_or_else(|| without_end(&lock.holder).to_owned(), lasts),
             lock.waiting.to_string(),
             lock.token.to_string(),
         ]);
@@ -65,6 +65,16 @@ fn holder(lock: &LockInfo) -> String {
     match &lock.holder {
         Holder::Owner(_) if lock.depth > 1 => format!("{}, {} times", lock.holder, lock.depth),
         holder => holder.to_string(),
+    }
+}
+
+/// How long a lock lasts that has no time of its own.
+fn without_end(holder: &Holder) -> &'static str {
+    match holder {
+        Holder::Readers(readers) if readers.iter().any(|reader| matches!(reader, Holder::Session(_))) => {
+            "as its sessions"
+        }
+        _ => "for ever",
     }
 }
 
