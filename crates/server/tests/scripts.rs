@@ -264,12 +264,13 @@ fn a_second_signal_waits_neither_for_the_command_nor_for_a_node() {
     eventually("the second waits", || lock_waiting(port, "a").filter(|waiting| *waiting == 1));
     node.signal(Signal::STOP);
     let begun = Instant::now();
-    // Two of a kind may be one to whoever gets them.
-    second.signal(Signal::TERM);
-    second.signal(Signal::INT);
+    // Two of a kind may be one to whoever gets them; and where tests run in the background, one of the others may be ignored.
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        second.signal(signal);
+    }
     let code = second.end().code();
     node.signal(Signal::CONT);
-    assert!(matches!(code, Some(143 | 130)), "{code:?}");
+    assert!(matches!(code, Some(143 | 130 | 129)), "{code:?}");
     assert!(begun.elapsed() < Duration::from_secs(4), "it waited for the node's answer");
 }
 
