@@ -1,6 +1,7 @@
 """What goes wrong. Each fault is a function that makes it, lets clients go on under it, and takes it back; what it must
 do at the nodes is checked there, what clients may see is judged at the end (hazards 15, 20, 24, 30)."""
 
+import os
 import subprocess
 import time
 from contextlib import suppress
@@ -103,6 +104,14 @@ def one_way(hand):
     hand.cut([(other, node) if is_deaf else (node, other) for other in others])
 
 
+def sync_folder(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def full_disk(hand):
     """a disk is full, or all are: then writes must be refused, and by a clear error"""
     disks = hand.arena.disks if hand.random.random() < 0.5 else [hand.random.choice(hand.arena.disks)]
@@ -112,6 +121,8 @@ def full_disk(hand):
     hand.hold()
     for ballast in ballasts:
         ballast.unlink()
+        # Or the next power cut brings it back, and the disk is full again.
+        sync_folder(ballast.parent)
 
 
 def flood(hand):
