@@ -19,7 +19,7 @@ use crate::{
     keys,
     lock_info::{field, text},
     task::Task,
-    watch::{PAUSE, SHORT},
+    watch::pause_since,
 };
 
 /// The replicated setting that says of which events notifications are sent.
@@ -143,8 +143,7 @@ impl KeyWatch {
     /// Goes elsewhere, and not at once if a server sends away whoever comes.
     fn leave(&mut self) {
         let Place::At(line) = &self.place else { return };
-        let is_short = BootTime::now().since(line.begun) < SHORT;
-        self.begin(if is_short { PAUSE } else { Duration::ZERO });
+        self.begin(pause_since(line.begun));
     }
 
     /// What an answer says, if that is not what was told last.

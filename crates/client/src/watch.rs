@@ -33,8 +33,13 @@ use crate::{
 };
 
 /// A connection that ends sooner is no place to come back to at once, and the wait before that is done.
-pub(crate) const SHORT: Duration = Duration::from_secs(1);
-pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long whoever listened at a server since `begun` waits before he goes elsewhere.
+pub(crate) fn pause_since(begun: BootTime) -> Duration {
+    if BootTime::now().since(begun) < SHORT { PAUSE } else { Duration::ZERO }
+}
 
 /// Something that has changed about who holds a lock, or leads.
 ///
@@ -278,8 +283,7 @@ impl Watch {
     /// Goes elsewhere, and not at once if a server sends away whoever comes.
     fn leave(&mut self) {
         let Place::At(line) = &self.place else { return };
-        let is_short = BootTime::now().since(line.begun) < SHORT;
-        self.begin(if is_short { PAUSE } else { Duration::ZERO });
+        self.begin(pause_since(line.begun));
     }
 }
 
