@@ -1,4 +1,4 @@
-"""native sessions, locks, semaphores, elections and fenced writes, by redis-py and redis-cli, in RESP2 and RESP3"""
+"""native sessions, locks, semaphores, barriers, elections and fenced writes, by redis-py and redis-cli, in RESP2 and RESP3"""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -139,6 +139,17 @@ def semaphores(one, other, name):
     one.must_answer(f"SEMAPHORE INFO {name}", None)
 
 
+def barriers(one, other, name):
+    one.must_answer(f"BARRIER ARRIVE {name} 3 a {TTL}", None)
+    with other.waits(f"BARRIER ARRIVE {name} 3 b", lambda: one.redis.sismember(name, "b")) as answer:
+        one.must_answer(f"BARRIER ARRIVE {name} 3 b", None)
+        one.must_answer(f"BARRIER ARRIVE {name} 3 c {WAIT}", 3)
+    expect(answer.result() == 3, f"a party that waited was answered {answer.result()!r}")
+    other.must_answer(f"BARRIER AWAIT {name} 3", 3)
+    other.must_answer(f"BARRIER AWAIT {name} 4 WAIT 1", None)
+    other.must_answer(f"SREM {name} a b c", 3)
+
+
 def elections(one, other, name):
     """One leads and says where, others are candidates; he hands over to one of them."""
     token = one.ask(f"ELECTION CAMPAIGN {name} OWNER a {TTL} VALUE host-a")
@@ -169,7 +180,7 @@ def fenced_writes(one, other, name):
     one.must_answer(f"GETDEL {name}:written", f"by-{token}")
 
 
-CASES = [sessions, locks, shared_locks, several_locks, semaphores, elections, fenced_writes]
+CASES = [sessions, locks, shared_locks, several_locks, semaphores, barriers, elections, fenced_writes]
 
 
 def message(connection, protocol):

@@ -20,7 +20,7 @@ use quorate_bug::{self as bug, Bug};
 
 use crate::cluster_version::ClusterVersion;
 use crate::command;
-use crate::commands::{acquisition, blocking};
+use crate::commands::{acquisition, barriers, blocking};
 use crate::context::{Access, Caller, Context, Patience, execute};
 use crate::entry::{Batch, Group, Operation, Watched};
 use crate::error::Error;
@@ -279,6 +279,7 @@ impl Machine {
         let served = match waiter.wait.kind {
             Kind::List | Kind::SortedSet => blocking::serve(&mut context, &waiter.args, key),
             Kind::Vacancy => acquisition::serve(&mut context, &waiter.args),
+            Kind::Gathering => barriers::serve(&mut context, &waiter.args),
         };
         let reply = served.unwrap_or_else(|error| error);
         let spent = context.spent;

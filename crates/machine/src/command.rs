@@ -154,6 +154,8 @@ pub enum Group {
     Election,
     /// Permits.
     Semaphore,
+    /// Those who wait for each other.
+    Barrier,
     /// Sessions of clients.
     Session,
     /// Fencing tokens.
@@ -185,6 +187,7 @@ impl Group {
             Self::Lock => "lock",
             Self::Election => "election",
             Self::Semaphore => "semaphore",
+            Self::Barrier => "barrier",
             Self::Session => "session",
             Self::Fencing => "fencing",
             Self::Transactions => "transactions",

@@ -141,6 +141,7 @@ impl Keyspace {
                     self.waiting.take_reader(db, key, lock.has_room(living), lock.readers(living))
                 }
             },
+            Value::Set(set) => self.waiting.take_first_for_members(db, key, set.len() as u64),
             value => self.waiting.take_first(db, key, Kind::of(value)?),
         }
     }
@@ -271,8 +272,9 @@ impl Keyspace {
         }
         if is_empty {
             self.databases[db].remove(key);
-            self.waiting.wake(db, key);
         }
+        // Somebody may wait for a set to have more members, or for the key to be free.
+        self.waiting.wake(db, key);
         result
     }
 

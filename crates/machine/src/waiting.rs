@@ -1,4 +1,5 @@
-//! Commands that wait until there is something to take: BLPOP and its like, and LOCK ACQUIRE.
+//! Commands that wait until there is something to take: BLPOP and its like, and LOCK ACQUIRE; or until all have come: BARRIER
+//! AWAIT.
 //!
 //! A command that finds nothing takes a place in the queue of each of its keys, as part of its own log entry. Whatever
 //! puts a collection at such a key wakes the queue, and those who wait are served behind the operation that did it, in
@@ -7,8 +8,8 @@
 //! asks twice.
 //!
 //! Invariants:
-//! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, or for a lock that
-//!   is free, or that he holds himself and may enter again; but for who waits for several locks, and those behind him.
+//! * Between two entries nobody waits for a key that holds a collection of the kind that he waits for, a set of as many as he
+//!   waits for, or for a lock that is free, or that he holds himself and may enter again; but for who waits for several locks, and those behind him.
 //! * Who waits for several locks gets them once all are free and he is the first at each. Nobody waits for ever for somebody
 //!   who waits for him: of all who wait, who came first is the first at each of his keys, and waits for time alone.
 //! * Of each key that somebody waits for to be free it is known what ends without a command ([`Ends`]): a time, or a session.
@@ -43,10 +44,12 @@ pub(crate) enum Kind {
     SortedSet,
     /// That the key holds nothing, so that a lock can be taken there.
     Vacancy,
+    /// That a set has so many members. Who waits takes nothing.
+    Gathering,
 }
 
 impl Kind {
-    /// The kind of a value, if anybody can wait for it: nobody waits for a lock, but for there to be none.
+    /// The kind of a value, if anybody can wait to take of it: nobody waits for a lock, but for there to be none.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {
             Value::List(_) => Some(Self::List),
@@ -59,12 +62,12 @@ impl Kind {
     pub(crate) fn nothing(self) -> Reply {
         match self {
             Self::List | Self::SortedSet => Reply::NullArray,
-            Self::Vacancy => Reply::Null,
+            Self::Vacancy | Self::Gathering => Reply::Null,
         }
     }
 }
 
-/// What it wants of the lock or semaphore that it waits for.
+/// What it wants of the lock, semaphore or set that it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
     /// All of it.
@@ -73,6 +76,8 @@ pub(crate) enum Share {
     Part,
     /// So many permits.
     Permits { count: u64 },
+    /// That there are so many members.
+    Members { count: u64 },
 }
 
 /// What a command that found nothing waits for.
@@ -102,7 +107,13 @@ impl Wait {
     /// Its place in the queue of each key.
     fn place(&self, ticket: Ticket) -> Place {
         let is_arrival_all = bug::on(Bug::FirstComeElected) && self.priority < u32::MAX;
-        (self.kind, Reverse(if is_arrival_all { 0 } else { self.priority }), ticket)
+        let rank = match self.share {
+            // Who waits for the fewest can go first.
+            Share::Members { count } => u32::MAX - u32::try_from(count).unwrap_or(u32::MAX),
+            Share::Whole | Share::Part | Share::Permits { .. } if is_arrival_all => 0,
+            Share::Whole | Share::Part | Share::Permits { .. } => self.priority,
+        };
+        (self.kind, Reverse(rank), ticket)
     }
 }
 
@@ -135,7 +146,7 @@ pub(crate) struct Full;
 /// The order of arrival. Not part of the state: only which comes before which is.
 pub(crate) type Ticket = u64;
 
-/// A place in a queue: who has the greater priority comes first, and of those of the same who came first.
+/// A place in a queue: who has the greater rank comes first, his priority mostly, and of those of the same who came first.
 type Place = (Kind, Reverse<u32>, Ticket);
 
 /// The places of all who wait for a kind.
@@ -396,6 +407,16 @@ impl Waiting {
         self.remove(ticket)
     }
 
+    /// Takes who waits for the fewest members of a set that has so many, if there are enough for him.
+    pub(crate) fn take_first_for_members(&mut self, db: usize, key: &[u8], len: u64) -> Option<Arc<Waiter>> {
+        let (_, _, ticket) = *self.queues[db].get(key)?.places.range(of_kind(Kind::Gathering)).next()?;
+        let is_due = match self.waiters[&ticket].wait.share {
+            Share::Members { count } => count <= len,
+            Share::Whole | Share::Part | Share::Permits { .. } => false,
+        };
+        if is_due { self.remove(ticket) } else { None }
+    }
+
     /// Takes who waits longest for a key to be free out of all queues, if he has not to wait for another one.
     pub(crate) fn take_first_for_vacancy(
         &mut self,
@@ -458,7 +479,7 @@ impl Waiting {
         let greedy = bug::on(Bug::PassedPermits);
         let is_due = |waiter: &Waiter| match waiter.wait.share {
             Share::Permits { count } => count <= free,
-            Share::Whole | Share::Part => false,
+            Share::Whole | Share::Part | Share::Members { .. } => false,
         };
         let queue = self.for_vacancy(db, key).take(if greedy { usize::MAX } else { 1 });
         let ticket = queue.filter(|(_, waiter)| is_due(waiter)).map(|(ticket, _)| ticket).next()?;
@@ -540,6 +561,7 @@ impl Waiting {
                 Kind::SortedSet => 1,
                 Kind::Vacancy if wait.priority == 0 => 2,
                 Kind::Vacancy => PRIOR,
+                Kind::Gathering => 4,
             });
             if wait.priority > 0 {
                 to.varint(wait.priority.into());
@@ -552,6 +574,10 @@ impl Waiting {
                 Share::Part => to.u8(1),
                 Share::Permits { count } => {
                     to.u8(2);
+                    to.varint(count);
+                }
+                Share::Members { count } => {
+                    to.u8(3);
                     to.varint(count);
                 }
             }
@@ -603,7 +629,8 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
             let priority = u32::try_from(from.varint()?).ok().filter(|priority| *priority > 0);
             (Kind::Vacancy, priority.ok_or(from.malformed())?)
         }
-        4..=u8::MAX => return Err(from.malformed()),
+        4 => (Kind::Gathering, 0),
+        5..=u8::MAX => return Err(from.malformed()),
     };
     let keys = from.list(own)?;
     let deadline = from.option()?.map(Stamp);
@@ -611,8 +638,12 @@ fn decode_waiter(from: &mut Decoder) -> Result<Waiter, Error> {
         0 => Share::Whole,
         1 => Share::Part,
         2 => Share::Permits { count: from.varint()? },
-        3..=u8::MAX => return Err(from.malformed()),
+        3 => Share::Members { count: from.varint()? },
+        4..=u8::MAX => return Err(from.malformed()),
     };
+    if (kind == Kind::Gathering) != matches!(share, Share::Members { .. }) {
+        return Err(from.malformed());
+    }
     let client_session = from.option()?.map(ClientSessionId);
     let reentrant = from.optional(Holder::decode)?;
     let request = from.optional(Request::decode)?;
@@ -638,7 +669,11 @@ mod tests {
         let client_session = session.map(ClientSessionId);
         let session = SessionId { node: 3, incarnation: 200 };
         let (args, keys) = (vec![Bytes::from_static(b"X")], vec![Bytes::from_static(b"k")]);
-        let (kind, deadline) = (Kind::Vacancy, Some(Stamp(300)));
+        let kind = match share {
+            Share::Whole | Share::Part | Share::Permits { .. } => Kind::Vacancy,
+            Share::Members { .. } => Kind::Gathering,
+        };
+        let deadline = Some(Stamp(300));
         let wait =
             Wait { kind, keys, deadline, priority, share, session: client_session, reentrant, request: None };
         Arc::new(Waiter { session, sequence, db: 5, args, wait })
@@ -667,6 +702,10 @@ mod tests {
                 waiter(4, 0, (permits, Some(300)), None),
                 b"\x01\x03\xc8\x01\x04\x05\x01\x01X\x02\x01\x01k\x01\xac\x02\x02\xac\x02\x01\xac\x02\x00\x00",
             ),
+            (
+                waiter(5, 0, (Share::Members { count: 300 }, None), None),
+                b"\x01\x03\xc8\x01\x05\x05\x01\x01X\x04\x01\x01k\x01\xac\x02\x03\xac\x02\x00\x00\x00",
+            ),
         ] {
             let mut to = Encoder::default();
             Waiting::encode(std::slice::from_ref(&waiter), &mut to);
@@ -675,8 +714,12 @@ mod tests {
             assert_eq!(Waiting::decode(&mut from).unwrap(), [waiter]);
             from.finish().unwrap();
         }
-        // One who comes before others without a priority is told as any other.
-        let nameless = b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\x00\x01\x01k\x01\xac\x02\x00\x00\x00\x00";
-        assert!(Waiting::decode(&mut Decoder::new(Bytes::from_static(nameless), "waiting")).is_err());
+        // One who comes before others without a priority is told as any other, and who waits for all to come says how many.
+        for malformed in [
+            b"\x01\x03\xc8\x01\x02\x05\x01\x01X\x03\x00\x01\x01k\x01\xac\x02\x00\x00\x00\x00",
+            b"\x01\x03\xc8\x01\x05\x05\x01\x01X\x04\x01\x01k\x01\xac\x02\x02\x03\x00\x00\x00",
+        ] {
+            assert!(Waiting::decode(&mut Decoder::new(Bytes::from_static(malformed), "waiting")).is_err());
+        }
     }
 }

@@ -82,6 +82,13 @@ What differs from Redis:
   whether a token has permits still, and `FENCE` answers nil. Who waits gets permits in the order of arrival; nobody passes, also
   not who wants fewer. Its key outlasts sessions as that of a shared lock does. It keeps its name: `RENAME` and `COPY` are refused,
   or a token that was returned could be good for something again.
+* A barrier (`BARRIER`) is a set of those who have arrived; any set is one, and all commands of sets may be used on it: `SMEMBERS` says
+  who has, `SREM` takes somebody back, who gave up, and `DEL` ends the round. Who asks says for how many, and is answered how many have arrived
+  once that is so many: by the entry in which the last one does, those who wait for the fewest first. To arrive twice is to arrive once, so
+  that a command can be sent again. Who waits no longer, by time, `CLIENT UNBLOCK` or an `UNBLOCKED`, has arrived all the same. The set has
+  no time of its own but what `TTL` or `EXPIRE` gives it: let that be longer than anybody waits, since he who waits goes on doing so when the
+  set is gone, and is not in the next. Give each round a name of its own. A latch is a barrier at which some arrive and others only
+  `AWAIT`.
 * `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
   database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he

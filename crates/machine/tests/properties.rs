@@ -80,7 +80,7 @@ fn command() -> impl Strategy<Value = Vec<Bytes>> {
 fn holding() -> impl Strategy<Value = Vec<Bytes>> {
     let key = prop_oneof![Just("a"), Just("lock")];
     let who = prop_oneof![Just("me"), Just("you")];
-    (0..12usize, key, who, 1..3u64, 1..50u64).prop_map(|(which, key, who, session, ms)| {
+    (0..14usize, key, who, 1..3u64, 1..50u64).prop_map(|(which, key, who, session, ms)| {
         let (session, token, ms) = (session.to_string(), (2 + ms % 8).to_string(), ms.to_string());
         match which {
             0 => args(&["SESSION", "OPEN", &ms]),
@@ -94,6 +94,8 @@ fn holding() -> impl Strategy<Value = Vec<Bytes>> {
             8 => args(&["LOCK", "ACQUIRE", key, "SESSION", &session, "SHARED", "WAIT", &ms]),
             9 => args(&["LOCK", "ACQUIRE", key, "SESSION", &session]),
             10 => args(&["LOCK", "RELEASE", key, &token, "OWNER", who]),
+            11 => args(&["BARRIER", "ARRIVE", key, "2", who, "TTL", &ms, "WAIT", "20"]),
+            12 => args(&["BARRIER", "AWAIT", key, &session, "WAIT", &ms]),
             _ => args(&["ELECTION", "CAMPAIGN", key, "OWNER", who, "TTL", "9", "PRIORITY", &ms, "WAIT", &ms]),
         }
     })

@@ -141,7 +141,7 @@ impl<'a> Options<'a> {
                 let session = Holder::Session(client_sessions::parse_id(argument)?);
                 self.session.replace(session).is_none()
             }
-            b"WAIT" => self.wait_ms.replace(parse_time(argument, WAIT)?).is_none(),
+            b"WAIT" => self.wait_ms.replace(parse_wait(argument)?).is_none(),
             b"DELAY" => self.delay_ms.replace(parse_time(argument, DELAY)?).is_none(),
             b"VALUE" => self.value.replace(argument).is_none(),
             b"COUNT" => self.count.replace(semaphores::parse_permits(argument)?).is_none(),
@@ -176,8 +176,12 @@ impl<'a> Options<'a> {
     }
 }
 
-const WAIT: &str = "ERR the time to wait is a number of milliseconds, or 0";
 const DELAY: &str = "ERR the delay of a lock is a number of milliseconds, or 0";
+
+/// For how long somebody would wait, in milliseconds.
+pub(super) fn parse_wait(text: &[u8]) -> Result<u64, Reply> {
+    parse_time(text, "ERR the time to wait is a number of milliseconds, or 0")
+}
 
 fn parse_time(text: &[u8], refusal: &'static str) -> Result<u64, Reply> {
     let time_ms = integer::parse(text).and_then(|time_ms| u64::try_from(time_ms).ok());

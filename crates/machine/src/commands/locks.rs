@@ -133,7 +133,7 @@ pub(super) fn parse_ttl(text: &[u8]) -> Result<u64, Reply> {
     let ttl_ms = integer::parse(text).and_then(|ttl_ms| u64::try_from(ttl_ms).ok());
     ttl_ms
         .filter(|ttl_ms| *ttl_ms > 0)
-        .ok_or(Reply::error("ERR a lock's time to live is a number of milliseconds"))
+        .ok_or(Reply::error("ERR the time to live is a number of milliseconds"))
 }
 
 /// What it costs to change who shares a lock, in visits: each of them is looked at and copied, and once more when it is put back.

@@ -2,6 +2,7 @@
 //! stand together.
 
 pub(crate) mod acquisition;
+pub(crate) mod barriers;
 pub(crate) mod blocking;
 mod client_sessions;
 mod connection;
@@ -66,6 +67,7 @@ pub(crate) const FAMILIES: &[&[Spec]] = &[
     locks::COMMANDS,
     elections::COMMANDS,
     semaphores::COMMANDS,
+    barriers::COMMANDS,
     client_sessions::COMMANDS,
     fencing::COMMANDS,
     transactions::COMMANDS,

@@ -91,20 +91,25 @@ pub(super) fn members(set: &Set) -> Vec<Reply> {
 }
 
 fn sadd(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    let set = context.collection::<Set>(&args[1])?;
+    add(context, &args[1], &args[2..]).map(Reply::count)
+}
+
+/// Adds members to a set; how many are new.
+pub(super) fn add(context: &mut Context<'_>, key: &Bytes, members: &[Bytes]) -> Result<usize, Reply> {
+    let set = context.collection::<Set>(key)?;
     let is_new = |member: &&Bytes| !set.is_some_and(|set| set.contains(member));
-    let members: Vec<&Bytes> = args[2..].iter().filter(is_new).collect();
+    let members: Vec<&Bytes> = members.iter().filter(is_new).collect();
     if members.is_empty() {
-        return Ok(Reply::Integer(0));
+        return Ok(0);
     }
     members.iter().try_for_each(|member| context.check_value_bytes(member.len()))?;
-    context.check_growth(&args[1], members.iter().map(|member| Set::entry_bytes(member)).sum())?;
+    context.check_growth(key, members.iter().map(|member| Set::entry_bytes(member)).sum())?;
     context.spent.copied_bytes += members.iter().map(|member| member.len() as u64).sum::<u64>();
     // A member that was named twice is added once, though it counted twice against the limits.
     let add = |set: &mut Set| members.iter().filter(|member| set.insert(member, ()).is_none()).count();
-    let added = context.edit(&args[1], members.len(), add);
-    context.notify(Event::SADD, &args[1]);
-    Ok(Reply::count(added))
+    let added = context.edit(key, members.len(), add);
+    context.notify(Event::SADD, key);
+    Ok(added)
 }
 
 fn srem(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
