@@ -7,7 +7,7 @@
 //! of ours is gone.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -381,14 +381,25 @@ impl Roll {
         self.believed.get(name).map(|believed| (believed.family, believed.ended.keys().copied().collect()))
     }
 
-    /// Tells those of whom a name was `asked` for, who believe in it still, and of whom the servers know nothing. Who releases his
-    /// lock is struck off before: that it is gone then is no news.
-    fn tell(&self, name: &str, asked: &[FencingToken], current: &[FencingToken]) {
-        let Some(believed) = self.believed.get(name) else { return };
-        let gone = asked.iter().filter(|token| !current.contains(token));
-        for ended in gone.filter_map(|token| believed.ended.get(token)) {
-            ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken)));
+    /// Tells those of whom a name was `asked` for, who believe in it still, and of whom the servers know nothing, and strikes
+    /// them off. Who releases his lock is struck off before: that it is gone then is no news.
+    fn tell(&mut self, name: &str, asked: &[FencingToken], current: &[FencingToken]) {
+        for token in asked.iter().filter(|token| !current.contains(token)) {
+            if let Some(ended) = self.strike_off(name, *token) {
+                ended.send_modify(|ended| *ended = ended.or(Some(Loss::Taken)));
+            }
         }
+    }
+
+    /// Nobody believes any longer in what this token had of a name. Where he was to be told of its loss, if somebody did.
+    fn strike_off(&mut self, name: &str, token: FencingToken) -> Option<Ended> {
+        let believed = self.believed.get_mut(name)?;
+        let ended = believed.ended.remove(&token)?;
+        if believed.ended.is_empty() {
+            self.believed.remove(name);
+        }
+        self.has_changed = true;
+        Some(ended)
     }
 }
 
@@ -414,14 +425,7 @@ impl Members {
 
     fn remove(&self, locks: &[(String, FencingToken)]) {
         let mut roll = self.roll();
-        for (name, token) in locks {
-            let Entry::Occupied(mut believed) = roll.believed.entry(name.clone()) else { continue };
-            let was_there = believed.get_mut().ended.remove(token).is_some();
-            if believed.get().ended.is_empty() {
-                believed.remove();
-            }
-            roll.has_changed |= was_there;
-        }
+        locks.iter().for_each(|(name, token)| drop(roll.strike_off(name, *token)));
     }
 
     /// Tells those whose lock is not theirs any longer.
@@ -522,7 +526,7 @@ impl Tenure for Member {
     fn hand_over(&self, is_under_way: bool) {
         if is_under_way {
             self.stop();
-        } else {
+        } else if self.ended.borrow().is_none() {
             self.open.members.add(self.family, &self.locks, &self.ended);
         }
     }
@@ -600,5 +604,8 @@ mod tests {
         members.roll().tell("a", &asked, &[3.into()]);
         let told: Vec<_> = ended.iter().map(|ended| *ended.borrow()).collect();
         assert_eq!(told, [None, Some(Loss::Taken), None, None], "one released, one gone, one there, one new");
+        // Who was told is asked for no more: the number of names that the servers know was another one for as long as his guard lived.
+        let (_, left) = members.roll().turn_to("a").expect("two believe in it");
+        assert_eq!(left, [3.into(), 4.into()]);
     }
 }
