@@ -9,7 +9,7 @@ use super::{Task, Terms};
 const EXAMPLES: &str = "\
 Examples:
   quorate elect scheduler -- ./scheduler.sh        on every machine: one of them runs it, the next one when that is gone
-  quorate elect api --value 10.0.0.7:8080 -- ./api.sh   the others find it by ELECTION LEADER api
+  quorate elect api --value 10.0.0.7:8080 -- ./api.sh   quorate watch api --election tells the others
   quorate elect db --priority 10 -- ./db.sh        before candidates of a smaller priority, once nobody leads
 
 CMD finds the fencing token of its term in QUORATE_TOKEN and the election's name in QUORATE_LOCK. All that

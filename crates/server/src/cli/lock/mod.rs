@@ -36,9 +36,9 @@ go on. A signal while this command itself waits for nodes, to take the lock or t
 at once; the lock is then free after its --ttl at the latest.
 
 When the lock is lost, since no node answered for its whole --ttl or somebody took it away, CMD's group
-gets SIGTERM, and whatever is left of it SIGKILL after --kill-after, or once another signal comes. Until then it may run beside the next holder, and so it may
-if it was suspended or this command was killed (kill -9): whatever CMD changes should refuse a token
-smaller than the greatest that it has seen.
+gets SIGTERM, and whatever is left of it SIGKILL after --kill-after, or once another signal comes. Until
+then it may run beside the next holder, and so it may if it was suspended or this command was killed
+(kill -9): whatever CMD changes should refuse a token smaller than the greatest that it has seen.
 
 Exit status: that of CMD; 128 and the number of the signal that ended it; and of this command itself:
 123 the lock was lost before CMD ended, 124 somebody else held it for all of --wait, 125 no node
