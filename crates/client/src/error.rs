@@ -56,6 +56,14 @@ pub enum Error {
         /// For how long it was waited for.
         waited: Duration,
     },
+    /// Not as many had arrived at a barrier as were waited for.
+    #[error("not all had arrived at {name} within {}", Shown(*.waited))]
+    Missing {
+        /// The name of the barrier.
+        name: String,
+        /// For how long they were waited for.
+        waited: Duration,
+    },
     /// It is not, or not certainly, held any longer.
     #[error("lost: {0}")]
     Lost(#[from] Loss),
@@ -103,7 +111,7 @@ impl Error {
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self {
-            Self::NotApplied { .. } | Self::NotAcquired { .. } => true,
+            Self::NotApplied { .. } | Self::NotAcquired { .. } | Self::Missing { .. } => true,
             Self::Invalid { .. } | Self::OutcomeUnknown { .. } | Self::Refused { .. } | Self::Lost(_) => {
                 false
             }

@@ -42,9 +42,11 @@ impl Again {
         match error {
             Error::NotApplied { .. } => true,
             Error::OutcomeUnknown { .. } => self == Self::Always,
-            Error::Invalid { .. } | Error::Refused { .. } | Error::NotAcquired { .. } | Error::Lost(_) => {
-                false
-            }
+            Error::Invalid { .. }
+            | Error::Refused { .. }
+            | Error::NotAcquired { .. }
+            | Error::Missing { .. }
+            | Error::Lost(_) => false,
         }
     }
 }
@@ -87,6 +89,23 @@ impl Exchange {
             self.leave(&connection).await;
         }
         answer
+    }
+
+    /// Sends a command that waits for so long, on a connection of its own, since those behind it would wait, too; once. It is
+    /// made when there is a connection.
+    pub(crate) async fn ask_waiting(
+        &self,
+        command: impl FnOnce() -> (Cmd, Duration),
+    ) -> Result<Value, Error> {
+        let connection = self.open().await?;
+        let (command, wait) = command();
+        let limit = wait.saturating_add(self.settings.answer_timeout);
+        let answer = tokio::select! {
+            answer = connection.ask(&command, limit) => answer,
+            error = self.death_of(&connection) => Err(error),
+        };
+        // A node that is cut off may take connections all the same.
+        answer.inspect_err(|error| self.turn_away(&connection, error))
     }
 
     /// Connects, and tries for as long as the settings say.

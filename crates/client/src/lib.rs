@@ -2,6 +2,7 @@
 
 mod backend;
 mod background;
+mod barrier;
 mod client;
 mod clock;
 mod connection;
@@ -30,6 +31,7 @@ mod watch;
 #[cfg(feature = "etcd")]
 pub use backend::Etcd;
 pub use backend::{Backend, Fenced, Quorate, Redis};
+pub use barrier::Barrier;
 pub use client::{Client, TTL_MIN};
 pub use election::{Candidate, Election, Leader, Leadership};
 pub use error::{Error, Loss};

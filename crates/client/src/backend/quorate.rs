@@ -29,8 +29,8 @@ use crate::{
     token::FencingToken,
 };
 
-/// A server waits for a lock no shorter than that: without any wait, the request would be another one.
-const WAIT_MIN: Duration = Duration::from_millis(1);
+/// A server waits no shorter than that: without any wait, a request for a lock would be another one.
+pub(crate) const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// A cluster of Quorate.
 ///
@@ -116,19 +116,11 @@ impl Quorate {
 
     /// Asks on a connection of its own, and waits in the queue.
     async fn queue(&self, wish: &Wish, request: &Request) -> Result<Option<(Value, BootTime)>, Error> {
-        let ask = || async {
-            let connection = self.exchange.open().await?;
+        let command = || {
             let wait = wish.left().max(WAIT_MIN);
-            let limit = wait.saturating_add(self.exchange.settings().answer_timeout);
-            let command = acquire_command(wish, Some(wait), request);
-            let answer = tokio::select! {
-                answer = connection.ask(&command, limit) => answer,
-                error = self.exchange.death_of(&connection) => Err(error),
-            };
-            // A node that is cut off may take connections all the same.
-            answer.inspect_err(|error| self.exchange.turn_away(&connection, error))
+            (acquire_command(wish, Some(wait), request), wait)
         };
-        self.insist(wish, request, ask).await
+        self.insist(wish, request, || self.exchange.ask_waiting(command)).await
     }
 
     /// Asks for the same until it is known what came of it.
