@@ -15,8 +15,8 @@ use crate::{
 /// A point that so many have to reach before anybody goes on.
 ///
 /// Who has arrived is a member of an ordinary set, under the barrier's name: `SMEMBERS` tells who, `SREM` takes somebody back who has
-/// given up, `DEL` ends the round. Arriving twice is arriving once, so that each call can be made again. Give each round a name of its
-/// own.
+/// given up. Who arrives twice counts once, so that each call can be made again. Give each round a name of its own, and have it end by
+/// its time, or delete it when all have gone on.
 ///
 /// ```no_run
 /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
@@ -54,8 +54,8 @@ impl Client<Quorate> {
 }
 
 impl Barrier {
-    /// For how long those who have arrived are remembered after each that does: for good by default, until somebody deletes the key.
-    /// Let it be longer than anybody waits.
+    /// For how long those who have arrived are remembered, counted from whoever has arrived last: for good by default, until somebody
+    /// deletes the key. Let it be longer than anybody waits.
     ///
     /// ```no_run
     /// # fn run(client: quorate_client::Client) {
@@ -79,7 +79,7 @@ impl Barrier {
 
     /// Arrives, and waits for the others. How many have arrived then. `id` is who does, different for each.
     ///
-    /// If this is given up, or fails, the server may count this one among those who have arrived.
+    /// If this is given up, or its outcome is unknown, this one may be among those who have arrived, or may be yet.
     ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {
@@ -95,8 +95,9 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// `Missing` if there were not enough all the time; `Refused` if the name is that of other data than a set, or for a number of
-    /// parties that cannot be; otherwise no server answered.
+    /// `Missing` if there were not enough all the time: this one has arrived, though; `Refused` if the name is that of other data than a
+    /// set, for a number of parties or a time to live that cannot be, or if the servers have no room for another one to wait; otherwise
+    /// no server answered.
     pub async fn arrive(&self, id: impl AsRef<[u8]>) -> Result<u64, Error> {
         let mut command = self.command("ARRIVE");
         command.arg(id.as_ref());
@@ -118,7 +119,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// As for [`arrive`](Barrier::arrive).
+    /// As for [`arrive`](Barrier::arrive); whose outcome is unknown has changed nothing.
     pub async fn reached(&self) -> Result<u64, Error> {
         self.gather(&self.command("AWAIT")).await
     }
@@ -129,27 +130,37 @@ impl Barrier {
         command
     }
 
-    /// Asks at once, on the connection that all share, and then on one of its own, where it waits.
+    /// Asks on the connection that all share, or on one of its own, where it waits.
     async fn gather(&self, command: &Cmd) -> Result<u64, Error> {
         let (exchange, begun) = (&self.core.backend.exchange, BootTime::now());
-        let mut answer = exchange.ask(command, Again::Always).await?;
         let left = || (begun + self.wait).since(BootTime::now());
-        if answer == Value::Nil && !left().is_zero() {
-            let waiting = || {
-                let wait = left().max(WAIT_MIN);
-                let mut command = command.clone();
-                command.arg("WAIT").arg(millis(wait));
-                (command, wait)
-            };
-            let patience = exchange.settings().patience.max(left());
-            answer = persist(patience, Again::Always, || exchange.ask_waiting(waiting)).await?;
-        }
-        match answer {
+        let waiting = || {
+            let wait = left().max(WAIT_MIN);
+            let mut command = command.clone();
+            command.arg("WAIT").arg(millis(wait));
+            (command, wait)
+        };
+        let attempt = || async {
+            match self.wait.is_zero() {
+                true => exchange.ask_once(command, exchange.settings().answer_timeout).await,
+                // One command arrives and waits: in between, all the others could have gone on, and have ended the round.
+                false => exchange.ask_waiting(waiting).await.map_err(untold_if_unblocked),
+            }
+        };
+        match persist(exchange.settings().patience.max(self.wait), Again::Always, attempt).await? {
             Value::Nil => {
                 Err(Error::Missing { name: self.name.clone(), waited: BootTime::now().since(begun) })
             }
-            Value::Int(arrived) => u64::try_from(arrived).map_err(|_| Error::unexpected(&answer)),
+            Value::Int(arrived) => u64::try_from(arrived).map_err(|_| Error::unexpected(arrived)),
             other => Err(Error::unexpected(&other)),
         }
+    }
+}
+
+/// Whose place in a queue was given up has arrived before.
+fn untold_if_unblocked(error: Error) -> Error {
+    match error {
+        Error::NotApplied { why } if why.starts_with("UNBLOCKED") => Error::unknown(why),
+        error => error,
     }
 }

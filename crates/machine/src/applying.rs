@@ -433,7 +433,7 @@ impl Machine {
                 entry.replaced = replaced;
                 None
             }
-            Err(Full) => Some(Reply::error("ERR too many commands wait (quorate-waiting-bytes)")),
+            Err(Full) => Some(Reply::error(Full::TEXT)),
         }
     }
 

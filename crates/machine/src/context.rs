@@ -365,6 +365,12 @@ impl Context<'_> {
         assert!(self.access == Access::Write, "a read must not change the state");
     }
 
+    /// Whether this command could wait, or would not be let wait here at all.
+    pub(crate) fn has_room_to_wait(&self, args: &[Bytes], wait: &Wait) -> bool {
+        let (waiting, bytes_max) = (&self.state.keyspace.waiting, self.state.settings.waiting_bytes_max);
+        self.patience != Patience::Allowed || waiting.has_room(args, wait, bytes_max)
+    }
+
     /// Waits, if that is possible here.
     pub(crate) fn wait(&mut self, wait: Wait) {
         if self.caller == Caller::Client && self.patience == Patience::Allowed {

@@ -264,17 +264,20 @@ impl Keyspace {
             slot.version = version;
             let collection = C::of_mut(&mut slot.value).expect("the type was asked for before");
             let result = change(collection);
-            (result, collection.is_empty(), slot.bytes(key))
+            let (is_empty, is_set) = (collection.is_empty(), matches!(slot.value, Value::Set(_)));
+            (result, is_empty, is_set, slot.bytes(key))
         });
-        let (result, is_empty, bytes_after) = edited.expect("the key exists");
+        let (result, is_empty, is_set, bytes_after) = edited.expect("the key exists");
         if !self.rubbish.is_empty() {
             self.rubbish.give_way(bytes_after.saturating_sub(bytes));
         }
         if is_empty {
             self.databases[db].remove(key);
         }
-        // Somebody may wait for a set to have more members, or for the key to be free.
-        self.waiting.wake(db, key);
+        // Somebody may wait for the key to be free, or for a set to have more members.
+        if is_empty || is_set {
+            self.waiting.wake(db, key);
+        }
         result
     }
 

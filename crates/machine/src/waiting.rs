@@ -108,7 +108,7 @@ impl Wait {
     fn place(&self, ticket: Ticket) -> Place {
         let is_arrival_all = bug::on(Bug::FirstComeElected) && self.priority < u32::MAX;
         let rank = match self.share {
-            // Who waits for the fewest can go first.
+            // Who waits for the fewest can go first: he has the greatest rank.
             Share::Members { count } => u32::MAX - u32::try_from(count).unwrap_or(u32::MAX),
             Share::Whole | Share::Part | Share::Permits { .. } if is_arrival_all => 0,
             Share::Whole | Share::Part | Share::Permits { .. } => self.priority,
@@ -132,16 +132,24 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// What it takes in memory, about: the same on every replica.
     fn bytes(&self) -> u64 {
-        /// Of one place in one queue, of which the key's tables take most.
-        const PLACE_BYTES: usize = 384;
-        let places = self.wait.keys.iter().map(|key| PLACE_BYTES + key.len()).sum::<usize>();
-        (weight::of_command(&self.args) + places) as u64
+        bytes_of(&self.args, &self.wait)
     }
+}
+
+fn bytes_of(args: &[Bytes], wait: &Wait) -> u64 {
+    /// Of one place in one queue, of which the key's tables take most.
+    const PLACE_BYTES: usize = 384;
+    let places = wait.keys.iter().map(|key| PLACE_BYTES + key.len()).sum::<usize>();
+    (weight::of_command(args) + places) as u64
 }
 
 /// Those who wait take as much as they may.
 #[derive(Debug)]
 pub(crate) struct Full;
+
+impl Full {
+    pub(crate) const TEXT: &str = "ERR too many commands wait (quorate-waiting-bytes)";
+}
 
 /// The order of arrival. Not part of the state: only which comes before which is.
 pub(crate) type Ticket = u64;
@@ -226,6 +234,11 @@ impl Waiting {
     /// What all who wait take in memory.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether a command without a name could wait, where all who do take no more than `bytes_max`.
+    pub(crate) fn has_room(&self, args: &[Bytes], wait: &Wait, bytes_max: u64) -> bool {
+        self.bytes.saturating_add(bytes_of(args, wait)) <= bytes_max
     }
 
     /// Takes the last place in the queues; or that of the command that asks the same request, which is answered and waits
@@ -410,11 +423,10 @@ impl Waiting {
     /// Takes who waits for the fewest members of a set that has so many, if there are enough for him.
     pub(crate) fn take_first_for_members(&mut self, db: usize, key: &[u8], len: u64) -> Option<Arc<Waiter>> {
         let (_, _, ticket) = *self.queues[db].get(key)?.places.range(of_kind(Kind::Gathering)).next()?;
-        let is_due = match self.waiters[&ticket].wait.share {
-            Share::Members { count } => count <= len,
-            Share::Whole | Share::Part | Share::Permits { .. } => false,
+        let Share::Members { count } = self.waiters[&ticket].wait.share else {
+            unreachable!("who waits for a gathering waits for members")
         };
-        if is_due { self.remove(ticket) } else { None }
+        if count <= len { self.remove(ticket) } else { None }
     }
 
     /// Takes who waits longest for a key to be free out of all queues, if he has not to wait for another one.

@@ -36,7 +36,7 @@ What differs from Redis:
   answers 0. A message is for those who had subscribed before it was published, at any node; a subscriber that
   would miss one (it reads too slowly, or its node was sent a snapshot) loses its connection. One command, script or
   transaction publishes 32 MiB at most.
-* A command that waits (`BLPOP` and its kin, `LOCK ACQUIRE` with `WAIT`) answers an error that begins with `UNBLOCKED` when its node stops, or was
+* A command that waits (`BLPOP` and its kin, `LOCK ACQUIRE`, `BARRIER` and others with `WAIT`) answers an error that begins with `UNBLOCKED` when its node stops, or was
   out of contact with the leader for a second: nothing was taken, and its place in the queue is lost. Its time runs in
   the log; should that stand still for 15 s and its time-out, its connection closes. A client that closes its half of the
   connection waits no longer: the connection closes, as in Redis. Time-outs are decimal, at most 285 years.
@@ -83,12 +83,13 @@ What differs from Redis:
   not who wants fewer. Its key outlasts sessions as that of a shared lock does. It keeps its name: `RENAME` and `COPY` are refused,
   or a token that was returned could be good for something again.
 * A barrier (`BARRIER`) is a set of those who have arrived; any set is one, and all commands of sets may be used on it: `SMEMBERS` says
-  who has, `SREM` takes somebody back, who gave up, and `DEL` ends the round. Who asks says for how many, and is answered how many have arrived
-  once that is so many: by the entry in which the last one does, those who wait for the fewest first. To arrive twice is to arrive once, so
-  that a command can be sent again. Who waits no longer, by time, `CLIENT UNBLOCK` or an `UNBLOCKED`, has arrived all the same. The set has
-  no time of its own but what `TTL` or `EXPIRE` gives it: let that be longer than anybody waits, since he who waits goes on doing so when the
-  set is gone, and is not in the next. Give each round a name of its own. A latch is a barrier at which some arrive and others only
-  `AWAIT`.
+  who has, `SCARD` how many, and `SREM` takes somebody back who gave up. Who asks says for how many, and is answered how many have arrived
+  once that is so many: by the entry in which the last one does, those who wait for the fewest first. Who arrives twice counts once, so
+  that a command can be sent again. Who waits no longer, by time, `CLIENT UNBLOCK` or an `UNBLOCKED`, has arrived all the same. The set
+  lasts for good, or for the `TTL` of who has arrived last with one: let that be longer than anybody waits, since he who waits goes on
+  doing so when the set is gone, and is not in the next. Have it end by its time, or delete it when all have gone on: who asks again
+  for an answer that he has lost would begin another round. Give each round a name of its own. A latch is a barrier at which some arrive
+  and others only `AWAIT`. Parties that are there and gone again within a transaction or a script let nobody go.
 * `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
   database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he

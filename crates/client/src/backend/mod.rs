@@ -271,5 +271,6 @@ pub trait Tokens: Locks {
 
 /// Whole milliseconds, as servers count: never less than was asked for.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    // No server takes a longer one.
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs())
 }

@@ -20,7 +20,7 @@ use crate::integer;
 use crate::notification::Event;
 use crate::reply::Reply;
 use crate::value::Set;
-use crate::waiting::{Kind, Share, Wait};
+use crate::waiting::{Full, Kind, Share, Wait};
 
 pub(crate) const COMMANDS: &[Spec] = &[Spec::pure(Group::Barrier, "barrier", -2, |_, _| Ok(help("barrier")))
     .container(BARRIER)
@@ -64,7 +64,8 @@ struct Wish<'a> {
     wait_ms: u64,
 }
 
-/// The greatest number of parties: as many as a set may well have members.
+/// The greatest number of parties. Those who wait are fewer: some 100,000 by the default of `quorate-waiting-bytes`, and what
+/// comes beyond is refused.
 const PARTIES_MAX: u64 = 1_000_000;
 
 impl<'a> Wish<'a> {
@@ -96,10 +97,31 @@ impl<'a> Wish<'a> {
     }
 
     /// How many have arrived, if they are enough.
-    fn arrived(&self, context: &mut Context<'_>) -> Result<Option<Reply>, Reply> {
+    fn arrived(&self, context: &Context<'_>) -> Result<Option<Reply>, Reply> {
         let arrived = context.collection::<Set>(self.name)?.map_or(0, Set::len);
         let is_enough = arrived as u64 >= self.parties;
         Ok(is_enough.then(|| Reply::count(arrived)))
+    }
+
+    /// Whether there will not be enough when this one has arrived.
+    fn are_missing(&self, context: &Context<'_>) -> Result<bool, Reply> {
+        let set = context.collection::<Set>(self.name)?;
+        let arrived = set.map_or(0, Set::len) as u64;
+        let is_new = self.arrives.is_some_and(|id| !set.is_some_and(|set| set.contains(id)));
+        Ok(arrived + u64::from(is_new) < self.parties)
+    }
+
+    fn wait(&self, now: Stamp) -> Wait {
+        Wait {
+            kind: Kind::Gathering,
+            keys: vec![self.name.clone()],
+            deadline: Some(Stamp(now.0.saturating_add(self.wait_ms))),
+            priority: 0,
+            share: Share::Members { count: self.parties },
+            session: None,
+            reentrant: None,
+            request: None,
+        }
     }
 }
 
@@ -109,6 +131,11 @@ fn asks_to_wait(args: &[Bytes]) -> bool {
 
 fn run(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
+    let wait = wish.wait(context.now);
+    // Who may not wait has not arrived: an error has no effect.
+    if wish.wait_ms > 0 && wish.are_missing(context)? && !context.has_room_to_wait(args, &wait) {
+        return Err(Reply::error(Full::TEXT));
+    }
     if let Some(id) = wish.arrives {
         sets::add(context, wish.name, std::slice::from_ref(id))?;
         if let Some(ttl_ms) = wish.ttl_ms {
@@ -120,21 +147,13 @@ fn run(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         return Ok(arrived);
     }
     if wish.wait_ms > 0 {
-        context.wait(Wait {
-            kind: Kind::Gathering,
-            keys: vec![wish.name.clone()],
-            deadline: Some(Stamp(context.now.0.saturating_add(wish.wait_ms))),
-            priority: 0,
-            share: Share::Members { count: wish.parties },
-            session: None,
-            reentrant: None,
-            request: None,
-        });
+        context.wait(wait);
     }
     Ok(Reply::Null)
 }
 
 /// Lets somebody go who waited for as many as have arrived.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
-    Ok(Wish::parse(args)?.arrived(context)?.unwrap_or(Reply::Null))
+    let arrived = Wish::parse(args)?.arrived(context)?;
+    Ok(arrived.expect("who waits is let go when there are enough"))
 }

@@ -61,6 +61,24 @@ async fn who_is_cut_off_arrives_again_and_counts_once() {
     assert_eq!(barrier.arrive("two").await, Ok(2));
 }
 
+/// It asked first without waiting, and again to wait: in between all the others could go on, and end the round.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_arrives_by_the_command_that_waits_and_asks_again_when_it_is_cut_off() {
+    let (_node, port, _folder, other) = node().await;
+    let proxy = Proxy::to(port);
+    let client = connect(&[proxy.port()]).await;
+    proxy.cut_answer_of("WAIT");
+    let waiting = client.barrier("load", 2).wait(Duration::MAX);
+    let waiting = tokio::spawn(async move { waiting.arrive("one").await });
+    eventually("one has arrived, and waits", || {
+        (has_arrived(port, "load", "one").is_some() && waiting_at(port)).then_some(())
+    });
+    assert_eq!(proxy.cuts(), 0, "nothing was answered yet");
+    assert_eq!(other.barrier("load", 2).arrive("two").await, Ok(2));
+    assert_eq!(waiting.await.unwrap(), Ok(2));
+    assert_eq!(proxy.cuts(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_at_a_node_that_dies_goes_on_waiting_at_another_one() {
     let mut cluster = Cluster::start();
