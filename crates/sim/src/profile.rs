@@ -150,6 +150,11 @@ pub(crate) struct Settings {
 
 /// Room for whatever the clients of a calm world send at once.
 const ORIGIN_BYTES_CALM: usize = 1 << 20;
+/// Who thinks for so short a time writes about as much as the smallest chunks carry of a snapshot: a node that lags would be
+/// sent one after another, and never catch up.
+const BUSY_PERMILLE: u32 = 50;
+/// What chunks have there at least.
+const CHUNK_BYTES_BUSY: usize = 1 << 10;
 /// Of a thousand seeds, how many turn a given fault on.
 const FAULT_PERMILLE: u64 = 350;
 /// The faults that came later than others, and are drawn after them: so the seeds that once failed stay what they were.
@@ -263,7 +268,7 @@ impl Plan {
             reordering_permille,
             thinking_permille,
             rhythm,
-            settings: settings.suited(&faults, pace),
+            settings: settings.suited(&faults, pace, thinking_permille),
             faults,
             bug: profile.bug,
         }
@@ -311,12 +316,14 @@ fn draw_damage(profile: &Profile, random: &mut Random, has_operator: bool, has_w
 }
 
 impl Settings {
-    /// The same, but with room for everybody where nothing is to be refused, and with logs that are not replayed for ever
-    /// where they are long.
-    fn suited(self, faults: &BTreeSet<Fault>, pace: Pace) -> Self {
+    /// The same, but with room for everybody where nothing is to be refused, with logs that are not replayed for ever
+    /// where they are long, and with snapshots that travel faster than clients write.
+    fn suited(self, faults: &BTreeSet<Fault>, pace: Pace, thinking_permille: u32) -> Self {
         let origin_bytes = if faults.is_empty() { ORIGIN_BYTES_CALM } else { self.origin_bytes };
         let snapshot_log_bytes = self.snapshot_log_bytes.min(pace.snapshot_log_bytes_max());
-        Self { origin_bytes, snapshot_log_bytes, ..self }
+        let chunk_bytes =
+            self.chunk_bytes.max(if thinking_permille <= BUSY_PERMILLE { CHUNK_BYTES_BUSY } else { 0 });
+        Self { origin_bytes, snapshot_log_bytes, chunk_bytes, ..self }
     }
 
     fn draw(engine: EngineKind, random: &mut Random) -> Self {
