@@ -226,6 +226,27 @@ bugs! {
     PassedPermits => "passed-permits", Product,
         "who wants fewer permits passes who came before and wants more",
         "permits are given in the order of arrival";
+    ReaderBesideWriter => "reader-beside-writer", Product,
+        "a reader is let in beside who holds a lock alone",
+        "one holder at a time";
+    ReaderPasses => "reader-passes", Product,
+        "a reader joins those who share a lock, though a writer waits for it",
+        "locks are given in the order of arrival";
+    FirstReaderFrees => "first-reader-frees", Product,
+        "a lock that readers share is free when the first of them releases it",
+        "one holder at a time" | "nothing expires early" | "readers of a lock share its token";
+    ShortestPart => "shortest-part", Product,
+        "a lock that readers share is free when the time of the first of them is over",
+        "one holder at a time" | "nothing expires early" | "readers of a lock share its token";
+    IdleHeartbeat => "idle-heartbeat", Product,
+        "a heartbeat is answered, and the session ends when it would have ended without it",
+        "nothing expires early" | "one holder at a time" | "readers of a lock share its token";
+    OutlivedSession => "outlived-session", Product,
+        "the end of a session leaves it the locks that it holds alone",
+        "a session that has ended has nothing" | "what has a time-to-live expires";
+    GivenToTheGone => "given-to-the-gone", Product,
+        "who waits on behalf of a session is given the lock though the session has ended (hazard 28)",
+        "a session that has ended has nothing";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

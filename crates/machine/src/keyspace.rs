@@ -117,7 +117,7 @@ impl Keyspace {
     /// as it is; before all of them the first whose session is gone, who is told so.
     pub(crate) fn take_first_to_serve(&mut self, db: usize, key: &[u8], now: Stamp) -> Option<Arc<Waiter>> {
         let (database, living) = (&self.databases[db], Living { now, sessions: &self.client_sessions });
-        let is_gone = |session| living.sessions.get(session).is_none();
+        let is_gone = |session| living.sessions.get(session).is_none() && !bug::on(Bug::GivenToTheGone);
         if let Some(gone) = self.waiting.take_gone(db, key, is_gone) {
             return Some(gone);
         }

@@ -109,6 +109,8 @@ pub(crate) struct Plan {
     pub(crate) candidates: usize,
     /// How many clients take permits of semaphores, besides the others.
     pub(crate) permits: usize,
+    /// How many clients open sessions, besides the others.
+    pub(crate) sessions: usize,
     /// How many clients move amounts among accounts, besides the others.
     pub(crate) accountants: usize,
     pub(crate) duration: Duration,
@@ -189,12 +191,14 @@ const ACCOUNTANTS: usize = 3;
 const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
-/// How many do, or stand for election, or take permits, at most; at least two.
+/// How many do, or stand for election, or take permits, or open sessions, at most; at least two.
 const LOCKERS_MAX: u64 = 6;
 /// Of a thousand clusters, in how many some clients stand for election.
 const CANDIDATES_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients take permits.
 const PERMITS_PERMILLE: u64 = 300;
+/// Of a thousand clusters, in how many some clients open sessions.
+const SESSIONS_PERMILLE: u64 = 350;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -248,6 +252,8 @@ impl Plan {
         let candidates = if has_candidates { random.between(2, LOCKERS_MAX) } else { 0 };
         let has_permits = random.chance(PERMITS_PERMILLE);
         let permits = if has_permits { random.between(2, LOCKERS_MAX) } else { 0 };
+        let has_sessions = random.chance(SESSIONS_PERMILLE);
+        let sessions = if has_sessions { random.between(2, LOCKERS_MAX) } else { 0 };
         Self {
             nodes,
             spares,
@@ -260,6 +266,7 @@ impl Plan {
             lockers: usize::try_from(lockers).expect("a few"),
             candidates: usize::try_from(candidates).expect("a few"),
             permits: usize::try_from(permits).expect("a few"),
+            sessions: usize::try_from(sessions).expect("a few"),
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),
             fault_interval: fault_interval * pace.stretch(),

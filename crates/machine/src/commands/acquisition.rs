@@ -280,9 +280,13 @@ impl<'a> Wish<'a> {
             return Err(Reply::error("ERR the request waits, and can only be asked again by who waits, too"));
         }
         let names = self.names.as_slice();
-        let is_first = names.iter().all(|name| context.waiting_for_vacancy(name) == 0);
-        if !waits && let Some(tokens) = self.take(context, is_first)? {
-            return Ok(self.names.show(&tokens));
+        let is_free_to_pass = self.is_shared && bug::on(Bug::ReaderPasses);
+        let is_first = is_free_to_pass || names.iter().all(|name| context.waiting_for_vacancy(name) == 0);
+        if !waits {
+            client_sessions::check(context, &self.holder)?;
+            if let Some(tokens) = self.take(context, is_first)? {
+                return Ok(self.names.show(&tokens));
+            }
         }
         if self.wait_ms > 0 {
             let deadline = Some(Stamp(context.now.0.saturating_add(self.wait_ms)));
@@ -303,9 +307,8 @@ impl<'a> Wish<'a> {
         }
     }
 
-    /// Takes all that is asked for, if that may be; each lock has its token.
+    /// Takes all that is asked for, if that may be; each lock has its token. Only for a holder who is there.
     fn take(&self, context: &mut Context<'_>, is_first: bool) -> Result<Option<Vec<FencingToken>>, Reply> {
-        client_sessions::check(context, &self.holder)?;
         if let Names::All(names) = self.names {
             for name in names {
                 held(context, self.purpose, name)?;
@@ -391,6 +394,9 @@ impl<'a> Wish<'a> {
                 let held = Held::Alone { holder: holder.clone(), depth: depth.saturating_add(1) };
                 Some((Lock { held, ..lock.clone() }, deadline))
             }
+            (Held::Alone { .. }, _) if self.is_shared && bug::on(Bug::ReaderBesideWriter) => {
+                Some((lock.clone(), deadline))
+            }
             (Held::Shared(_), holder) if self.is_shared => {
                 let enters_again = self.is_reentrant && lock.is_held_by(holder, living);
                 let may_enter = enters_again || (is_first && lock.has_room(living));
@@ -415,6 +421,9 @@ pub(super) fn acquire(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply
 /// Has a command that waited take what is free now, or may be entered by its holder.
 pub(crate) fn serve(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
+    if !bug::on(Bug::GivenToTheGone) {
+        client_sessions::check(context, &wish.holder)?;
+    }
     let tokens = wish.take(context, true)?;
     Ok(tokens.map_or(Reply::Null, |tokens| wish.names.show(&tokens)))
 }

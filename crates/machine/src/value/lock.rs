@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::Living;
 use crate::error::Error;
@@ -197,7 +198,7 @@ impl Held {
 /// When the last of them ends; `None` if one of them is a session's.
 fn last_end(parts: &BTreeMap<Holder, Part>) -> Option<Stamp> {
     let untils: Option<Vec<Stamp>> = parts.values().map(|part| part.until).collect();
-    untils?.into_iter().max()
+    untils?.into_iter().reduce(if bug::on(Bug::ShortestPart) { Stamp::min } else { Stamp::max })
 }
 
 /// In the place of a kind of holder.
@@ -327,7 +328,7 @@ impl Lock {
                     part.depth -= 1;
                     part.depth
                 });
-                parts.retain(|_, part| part.depth > 0);
+                parts.retain(|_, part| part.depth > 0 && !bug::on(Bug::FirstReaderFrees));
                 Released { depth, left: self.with(parts) }
             }
         }

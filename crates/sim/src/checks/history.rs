@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, calls::Calls, check, elections::Elections, holders::Holders, permits::Permits, queues::Queues,
-    sequence::Sequence, wishes::Wishes,
+    Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, holders::Holders,
+    permits::Permits, queues::Queues, sequence::Sequence, sessions::Sessions, wishes::Wishes,
 };
 use crate::{
     time::SimTime,
-    workload::{self, auditor::Key},
+    workload::{
+        self,
+        auditor::{Key, SESSIONS},
+    },
 };
 
 /// Everything that clients have seen in one run.
@@ -25,6 +28,8 @@ pub(crate) struct History {
     pub(crate) holders: Holders,
     pub(crate) elections: Elections,
     pub(crate) permits: Permits,
+    pub(crate) sessions: Sessions,
+    pub(crate) arrivals: Arrivals,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -123,7 +128,8 @@ impl History {
         let texts = self.appends.keys().chain(self.counters.keys()).chain(&self.mortal);
         let called = self.calls.keys().into_iter().map(|key| String::from_utf8_lossy(&key).into_owned());
         let others = self.queues.keys().into_iter().map(Key::Queue).chain(called.map(Key::Called));
-        texts.cloned().map(Key::Text).chain(others).collect()
+        let sessions = (!self.sessions.is_empty()).then_some(Key::Sessions);
+        texts.cloned().map(Key::Text).chain(others).chain(sessions).collect()
     }
 
     /// Judges everything, with the final content of [`Self::keys`]. How many operations that were, and how many
@@ -154,8 +160,13 @@ impl History {
         judged.operations += self.elections.len();
         self.permits.verify(workload::permits::LIMIT)?;
         judged.operations += self.permits.len();
+        self.sessions.verify()?;
+        judged.operations += self.sessions.len();
+        self.arrivals.verify()?;
+        judged.operations += self.arrivals.len();
         self.queues.verify(content)?;
-        for key in &self.mortal {
+        let mortal = self.mortal.iter().map(String::as_str);
+        for key in mortal.chain([SESSIONS]) {
             let left = content.get(key);
             check(left.is_none(), EXPIRES, || {
                 format!("{key} holds {left:?} though all its deadlines are over")

@@ -2,9 +2,10 @@
 //!
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
 //! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
-//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`elections`] and [`permits`]; only what an
+//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`arrivals`] (fairness), [`elections`], [`permits`] and [`sessions`]; only what an
 //! operator was told ([`wishes`]) is compared with what was agreed on.
 
+pub(crate) mod arrivals;
 pub(crate) mod calls;
 pub(crate) mod cluster;
 pub(crate) mod elections;
@@ -15,6 +16,7 @@ pub(crate) mod mirror;
 pub(crate) mod permits;
 pub(crate) mod queues;
 pub(crate) mod sequence;
+pub(crate) mod sessions;
 pub(crate) mod turns;
 pub(crate) mod versions;
 pub(crate) mod wishes;

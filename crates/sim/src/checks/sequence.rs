@@ -4,7 +4,7 @@
 //! Since the places are the order of the effects, linearizability is a matter of one pass: no operation may have
 //! begun after one of a later place had ended. A read takes the place right behind the last write that it saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Failure, Span, check};
 use crate::time::SimTime;
@@ -19,6 +19,8 @@ pub(crate) struct Sequence {
     reads: Vec<(u64, Span)>,
     /// Places that reads of the past have seen, each with when that was first.
     stale_reads: BTreeMap<u64, SimTime>,
+    /// Places that several have taken together.
+    shared: BTreeSet<u64>,
     /// Writes of which nobody knows whether they took effect.
     unknown: u64,
 }
@@ -30,6 +32,7 @@ impl Sequence {
             writes: BTreeMap::new(),
             reads: Vec::new(),
             stale_reads: BTreeMap::new(),
+            shared: BTreeSet::new(),
             unknown: 0,
         }
     }
@@ -48,6 +51,12 @@ impl Sequence {
         check(before.is_none_or(|before| before == span), "fencing tokens grow", || {
             format!("{}: two acquisitions have the token {place}", self.name)
         })
+    }
+
+    /// A write is known to have taken this place, which others that share it have, too; but none that took it alone.
+    pub(crate) fn shared(&mut self, place: u64, span: Span) {
+        self.shared.insert(place);
+        self.saw(place, span);
     }
 
     /// A read saw everything up to this place.
@@ -95,6 +104,10 @@ impl Sequence {
 
     /// Judges the order.
     pub(crate) fn verify_order(&self) -> Result<(), Failure> {
+        let twice = self.shared.iter().find(|place| self.writes.contains_key(place));
+        check(twice.is_none(), "fencing tokens grow", || {
+            format!("{}: one had the token {twice:?} alone, and others share it", self.name)
+        })?;
         // At one place the write comes first, and the reads that saw it have no order among themselves.
         let mut groups: BTreeMap<(u64, bool), Vec<Span>> = BTreeMap::new();
         for (&place, &span) in &self.writes {
@@ -159,6 +172,21 @@ mod tests {
         sequence.saw(1, span(1, 2));
         sequence.saw(0, span(3, 4));
         assert!(sequence.verify_order().is_err());
+    }
+
+    #[test]
+    fn place_that_is_shared_and_taken_alone_is_noticed() {
+        let mut sequence = Sequence::new("s");
+        sequence.shared(1, span(1, 2));
+        sequence.shared(1, span(3, 4));
+        sequence.took(2, span(5, 6)).expect("a new place");
+        assert_eq!(sequence.verify_order(), Ok(()));
+        sequence.shared(2, span(5, 7));
+        assert_eq!(sequence.verify_order().unwrap_err().property, "fencing tokens grow");
+        let mut sequence = Sequence::new("s");
+        sequence.took(2, span(1, 2)).expect("a new place");
+        sequence.shared(1, span(3, 4));
+        assert!(sequence.verify_order().is_err(), "who shares it comes later, and has the lesser token");
     }
 
     #[test]

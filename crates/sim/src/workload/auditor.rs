@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
+use quorate_machine::Reply;
+use quorate_node::Answer;
 
-use super::{Exchange, Outcome, Step, Workload, lines, read, record, string};
+use super::{Exchange, Outcome, Step, Workload, lines, read, record, string, unexpected};
 use crate::{
     checks::{Failure, history::History},
     linearizability::keyspace::Command,
@@ -32,6 +34,8 @@ pub(crate) enum Key {
     Text(String),
     /// A list.
     Queue(String),
+    /// No key: the sessions of clients that are open.
+    Sessions,
     /// One of the keyspace that calls are judged by: this read is the last of them.
     Called(String),
 }
@@ -40,6 +44,7 @@ impl Key {
     fn name(&self) -> &str {
         match self {
             Self::Text(name) | Self::Queue(name) | Self::Called(name) => name,
+            Self::Sessions => SESSIONS,
         }
     }
 }
@@ -61,7 +66,9 @@ impl Auditor {
             let Outcome::Done(answer, _) = exchange.outcome(at) else { break };
             contents.push(match key {
                 Key::Queue(_) => lines("LRANGE", answer)?,
-                Key::Text(_) | Key::Called(_) => string("GET", answer)?,
+                Key::Text(_) => there(answer)?,
+                Key::Called(_) => string("GET", answer)?,
+                Key::Sessions => how_many("SESSION LIST", answer)?,
             });
             if let Key::Called(name) = key {
                 let command = Command::Get(Bytes::copy_from_slice(name.as_bytes()));
@@ -69,6 +76,27 @@ impl Auditor {
             }
         }
         Ok(contents)
+    }
+}
+
+/// By what name the sessions are told that are open in the end.
+pub(crate) const SESSIONS: &str = "(sessions)";
+
+/// What is at a key, be it a lock or the like, of which nobody can say what it holds.
+fn there(answer: &Answer) -> Result<Option<Bytes>, Failure> {
+    match answer {
+        Answer::Reply(Reply::Error(text)) if text.starts_with(b"WRONGTYPE ") => Ok(Some(text.clone())),
+        answer => string("GET", answer),
+    }
+}
+
+/// How many there are, if there are any.
+fn how_many(request: &str, answer: &Answer) -> Result<Option<Bytes>, Failure> {
+    match answer {
+        Answer::Reply(Reply::Array(all)) => Ok((!all.is_empty()).then(|| all.len().to_string().into())),
+        Answer::Reply(_) | Answer::Watched(_) | Answer::View(_) | Answer::Close(_) => {
+            Err(unexpected(request, answer))
+        }
     }
 }
 
@@ -89,6 +117,7 @@ impl Workload for Auditor {
         let whole = |key: &Key| match key {
             Key::Queue(name) => read(&["LRANGE", name, "0", "-1"]),
             Key::Text(name) | Key::Called(name) => read(&["GET", name]),
+            Key::Sessions => read(&["SESSION", "LIST"]),
         };
         Step::Ask(self.portion().iter().map(whole).collect())
     }
@@ -102,8 +131,7 @@ impl Workload for Auditor {
 
 #[cfg(test)]
 mod tests {
-    use quorate_machine::Reply;
-    use quorate_node::{Answer, ConnId};
+    use quorate_node::ConnId;
 
     use super::*;
     use crate::{checks::Span, linearizability::keyspace::Seen};

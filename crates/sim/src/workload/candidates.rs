@@ -13,7 +13,7 @@ use super::{
     think, unexpected, write,
 };
 use crate::{
-    checks::{Failure, Span, check, history::History},
+    checks::{Failure, Span, check, history::History, holders::Way},
     random::Random,
     time::SimTime,
 };
@@ -213,12 +213,13 @@ impl Candidates {
     }
 
     fn believe(&self, term: &Term, from: SimTime, history: &mut History) -> Result<(), Failure> {
-        history.holders.believes(&term.election, &self.leader(term), from, term.valid_until)
+        history.holders.believes(&term.election, (&self.leader(term), Way::Alone), from, term.valid_until)
     }
 
     fn disbelieve(&self, term: &Term, at: SimTime, history: &mut History) {
         let until = at.min(term.valid_until);
-        history.holders.add(&term.election, &self.leader(term), term.acquired.completed, until);
+        let leader = self.leader(term);
+        history.holders.add(&term.election, (&leader, Way::Alone), term.acquired.completed, until);
     }
 
     fn leader(&self, term: &Term) -> String {

@@ -14,7 +14,7 @@ use super::{
     Exchange, Outcome, Step, Workload, arguments, integer, place, read, string, think, unexpected, write,
 };
 use crate::{
-    checks::{Failure, Span, check, history::History},
+    checks::{Failure, Span, check, history::History, holders::Way},
     clock::DRIFT_PPM_MAX,
     random::Random,
     time::{SimTime, micros},
@@ -228,11 +228,12 @@ fn holder(held: &Held, client: usize) -> String {
 }
 
 fn believe(held: &Held, from: SimTime, client: usize, history: &mut History) -> Result<(), Failure> {
-    history.holders.believes(&held.key, &holder(held, client), from, held.valid_until)
+    history.holders.believes(&held.key, (&holder(held, client), Way::Alone), from, held.valid_until)
 }
 
 fn end(held: &Held, at: SimTime, client: usize, history: &mut History) {
-    history.holders.add(&held.key, &holder(held, client), held.acquired.completed, at.min(held.valid_until));
+    let (holder, until) = (holder(held, client), at.min(held.valid_until));
+    history.holders.add(&held.key, (&holder, Way::Alone), held.acquired.completed, until);
 }
 
 /// Whether a script or a transaction found the lock to be the client's own.

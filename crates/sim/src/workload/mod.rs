@@ -18,6 +18,8 @@ pub(crate) mod permits;
 pub(crate) mod pulse;
 mod queues;
 mod registers;
+pub(crate) mod sessions;
+mod shared_locks;
 
 use std::time::Duration;
 
@@ -51,6 +53,11 @@ pub(crate) trait Workload: std::fmt::Debug {
 
     /// Whether it is most active while something is amiss.
     fn looks_closely(&self) -> bool {
+        false
+    }
+
+    /// Whether it goes to another node before it does anything else; mostly where its own is down.
+    fn goes_elsewhere(&mut self, _is_down: bool, _random: &mut Random) -> bool {
         false
     }
 

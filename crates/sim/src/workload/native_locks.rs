@@ -15,7 +15,7 @@ use super::{
     Exchange, Outcome, Step, Workload, arguments, locks::valid_until, number, place, think, unexpected, write,
 };
 use crate::{
-    checks::{Failure, Span, check, history::History},
+    checks::{Failure, Span, check, history::History, holders::Way},
     random::Random,
     time::SimTime,
 };
@@ -238,12 +238,12 @@ impl NativeLocks {
     }
 
     fn believe(&self, held: &Held, from: SimTime, history: &mut History) -> Result<(), Failure> {
-        history.holders.believes(&held.key, &self.holder(held), from, held.valid_until)
+        history.holders.believes(&held.key, (&self.holder(held), Way::Alone), from, held.valid_until)
     }
 
     fn disbelieve(&self, held: &Held, at: SimTime, history: &mut History) {
         let until = at.min(held.valid_until);
-        history.holders.add(&held.key, &self.holder(held), held.acquired.completed, until);
+        history.holders.add(&held.key, (&self.holder(held), Way::Alone), held.acquired.completed, until);
     }
 }
 

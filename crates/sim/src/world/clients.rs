@@ -107,6 +107,10 @@ impl<E: Engine> World<E> {
             self.agenda.add(client.paused_until, Event::ClientWake { client: number });
             return;
         }
+        let is_down = self.nodes[client.node].process.is_none();
+        if client.workload.goes_elsewhere(is_down, &mut client.random) {
+            self.move_client(at, number);
+        }
         let Some((conn, life)) = self.connect(number) else {
             self.agenda.add(at + RECONNECT, Event::ClientWake { client: number });
             return;

@@ -10,7 +10,7 @@ use crate::{
     time::SimTime,
     workload::{
         accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, permits::Permits, pulse::Pulse,
+        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions,
     },
 };
 
@@ -78,6 +78,15 @@ impl<E: Engine> World<E> {
         for number in 0..self.plan.permits {
             let random = Random::new(seed, stream::PERMITS + number as u64);
             let workload = Box::new(Permits::new(self.clients.len()));
+            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+        }
+    }
+
+    /// Lets some clients open sessions, each at its own node at first, if the seed wants it.
+    pub(super) fn add_sessions(&mut self, seed: u64) {
+        for number in 0..self.plan.sessions {
+            let random = Random::new(seed, stream::SESSIONS + number as u64);
+            let workload = Box::new(Sessions::new(self.clients.len()));
             self.clients.push(Client::with(workload, number % self.plan.servers(), random));
         }
     }
@@ -152,7 +161,7 @@ impl<E: Engine> World<E> {
         }
     }
 
-    fn move_client(&mut self, at: SimTime, number: usize) {
+    pub(super) fn move_client(&mut self, at: SimTime, number: usize) {
         self.reset_client(at, number);
         let node = self.some_server();
         self.trace.tell(at, || format!("c{number} goes to n{}", node + 1));

@@ -150,6 +150,7 @@ mod stream {
     pub(super) const LOCKERS: u64 = 60;
     pub(super) const CANDIDATES: u64 = 70;
     pub(super) const PERMITS: u64 = 80;
+    pub(super) const SESSIONS: u64 = 90;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -216,6 +217,7 @@ impl<E: Engine> World<E> {
         world.add_lockers(seed);
         world.add_candidates(seed);
         world.add_permits(seed);
+        world.add_sessions(seed);
         world.begin();
         world
     }
