@@ -122,6 +122,15 @@ bugs! {
     WanderingReads => "wandering-reads", World,
         "a connection's stale reads go to whichever node",
         "time does not run backwards on a connection";
+    HearsThePast => "hears-the-past", World,
+        "whoever asks to listen does so at once, however far behind the node is",
+        "whoever watches hears nothing of the past";
+    TurnedMessages => "turned-messages", World,
+        "of what a node tells at once, the last comes first",
+        "whoever watches and whoever asks see one order";
+    ForgottenListener => "forgotten-listener", World,
+        "now and then a node forgets who listens, and does not end their connections",
+        "whoever watches knows how it is in the end";
     DeniedChange => "denied-change", World,
         "an operator is told that a change of the members was refused, and it was made",
         "members change only by a wish";
@@ -247,6 +256,21 @@ bugs! {
     GivenToTheGone => "given-to-the-gone", Product,
         "who waits on behalf of a session is given the lock though the session has ended (hazard 28)",
         "a session that has ended has nothing";
+    SilentExpiry => "silent-expiry", Product,
+        "that a lock is free by time is not told when its key is reclaimed",
+        "whoever watches misses nothing" | "whoever watches knows how it is in the end";
+    SilentHandOver => "silent-hand-over", Product,
+        "it is not told who of those who wait has got a lock (hazard 32)",
+        "whoever watches misses nothing";
+    LastNoticesOnly => "last-notices-only", Product,
+        "of what several operations have to tell, a node hands out only what the last of its step does",
+        "whoever watches misses nothing" | "whoever watches knows how it is in the end";
+    OwnPositions => "own-positions", Product,
+        "a message does not tell its place in the log, but how much its node has done since it started",
+        "all who watch are told the same";
+    UntoldGap => "untold-gap", Product,
+        "those who listen are not told that a snapshot has taken the place of messages",
+        "whoever watches misses nothing" | "whoever watches knows how it is in the end";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

@@ -198,6 +198,7 @@ impl Machine {
     /// told once.
     pub fn take_publications(&mut self) -> Vec<Publication> {
         let position = self.under_way.as_ref().map_or(self.state.applied, |entry| entry.index);
+        let position = if bug::on(Bug::OwnPositions) { self.work } else { position };
         let State { publications, keyspace, .. } = &mut self.state;
         for turnover in keyspace.turnovers.drain(..) {
             publications.tell(turnover.into_publication(position));
@@ -284,6 +285,9 @@ impl Machine {
         let reply = served.unwrap_or_else(|error| error);
         let spent = context.spent;
         self.work += work::of_command(&waiter.args, &reply, spent);
+        if bug::on(Bug::SilentHandOver) {
+            drop(self.take_publications());
+        }
         reply
     }
 

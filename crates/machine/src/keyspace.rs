@@ -396,7 +396,9 @@ impl Keyspace {
             {
                 let removed = self.databases[db].remove(&key).expect("an indexed deadline belongs to a key");
                 tell(db, &key);
-                self.turnovers.extend(turnovers(db, &key, (Some(&removed), true), None));
+                if !bug::on(Bug::SilentExpiry) {
+                    self.turnovers.extend(turnovers(db, &key, (Some(&removed), true), None));
+                }
                 freed += 1 + self.rubbish.add_after(removed.value, freed);
                 left -= 1;
             }

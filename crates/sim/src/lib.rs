@@ -19,8 +19,8 @@
 //! leaders that have all that is committed, commitment by a quorum's disks in the configuration in force, nothing that
 //! goes back, equal machines, and members that change as an operator wished and was told.
 //! Outside, by what clients saw (`checks::history`): linearizability, exactly once, nothing acknowledged lost,
-//! nothing refused applied, one holder a lock, growing tokens, nothing expired early. And at the end, liveness: when
-//! nothing fails any more, everything makes progress within a bound.
+//! nothing refused applied, one holder a lock, growing tokens, nothing expired early, watchers
+//! who miss nothing. And at the end, liveness: when nothing fails any more, everything makes progress within a bound.
 //!
 //! # What it does not do
 //!

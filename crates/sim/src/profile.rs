@@ -111,6 +111,8 @@ pub(crate) struct Plan {
     pub(crate) permits: usize,
     /// How many clients open sessions, besides the others.
     pub(crate) sessions: usize,
+    /// How many clients watch who holds a lock or leads, besides the others.
+    pub(crate) watchers: usize,
     /// How many clients move amounts among accounts, besides the others.
     pub(crate) accountants: usize,
     pub(crate) duration: Duration,
@@ -199,6 +201,10 @@ const CANDIDATES_PERMILLE: u64 = 300;
 const PERMITS_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients open sessions.
 const SESSIONS_PERMILLE: u64 = 350;
+/// Of a thousand clusters where clients take native locks or stand for election, in how many others watch them.
+const WATCHERS_PERMILLE: u64 = 600;
+/// How many do, at most.
+const WATCHERS_MAX: u64 = 3;
 /// How many members those have.
 const WITNESSED_NODES: u64 = 3;
 /// The most machines that may join: enough to replace each of three members.
@@ -254,6 +260,8 @@ impl Plan {
         let permits = if has_permits { random.between(2, LOCKERS_MAX) } else { 0 };
         let has_sessions = random.chance(SESSIONS_PERMILLE);
         let sessions = if has_sessions { random.between(2, LOCKERS_MAX) } else { 0 };
+        let has_watchers = (has_lockers || has_candidates) && random.chance(WATCHERS_PERMILLE);
+        let watchers = if has_watchers { random.between(1, WATCHERS_MAX) } else { 0 };
         Self {
             nodes,
             spares,
@@ -267,6 +275,7 @@ impl Plan {
             candidates: usize::try_from(candidates).expect("a few"),
             permits: usize::try_from(permits).expect("a few"),
             sessions: usize::try_from(sessions).expect("a few"),
+            watchers: usize::try_from(watchers).expect("a few"),
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),
             fault_interval: fault_interval * pace.stretch(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_bug::{self as bug, Bug};
 use quorate_consensus::{Engine, Input as EngineInput, Payload};
 use quorate_machine::{Applied, Error::Newer, Outcome, Refusal, Reply, Step};
 
@@ -30,6 +31,9 @@ impl<E: Engine> Driver<E> {
             progress = true;
             match self.machine.apply_next() {
                 Step::Applied(applied) => {
+                    if bug::on(Bug::LastNoticesOnly) {
+                        self.out.publications.clear();
+                    }
                     self.out.publications.extend(self.machine.take_publications());
                     self.applied_one(now, applied);
                 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{
     Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, holders::Holders,
-    permits::Permits, queues::Queues, sequence::Sequence, sessions::Sessions, wishes::Wishes,
+    notices::Notices, permits::Permits, queues::Queues, sequence::Sequence, sessions::Sessions,
+    wishes::Wishes,
 };
 use crate::{
     time::SimTime,
@@ -27,6 +28,7 @@ pub(crate) struct History {
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
     pub(crate) elections: Elections,
+    pub(crate) notices: Notices,
     pub(crate) permits: Permits,
     pub(crate) sessions: Sessions,
     pub(crate) arrivals: Arrivals,
@@ -158,6 +160,8 @@ impl History {
         judged.operations += self.holders.len();
         self.elections.verify()?;
         judged.operations += self.elections.len();
+        self.notices.verify(&self.tokens)?;
+        judged.operations += self.notices.len();
         self.permits.verify(workload::permits::LIMIT)?;
         judged.operations += self.permits.len();
         self.sessions.verify()?;

@@ -70,6 +70,11 @@ impl Sequence {
         *first = span.completed.min(*first);
     }
 
+    /// What is known of each place: by who wrote there, and by who read it.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (u64, Span)> {
+        self.writes.iter().map(|(&place, &span)| (place, span)).chain(self.reads.iter().copied())
+    }
+
     /// A write may or may not have taken effect.
     pub(crate) fn lost_sight(&mut self) {
         self.unknown += 1;

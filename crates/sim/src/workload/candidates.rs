@@ -80,7 +80,7 @@ impl Candidates {
     }
 
     fn begin(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
-        let election = format!("election:{}", random.index(ELECTIONS));
+        let election = some_election(random);
         match random.below(10) {
             0..4 => think(random),
             4..6 => {
@@ -253,6 +253,11 @@ impl Term {
             (Outcome::Done(answer, _), _) => Err(unexpected("ELECTION RESIGN or TRANSFER", answer)),
         }
     }
+}
+
+/// One of the elections that all share.
+pub(super) fn some_election(random: &mut Random) -> String {
+    format!("election:{}", random.index(ELECTIONS))
 }
 
 /// A field of a reply, by name.

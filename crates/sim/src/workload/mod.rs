@@ -20,6 +20,7 @@ mod queues;
 mod registers;
 pub(crate) mod sessions;
 mod shared_locks;
+pub(crate) mod watchers;
 
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(crate) enum Step {
     Ask(Vec<Request>),
     /// It does nothing for so long.
     Rest(Duration),
+    /// It ends its connection and goes to some node, be it the same.
+    Leave,
 }
 
 /// One client's way of using the service.
@@ -50,6 +53,14 @@ pub(crate) trait Workload: std::fmt::Debug {
 
     /// Takes in what has become of the last exchange.
     fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure>;
+
+    /// Takes in a message of what it listens to.
+    fn hear(&mut self, _now: SimTime, _message: &[u8], _history: &mut History) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Its connection is gone: it listens to nothing any more. If an exchange was under way, that is told next.
+    fn cut_off(&mut self, _history: &mut History) {}
 
     /// Whether it is most active while something is amiss.
     fn looks_closely(&self) -> bool {

@@ -89,7 +89,7 @@ impl NativeLocks {
         let ttl = Duration::from_millis(random.between(100, 3000));
         let wait_ms = if random.chance(600) { random.between(50, 3000) } else { 0 };
         Wanted {
-            key: format!("native-lock:{}", random.index(LOCKS)),
+            key: some_lock(random),
             id: format!("native-{}-{}", self.client, self.attempts),
             ttl,
             wait_ms,
@@ -268,6 +268,11 @@ impl Held {
             format!("{token} of {key} {how} at {}, valid until {until}", span.completed)
         })
     }
+}
+
+/// One of the locks that all share.
+pub(super) fn some_lock(random: &mut Random) -> String {
+    format!("native-lock:{}", random.index(LOCKS))
 }
 
 pub(super) fn is_stale(answer: &Answer) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_bug::Bug;
 use quorate_consensus::Engine;
-use quorate_machine::{Machine, Reply};
+use quorate_machine::{Machine, Publication, Reply};
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
 use super::{Event, World, phases::Phase};
@@ -144,6 +144,10 @@ impl<E: Engine> World<E> {
                 self.half_close(at, number);
                 self.stop_reading(at, number);
             }
+            Step::Leave => {
+                self.move_client(at, number);
+                self.agenda.add(at + RECONNECT, Event::ClientWake { client: number });
+            }
         }
     }
 
@@ -168,7 +172,10 @@ impl<E: Engine> World<E> {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         process.connections.insert(conn, number);
-        client.connection = Some((conn, node.life));
+        let before = client.connection.replace((conn, node.life));
+        if before.is_some() {
+            client.workload.cut_off(&mut self.history);
+        }
         client.connection
     }
 
@@ -178,9 +185,12 @@ impl<E: Engine> World<E> {
         client: usize,
         (node, life): (usize, u64),
         conn: ConnId,
-        requests: Vec<Request>,
+        mut requests: Vec<Request>,
     ) {
         let is_alive = self.nodes[node].life == life && self.nodes[node].process.is_some();
+        if is_alive {
+            self.listen(node, conn, &mut requests);
+        }
         if is_alive && self.plan.bug == Some(Bug::LocalRead) && requests.iter().all(is_read) {
             self.answer_by_itself(at, client, node, conn, &requests);
         } else if is_alive && self.plan.bug == Some(Bug::AnsweredEarly) && requests.iter().all(is_push) {
@@ -212,8 +222,9 @@ impl<E: Engine> World<E> {
             let (Action::Read(args) | Action::StaleRead(args)) = &request.action else {
                 unreachable!("only reads are answered so")
             };
-            let answer = Box::new(Answer::Reply(copy.read(copy.stamp(), request.db, args)));
-            self.agenda.add(at + latency, Event::Answer { client, conn, answer });
+            let answer = Answer::Reply(copy.read(copy.stamp(), request.db, args));
+            self.confirm(node, conn, &answer);
+            self.agenda.add(at + latency, Event::Answer { client, conn, answer: Box::new(answer) });
         }
     }
 
@@ -270,12 +281,32 @@ impl<E: Engine> World<E> {
         exchange.answers.push((at, answer));
         if closed {
             client.connection = None;
+            client.workload.cut_off(&mut self.history);
             return self.finish_exchange(at, number);
         }
         if exchange.answers.len() == *expected {
             return self.finish_exchange(at, number);
         }
         Ok(())
+    }
+
+    /// A message arrives at a client.
+    pub(super) fn heard(
+        &mut self,
+        at: SimTime,
+        number: usize,
+        conn: ConnId,
+        message: &Publication,
+    ) -> Result<(), Failure> {
+        let client = &mut self.clients[number];
+        if !client.is_connected_by(conn) {
+            return Ok(());
+        }
+        if client.unread.is_some() {
+            self.leave_unread(at, number);
+            return Ok(());
+        }
+        client.workload.hear(at, &message.message, &mut self.history)
     }
 
     pub(super) fn connection_lost(
@@ -290,6 +321,7 @@ impl<E: Engine> World<E> {
         }
         client.connection = None;
         client.unread = None;
+        client.workload.cut_off(&mut self.history);
         if matches!(client.state, State::Waiting { .. }) {
             self.trace.tell(at, || format!("c{number} loses its connection"));
             return self.finish_exchange(at, number);

@@ -10,7 +10,7 @@ use crate::{
     time::SimTime,
     workload::{
         accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions,
+        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, watchers::Watchers,
     },
 };
 
@@ -87,6 +87,16 @@ impl<E: Engine> World<E> {
         for number in 0..self.plan.sessions {
             let random = Random::new(seed, stream::SESSIONS + number as u64);
             let workload = Box::new(Sessions::new(self.clients.len()));
+            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+        }
+    }
+
+    /// Lets some clients watch who holds the locks that others take, or leads, each at its own node, if the seed wants it.
+    pub(super) fn add_watchers(&mut self, seed: u64) {
+        let (has_locks, has_elections) = (self.plan.lockers > 0, self.plan.candidates > 0);
+        for number in 0..self.plan.watchers {
+            let random = Random::new(seed, stream::WATCHERS + number as u64);
+            let workload = Box::new(Watchers::new(has_locks, has_elections));
             self.clients.push(Client::with(workload, number % self.plan.servers(), random));
         }
     }

@@ -3,7 +3,8 @@
 //! Nothing happens but by an event, and events happen one at a time; so a run is a function of its seed. The parts:
 //! `node` (a machine and its process), `running` (how a process is stepped, and what becomes of its outputs),
 //! `threads`, `log_writer` and `keeper` (its other two threads), `network`, `clients`, `impolite` (what some of them do),
-//! `members` (what follows from who is one), `nemesis` and `late_news` (faults), `phases` (faults, healing, judgement).
+//! `subscribers` (who listens), `members` (what follows from who is one), `nemesis` and `late_news` (faults), `phases` (faults,
+//! healing, judgement).
 
 mod clients;
 mod impolite;
@@ -17,13 +18,14 @@ mod node;
 mod notation;
 mod phases;
 mod running;
+mod subscribers;
 mod threads;
 
 use std::collections::BTreeSet;
 
 use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId, Uncounted};
-use quorate_machine::ClusterVersion;
+use quorate_machine::{ClusterVersion, Publication};
 use quorate_node::{Answer, ConnId, Input, PeerMessage, Request};
 
 use self::{
@@ -103,6 +105,8 @@ enum Event<M> {
     Requests { client: usize, node: usize, life: u64, conn: ConnId, requests: Vec<Request> },
     /// An answer arrives at a client.
     Answer { client: usize, conn: ConnId, answer: Box<Answer> },
+    /// A message arrives at a client that listens.
+    Message { client: usize, conn: ConnId, message: Box<Publication> },
     /// A client notices that its connection is gone.
     ConnectionLost { client: usize, conn: ConnId },
     /// A client that does not read is gone.
@@ -132,6 +136,7 @@ impl<M> Event<M> {
             Self::Fault => (13, 0),
             Self::Tick => (14, 0),
             Self::HangUp { client, .. } => (15, *client),
+            Self::Message { client, .. } => (16, *client),
         };
         [kind, who as u64]
     }
@@ -151,6 +156,7 @@ mod stream {
     pub(super) const CANDIDATES: u64 = 70;
     pub(super) const PERMITS: u64 = 80;
     pub(super) const SESSIONS: u64 = 90;
+    pub(super) const WATCHERS: u64 = 96;
     pub(super) const DISKS: u64 = 100;
     pub(super) const CLIENTS: u64 = 200;
 }
@@ -218,6 +224,7 @@ impl<E: Engine> World<E> {
         world.add_candidates(seed);
         world.add_permits(seed);
         world.add_sessions(seed);
+        world.add_watchers(seed);
         world.begin();
         world
     }
@@ -300,6 +307,7 @@ impl<E: Engine> World<E> {
                 self.take_requests(at, client, (node, life), conn, requests);
             }
             Event::Answer { client, conn, answer } => self.answered(at, client, conn, *answer)?,
+            Event::Message { client, conn, message } => self.heard(at, client, conn, &message)?,
             Event::ConnectionLost { client, conn } => self.connection_lost(at, client, conn)?,
             Event::HangUp { client, conn } => self.hang_up(at, client, conn),
             Event::Fault => self.fault(at),

@@ -11,6 +11,7 @@ use quorate_node::{ConnId, Driver, Input, Now, record};
 use super::{
     keeper::{Keeper, meta_of},
     log_writer::LogWriter,
+    subscribers::Subscriber,
 };
 use crate::{
     checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime,
@@ -55,6 +56,8 @@ pub(super) struct Process<E: Engine> {
     /// The earliest planned call for the sake of a deadline.
     pub(super) wake_at: Option<SimTime>,
     pub(super) connections: BTreeMap<ConnId, usize>,
+    /// Which of them listen to what. Some may have ended.
+    pub(super) subscribers: BTreeMap<ConnId, Subscriber>,
     pub(super) room: Room,
     /// The disk has failed this process, so it must end.
     pub(super) disk_failed: bool,
@@ -205,6 +208,7 @@ impl<E: Engine> Process<E> {
             step_planned: false,
             wake_at: None,
             connections: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
             room: Room::Enough,
             disk_failed: false,
             steps_counted: (at, 0),

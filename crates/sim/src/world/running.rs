@@ -123,6 +123,7 @@ impl<E: Engine> World<E> {
         let random = &mut self.random;
         outputs.log.truncate(random.index(outputs.log.len() + 1));
         outputs.send.truncate(random.index(outputs.send.len() + 1));
+        outputs.publications.truncate(random.index(outputs.publications.len() + 1));
         outputs.answers.truncate(random.index(outputs.answers.len() + 1));
         outputs.snapshots.truncate(random.index(outputs.snapshots.len() + 1));
         self.trace.tell(at, || format!("n{} is about to die in its step", node + 1));
@@ -130,10 +131,9 @@ impl<E: Engine> World<E> {
     }
 
     fn hand_out(&mut self, at: SimTime, node: usize, outputs: Outputs<E::Message>) -> Result<(), Failure> {
-        // Nobody subscribes here.
         let Outputs {
-            publications: _,
-            publications_missed: _,
+            publications,
+            publications_missed,
             // Its network reaches everybody.
             members: _,
             // It has its say first.
@@ -155,7 +155,12 @@ impl<E: Engine> World<E> {
             let to = usize::try_from(to.0 - 1).expect("a machine");
             self.send(at, node, to, message);
         }
+        if publications_missed {
+            self.cut_off_subscribers(at, node);
+        }
+        self.publish(at, node, publications);
         for (conn, answer) in answers {
+            self.confirm(node, conn, &answer);
             self.send_answer(at, node, conn, answer);
         }
         let process = self.nodes[node].process.as_mut().expect("it has just stepped");

@@ -1,0 +1,161 @@
+//! Watchers: who holds a native lock that others take, or who leads where others stand for election.
+//!
+//! As the Rust client does it: first listen, then ask, and from there on follow what is told. Now and then a watcher asks all the
+//! same, or ends its connection, goes to some node, and watches the same or something else there.
+
+use quorate_machine::Reply;
+use quorate_node::Answer;
+
+use super::{
+    Exchange, Outcome, Step, Workload,
+    candidates::{field, some_election},
+    native_locks::some_lock,
+    place, read, think, unexpected,
+};
+use crate::{
+    checks::{
+        Failure,
+        history::History,
+        notices::{Event, Notice, WatchId},
+    },
+    random::Random,
+    time::SimTime,
+};
+
+#[derive(Debug)]
+pub(crate) struct Watchers {
+    has_locks: bool,
+    has_elections: bool,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It listens to nothing.
+    Apart,
+    /// It has asked to listen.
+    Coming(Watched),
+    /// It listens.
+    There(Watched, Doing),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It asks how it is next, or has asked.
+    Asking,
+    Resting,
+}
+
+/// What is watched, on the present connection.
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    is_lock: bool,
+    watch: WatchId,
+}
+
+impl Watchers {
+    /// At least one of the two must be there.
+    pub(crate) fn new(has_locks: bool, has_elections: bool) -> Self {
+        Self { has_locks, has_elections, state: State::Apart }
+    }
+
+    fn listen(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
+        let is_lock = self.has_locks && (!self.has_elections || random.chance(500));
+        let name = if is_lock { some_lock(random) } else { some_election(random) };
+        let [container, subcommand] = if is_lock { ["LOCK", "WATCH"] } else { ["ELECTION", "OBSERVE"] };
+        let request = read(&[container, subcommand, &name]);
+        let watch = history.notices.begin(&name, now);
+        self.state = State::Coming(Watched { name, is_lock, watch });
+        Step::Ask(vec![request])
+    }
+}
+
+impl Watched {
+    fn ask(&self) -> Step {
+        let [container, subcommand] = if self.is_lock { ["LOCK", "INFO"] } else { ["ELECTION", "LEADER"] };
+        Step::Ask(vec![read(&[container, subcommand, &self.name])])
+    }
+
+    /// Takes in who holds it, or that nobody does.
+    fn found(&self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
+        let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
+        let token = match answer {
+            Answer::Reply(Reply::Null) => return Ok(()),
+            // A lock tells also who had it.
+            Answer::Reply(reply) if field(reply, "state") == Some(&Reply::bulk("free")) => return Ok(()),
+            Answer::Reply(reply) if let Some(token @ Reply::Integer(_)) = field(reply, "token") => token,
+            answer => return Err(unexpected("LOCK INFO or ELECTION LEADER", answer)),
+        };
+        let token = place("LOCK INFO", &Answer::Reply(token.clone()))?;
+        history.tokens(&self.name).saw(token, span);
+        history.notices.found(self.watch, token);
+        Ok(())
+    }
+}
+
+/// What a message says: `event token position`, and a value behind that.
+fn notice(message: &[u8]) -> Option<Notice> {
+    let mut words = message.splitn(4, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let event = match word()? {
+        "acquired" => Event::Acquired,
+        "value" => Event::Value,
+        "released" => Event::Released,
+        "expired" => Event::Expired,
+        _ => return None,
+    };
+    Some(Notice { event, token: word()?.parse().ok()?, position: word()?.parse().ok()? })
+}
+
+impl Workload for Watchers {
+    fn plan(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
+        match &mut self.state {
+            State::Apart if random.chance(500) => think(random),
+            State::Apart => self.listen(now, random, history),
+            State::There(watched, Doing::Asking) => watched.ask(),
+            State::There(_, Doing::Resting) if random.chance(100) => Step::Leave,
+            State::There(_, doing @ Doing::Resting) => {
+                *doing = Doing::Asking;
+                Step::Rest(random.millis(1, 1000))
+            }
+            State::Coming(watched) => unreachable!("{watched:?} is asked about at once"),
+        }
+    }
+
+    fn learn(&mut self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
+        self.state = match std::mem::replace(&mut self.state, State::Apart) {
+            State::Coming(watched) if matches!(exchange.outcome(0), Outcome::Done(..)) => {
+                State::There(watched, Doing::Asking)
+            }
+            State::Coming(watched) => {
+                history.notices.end(watched.watch);
+                State::Apart
+            }
+            State::There(watched, _) => {
+                watched.found(exchange, history)?;
+                State::There(watched, Doing::Resting)
+            }
+            // It was cut off meanwhile.
+            State::Apart => State::Apart,
+        };
+        Ok(())
+    }
+
+    fn hear(&mut self, now: SimTime, message: &[u8], history: &mut History) -> Result<(), Failure> {
+        let (State::Coming(watched) | State::There(watched, _)) = &self.state else { return Ok(()) };
+        let notice = notice(message).ok_or_else(|| {
+            let text = format!("{} is told {}", watched.name, message.escape_ascii());
+            Failure::new("answers are of the right kind", text)
+        })?;
+        history.notices.told(watched.watch, notice, now)
+    }
+
+    fn cut_off(&mut self, history: &mut History) {
+        if let State::Coming(watched) | State::There(watched, _) =
+            std::mem::replace(&mut self.state, State::Apart)
+        {
+            history.notices.end(watched.watch);
+        }
+    }
+}
