@@ -42,8 +42,6 @@ pub(crate) enum Step {
     Ask(Vec<Request>),
     /// It does nothing for so long.
     Rest(Duration),
-    /// It ends its connection and goes to some node, be it the same.
-    Leave,
 }
 
 /// One client's way of using the service.
@@ -67,7 +65,7 @@ pub(crate) trait Workload: std::fmt::Debug {
         false
     }
 
-    /// Whether it goes to another node before it does anything else; mostly where its own is down.
+    /// Whether it ends its connection and goes to some node, be it the same, before it does anything else. Its own may be down.
     fn goes_elsewhere(&mut self, _is_down: bool, _random: &mut Random) -> bool {
         false
     }

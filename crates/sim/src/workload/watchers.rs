@@ -114,7 +114,6 @@ impl Workload for Watchers {
             State::Apart if random.chance(500) => think(random),
             State::Apart => self.listen(now, random, history),
             State::There(watched, Doing::Asking) => watched.ask(),
-            State::There(_, Doing::Resting) if random.chance(100) => Step::Leave,
             State::There(_, doing @ Doing::Resting) => {
                 *doing = Doing::Asking;
                 Step::Rest(random.millis(1, 1000))
@@ -149,6 +148,11 @@ impl Workload for Watchers {
             Failure::new("answers are of the right kind", text)
         })?;
         history.notices.told(watched.watch, notice, now)
+    }
+
+    fn goes_elsewhere(&mut self, is_down: bool, random: &mut Random) -> bool {
+        let has_seen_enough = matches!(self.state, State::There(_, Doing::Resting));
+        (is_down || has_seen_enough) && random.chance(100)
     }
 
     fn cut_off(&mut self, history: &mut History) {

@@ -144,10 +144,6 @@ impl<E: Engine> World<E> {
                 self.half_close(at, number);
                 self.stop_reading(at, number);
             }
-            Step::Leave => {
-                self.move_client(at, number);
-                self.agenda.add(at + RECONNECT, Event::ClientWake { client: number });
-            }
         }
     }
 
