@@ -55,8 +55,7 @@ impl<R> Kept<R> {
         self.keeper.abort();
     }
 
-    /// Its owner is handing it over, or not any longer. If it is gone meanwhile, that may be what he wished, and the answer that he
-    /// waits for tells.
+    /// Its owner is handing it over, or not any longer. If it is gone meanwhile, that is what he wished.
     pub(crate) fn hand_over(&self, is_under_way: bool) {
         self.state.is_handed_over.store(is_under_way, Ordering::Relaxed);
     }
@@ -138,7 +137,8 @@ impl<R: Renew> State<R> {
         let answer = self.what.renew(ttl, limit).await;
         self.lease.send_modify(|lease| match &answer {
             Ok(()) => lease.extended(asked, ttl, BootTime::now()),
-            Err(Error::Lost(loss)) if !self.is_handed_over.load(Ordering::Relaxed) => lease.end(*loss),
+            Err(Error::Lost(_)) if self.is_handed_over.load(Ordering::Relaxed) => lease.end(Loss::Released),
+            Err(Error::Lost(loss)) => lease.end(*loss),
             Err(Error::OutcomeUnknown { .. }) => {}
             Err(_) => lease.not_extended(),
         });
@@ -159,7 +159,7 @@ async fn keep<R: Renew>(state: Arc<State<R>>) {
         }
         match state.extend(None).await {
             Ok(()) => failures = 0,
-            // If it is lost, there is nothing to renew; but while it is handed over, that is not known yet.
+            Err(Error::Lost(_)) => return,
             Err(_) => {
                 failures = failures.saturating_add(1);
                 earliest = BootTime::now() + state.lease.borrow().pause(failures);
@@ -181,17 +181,16 @@ mod tests {
         }
     }
 
-    /// A renewal that came just after its lock was handed over called that a loss, and then one that was taken by force meanwhile
-    /// was called released.
+    /// A renewal that came just after its lock was handed over called that a loss.
     #[tokio::test]
-    async fn what_is_gone_while_its_owner_hands_it_over_is_lost_once_he_does_so_no_more() {
+    async fn what_is_gone_while_its_owner_hands_it_over_is_not_taken_from_him() {
         let ttl = Duration::from_secs(3_600);
-        let kept = Kept::new(Gone, Lease::new(BootTime::now(), ttl));
-        kept.hand_over(true);
-        assert_eq!(kept.extend(ttl).await, Err(Error::Lost(Loss::Taken)));
-        assert_eq!(kept.loss(), None, "the answer that he waits for tells");
-        kept.hand_over(false);
-        assert_eq!(kept.extend(ttl).await, Err(Error::Lost(Loss::Taken)));
-        assert_eq!(kept.loss(), Some(Loss::Taken));
+        for (is_handed_over, told) in [(false, Loss::Taken), (true, Loss::Released)] {
+            let kept = Kept::new(Gone, Lease::new(BootTime::now(), ttl));
+            kept.hand_over(true);
+            kept.hand_over(is_handed_over);
+            assert_eq!(kept.extend(ttl).await, Err(Error::Lost(Loss::Taken)));
+            assert_eq!(kept.loss(), Some(told));
+        }
     }
 }
