@@ -365,15 +365,20 @@ impl Context<'_> {
         assert!(self.access == Access::Write, "a read must not change the state");
     }
 
-    /// Whether this command could wait, or would not be let wait here at all.
+    /// Whether this command could wait, as far as room goes; or is one that would not wait here anyway.
     pub(crate) fn has_room_to_wait(&self, args: &[Bytes], wait: &Wait) -> bool {
         let (waiting, bytes_max) = (&self.state.keyspace.waiting, self.state.settings.waiting_bytes_max);
-        self.patience != Patience::Allowed || waiting.has_room(args, wait, bytes_max)
+        !self.may_wait() || waiting.has_room(args, wait, bytes_max)
+    }
+
+    /// In a script or a transaction nobody waits.
+    fn may_wait(&self) -> bool {
+        self.caller == Caller::Client && self.patience == Patience::Allowed
     }
 
     /// Waits, if that is possible here.
     pub(crate) fn wait(&mut self, wait: Wait) {
-        if self.caller == Caller::Client && self.patience == Patience::Allowed {
+        if self.may_wait() {
             self.patience = Patience::Needed(wait);
         }
     }

@@ -274,7 +274,7 @@ impl Keyspace {
         if is_empty {
             self.databases[db].remove(key);
         }
-        // Somebody may wait for the key to be free, or for a set to have more members.
+        // Somebody may wait for the key to be free, or for a set to have more members. That it has fewer now wakes in vain.
         if is_empty || is_set {
             self.waiting.wake(db, key);
         }

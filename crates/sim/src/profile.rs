@@ -4,7 +4,7 @@
 //! settings of the product from wide ranges, small ones preferred. A run with all faults at once would hardly ever
 //! get far enough to meet the rarer combinations.
 
-use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, ops::RangeInclusive, time::Duration};
 
 use quorate_bug::Bug;
 use quorate_consensus::{self as consensus, Lease, NodeId};
@@ -155,7 +155,7 @@ pub(crate) struct Settings {
 /// Room for whatever the clients of a calm world send at once.
 const ORIGIN_BYTES_CALM: usize = 1 << 20;
 /// Who thinks for so short a time writes about as much as the smallest chunks carry of a snapshot: a node that lags would be
-/// sent one after another, and never catch up.
+/// sent one after another, and never catch up. No node that ships can be set to chunks below 4 KiB.
 const BUSY_PERMILLE: u32 = 50;
 /// What chunks have there at least.
 const CHUNK_BYTES_BUSY: usize = 1 << 10;
@@ -194,7 +194,7 @@ const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
 /// How many do, or stand for election, or take permits, or open sessions, at most; at least two.
-const LOCKERS_MAX: u64 = 6;
+const GROUP_MAX: u64 = 6;
 /// Of a thousand clusters, in how many some clients stand for election.
 const CANDIDATES_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients take permits.
@@ -251,17 +251,13 @@ impl Plan {
         }
         let phase2_quorum = random.chance(PHASE2_PERMILLE).then(|| *random.pick(&[2, 4]));
         let phase2_quorum = phase2_quorum.filter(|_| nodes == 5 && profile.engine.has_phase2_quorums());
-        let has_lockers = random.chance(LOCKERS_PERMILLE);
-        let lockers = if has_lockers { random.between(2, LOCKERS_MAX) } else { 0 };
+        let lockers = some_clients(random, LOCKERS_PERMILLE, 2..=GROUP_MAX);
         let rhythm = pace.rhythm(random);
-        let has_candidates = random.chance(CANDIDATES_PERMILLE);
-        let candidates = if has_candidates { random.between(2, LOCKERS_MAX) } else { 0 };
-        let has_permits = random.chance(PERMITS_PERMILLE);
-        let permits = if has_permits { random.between(2, LOCKERS_MAX) } else { 0 };
-        let has_sessions = random.chance(SESSIONS_PERMILLE);
-        let sessions = if has_sessions { random.between(2, LOCKERS_MAX) } else { 0 };
-        let has_watchers = (has_lockers || has_candidates) && random.chance(WATCHERS_PERMILLE);
-        let watchers = if has_watchers { random.between(1, WATCHERS_MAX) } else { 0 };
+        let candidates = some_clients(random, CANDIDATES_PERMILLE, 2..=GROUP_MAX);
+        let permits = some_clients(random, PERMITS_PERMILLE, 2..=GROUP_MAX);
+        let sessions = some_clients(random, SESSIONS_PERMILLE, 2..=GROUP_MAX);
+        let watchers_permille = if lockers + candidates > 0 { WATCHERS_PERMILLE } else { 0 };
+        let watchers = some_clients(random, watchers_permille, 1..=WATCHERS_MAX);
         Self {
             nodes,
             spares,
@@ -271,11 +267,11 @@ impl Plan {
             has_pulse,
             phase2_quorum,
             lease,
-            lockers: usize::try_from(lockers).expect("a few"),
-            candidates: usize::try_from(candidates).expect("a few"),
-            permits: usize::try_from(permits).expect("a few"),
-            sessions: usize::try_from(sessions).expect("a few"),
-            watchers: usize::try_from(watchers).expect("a few"),
+            lockers,
+            candidates,
+            permits,
+            sessions,
+            watchers,
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),
             fault_interval: fault_interval * pace.stretch(),
@@ -295,6 +291,14 @@ impl Plan {
     /// How many members that the cluster is born with have data.
     pub(crate) fn servers(&self) -> usize {
         usize::try_from(self.nodes).expect("a few nodes") - usize::from(self.has_witness)
+    }
+}
+
+/// So many clients of a kind, in so many of a thousand clusters.
+fn some_clients(random: &mut Random, permille: u64, numbers: RangeInclusive<u64>) -> usize {
+    match permille > 0 && random.chance(permille) {
+        true => usize::try_from(random.between(*numbers.start(), *numbers.end())).expect("a few"),
+        false => 0,
     }
 }
 

@@ -73,7 +73,6 @@ async fn who_waits_arrives_by_the_command_that_waits_and_asks_again_when_it_is_c
     eventually("one has arrived, and waits", || {
         (has_arrived(port, "load", "one").is_some() && waiting_at(port)).then_some(())
     });
-    assert_eq!(proxy.cuts(), 0, "nothing was answered yet");
     assert_eq!(other.barrier("load", 2).arrive("two").await, Ok(2));
     assert_eq!(waiting.await.unwrap(), Ok(2));
     assert_eq!(proxy.cuts(), 1);

@@ -151,9 +151,14 @@ impl Sessions {
             // Perhaps it is open all the same.
             let session = Session { is_silent: false, ..session };
             self.session = Some(session);
-            return match random.chance(700) {
-                true => self.heartbeat(session),
-                false => self.acquire(now, Holder::Session(session.id), random, history),
+            return match random.below(10) {
+                0..5 => self.heartbeat(session),
+                5..8 => self.acquire(now, Holder::Session(session.id), random, history),
+                // Nobody relies on it any more where a close was refused.
+                _ => {
+                    self.lose_session(now, history);
+                    think(random)
+                }
             };
         }
         if session.is_silent {

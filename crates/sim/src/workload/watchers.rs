@@ -82,8 +82,6 @@ impl Watched {
         let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
         let token = match answer {
             Answer::Reply(Reply::Null) => return Ok(()),
-            // A lock tells also who had it.
-            Answer::Reply(reply) if field(reply, "state") == Some(&Reply::bulk("free")) => return Ok(()),
             Answer::Reply(reply) if let Some(token @ Reply::Integer(_)) = field(reply, "token") => token,
             answer => return Err(unexpected("LOCK INFO or ELECTION LEADER", answer)),
         };

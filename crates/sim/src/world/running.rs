@@ -123,7 +123,9 @@ impl<E: Engine> World<E> {
         let random = &mut self.random;
         outputs.log.truncate(random.index(outputs.log.len() + 1));
         outputs.send.truncate(random.index(outputs.send.len() + 1));
-        outputs.publications.truncate(random.index(outputs.publications.len() + 1));
+        if !outputs.publications.is_empty() {
+            outputs.publications.truncate(random.index(outputs.publications.len() + 1));
+        }
         outputs.answers.truncate(random.index(outputs.answers.len() + 1));
         outputs.snapshots.truncate(random.index(outputs.snapshots.len() + 1));
         self.trace.tell(at, || format!("n{} is about to die in its step", node + 1));
