@@ -178,7 +178,11 @@ fn a_node_that_was_removed_while_it_was_away_learns_it_ends_and_disturbs_nobody(
         let (code, text, error) =
             member(cluster.folder.path(), cluster.port(leader), &["remove", &away.to_string()]);
         assert!(code == 0 && text.trim() == "done", "{text}{error}");
-        let term = status(cluster.port(leader)).unwrap().term;
+        // What a node tells of itself may be from just before it was elected.
+        let term = eventually("it tells that it leads", || {
+            let status = status(cluster.port(leader))?;
+            status.leader.filter(|told| told.node_id == leader).map(|_| status.term)
+        });
 
         cluster.start_node(away, &[]);
         cluster.node(away).await_line("was removed from the cluster");
