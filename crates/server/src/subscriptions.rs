@@ -555,6 +555,7 @@ mod tests {
         assert!(read > 0 && slow.next().await.is_none(), "{read} messages, and then the end");
     }
 
+    /// A subscriber that is connected has missed nothing, so that none waits for a release that was told before (hazard 32).
     #[tokio::test]
     async fn whoever_would_miss_a_message_is_cut_off_behind_what_it_does_not_miss() {
         let (subscriptions, handed) = Subscriptions::new();
