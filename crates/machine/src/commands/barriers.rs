@@ -131,9 +131,12 @@ fn asks_to_wait(args: &[Bytes]) -> bool {
 
 fn run(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let wish = Wish::parse(args)?;
-    let wait = wish.wait(context.now);
+    let wait = (wish.wait_ms > 0).then(|| wish.wait(context.now));
     // Who may not wait has not arrived: an error has no effect.
-    if wish.wait_ms > 0 && wish.are_missing(context)? && !context.has_room_to_wait(args, &wait) {
+    if let Some(wait) = &wait
+        && wish.are_missing(context)?
+        && !context.has_room_to_wait(args, wait)
+    {
         return Err(Reply::error(Full::TEXT));
     }
     if let Some(id) = wish.arrives {
@@ -146,7 +149,7 @@ fn run(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     if let Some(arrived) = wish.arrived(context)? {
         return Ok(arrived);
     }
-    if wish.wait_ms > 0 {
+    if let Some(wait) = wait {
         context.wait(wait);
     }
     Ok(Reply::Null)

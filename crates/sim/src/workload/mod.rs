@@ -66,7 +66,7 @@ pub(crate) trait Workload: std::fmt::Debug {
     }
 
     /// Whether it ends its connection and goes to some node, be it the same, before it does anything else. Its own may be down.
-    fn goes_elsewhere(&mut self, _is_down: bool, _random: &mut Random) -> bool {
+    fn goes_elsewhere(&self, _is_down: bool, _random: &mut Random) -> bool {
         false
     }
 

@@ -379,7 +379,7 @@ impl Workload for Sessions {
         }
     }
 
-    fn goes_elsewhere(&mut self, is_down: bool, random: &mut Random) -> bool {
+    fn goes_elsewhere(&self, is_down: bool, random: &mut Random) -> bool {
         random.chance(if is_down { LEAVES_PERMILLE } else { MOVES_PERMILLE })
     }
 

@@ -148,7 +148,7 @@ impl Workload for Watchers {
         history.notices.told(watched.watch, notice, now)
     }
 
-    fn goes_elsewhere(&mut self, is_down: bool, random: &mut Random) -> bool {
+    fn goes_elsewhere(&self, is_down: bool, random: &mut Random) -> bool {
         let has_seen_enough = matches!(self.state, State::There(_, Doing::Resting));
         (is_down || has_seen_enough) && random.chance(100)
     }
