@@ -201,6 +201,8 @@ def notices(cluster, protocol):
         for command in (["LOCK", "WATCH", name], ["ELECTION", "OBSERVE", seat]):
             confirmed = watcher.call(*command)
             expect(b"subscribe" in confirmed, f"{command} answered {confirmed!r}")
+            begins = message(watcher, protocol)
+            expect(begins[:2] == ["watching", "0"], f"{command} was told {begins} first")
         subscriber.subscribe(f"__lock@0__:{name}")
         until(lambda: (subscriber.get_message(timeout=1) or {}).get("type") == "subscribe", TIMEOUT_S, "SUBSCRIBE")
         token = one.ask(f"LOCK ACQUIRE {name} OWNER a {TTL} VALUE note")
@@ -229,9 +231,25 @@ def notices(cluster, protocol):
 
         until(listen, TIMEOUT_S, "two notices by SUBSCRIBE")
         expect(heard == told[:2], f"a subscriber was told {heard}, and a watcher {told[:2]}")
+        goes_on(cluster.nodes[0], protocol, name, told[:2])
         # In RESP3 the connection goes on answering commands.
         if protocol == 3:
             expect(bulk(watcher.call("LOCK", "INFO", name)) is None, f"{name} is held still")
+
+
+def goes_on(node, protocol, name, told):
+    """Who was cut off goes on at another node from the position that he was told last, or before; not from before the cluster was."""
+    for begin in range(len(told)):
+        with Connection(node.address, protocol) as watcher:
+            confirmed = watcher.call("LOCK", "WATCH", name, "FROM", told[begin][2])
+            expect(b"subscribe" in confirmed, f"LOCK WATCH FROM answered {confirmed!r}")
+            again = [message(watcher, protocol) for _ in told[begin:]]
+            expect(again == told[begin:], f"from {told[begin]} on another node tells {again}")
+            ends = message(watcher, protocol)
+            expect(ends[0] == "watching" and int(ends[2]) > int(told[-1][2]), f"what was told ends with {ends}")
+    with Connection(node.address, protocol) as watcher:
+        refused = watcher.call("LOCK", "WATCH", name, "FROM", "0")
+        expect(refused.startswith(b"-ERR a position"), f"LOCK WATCH FROM 0 answered {refused!r}")
 
 
 def typed(node, name):

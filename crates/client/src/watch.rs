@@ -1,10 +1,13 @@
 //! Who holds a lock or leads, told as it changes.
 //!
 //! A watcher has a connection of its own, on which a server pushes each change with its position in the log. Whoever is connected
-//! has missed nothing; whoever was not asks for the present state, and the token says whether somebody else was in between. So:
+//! has missed nothing; whoever was not goes on at any server from the position that he was told last. So:
 //!
 //! * **First listen, then ask.** What is told while the question is under way is newer than the answer, or as new, and so the answer
-//!   counts only if nothing is.
+//!   counts only if nothing is. What is told of the past comes before the question: it ends with `watching`, which also says from
+//!   where to go on.
+//! * **A gap is told.** A server keeps the latest messages alone. If those that were missed are not among them, the answer says how
+//!   it is now, and the token whether somebody else was in between.
 //! * **What was known already is not told again**: tokens of a name grow, so that a message about an older one, or about the same
 //!   step, is recognised.
 //! * **It is asked again** when nothing was told for some time: a server that cannot answer is left for another one, and what is
@@ -68,7 +71,7 @@ pub struct Change {
     /// What the holder lets others know, of `Acquired` and `Value`.
     pub value: Option<Vec<u8>>,
     /// Where in the log it stands; changes of one entry have the same. `None` if it was found by asking: at the beginning, and after
-    /// a connection was lost, when others may have come and gone that nobody tells of.
+    /// [`Event::Missed`].
     pub position: Option<u64>,
 }
 
@@ -90,6 +93,9 @@ pub enum Event {
     Expired,
     /// Nobody has it, as was found by asking.
     Free,
+    /// What has happened since the last change is not known: the connection was lost, and no server keeps the messages of so long
+    /// ago. How it is now is told next, if that is different. Others may have had it in between.
+    Missed,
 }
 
 impl std::fmt::Display for Event {
@@ -100,6 +106,7 @@ impl std::fmt::Display for Event {
             Self::Released => "released",
             Self::Expired => "expired",
             Self::Free => "free",
+            Self::Missed => "missed",
         })
     }
 }
@@ -122,6 +129,8 @@ pub struct Watch {
     name: String,
     known: Known,
     place: Place,
+    /// No server can tell what was missed.
+    has_missed: bool,
     /// What is known and not yet handed out.
     changes: VecDeque<Change>,
 }
@@ -143,8 +152,10 @@ enum Place {
 /// Whoever has come to a server, and listens.
 struct Arrival {
     line: Line,
-    /// Who has it, as was found; nothing of that if something was told meanwhile.
-    found: Option<Option<Present>>,
+    /// Who has it, as was found.
+    found: Option<Present>,
+    /// What was missed is not kept there.
+    is_gap: bool,
 }
 
 /// A connection on which changes are told.
@@ -152,10 +163,16 @@ struct Line {
     connection: Connection,
     messages: mpsc::Receiver<Vec<u8>>,
     begun: BootTime,
+    /// Where it went on.
+    from: Option<u64>,
+    /// What it told of the past is over.
+    is_through: bool,
+    /// Something was told behind that, which may be newer than what is being asked; or of the past.
+    is_told: bool,
     /// When to ask if nothing is told until then.
     look: BootTime,
     /// How it is, asked of a server that has not answered yet.
-    question: Option<Task<Result<Value, Error>>>,
+    question: Option<Task<Result<Option<Present>, Error>>>,
 }
 
 impl Lock<Quorate, Exclusive> {
@@ -189,7 +206,7 @@ impl<K: Kind> Election<K> {
 impl Watch {
     fn new(core: Arc<Core<Quorate>>, subject: Subject, name: String) -> Self {
         let (known, changes) = (Known::default(), VecDeque::new());
-        Self { core, subject, name, known, place: Place::Nowhere, changes }
+        Self { core, subject, name, known, place: Place::Nowhere, has_missed: false, changes }
     }
 
     /// The name of what is watched.
@@ -204,9 +221,9 @@ impl Watch {
         &self.name
     }
 
-    /// Returns the next change: first of all how it is, then whatever happens, in the order of the log. Of what is found by asking,
-    /// what one holder has let others know in between may be left out. A connection that is lost is made anew, at another node if
-    /// need be, and what is different by then is told. May be given up at any time, and asked again: what is under way goes on.
+    /// Returns the next change: first of all how it is, then whatever happens, in the order of the log. A connection that is lost is
+    /// made anew, at another node if need be, and what has happened meanwhile is told; or, if that was too long ago,
+    /// [`Event::Missed`], and what is different by then. May be given up at any time, and asked again: what is under way goes on.
     ///
     /// A lock that is shared has one holder, whoever they are: it is acquired with the first of them, and released with the last.
     ///
@@ -235,23 +252,26 @@ impl Watch {
                 Place::Coming(coming) => {
                     let come = coming.done().await;
                     self.place = Place::Nowhere;
-                    let Arrival { line, found } = come??;
-                    self.changes.extend(found.and_then(|found| self.known.find(found)));
-                    self.place = Place::At(line);
+                    self.arrive(come??);
                 }
-                Place::At(Line { question: Some(question), .. }) => {
-                    let answer = question.done().await.flatten();
-                    self.answered(answer);
+                Place::At(line) => {
+                    let is_asked = line.question.is_some();
+                    let answer = async {
+                        match &mut line.question {
+                            Some(question) => question.done().await.flatten(),
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        message = line.messages.recv() => match message {
+                            Some(message) => self.hear(&message),
+                            // The server has ended, or told more than we took.
+                            None => self.leave(),
+                        },
+                        answer = answer => self.answered(answer),
+                        () = sleep_until(line.look), if !is_asked => line.ask(&self.core, self.subject, &self.name),
+                    }
                 }
-                Place::At(line) => tokio::select! {
-                    biased;
-                    message = line.messages.recv() => match message {
-                        Some(message) => self.changes.extend(self.known.hear(&message)),
-                        // The server has ended, or told more than we took.
-                        None => self.leave(),
-                    },
-                    () = sleep_until(line.look) => line.ask(&self.core, self.subject, &self.name),
-                },
             }
         }
     }
@@ -259,18 +279,45 @@ impl Watch {
     /// Sets out for some server.
     fn begin(&mut self, pause: Duration) {
         let (core, subject, name) = (Arc::clone(&self.core), self.subject, self.name.clone());
+        let from = self.known.position.filter(|_| !self.has_missed);
         self.place = Place::Coming(Task::begin(async move {
             tokio::time::sleep(pause).await;
-            listen(&core, subject, &name).await
+            listen(&core, subject, &name, from).await
         }));
     }
 
+    /// Takes up where it has come to.
+    fn arrive(&mut self, Arrival { line, found, is_gap }: Arrival) {
+        self.place = Place::At(line);
+        // Whoever has it still had it all the time.
+        if (is_gap || self.has_missed) && !self.known.is_held_as(found.as_ref()) {
+            self.changes.push_back(Change { event: Event::Missed, token: None, value: None, position: None });
+        }
+        self.has_missed = false;
+        self.answered(Ok(found));
+    }
+
+    /// Takes up what is told.
+    fn hear(&mut self, message: &[u8]) {
+        let Place::At(line) = &mut self.place else { return };
+        let is_through = message.starts_with(b"watching ");
+        line.is_through |= is_through;
+        line.is_told = !is_through;
+        self.changes.extend(self.known.hear(message));
+    }
+
     /// Takes up whether all was told, and whether there is still somebody to tell it.
-    fn answered(&mut self, answer: Result<Value, Error>) {
+    fn answered(&mut self, answer: Result<Option<Present>, Error>) {
+        // Before the answer came what was told before.
+        while let Place::At(line) = &mut self.place
+            && let Ok(message) = line.messages.try_recv()
+        {
+            self.hear(&message);
+        }
         let Place::At(line) = &mut self.place else { return };
         line.question = None;
-        match answer.and_then(found) {
-            Ok(found) if line.messages.is_empty() => self.changes.extend(self.known.find(found)),
+        match answer {
+            Ok(found) if !line.is_told => self.changes.extend(self.known.find(found)),
             // It was told meanwhile.
             Ok(_) => {}
             Err(error) => {
@@ -283,36 +330,64 @@ impl Watch {
     /// Goes elsewhere, and not at once if a server sends away whoever comes.
     fn leave(&mut self) {
         let Place::At(line) = &self.place else { return };
+        // One entry alone tells more than we take: to begin there once more would lead nowhere.
+        self.has_missed |=
+            line.is_told && !line.is_through && line.from.is_some() && line.from == self.known.position;
         self.begin(pause_since(line.begun));
     }
 }
 
-/// Listens at some server, and learns how it is there.
-async fn listen(core: &Core<Quorate>, subject: Subject, name: &str) -> Result<Arrival, Error> {
+/// Listens at some server, from a position on if it can, and learns how it is there.
+async fn listen(
+    core: &Core<Quorate>,
+    subject: Subject,
+    name: &str,
+    from: Option<u64>,
+) -> Result<Arrival, Error> {
     let exchange = &core.backend.exchange;
     let limit = exchange.settings().answer_timeout;
     let attempt = || async {
         let (connection, messages) = exchange.listen().await?;
-        let answer = match connection.ask(&subject.listen(name), limit).await {
-            Ok(_) => connection.ask(&subject.ask(name), limit).await,
-            Err(error) => Err(error),
+        let inquiry = async {
+            match subject.inquire(&connection, name, from, limit).await {
+                Err(Error::Refused { code, .. }) if code == "GAP" => {
+                    Ok((subject.inquire(&connection, name, None, limit).await?, true))
+                }
+                found => Ok((found?, false)),
+            }
         };
-        let found = answer.and_then(found).inspect_err(|error| exchange.turn_away(&connection, error))?;
-        let now = BootTime::now();
-        let found = messages.is_empty().then_some(found);
-        let line = Line { connection, messages, begun: now, look: now + limit, question: None };
-        Ok(Arrival { line, found })
+        let (found, is_gap) = inquiry.await.inspect_err(|error| exchange.turn_away(&connection, error))?;
+        let begun = BootTime::now();
+        let (is_through, is_told, look, question) = (false, false, begun + limit, None);
+        let line = Line { connection, messages, begun, from, is_through, is_told, look, question };
+        Ok(Arrival { line, found, is_gap })
     };
     persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
 impl Subject {
+    /// Has changes told on a connection, from a position on or from now on, and asks how it is then.
+    async fn inquire(
+        self,
+        connection: &Connection,
+        name: &str,
+        from: Option<u64>,
+        limit: Duration,
+    ) -> Result<Option<Present>, Error> {
+        connection.ask(&self.listen(name, from), limit).await?;
+        found(connection.ask(&self.ask(name), limit).await?)
+    }
+
     /// The command that has changes told.
-    fn listen(self, name: &str) -> Cmd {
-        match self {
+    fn listen(self, name: &str, from: Option<u64>) -> Cmd {
+        let mut command = match self {
             Self::Lock => redis::cmd("LOCK").arg("WATCH").arg(name).take(),
             Self::Election => redis::cmd("ELECTION").arg("OBSERVE").arg(name).take(),
+        };
+        if let Some(position) = from {
+            command.arg("FROM").arg(position);
         }
+        command
     }
 
     /// The command that tells how it is.
@@ -325,12 +400,13 @@ impl Subject {
 }
 
 impl Line {
-    /// Asks how it is.
+    /// Asks how it is, and from where to go on by now.
     fn ask(&mut self, core: &Core<Quorate>, subject: Subject, name: &str) {
-        let (connection, command) = (self.connection.clone(), subject.ask(name));
+        let (connection, name) = (self.connection.clone(), name.to_owned());
         let limit = core.backend.exchange.settings().answer_timeout;
         self.look = BootTime::now() + limit;
-        self.question = Some(Task::begin(async move { connection.ask(&command, limit).await }));
+        let question = async move { subject.inquire(&connection, &name, None, limit).await };
+        self.question = Some(Task::begin(question));
     }
 }
 
@@ -367,14 +443,23 @@ struct Known {
     present: Option<Option<Present>>,
     /// The greatest token that was told of.
     newest: Option<FencingToken>,
+    /// From where in the log to go on.
+    position: Option<u64>,
 }
 
 impl Known {
+    /// Whether somebody was the holder, and this is he.
+    fn is_held_as(&self, found: Option<&Present>) -> bool {
+        let held = self.present.as_ref().and_then(Option::as_ref);
+        held.is_some_and(|held| found.is_some_and(|found| found.token == held.token))
+    }
+
     /// What a message says that is not known: `event token position`, and a value behind that.
     fn hear(&mut self, message: &[u8]) -> Option<Change> {
         let mut words = message.splitn(4, |byte| *byte == b' ');
         let mut word = || std::str::from_utf8(words.next()?).ok();
         let (event, token, position) = (word()?, word()?.parse::<u64>().ok()?, word()?.parse().ok()?);
+        self.position = Some(position);
         let token = FencingToken::from(token);
         let value = words.next().map(<[u8]>::to_vec);
         let is_newer = self.newest.is_none_or(|newest| newest < token);
@@ -385,7 +470,7 @@ impl Known {
             "value" => (Event::Value, is_newer || held.is_some_and(|held| is_held && held.value != value)),
             "released" => (Event::Released, is_newer || is_held),
             "expired" => (Event::Expired, is_newer || is_held),
-            // Of a newer server.
+            // `watching`, or of a newer server.
             _ => return None,
         };
         if !is_news {
@@ -394,7 +479,7 @@ impl Known {
         self.newest = Some(token);
         self.present = Some(match event {
             Event::Acquired | Event::Value => Some(Present { token, value: value.clone() }),
-            Event::Released | Event::Expired | Event::Free => None,
+            Event::Released | Event::Expired | Event::Free | Event::Missed => None,
         });
         Some(Change { event, token: Some(token), value, position: Some(position) })
     }

@@ -44,6 +44,32 @@ fn what_has_changed_while_nobody_listened_is_found_by_its_token() {
     assert_eq!(shown(known.find(None)), "nothing");
 }
 
+/// Whoever comes back goes on from there.
+#[test]
+fn each_message_says_where_to_go_on() {
+    let mut known = Known::default();
+    for (message, position) in
+        [("watching 0 90", 90), ("acquired 5 100", 100), ("acquired 5 100", 100), ("value 5 101 x", 101)]
+    {
+        known.hear(message.as_bytes());
+        assert_eq!(known.position, Some(position), "{message}");
+    }
+    assert_eq!(shown(known.hear(b"watching 0 120")), "nothing");
+    known.find(None);
+    assert_eq!(known.position, Some(120), "an answer says nothing of it");
+}
+
+#[test]
+fn who_had_it_before_and_has_it_now_has_had_it_all_the_time() {
+    let mut known = Known::default();
+    assert!(!known.is_held_as(held(5, None).as_ref()));
+    known.find(held(5, None));
+    assert!(known.is_held_as(held(5, Some("another")).as_ref()));
+    assert!(!known.is_held_as(held(6, None).as_ref()) && !known.is_held_as(None));
+    known.find(None);
+    assert!(!known.is_held_as(None), "others may have come and gone");
+}
+
 /// The answer may overtake what it tells of.
 #[test]
 fn what_was_found_is_not_told_again_by_a_message_that_comes_late() {

@@ -69,4 +69,4 @@ pub use reply::Reply;
 pub use session::Refusal;
 pub use settings::Limits;
 pub use snapshot::Snapshot;
-pub use turnover::watched_channel;
+pub use turnover::Watch;

@@ -27,6 +27,8 @@ pub struct Publication {
     pub channel: Bytes,
     /// The message. It may share the memory of the whole entry: copy what is kept.
     pub message: Bytes,
+    /// Where in the log it stands, of a message from behind which one may go on later: who holds a lock, or leads.
+    pub position: Option<u64>,
 }
 
 impl Publication {
@@ -99,7 +101,7 @@ impl Publications {
     }
 
     fn add_notification(&mut self, channel: Bytes, message: Bytes) {
-        self.tell(Publication { kind: ChannelKind::Ordinary, channel, message });
+        self.tell(Publication { kind: ChannelKind::Ordinary, channel, message, position: None });
     }
 
     /// Adds a message that nobody has asked to be sent, unless there are too many of them or its channel has too long a name.
@@ -141,6 +143,7 @@ mod tests {
             kind: ChannelKind::Ordinary,
             channel: Bytes::from_static(b"channel"),
             message: Bytes::from(vec![0; bytes]),
+            position: None,
         };
         assert_eq!(message(1).bytes(), 80);
         let fits = PUBLISHED_BYTES_MAX - message(0).bytes();
@@ -171,6 +174,7 @@ mod tests {
             kind: ChannelKind::Ordinary,
             channel: Bytes::from_static(b"channel"),
             message: Bytes::from_static(b"message"),
+            position: None,
         };
         assert!(publications.add(message).is_ok(), "PUBLISH has a bound of its own");
         publications.take_back(before);

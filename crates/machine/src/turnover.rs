@@ -7,14 +7,18 @@
 //! * A message is `event token position`, and behind `acquired` and `value` one more word, what the holder lets others know, if he
 //!   does. The position is the log's: changes of one entry have the same, in their order.
 //! * It is told once to each who has subscribed, in the order of the log; who would miss one loses its connection. Whoever comes
-//!   back asks who holds it now, by LOCK INFO or ELECTION LEADER, and knows by the token whether somebody else was in between.
+//!   back says from where: nodes keep the latest messages, and tell whether those that are asked for are among them. If they are
+//!   not, LOCK INFO and ELECTION LEADER say who holds it now, and the token whether somebody else was in between.
+//! * To watch is answered, behind the messages of before, by one that tells of no change: `watching 0 position`, from where to go on.
 //! * That somebody's time is over is told when the key is reclaimed, or when the next one has it.
 
 use bytes::Bytes;
 
 use crate::database::Slot;
 use crate::identifiers::FencingToken;
+use crate::integer;
 use crate::publication::{ChannelKind, Publication};
+use crate::reply::Reply;
 use crate::value::{Purpose, Value};
 
 /// What has become of who holds a lock.
@@ -45,15 +49,44 @@ fn channel(purpose: &str, db: usize, name: &[u8]) -> Bytes {
     [format!("__{purpose}@{db}__:").as_bytes(), name].concat().into()
 }
 
-/// The channel that LOCK WATCH or ELECTION OBSERVE, as this command is called in the table, subscribes to for a name.
-#[must_use]
-pub fn watched_channel(command: &str, db: u32, name: &[u8]) -> Option<Bytes> {
-    let purpose = match command {
-        "lock|watch" => "lock",
-        "election|observe" => "election",
-        _ => return None,
-    };
-    Some(channel(purpose, usize::try_from(db).ok()?, name))
+/// What LOCK WATCH or ELECTION OBSERVE asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The channel on which it is told.
+    pub channel: Bytes,
+    /// The position in the log from which on everything is to be told; without one, what happens from now on.
+    pub from: Option<u64>,
+}
+
+impl Watch {
+    /// What a command asks for that is called so in the table, and has as many arguments as that says; `None` if it is neither of
+    /// the two.
+    ///
+    /// # Errors
+    /// The error reply to options that are none.
+    pub fn parse(command: &str, db: u32, args: &[Bytes]) -> Result<Option<Self>, Reply> {
+        let purpose = match command {
+            "lock|watch" => "lock",
+            "election|observe" => "election",
+            _ => return Ok(None),
+        };
+        let from = match &args[3..] {
+            [] => None,
+            [word, position] if word.eq_ignore_ascii_case(b"FROM") => {
+                let position = integer::parse(position).and_then(|position| u64::try_from(position).ok());
+                let position = position.filter(|position| *position > 0);
+                Some(position.ok_or(Reply::error("ERR a position of the log is a positive integer"))?)
+            }
+            _ => return Err(Reply::syntax_error()),
+        };
+        Ok(Some(Self { channel: channel(purpose, db as usize, &args[2]), from }))
+    }
+
+    /// The message behind which nothing of the past is told: who is cut off from here on can go on from this position.
+    #[must_use]
+    pub fn begins(position: u64) -> Bytes {
+        format!("watching 0 {position}").into()
+    }
 }
 
 /// What a key held and holds, as far as somebody may watch it.
@@ -107,6 +140,7 @@ impl Turnover {
             message.extend_from_slice(value);
         }
         let channel = channel(purpose, self.db, &self.name);
-        Publication { kind: ChannelKind::Ordinary, channel, message: message.into() }
+        let (kind, message, position) = (ChannelKind::Ordinary, message.into(), Some(position));
+        Publication { kind, channel, message, position }
     }
 }

@@ -95,8 +95,12 @@ What differs from Redis:
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he
   does, `released` (also by force, by `DEL`, or by a write that puts something else there), `expired`, and `value` when that changes.
   The position is the log's, and changes of one entry have the same. Each who has subscribed is told once, in the order of the
-  log, or loses its connection; who comes back has missed what happened meanwhile. So watch first and ask `LOCK INFO` or `ELECTION
-  LEADER` then: from there on nothing is missed, and another token than before says that somebody else was in between. That a time
+  log, or loses its connection. So watch first and ask `LOCK INFO` or `ELECTION LEADER` then: from there on nothing is missed.
+  Whoever comes back, at whatever node, goes on with `FROM` the position that he was told last: he is told what was sent from there
+  on, that position included, and so some of it again. Behind what is told of the past, also when that is nothing, comes `watching 0
+  position`, from where to go on if nothing else is told. Each node keeps the latest 16 MiB of such messages. If not all that is asked
+  for is among them, the answer is the error `GAP`, which says from where on it is, and nothing is listened to: watch without
+  `FROM` and ask; another token than before says that somebody else was in between. That a time
   is over is told when the next one has the lock, or the key is reclaimed, which is the entry in which it ends unless many do. Who
   joins or leaves a shared lock, who has permits of a semaphore, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than
   some 1,000 bytes.

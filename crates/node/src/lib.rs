@@ -14,6 +14,7 @@ mod origin;
 pub mod output;
 pub mod peer;
 mod reads;
+pub mod recent;
 pub mod record;
 
 pub use config::Config;
@@ -24,3 +25,4 @@ pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};
 pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask, View};
 pub use peer::{Echo, Gossip, PeerMessage, Verdict};
+pub use recent::Recent;

@@ -82,6 +82,9 @@ pub(crate) struct Fatal(String);
 impl<E: Engine<Message: Spoken>> Shard<E> {
     /// Serves until it is told to stop.
     pub(crate) fn run(mut self) -> Result<(), Fatal> {
+        // What its data tell was told before, and not by this process.
+        let (subscriptions, applied) = (self.inbox.handle.subscriptions(), self.driver.machine().applied());
+        subscriptions.miss(applied, "the node has just begun");
         let mut inputs = Vec::new();
         loop {
             self.gather(&mut inputs);
@@ -214,10 +217,11 @@ impl<E: Engine<Message: Spoken>> Shard<E> {
         for (to, message) in outputs.send {
             self.transport.send(to, message);
         }
+        let (subscriptions, applied) = (self.inbox.handle.subscriptions(), self.driver.machine().applied());
         if outputs.publications_missed {
-            self.inbox.handle.subscriptions().cut_off_all("a snapshot has taken the place of messages");
+            subscriptions.miss(applied, "a snapshot has taken the place of messages");
         }
-        self.inbox.handle.subscriptions().publish(outputs.publications);
+        subscriptions.publish(&outputs.publications, applied);
         self.metrics.answers.add(outputs.answers.len() as u64);
         for (conn, answer) in outputs.answers {
             self.answer(conn, answer);

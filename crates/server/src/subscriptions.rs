@@ -7,6 +7,8 @@
 //! * A subscriber gets messages in the order of the log, each at most once. What is handed over has a number, and a
 //!   subscription remembers the last one before it: so none comes from before it subscribed, however much still waits
 //!   for the fan-out.
+//! * Who holds a lock or leads is told to those, too, who say from which position in the log on ([`Subscriptions::watch`]). So the
+//!   fan-out keeps the latest of such messages ([`Recent`]), whether anybody listens or not.
 //! * Nobody waits for a subscriber: one that leaves more unread than its limit is cut off, and so are all when the
 //!   fan-out itself falls behind, or when a snapshot has taken the place of messages. A subscriber that is connected has
 //!   missed nothing.
@@ -21,7 +23,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use quorate_machine::{ChannelKind, NOTIFIED_BYTES_MAX, PUBLISHED_BYTES_MAX, Publication, glob};
+use quorate_machine::{ChannelKind, NOTIFIED_BYTES_MAX, PUBLISHED_BYTES_MAX, Publication, Watch, glob};
+use quorate_node::{Recent, recent::Gap};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
@@ -35,6 +38,12 @@ const BACKLOG_BYTES_MAX: usize = 128 << 20;
 
 // One operation alone must not cut everybody off.
 const _: () = assert!((PUBLISHED_BYTES_MAX + NOTIFIED_BYTES_MAX) * 2 <= BACKLOG_BYTES_MAX);
+
+/// The latest messages about who holds a lock or leads that are kept for those who come back: of some 50,000 locks that are
+/// taken and released, and at least what one operation tells.
+const RECENT_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(NOTIFIED_BYTES_MAX <= RECENT_BYTES_MAX);
 
 /// What a message takes in memory beside its encoding.
 const MESSAGE_BYTES: usize = 256;
@@ -73,14 +82,14 @@ impl Topic {
 #[derive(Debug)]
 pub struct Subscriptions {
     registry: Mutex<Registry>,
-    /// Whether anybody listens to anything: while nobody does, messages are dropped at once.
+    /// Whether anybody listens to anything: while nobody does, messages are dropped at once that nobody can ask for later.
     is_heard: AtomicBool,
     fan_out: UnboundedSender<Handed>,
     /// The number of what was handed over last.
     handed: AtomicU64,
+    /// The position in the log of which, and of all before it, everything was handed over.
+    applied: AtomicU64,
     backlog_bytes: AtomicUsize,
-    /// Everybody is about to be cut off: nothing more is handed over for them.
-    cutting_off: AtomicBool,
 }
 
 /// What the shard's thread hands over to the fan-out.
@@ -88,15 +97,18 @@ pub struct Subscriptions {
 pub enum Handed {
     /// Messages, with the number by which subscriptions tell what is newer than they are.
     Messages(u64, Vec<Publication>),
-    /// Messages will be missing from here on.
-    Gap(&'static str),
+    /// In the place of messages that nobody will get, up to this position in the log.
+    Missing(u64, u64, &'static str),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Registry {
     /// Who listens, by what he named. No set is empty.
     topics: BTreeMap<Topic, BTreeMap<Bytes, Subscribers>>,
     mailboxes: BTreeMap<ConnId, Outlet>,
+    recent: Recent,
+    /// The number of what was handed over last of all that has been handed out.
+    handed_out: u64,
 }
 
 /// Connections, each with the number of what had been handed over when it subscribed.
@@ -195,29 +207,43 @@ impl Subscriptions {
     #[must_use]
     pub fn new() -> (Arc<Self>, UnboundedReceiver<Handed>) {
         let (fan_out, handed) = mpsc::unbounded_channel();
+        let registry = Registry {
+            topics: BTreeMap::new(),
+            mailboxes: BTreeMap::new(),
+            recent: Recent::new(RECENT_BYTES_MAX),
+            handed_out: 0,
+        };
         let subscriptions = Self {
-            registry: Mutex::default(),
+            registry: Mutex::new(registry),
             is_heard: AtomicBool::new(false),
             fan_out,
             handed: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
             backlog_bytes: AtomicUsize::new(0),
-            cutting_off: AtomicBool::new(false),
         };
         (Arc::new(subscriptions), handed)
     }
 
-    /// Hands messages over, in the order of the log. Only the shard's thread does. Never waits.
-    pub fn publish(&self, publications: Vec<Publication>) {
+    /// Hands over all messages up to the entry at `applied`, in the order of the log. Only the shard's thread does. Never waits.
+    pub fn publish(&self, publications: &[Publication], applied: u64) {
         let is_heard = self.is_heard.load(Ordering::Acquire);
-        if publications.is_empty() || !is_heard || self.cutting_off.load(Ordering::Acquire) {
-            return;
-        }
+        let wanted = publications.iter().filter(|publication| is_heard || publication.position.is_some());
         // Copies: they are slices of whole entries, which would stay in memory with them.
-        let publications: Vec<_> = publications.iter().map(detached).collect();
+        let wanted: Vec<_> = wanted.map(detached).collect();
+        if !wanted.is_empty() {
+            self.hand_over(wanted, applied);
+        }
+        self.applied.store(applied, Ordering::Release);
+    }
+
+    fn hand_over(&self, publications: Vec<Publication>, applied: u64) {
         let bytes = publications.iter().map(Publication::bytes).sum();
         if self.backlog_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > BACKLOG_BYTES_MAX {
             self.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return self.cut_off_all("messages are published faster than they can be handed out");
+            // Behind what is applied comes what has told something already.
+            let until =
+                publications.iter().filter_map(|publication| publication.position).fold(applied, u64::max);
+            return self.miss(until, "messages are published faster than they can be handed out");
         }
         let number = self.number();
         // The task lives as long as the process.
@@ -230,13 +256,12 @@ impl Subscriptions {
         self.handed.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Ends all subscribers' connections, since each would miss messages without knowing. They get what was handed
-    /// over before. Never waits.
-    pub fn cut_off_all(&self, reason: &'static str) {
-        let is_heard = self.is_heard.load(Ordering::Acquire);
-        if is_heard && !self.cutting_off.swap(true, Ordering::AcqRel) {
-            drop(self.fan_out.send(Handed::Gap(reason)));
-        }
+    /// Messages up to this position in the log are not handed over, or were not. Ends the connections of all who subscribed before,
+    /// since each would miss them without knowing; they get what was handed over before. Only the shard's thread says so, and once
+    /// before all else. Never waits.
+    pub fn miss(&self, until: u64, reason: &'static str) {
+        let number = self.number();
+        drop(self.fan_out.send(Handed::Missing(number, until, reason)));
     }
 
     /// Opens the mailbox of a connection, in which no more than `bytes_max` may wait.
@@ -257,6 +282,33 @@ impl Subscriptions {
             // What is handed over from here on has a greater number.
             let handed = self.handed.load(Ordering::Acquire);
             names.iter().map(|name| registry.subscribe(conn, topic, name, handed)).collect()
+        })
+    }
+
+    /// Subscribes a connection with a mailbox to a channel of which it is told, too, what was sent from a position on, and then
+    /// from where it can go on. Answers what it listens to. May be asked again, also to be told that once more.
+    ///
+    /// # Errors
+    /// [`Gap`]: not all of that is kept, or it is more than the mailbox takes. Nothing has changed then.
+    pub fn watch(&self, conn: ConnId, watch: &Watch) -> Result<Listening, Gap> {
+        let Watch { channel, from } = watch;
+        self.change(|registry| {
+            // In this order: whatever stands before `next` in the log is among what was handed over.
+            let next = self.applied.load(Ordering::Acquire) + 1;
+            let handed = self.handed.load(Ordering::Acquire);
+            let since = match *from {
+                None => handed,
+                Some(from) => {
+                    registry.tell_from(conn, channel, from)?;
+                    registry.handed_out
+                }
+            };
+            let listening = registry.subscribe(conn, Topic::Channel, channel, since);
+            // Of what waits for the fan-out and will be told to it, also by an earlier subscription, it must be told again.
+            let waits = registry.handed_out < handed && registry.since(conn, channel) < Some(handed);
+            let begin = if waits { registry.recent.reach().max(from.unwrap_or_default()) } else { next };
+            registry.tell_begin(conn, channel, begin);
+            Ok(listening)
         })
     }
 
@@ -302,12 +354,14 @@ impl Subscriptions {
         self.lock().topics.get(&topic).map_or(0, BTreeMap::len)
     }
 
-    /// Puts a message into the mailboxes of all who listened before it was handed over.
-    pub(crate) fn deliver(&self, number: u64, publication: &Publication) {
+    /// Puts a message into the mailboxes of all who listened before it was handed over, and keeps it for those who come back.
+    /// Whether anybody listened.
+    pub(crate) fn deliver(&self, number: u64, publication: Publication) -> bool {
         self.change(|registry| {
-            let mut cut_off = Vec::new();
+            let (mut is_heard, mut cut_off) = (false, Vec::new());
             for (topic, name, subscribers) in registry.listeners(publication.kind, &publication.channel) {
-                let message = Arc::new(Message::new(topic, name, publication));
+                is_heard = true;
+                let message = Arc::new(Message::new(topic, name, &publication));
                 let earlier = subscribers.iter().filter(|(_, since)| **since < number);
                 let outlets = earlier.filter_map(|(conn, _)| Some((*conn, registry.mailboxes.get(conn)?)));
                 cut_off.extend(outlets.filter(|(_, outlet)| !outlet.put(&message)).map(|(conn, _)| conn));
@@ -315,18 +369,31 @@ impl Subscriptions {
             for conn in cut_off {
                 registry.remove(conn);
             }
-        });
+            registry.recent.keep(publication);
+            is_heard
+        })
     }
 
-    /// Drops all mailboxes, which their connections notice.
-    fn cut_off(&self, reason: &str) {
-        let before = self.change(|registry| {
-            // Before anybody can subscribe anew, who must miss nothing from then on.
-            self.cutting_off.store(false, Ordering::Release);
-            std::mem::take(registry)
+    /// All that was handed over under this number has been handed out.
+    fn handed_out(&self, number: u64) {
+        self.lock().handed_out = number;
+    }
+
+    /// Drops the mailboxes of all who subscribed before `number`, which their connections notice, and keeps nothing of what was
+    /// sent up to `until`.
+    fn cut_off(&self, number: u64, until: u64, reason: &str) {
+        let subscribers = self.change(|registry| {
+            registry.recent.lose(until);
+            registry.handed_out = number;
+            let all = registry.topics.values().flat_map(BTreeMap::values).flatten();
+            let earlier: BTreeSet<ConnId> =
+                all.filter(|(_, since)| **since < number).map(|(conn, _)| *conn).collect();
+            earlier.iter().for_each(|conn| registry.remove(*conn));
+            earlier.len()
         });
-        let subscribers = before.mailboxes.len();
-        tracing::warn!(subscribers, reason, "closes the connections of all subscribers");
+        if subscribers > 0 {
+            tracing::warn!(subscribers, reason, "closes the connections of subscribers");
+        }
     }
 
     /// Changes the registry, and tells the shard's thread whether anybody listens.
@@ -362,7 +429,34 @@ impl Registry {
         named.chain(matching.map(|(pattern, conns)| (Topic::Pattern, pattern, conns)))
     }
 
-    fn subscribe(&mut self, conn: ConnId, topic: Topic, name: &Bytes, handed: u64) -> Listening {
+    /// Puts into a mailbox what was sent to a channel from this position on, and has been handed out.
+    fn tell_from(&self, conn: ConnId, channel: &Bytes, position: u64) -> Result<(), Gap> {
+        let Some(outlet) = self.mailboxes.get(&conn) else { return Ok(()) };
+        let message = |publication| Arc::new(Message::new(Topic::Channel, channel, publication));
+        let messages: Vec<_> = self.recent.from(channel, position)?.map(message).collect();
+        if messages.iter().map(|message| message.bytes).sum::<usize>() > outlet.room() {
+            return Err(Gap { first: self.recent.reach() + 1 });
+        }
+        for message in &messages {
+            outlet.put(message);
+        }
+        Ok(())
+    }
+
+    /// The number by which a connection that listens to a channel knows what is newer; `None` if it does not.
+    fn since(&self, conn: ConnId, channel: &Bytes) -> Option<u64> {
+        self.topics.get(&Topic::Channel)?.get(channel)?.get(&conn).copied()
+    }
+
+    /// Puts into a mailbox from where its connection can go on later.
+    fn tell_begin(&self, conn: ConnId, channel: &Bytes, position: u64) {
+        let Some(outlet) = self.mailboxes.get(&conn) else { return };
+        let (kind, message) = (ChannelKind::Ordinary, Watch::begins(position));
+        let publication = Publication { kind, channel: channel.clone(), message, position: None };
+        outlet.put(&Arc::new(Message::new(Topic::Channel, channel, &publication)));
+    }
+
+    fn subscribe(&mut self, conn: ConnId, topic: Topic, name: &Bytes, since: u64) -> Listening {
         let Some(outlet) = self.mailboxes.get_mut(&conn) else { return Listening::default() };
         // A copy: the name may be a slice of a read buffer.
         let name = Bytes::copy_from_slice(name);
@@ -371,7 +465,8 @@ impl Registry {
             outlet.listening.bytes += Listening::SUBSCRIPTION_BYTES + name.len();
         }
         let listening = outlet.listening;
-        self.topics.entry(topic).or_default().entry(name).or_default().entry(conn).or_insert(handed);
+        let subscribers = self.topics.entry(topic).or_default().entry(name).or_default();
+        subscribers.entry(conn).and_modify(|earlier| *earlier = since.min(*earlier)).or_insert(since);
         listening
     }
 
@@ -404,6 +499,11 @@ impl Registry {
 }
 
 impl Outlet {
+    /// How many bytes more may wait.
+    fn room(&self) -> usize {
+        self.bytes_max.saturating_sub(self.waiting_bytes.load(Ordering::Relaxed))
+    }
+
     /// Whether there was room for the message.
     fn put(&self, message: &Arc<Message>) -> bool {
         let waiting = self.waiting_bytes.fetch_add(message.bytes, Ordering::Relaxed) + message.bytes;
@@ -433,6 +533,7 @@ fn detached(publication: &Publication) -> Publication {
         kind: publication.kind,
         channel: Bytes::copy_from_slice(&publication.channel),
         message: Bytes::copy_from_slice(&publication.message),
+        position: publication.position,
     }
 }
 
@@ -440,138 +541,21 @@ fn detached(publication: &Publication) -> Publication {
 pub async fn fan_out(subscriptions: Arc<Subscriptions>, mut handed: UnboundedReceiver<Handed>) {
     while let Some(handed) = handed.recv().await {
         match handed {
-            Handed::Gap(reason) => subscriptions.cut_off(reason),
+            Handed::Missing(number, until, reason) => subscriptions.cut_off(number, until, reason),
             Handed::Messages(number, publications) => {
                 for publication in publications {
-                    subscriptions.deliver(number, &publication);
                     subscriptions.backlog_bytes.fetch_sub(publication.bytes(), Ordering::Relaxed);
-                    // Others have their turn between two messages, however many subscribers each has.
-                    tokio::task::yield_now().await;
+                    if subscriptions.deliver(number, publication) {
+                        // Others have their turn between two messages, however many subscribers each has.
+                        tokio::task::yield_now().await;
+                    }
                 }
+                subscriptions.handed_out(number);
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: ConnId = ConnId(1);
-    const B: ConnId = ConnId(2);
-
-    fn name(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
-    }
-
-    fn publication(kind: ChannelKind, channel: &'static str, message: &'static str) -> Publication {
-        Publication { kind, channel: name(channel), message: name(message) }
-    }
-
-    /// The words of what has arrived.
-    fn taken(mailbox: &mut Mailbox) -> Vec<String> {
-        let words = |message: Arc<Message>| match &message.push {
-            Reply::Push(parts) => parts
-                .iter()
-                .map(|part| match part {
-                    Reply::Bulk(text) => text.escape_ascii().to_string(),
-                    other => panic!("{other:?} in a message"),
-                })
-                .collect::<Vec<_>>()
-                .join(" "),
-            other => panic!("{other:?} is no message"),
-        };
-        std::iter::from_fn(|| mailbox.take()).map(words).collect()
-    }
-
-    /// Hands a message over and out at once.
-    fn hand_over(subscriptions: &Subscriptions, publication: Publication) {
-        subscriptions.deliver(subscriptions.handed.fetch_add(1, Ordering::AcqRel) + 1, &publication);
-    }
-
-    #[test]
-    fn a_message_reaches_each_subscription_that_it_matches_once() {
-        let (subscriptions, _) = Subscriptions::new();
-        let (mut a, mut b) = (subscriptions.open(A, 10_000), subscriptions.open(B, 10_000));
-        subscriptions.subscribe(A, Topic::Channel, &[name("news"), name("news")]);
-        subscriptions.subscribe(A, Topic::Pattern, &[name("n*")]);
-        subscriptions.subscribe(B, Topic::Sharded, &[name("news")]);
-        assert_eq!(subscriptions.receivers(ChannelKind::Ordinary, b"news"), 2);
-        hand_over(&subscriptions, publication(ChannelKind::Ordinary, "news", "one"));
-        hand_over(&subscriptions, publication(ChannelKind::Ordinary, "nothing", "two"));
-        hand_over(&subscriptions, publication(ChannelKind::Sharded, "news", "three"));
-        assert_eq!(taken(&mut a), ["message news one", "pmessage n* news one", "pmessage n* nothing two"]);
-        assert_eq!(taken(&mut b), ["smessage news three"]);
-        assert_eq!((a.waiting_bytes(), b.waiting_bytes()), (0, 0));
-    }
-
-    #[test]
-    fn what_a_connection_listens_to_is_counted_and_forgotten() {
-        let (subscriptions, _) = Subscriptions::new();
-        let _mailbox = subscriptions.open(A, 1000);
-        subscriptions.subscribe(A, Topic::Channel, &[name("one"), name("two")]);
-        let listening = subscriptions.subscribe(A, Topic::Pattern, &[name("*")])[0];
-        assert_eq!((listening.count(Topic::Channel), listening.count(Topic::Sharded)), (3, 0));
-        let left = subscriptions.unsubscribe(A, Topic::Channel, &[name("one"), name("none")]);
-        assert_eq!(left.iter().map(|left| left.count(Topic::Pattern)).collect::<Vec<_>>(), [2, 2]);
-        assert_eq!(subscriptions.names(Topic::Channel), [name("two")]);
-        subscriptions.remove(A);
-        assert_eq!((subscriptions.count(Topic::Channel), subscriptions.count(Topic::Pattern)), (0, 0));
-        assert!(!subscriptions.is_heard.load(Ordering::Acquire));
-    }
-
-    /// A message that had been published, but not handed out, when another connection subscribed reached it, too.
-    #[tokio::test]
-    async fn a_subscriber_gets_nothing_from_before_it_subscribed() {
-        let (subscriptions, handed) = Subscriptions::new();
-        let (mut a, mut b) = (subscriptions.open(A, 10_000), subscriptions.open(B, 10_000));
-        subscriptions.subscribe(A, Topic::Channel, &[name("news")]);
-        subscriptions.publish(vec![publication(ChannelKind::Ordinary, "news", "before")]);
-        subscriptions.subscribe(B, Topic::Channel, &[name("news")]);
-        subscriptions.publish(vec![publication(ChannelKind::Ordinary, "news", "after")]);
-        tokio::spawn(fan_out(Arc::clone(&subscriptions), handed));
-        let first = b.next().await.expect("a message");
-        assert!(format!("{first:?}").contains("after"), "{first:?}");
-        assert_eq!(taken(&mut a), ["message news before", "message news after"]);
-    }
-
-    /// One subscriber that does not read must neither be waited for nor fill the memory (etcd#16839).
-    #[tokio::test]
-    async fn hazard_33_a_subscriber_that_does_not_read_is_cut_off_and_others_go_on() {
-        let (subscriptions, published) = Subscriptions::new();
-        tokio::spawn(fan_out(Arc::clone(&subscriptions), published));
-        let (mut slow, mut other) = (subscriptions.open(A, 1000), subscriptions.open(B, 100_000));
-        for conn in [A, B] {
-            subscriptions.subscribe(conn, Topic::Channel, &[name("news")]);
-        }
-        for _ in 0..10 {
-            subscriptions.publish(vec![publication(ChannelKind::Ordinary, "news", "0123456789")]);
-        }
-        for _ in 0..10 {
-            assert!(other.next().await.is_some());
-        }
-        assert_eq!(subscriptions.receivers(ChannelKind::Ordinary, b"news"), 1);
-        let read = taken(&mut slow).len();
-        assert!(read > 0 && slow.next().await.is_none(), "{read} messages, and then the end");
-    }
-
-    /// A subscriber that is connected has missed nothing, so that none waits for a release that was told before (hazard 32).
-    #[tokio::test]
-    async fn whoever_would_miss_a_message_is_cut_off_behind_what_it_does_not_miss() {
-        let (subscriptions, handed) = Subscriptions::new();
-        let mut mailbox = subscriptions.open(A, usize::MAX);
-        subscriptions.subscribe(A, Topic::Channel, &[name("news")]);
-        // Nobody hands them out meanwhile, as if the task could not keep up.
-        let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX / 2 - 1024]);
-        for _ in 0..3 {
-            let message = large.clone();
-            let kind = ChannelKind::Ordinary;
-            subscriptions.publish(vec![Publication { kind, channel: name("news"), message }]);
-        }
-        tokio::spawn(fan_out(Arc::clone(&subscriptions), handed));
-        assert!(mailbox.next().await.is_some() && mailbox.next().await.is_some());
-        assert!(mailbox.next().await.is_none());
-        assert_eq!(subscriptions.subscribe(A, Topic::Channel, &[name("more")]), [Listening::default()]);
-        assert!(!subscriptions.is_heard.load(Ordering::Acquire));
-    }
-}
+#[path = "subscriptions_tests.rs"]
+mod tests;

@@ -76,10 +76,10 @@ const ELECTION: &[Spec] = &[
         "ELECTION CANDIDATES name",
         "Answers of the candidates who wait, 128 at most, who they are and by which priority, in the order in which they are elected.",
     ),
-    Spec::connection(Group::Election, "election|observe", 3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
+    Spec::connection(Group::Election, "election|observe", -3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
         "quorate",
-        "ELECTION OBSERVE name",
-        "Listens to who leads from now on, and what he lets others know, as SUBSCRIBE does to the channel __election@database__:name.",
+        "ELECTION OBSERVE name [FROM position]",
+        "Listens to who leads, and what he lets others know, from now on or from a position in the log on, as SUBSCRIBE does to the channel __election@database__:name.",
     ),
     Spec::pure(Group::Election, "election|help", 2, |_, _| Ok(help("election"))).doc(
         "quorate",

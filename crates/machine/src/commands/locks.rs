@@ -86,10 +86,10 @@ const LOCK: &[Spec] = &[
         "LOCK LIST [MATCH pattern]",
         "Answers of each lock of the database that somebody holds its name, and what LOCK INFO answers.",
     ),
-    Spec::connection(Group::Lock, "lock|watch", 3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
+    Spec::connection(Group::Lock, "lock|watch", -3).keys(KeySpec::BEHIND_SUBCOMMAND).with(Flags::PUBSUB.and(Flags::NOSCRIPT)).doc(
         "quorate",
-        "LOCK WATCH name",
-        "Listens to who holds a lock from now on, as SUBSCRIBE does to the channel __lock@database__:name.",
+        "LOCK WATCH name [FROM position]",
+        "Listens to who holds a lock, from now on or from a position in the log on, as SUBSCRIBE does to the channel __lock@database__:name.",
     ),
     Spec::pure(Group::Lock, "lock|help", 2, |_, _| Ok(help("lock"))).doc(
         "quorate",

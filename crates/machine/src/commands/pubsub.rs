@@ -114,6 +114,6 @@ fn send(context: &mut Context<'_>, kind: ChannelKind, args: &[Bytes]) -> Result<
         return Err(Reply::error("ERR the name of a channel is longer than 1024 bytes"));
     }
     let (channel, message) = (args[1].clone(), args[2].clone());
-    context.state.publications.add(Publication { kind, channel, message })?;
+    context.state.publications.add(Publication { kind, channel, message, position: None })?;
     Ok(Reply::Integer(0))
 }

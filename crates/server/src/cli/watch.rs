@@ -20,12 +20,13 @@ A line is an event, a fencing token, and behind acquired and value what the hold
   released 1863                  it was given back, handed over, or taken away
   expired 1863                   the time of who had it is over
   free -                         nobody has it, as was found by asking
+  missed -                       what happened before is not known; how it is now comes next, if it is different
 and for a key, of which quickly passing values may be left out:
   set verbose                    what it holds
   gone                           there is none
-The first line is how it is. When a node is gone, another one is asked, and a line tells what is different
-by then; a token that is not the one before says that somebody else had it. With --json each line is an
-object, which also has the position in the log, or null where it was found by asking. A key can be watched after
+The first line is how it is. When a node is gone, another one goes on from there, and tells what has happened
+meanwhile; or, if that was too long ago, that something was missed. With --json each line is an object, which
+also has the position in the log, or null where it was found by asking. A key can be watched after
 CONFIG SET notify-keyspace-events KA, once and for the whole cluster.
 
 Exit status: 0 when standard output is closed, or with --once; 1 if no node answers, or the name is that

@@ -14,7 +14,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use quorate_machine::{ChannelKind, Class, check};
+use quorate_machine::{ChannelKind, Class, Watch, check};
 use tokio::time::Instant;
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     clients::Client,
     commands,
     dismissal::REMOVED,
-    listening::{self, Listener, Verb},
+    listening::{self, Listener, Verb, Wish},
     loading::{self, needs_data},
     replies::{Answered, Replies, Slot},
     sentinel::{self, Asked},
@@ -176,9 +176,8 @@ impl Exchange {
             return self.say(refusal);
         }
         self.took(&command);
-        if let Some((verb, topic)) = listening::verb(command.spec) {
-            let names = listening::names(command.spec, self.db, command.arguments);
-            return self.listen(verb, topic, names);
+        if let Some(verb) = listening::verb(command.spec) {
+            return self.listen(verb, &command);
         }
         if command.spec.name == "client|unblock" {
             return self.unblock(&command.arguments);
@@ -225,9 +224,7 @@ impl Exchange {
                 self.front.statistics.took(spec);
                 match (self.listener.refusal(self.protocol, spec), listening::verb(spec)) {
                     (Some(refusal), _) => refusal,
-                    (None, Some((verb, topic))) => {
-                        return self.listen(verb, topic, listening::names(spec, self.db, arguments));
-                    }
+                    (None, Some(verb)) => return self.listen(verb, &Command { spec, arguments }),
                     (None, None) => self.run(&Command { spec, arguments }),
                 }
             }
@@ -313,42 +310,50 @@ impl Exchange {
         }
     }
 
-    fn listen(&mut self, verb: Verb, topic: Topic, names: Vec<Bytes>) {
+    fn listen(&mut self, verb: Verb, command: &Command) {
         if self.queue.is_some() {
             return self.spoil(Reply::error("ERR Command not allowed inside a transaction"));
         }
-        match (verb, self.listener.refuse_names(topic, &names)) {
-            (Verb::Unsubscribe, _) => {
-                let confirmations = self.listener.unsubscribe(&self.front, topic, names);
-                self.listening_changed();
-                confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
+        let names = || command.arguments[1..].to_vec();
+        let wish = match verb {
+            Verb::Subscribe(topic) => Wish::Names(topic, names()),
+            Verb::Watch => match Watch::parse(command.spec.name, self.db, &command.arguments) {
+                Ok(watch) => Wish::Watch(watch.expect("it is one of the two")),
+                Err(refusal) => return self.say(refusal),
+            },
+            Verb::Unsubscribe(topic) => {
+                let confirmations = self.listener.unsubscribe(&self.front, topic, names());
+                return self.listening_changed(confirmations);
             }
-            (Verb::Subscribe, Some(refusal)) => self.say(refusal),
-            // What is told there is this node's own news, and begins now.
-            (Verb::Subscribe, None) if self.front.sentinel.is_some() => {
-                let confirmations = self.listener.subscribe(&self.front, topic, names);
-                self.listening_changed();
-                confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
-            }
-            // Any read will do: what counts is how far this node is when it is answered.
-            (Verb::Subscribe, None) => {
-                let bytes = footprint(&names);
-                let action = Action::Read(vec![Bytes::from_static(b"ping")]);
-                self.requests.push(Request { db: self.db, action });
-                self.replies.push_request(Slot::Subscribe(topic, names), self.silent, bytes, None);
-            }
+        };
+        if let Some(refusal) = self.listener.refuse_wish(&wish) {
+            return self.say(refusal);
         }
+        if self.front.sentinel.is_some() {
+            // What is told there is this node's own news, and begins now.
+            return match self.listener.subscribe(&self.front, wish) {
+                Ok(confirmations) => self.listening_changed(confirmations),
+                Err(gap) => self.say(gap),
+            };
+        }
+        // Any read will do: what counts is how far this node is when it is answered.
+        let action = Action::Read(vec![Bytes::from_static(b"ping")]);
+        self.requests.push(Request { db: self.db, action });
+        self.replies.push_request(Slot::Subscribe(wish), self.silent, footprint(&command.arguments), None);
     }
 
     /// Begins to listen and says so, once for each name, also with CLIENT REPLY OFF: as messages, these are no replies.
-    fn confirm(&mut self, topic: Topic, names: Vec<Bytes>) {
+    fn confirm(&mut self, wish: Wish) -> Result<(), Reply> {
         // What it listens to already comes before the confirmation, what it begins to listen to comes behind it.
         self.receive(usize::MAX);
-        let confirmations = self.listener.subscribe(&self.front, topic, names);
+        let confirmations = self.listener.subscribe(&self.front, wish)?;
         self.client.details().listening = self.listener.listening();
         let (last, others) = confirmations.split_last().expect("the table asks for a name at least");
         others.iter().for_each(|confirmation| self.replies.interject(confirmation));
         self.replies.deliver(last, false);
+        // What it is told of the past comes at once, so that whatever is answered later is newer.
+        self.receive(usize::MAX);
+        Ok(())
     }
 
     /// RESET.
@@ -356,13 +361,14 @@ impl Exchange {
         for topic in [Topic::Channel, Topic::Pattern, Topic::Sharded] {
             self.listener.unsubscribe(&self.front, topic, Vec::new());
         }
-        self.listening_changed();
+        self.listening_changed(Vec::new());
     }
 
-    /// Lets others know, and tells the client of all that was sent before.
-    fn listening_changed(&mut self) {
+    /// Lets others know, tells the client of all that was sent before, and then of the change.
+    fn listening_changed(&mut self, confirmations: Vec<Reply>) {
         self.client.details().listening = self.listener.listening();
         self.receive(usize::MAX);
+        confirmations.into_iter().for_each(|confirmation| self.say(confirmation));
     }
 
     /// Tells the client of messages, as long as less than so many bytes wait to be written.
@@ -486,11 +492,11 @@ impl Exchange {
             }
             (Slot::Settings(own), Answer::Reply(reply)) => with_settings(reply, own),
             (Slot::Published(kind, channel), Answer::Reply(reply)) => self.reached(kind, &channel, reply),
-            (Slot::Subscribe(_, _), Answer::Reply(refusal @ Reply::Error(_))) => refusal,
-            (Slot::Subscribe(topic, names), Answer::Reply(_)) => {
-                self.confirm(topic, names);
-                return Ok(());
-            }
+            (Slot::Subscribe(_), Answer::Reply(refusal @ Reply::Error(_))) => refusal,
+            (Slot::Subscribe(wish), Answer::Reply(_)) => match self.confirm(wish) {
+                Ok(()) => return Ok(()),
+                Err(gap) => gap,
+            },
             // Not an array is what a transaction answers that did not take place.
             (Slot::Answer | Slot::Blocked | Slot::Watch | Slot::Transaction(_), Answer::Reply(reply)) => {
                 reply

@@ -446,8 +446,29 @@ fn who_watches_a_lock_or_an_election_listens_to_its_channel() {
     bench.answer(Reply::status("PONG")).send("ELECTION OBSERVE e").answer(Reply::status("PONG"));
     assert_eq!(
         bench.got(),
-        "+OK *3 $9 subscribe $12 __lock@3__:l :1 *3 $9 subscribe $16 __election@3__:e :2 "
+        "+OK *3 $9 subscribe $12 __lock@3__:l :1 *3 $7 message $12 __lock@3__:l $12 watching 0 1 \
+         *3 $9 subscribe $16 __election@3__:e :2 *3 $7 message $16 __election@3__:e $12 watching 0 1 "
     );
+}
+
+#[test]
+fn who_cannot_go_on_from_where_he_was_is_told_so_once_this_node_is_as_far() {
+    let mut bench = Bench::new();
+    bench.exchange.front.shard.subscriptions().miss(10, "it has just begun");
+    bench.send("LOCK WATCH l FROM 10");
+    assert_eq!(bench.asked(), "0R ping");
+    bench.answer(Reply::status("PONG"));
+    assert!(bench.got().starts_with("-GAP not everything from there on"));
+    assert_eq!(bench.exchange.client.details().listening.channels, 0);
+    for (options, refusal) in [
+        ("FROM", "-ERR syntax error "),
+        ("SINCE 5", "-ERR syntax error "),
+        ("FROM 5 6", "-ERR syntax error "),
+        ("FROM 0", "-ERR a position of the log is a positive integer "),
+        ("FROM x", "-ERR a position of the log is a positive integer "),
+    ] {
+        assert_eq!(bench.says(&format!("ELECTION OBSERVE e {options}")), refusal, "{options}");
+    }
 }
 
 /// A connection that goes back to its pool must not find a message in the place of its next reply.
@@ -458,8 +479,8 @@ async fn messages_come_before_the_confirmation_that_no_more_will() {
     let mut bench = Bench::listening_to(subscriptions);
     bench.send("SUBSCRIBE a").answer(Reply::Null).got();
     let (channel, message) = (Bytes::from_static(b"a"), Bytes::from_static(b"m"));
-    let publication = Publication { kind: ChannelKind::Ordinary, channel, message };
-    bench.exchange.front.shard.subscriptions().publish(vec![publication]);
+    let publication = Publication { kind: ChannelKind::Ordinary, channel, message, position: None };
+    bench.exchange.front.shard.subscriptions().publish(&[publication], 1);
     while bench.exchange.message_bytes() == 0 {
         tokio::task::yield_now().await;
     }

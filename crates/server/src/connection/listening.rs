@@ -5,7 +5,7 @@
 //! has just started; and once it is confirmed, every later one.
 
 use bytes::Bytes;
-use quorate_machine::{CHANNEL_BYTES_MAX, ChannelKind, Spec};
+use quorate_machine::{CHANNEL_BYTES_MAX, ChannelKind, Spec, Watch};
 
 use super::FrontDoor;
 use crate::{
@@ -32,29 +32,32 @@ pub(super) struct Listener {
 /// What one of these commands does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
-    Subscribe,
-    Unsubscribe,
+    Subscribe(Topic),
+    /// LOCK WATCH and ELECTION OBSERVE.
+    Watch,
+    Unsubscribe(Topic),
+}
+
+/// What a connection asks to listen to.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Channels or patterns.
+    Names(Topic, Vec<Bytes>),
+    /// Who holds a lock, or leads.
+    Watch(Watch),
 }
 
 /// What the command is, if it is one of these.
-pub(super) fn verb(spec: &Spec) -> Option<(Verb, Topic)> {
+pub(super) fn verb(spec: &Spec) -> Option<Verb> {
     match spec.name {
-        "subscribe" | "lock|watch" | "election|observe" => Some((Verb::Subscribe, Topic::Channel)),
-        "psubscribe" => Some((Verb::Subscribe, Topic::Pattern)),
-        "ssubscribe" => Some((Verb::Subscribe, Topic::Sharded)),
-        "unsubscribe" => Some((Verb::Unsubscribe, Topic::Channel)),
-        "punsubscribe" => Some((Verb::Unsubscribe, Topic::Pattern)),
-        "sunsubscribe" => Some((Verb::Unsubscribe, Topic::Sharded)),
+        "subscribe" => Some(Verb::Subscribe(Topic::Channel)),
+        "psubscribe" => Some(Verb::Subscribe(Topic::Pattern)),
+        "ssubscribe" => Some(Verb::Subscribe(Topic::Sharded)),
+        "lock|watch" | "election|observe" => Some(Verb::Watch),
+        "unsubscribe" => Some(Verb::Unsubscribe(Topic::Channel)),
+        "punsubscribe" => Some(Verb::Unsubscribe(Topic::Pattern)),
+        "sunsubscribe" => Some(Verb::Unsubscribe(Topic::Sharded)),
         _ => None,
-    }
-}
-
-/// What one of these commands names: channels and patterns, or the channel of a lock or an election of this database.
-pub(super) fn names(spec: &Spec, db: u32, mut arguments: Vec<Bytes>) -> Vec<Bytes> {
-    let watched = arguments.get(2).and_then(|name| quorate_machine::watched_channel(spec.name, db, name));
-    match watched {
-        Some(channel) => vec![channel],
-        None => arguments.split_off(1),
     }
 }
 
@@ -108,8 +111,12 @@ impl Listener {
         listens.then(|| Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(said)]))
     }
 
-    /// Why these subscriptions are not taken, if they are not.
-    pub(super) fn refuse_names(&self, topic: Topic, names: &[Bytes]) -> Option<Reply> {
+    /// Why this is not listened to, if it is not.
+    pub(super) fn refuse_wish(&self, wish: &Wish) -> Option<Reply> {
+        let (topic, names) = match wish {
+            Wish::Names(topic, names) => (*topic, &names[..]),
+            Wish::Watch(watch) => (Topic::Channel, std::slice::from_ref(&watch.channel)),
+        };
         let Listening { channels, patterns, sharded, .. } = self.listening;
         if names.iter().any(|name| name.len() > CHANNEL_BYTES_MAX) {
             Some(Reply::error("ERR the name of a channel, or the pattern, is longer than 1024 bytes"))
@@ -122,18 +129,28 @@ impl Listener {
         }
     }
 
-    /// Begins to listen; one confirmation for each name.
-    pub(super) fn subscribe(&mut self, front: &FrontDoor, topic: Topic, names: Vec<Bytes>) -> Vec<Reply> {
+    /// Begins to listen; one confirmation for each name, or the error that it cannot.
+    pub(super) fn subscribe(&mut self, front: &FrontDoor, wish: Wish) -> Result<Vec<Reply>, Reply> {
         let subscriptions = front.shard.subscriptions();
         let (conn, bytes_max) = (self.conn, front.limits.output_bytes_max);
         self.mailbox.get_or_insert_with(|| subscriptions.open(conn, bytes_max));
-        let after_each = subscriptions.subscribe(conn, topic, &names);
+        let (topic, names, after_each) = match wish {
+            Wish::Names(topic, names) => {
+                let after_each = subscriptions.subscribe(conn, topic, &names);
+                (topic, names, after_each)
+            }
+            Wish::Watch(watch) => {
+                let listening =
+                    subscriptions.watch(conn, &watch).map_err(|gap| Reply::error_text(gap.reason()))?;
+                (Topic::Channel, vec![watch.channel], vec![listening])
+            }
+        };
         let word = match topic {
             Topic::Channel => "subscribe",
             Topic::Pattern => "psubscribe",
             Topic::Sharded => "ssubscribe",
         };
-        self.confirm(word, topic, names, after_each)
+        Ok(self.confirm(word, topic, names, after_each))
     }
 
     /// Listens no more to these names, or without any to none of the topic; one confirmation for each name, and one

@@ -11,6 +11,7 @@ use quorate_machine::ChannelKind;
 use tokio::time::Instant;
 
 use super::{
+    listening::Wish,
     slow_log::Begun,
     transaction::{Plan, Woven},
     wait::Wait,
@@ -19,7 +20,6 @@ use crate::{
     handle::Reply,
     resp::{Protocol, encode, encoded_bytes},
     status::NodeStatus,
-    subscriptions::Topic,
 };
 
 /// One place in the order.
@@ -38,8 +38,8 @@ pub(super) enum Slot {
     /// The shard's next answer, in whose place the number of this node's subscribers is told.
     Published(ChannelKind, Bytes),
     /// The shard's next answer, which says that this node is as far as any message that was published before: only
-    /// then these names are listened to.
-    Subscribe(Topic, Vec<Bytes>),
+    /// then this is listened to.
+    Subscribe(Wish),
     /// The shard's next answer, a map to which CONFIG GET adds this node's own settings.
     Settings(Vec<(Reply, Reply)>),
     /// The shard's next answer, which may be long in coming: what follows is held back.

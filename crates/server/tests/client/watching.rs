@@ -63,9 +63,9 @@ async fn observers_learn_who_leads_and_what_he_lets_them_know() {
     assert_eq!(told(next(&mut watch).await), (Event::Released, token, None));
 }
 
-/// Neither what changes while no node is there is missed, nor what comes after it.
+/// Who only asked how it was by then never learned of those who had come and gone meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_goes_on_at_another_node_and_tells_what_is_different_by_then() {
+async fn a_watch_goes_on_at_another_node_where_it_was_without_a_gap() {
     let mut cluster = Cluster::start();
     let leader = cluster.leader(1, None);
     let mut others = [1, 2, 3].into_iter().filter(|node| *node != leader);
@@ -77,16 +77,103 @@ async fn a_watch_goes_on_at_another_node_and_tells_what_is_different_by_then() {
     let first = client.lock("a").ttl(HOUR).acquire().await.unwrap();
     assert_eq!(next(&mut watch).await.token, Some(first.token()));
     cluster.node(watched).signal(Signal::KILL);
-    // It does not hear of this one by its message, unless it is quick.
+    let mut expected = vec![(Event::Released, Some(first.token()))];
     first.release().await.unwrap();
-    let second = client.lock("a").ttl(HOUR).acquire().await.unwrap();
-    let token = Some(second.token());
-    while next(&mut watch).await.token != token {}
-    // From there on all is told again.
-    second.release().await.unwrap();
-    let went = next(&mut watch).await;
-    assert_eq!((went.event, went.token), (Event::Released, token));
-    assert!(went.position.is_some());
+    for _ in 0..5 {
+        let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+        let token = Some(guard.token());
+        expected.extend([(Event::Acquired, token), (Event::Released, token)]);
+        guard.release().await.unwrap();
+    }
+    let mut position = None;
+    for expected in expected {
+        let change = next(&mut watch).await;
+        assert_eq!((change.event, change.token), expected);
+        assert!(change.position > position, "{change:?} behind {position:?}");
+        position = change.position;
+    }
+}
+
+/// Ends the connections of all who listen at this node.
+fn cut_off_listeners(port: u16) {
+    ask(port, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+}
+
+/// Each time others have come and gone before it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_cut_off_again_and_again_misses_nobody() {
+    let (_node, port, _folder, client) = node().await;
+    let mut watch = client.election("a").observe();
+    // Nobody has been told anything yet: to have asked is enough to go on from there.
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    for round in 0..20 {
+        cut_off_listeners(port);
+        let leadership = client.election("a").value(format!("{round}")).ttl(HOUR).campaign().await.unwrap();
+        let token = Some(leadership.token());
+        leadership.resign().await.unwrap();
+        let came = next(&mut watch).await;
+        assert_eq!((came.event, came.token), (Event::Acquired, token), "{round}");
+        assert_eq!(came.value, Some(round.to_string().into_bytes()));
+        let went = next(&mut watch).await;
+        assert_eq!((went.event, went.token), (Event::Released, token), "{round}");
+    }
+}
+
+/// More than is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_comes_back_too_late_is_told_that_it_has_missed_something_unless_nothing_was() {
+    let (_node, port, _folder, client) = node().await;
+    let mut watch = client.lock("a").watch();
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    assert_eq!(next(&mut watch).await.token, Some(guard.token()));
+    let push_out = |names: &str| {
+        cut_off_listeners(port);
+        let value = "x".repeat(1 << 20);
+        for round in 0..20 {
+            let name = format!("{names}-{round}");
+            ask(port, &["LOCK", "ACQUIRE", &name, "OWNER", "me", "TTL", "3600000", "VALUE", &value]);
+        }
+    };
+    // Its connection is idle, and nobody asks for the next change: so it comes back when that is done.
+    push_out("some");
+    assert!(tokio::time::timeout(Duration::from_millis(300), watch.next()).await.is_err(), "it is as it was");
+    push_out("others");
+    guard.release().await.unwrap();
+    let missed = next(&mut watch).await;
+    assert_eq!((missed.event, missed.token, missed.position), (Event::Missed, None, None));
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    let came = next(&mut watch).await;
+    assert_eq!((came.event, came.token), (Event::Acquired, Some(guard.token())));
+}
+
+/// A watcher takes a thousand messages at once; what a single entry tells may be more, and it began there again for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_passes_an_entry_that_tells_more_than_it_takes() {
+    let (_node, port, _folder, client) = node().await;
+    let mut watch = client.lock("a").watch();
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    cut_off_listeners(port);
+    let script = "local token
+        for _ = 1, 2000 do
+            token = redis.call('LOCK', 'ACQUIRE', 'a', 'OWNER', 'me', 'TTL', '3600000')
+            redis.call('LOCK', 'RELEASE', 'a', token)
+        end
+        return redis.call('LOCK', 'ACQUIRE', 'a', 'OWNER', 'me', 'TTL', '3600000')";
+    ask(port, &["EVAL", script, "1", "a"]);
+    let (mut tokens, mut has_missed) = (Vec::new(), false);
+    loop {
+        let change = next(&mut watch).await;
+        has_missed |= change.event == Event::Missed;
+        if change.event == Event::Acquired {
+            tokens.push(change.token);
+            if change.position.is_none() {
+                break;
+            }
+        }
+    }
+    assert!(has_missed && tokens.is_sorted(), "{has_missed} {tokens:?}");
 }
 
 /// A message tells nothing of it: whoever watches asks from time to time.

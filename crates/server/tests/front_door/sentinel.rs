@@ -122,11 +122,13 @@ async fn what_clients_publish_to_the_keyspace_does_not_reach_subscribers_here() 
     let door = door().await;
     let mut client = door.client().await;
     client.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n").await;
-    door.shard.handle.subscriptions().publish(vec![quorate_machine::Publication {
+    let publication = quorate_machine::Publication {
         kind: quorate_machine::ChannelKind::Ordinary,
         channel: "news".into(),
         message: "m".into(),
-    }]);
+        position: None,
+    };
+    door.shard.handle.subscriptions().publish(&[publication], 1);
     client.ask("PING", "*2\r\n$4\r\npong\r\n$0\r\n\r\n").await;
 }
 

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use quorate_bug::Bug;
 use quorate_consensus::Engine;
-use quorate_machine::{Publication, Reply};
+use quorate_machine::{Publication, Reply, Watch};
 use quorate_node::{Action, Answer, ConnId, Input, Request};
 
 use super::{Event, World};
@@ -95,7 +95,7 @@ impl<E: Engine> World<E> {
 fn watched_by(request: &Request) -> Option<Bytes> {
     let Action::Read(args) = &request.action else { return None };
     // Most reads name nothing there, and need not be looked up.
-    let name = args.get(2)?;
+    args.get(2)?;
     let spec = quorate_machine::check(args).ok()?;
-    quorate_machine::watched_channel(spec.name, request.db, name)
+    Some(Watch::parse(spec.name, request.db, args).ok()??.channel)
 }

@@ -51,19 +51,19 @@ pub async fn announce(front: Arc<FrontDoor>) {
         if let Some(Switch { switch, slave, is_noticed }) = sentinel.observe(&now) {
             tracing::info!("tells Sentinel clients of a new leader: {switch}");
             let (number, news) = (subscriptions.number(), publication(SWITCH_MASTER, switch));
-            subscriptions.deliver(number, &publication(SLAVE, slave));
+            subscriptions.deliver(number, publication(SLAVE, slave));
             if let Some(Late { number, news, .. }) = late.take() {
-                subscriptions.deliver(number, &news);
+                subscriptions.deliver(number, news);
             }
             match is_noticed {
                 true => late = Some(Late { at: Instant::now() + SETTLING, number, news }),
-                false => subscriptions.deliver(number, &news),
+                false => drop(subscriptions.deliver(number, news)),
             }
         }
         tokio::select! {
             changed = status.changed() => if changed.is_err() { return },
             () = until(late.as_ref()) => if let Some(Late { number, news, .. }) = late.take() {
-                subscriptions.deliver(number, &news);
+                subscriptions.deliver(number, news);
             }
         }
     }
@@ -71,7 +71,7 @@ pub async fn announce(front: Arc<FrontDoor>) {
 
 fn publication(channel: &'static [u8], text: String) -> Publication {
     let channel = Bytes::from_static(channel);
-    Publication { kind: ChannelKind::Ordinary, channel, message: Bytes::from(text) }
+    Publication { kind: ChannelKind::Ordinary, channel, message: Bytes::from(text), position: None }
 }
 
 /// Resolves when the news is due; never without any.
