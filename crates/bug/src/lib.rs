@@ -271,6 +271,9 @@ bugs! {
     UntoldGap => "untold-gap", Product,
         "those who listen are not told that a snapshot has taken the place of messages",
         "whoever watches misses nothing" | "whoever watches knows how it is in the end";
+    ForgottenNotices => "forgotten-notices", Product,
+        "a node pushes out messages for want of room, and does not know that whoever comes back misses them",
+        "whoever watches misses nothing" | "whoever watches knows how it is in the end";
     EarlyExpiry => "early-expiry", Product,
         "keys expire half a second before their time",
         "nothing expires early" | "one holder at a time";

@@ -1,12 +1,13 @@
 //! Notices: what those are told who watch a lock, or an election.
 //!
-//! A *watch* is one connection, from when it asks to listen until it ends. What happens before and after it is none of its business.
-//! In between:
+//! A *watch* is what one is told of a name from when it asks to listen: on one connection, and on others on which it goes on where it
+//! was, until it has been away for too long, or is given up. What happens before and after it is none of its business. In between:
 //!
 //! * **Nothing is missed** (hazard 32). The end of one who holds it comes before the next one's beginning, and the end of none whose
 //!   beginning was not told, but of who was there first. Every acquisition that anybody knows of is among them, if it lies between
 //!   what the watch began with and what it was told last; or after it, if the watch lasted to the end, when nothing is under way.
-//! * **Nothing of the past is told**: no acquisition that somebody knew of before the watch began.
+//! * **Nothing of the past is told**: no acquisition that somebody knew of before the watch began; and nothing twice, but when it goes
+//!   on, until that is said to be over.
 //! * **There is one order**, the log's, of what is told to all who watch and of what anybody sees who asks: whoever asks after
 //!   he was told something sees nothing older.
 //! * **In the end**, when all times are over and nobody holds anything, each watch that lasts was told so.
@@ -64,8 +65,12 @@ struct Watch {
     name: String,
     /// When it asked to listen.
     since: SimTime,
-    /// It has not ended.
+    /// It is connected.
     lasts: bool,
+    /// Where in the log it began, as far as it was told.
+    begun: Option<u64>,
+    /// It goes on on another connection, and may be told again what it knows.
+    catches_up: bool,
     told: Vec<(Notice, SimTime)>,
     /// What it was told of first, or found by asking when nothing was told: of all that is newer it must be told.
     first: Option<u64>,
@@ -77,13 +82,37 @@ impl Notices {
     /// Somebody asks to listen.
     pub(crate) fn begin(&mut self, name: &str, since: SimTime) -> WatchId {
         let (name, told) = (name.to_owned(), Vec::new());
-        self.watches.push(Watch { name, since, lasts: true, told, first: None, held: None });
+        let (lasts, catches_up) = (true, false);
+        self.watches.push(Watch {
+            name,
+            since,
+            lasts,
+            begun: None,
+            catches_up,
+            told,
+            first: None,
+            held: None,
+        });
         WatchId(self.watches.len() - 1)
     }
 
-    /// Nothing more is told to it.
+    /// Nothing more is told to it, unless it goes on.
     pub(crate) fn end(&mut self, watch: WatchId) {
         self.watches[watch.0].lasts = false;
+    }
+
+    /// It listens; on another connection than before if it had ended.
+    pub(crate) fn goes_on(&mut self, watch: WatchId) {
+        let watch = &mut self.watches[watch.0];
+        watch.catches_up = !watch.lasts;
+        watch.lasts = true;
+    }
+
+    /// Nothing of the past is told to it any more.
+    pub(crate) fn begins(&mut self, watch: WatchId, position: u64) {
+        let watch = &mut self.watches[watch.0];
+        watch.catches_up = false;
+        watch.begun.get_or_insert(position);
     }
 
     /// It has asked who holds it, and this one does.
@@ -99,6 +128,9 @@ impl Notices {
     /// It is told something.
     pub(crate) fn told(&mut self, watch: WatchId, notice: Notice, at: SimTime) -> Result<(), Failure> {
         let watch = &mut self.watches[watch.0];
+        if watch.catches_up && watch.told.iter().any(|(told, _)| *told == notice) {
+            return Ok(());
+        }
         watch.hear(notice, at)?;
         if notice.event == Event::Value {
             return Ok(());
@@ -162,20 +194,22 @@ impl Watch {
 
     /// Judges what it was told, by acquisitions and those who saw them.
     fn verify<I: Iterator<Item = (u64, Span)>>(&self, known: impl Fn() -> I) -> Result<(), Failure> {
-        let Self { name, since, lasts, told, first, held } = self;
+        let Self { name, since, lasts, begun, catches_up: _, told, first, held } = self;
         check(!lasts || held.is_none(), KNOWN, || {
             format!("{name}: who watches since {since} knows that {held:?} holds it, and nobody does")
         })?;
         let tokens: BTreeSet<u64> = told.iter().map(|(notice, _)| notice.token).collect();
-        let begun = told.iter().filter(|(notice, _)| notice.event == Event::Acquired);
-        let begun: BTreeSet<u64> = begun.map(|(notice, _)| notice.token).collect();
+        // Of the entry at which it began, something may have been told before.
+        let is_new = |notice: &Notice| notice.event == Event::Acquired && Some(notice.position) > *begun;
+        let fresh: BTreeSet<u64> =
+            told.iter().filter(|(notice, _)| is_new(notice)).map(|(notice, _)| notice.token).collect();
         let last = if *lasts { u64::MAX } else { tokens.last().copied().unwrap_or_default() };
         for (token, span) in known() {
             let is_covered = first.is_some_and(|first| first < token) && token < last;
             check(!is_covered || tokens.contains(&token), MISSED, || {
                 format!("{name}: who watches since {since}, and knows {first:?}, is not told of {token}")
             })?;
-            check(*since <= span.completed || !begun.contains(&token), PAST, || {
+            check(*since <= span.completed || !fresh.contains(&token), PAST, || {
                 format!("{name}: who watches since {since} is told of {token}, known by {}", span.completed)
             })?;
         }
@@ -270,6 +304,57 @@ mod tests {
         // It was asked before the end was told.
         notices.found(watch, 5);
         assert_eq!(notices.verify(&known(&[(4, 1), (5, 2)])), Ok(()));
+    }
+
+    /// A watch that goes on behind these events.
+    fn resumed(events: &[(Event, u64, u64)]) -> (Notices, WatchId) {
+        let (mut notices, result) = told(events);
+        assert_eq!(result, Ok(()));
+        notices.end(WatchId(0));
+        notices.goes_on(WatchId(0));
+        (notices, WatchId(0))
+    }
+
+    #[test]
+    fn whoever_goes_on_is_told_what_he_missed_and_may_be_told_again_what_he_knows() {
+        let (mut notices, watch) = resumed(&[(Acquired, 5, 7), (Released, 5, 8), (Acquired, 6, 8)]);
+        let again = [(Released, 5, 8), (Acquired, 6, 8)];
+        let missed = [(Expired, 6, 9), (Acquired, 7, 9), (Released, 7, 11)];
+        assert_eq!(tell(&mut notices, watch, &again), Ok(()));
+        assert_eq!(tell(&mut notices, watch, &missed), Ok(()));
+        notices.begins(watch, 12);
+        assert_eq!(notices.verify(&known(&[(5, 10), (6, 11), (7, 12)])), Ok(()));
+        assert_eq!(property(tell(&mut notices, watch, &missed[2..])), IN_ORDER, "that was over");
+    }
+
+    #[test]
+    fn whoever_goes_on_and_is_not_told_something_is_noticed() {
+        let (mut notices, watch) = resumed(&[(Acquired, 5, 7)]);
+        assert_eq!(property(tell(&mut notices, watch, &[(Acquired, 7, 12)])), MISSED, "the end of 5");
+        let (mut notices, watch) = resumed(&[(Acquired, 5, 7), (Released, 5, 8)]);
+        assert_eq!(tell(&mut notices, watch, &[(Acquired, 7, 12), (Released, 7, 13)]), Ok(()));
+        assert_eq!(property(notices.verify(&known(&[(6, 14)]))), MISSED);
+        let (mut notices, watch) = resumed(&[(Acquired, 5, 7)]);
+        notices.begins(watch, 12);
+        assert_eq!(
+            property(notices.verify(&BTreeMap::new())),
+            KNOWN,
+            "nobody holds it, and it is not told so"
+        );
+    }
+
+    /// Who was answered already, and stands in the same entry, may be told of.
+    #[test]
+    fn of_the_entry_at_which_a_watch_begins_the_past_may_be_told() {
+        let mut notices = Notices::default();
+        let watch = notices.begin(NAME, at(10));
+        notices.begins(watch, 7);
+        notices.end(watch);
+        notices.goes_on(watch);
+        let events = [(Acquired, 5, 7), (Released, 5, 7), (Acquired, 6, 8), (Released, 6, 8)];
+        assert_eq!(tell(&mut notices, watch, &events), Ok(()));
+        assert_eq!(notices.verify(&known(&[(5, 9)])), Ok(()));
+        assert_eq!(property(notices.verify(&known(&[(6, 9)]))), PAST);
     }
 
     #[test]

@@ -219,8 +219,9 @@ impl<E: Engine> World<E> {
                 unreachable!("only reads are answered so")
             };
             let answer = Answer::Reply(copy.read(copy.stamp(), request.db, args));
-            self.confirm(node, conn, &answer);
+            let (answer, past) = self.confirm(node, conn, answer);
             self.agenda.add(at + latency, Event::Answer { client, conn, answer: Box::new(answer) });
+            past.into_iter().for_each(|message| self.tell(at, node, conn, message));
         }
     }
 

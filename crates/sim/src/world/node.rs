@@ -6,12 +6,12 @@ use quorate_bug::Bug;
 use quorate_consensus::{Engine, Membership, NodeId};
 use quorate_log::{Error, HardState, Log, LogEntry, Options, Recovered, Room};
 use quorate_machine::{ClusterVersion, Limits, Machine};
-use quorate_node::{ConnId, Driver, Input, Now, record};
+use quorate_node::{ConnId, Driver, Input, Now, Recent, record};
 
 use super::{
     keeper::{Keeper, meta_of},
     log_writer::LogWriter,
-    subscribers::Subscriber,
+    subscribers::{Subscriber, recent},
 };
 use crate::{
     checks::mirror::members_in, clock::Clock, disk::SimDisk, profile::Settings, random::Random, time::SimTime,
@@ -58,6 +58,8 @@ pub(super) struct Process<E: Engine> {
     pub(super) connections: BTreeMap<ConnId, usize>,
     /// Which of them listen to what. Some may have ended.
     pub(super) subscribers: BTreeMap<ConnId, Subscriber>,
+    /// What those who come back can still be told.
+    pub(super) recent: Recent,
     pub(super) room: Room,
     /// The disk has failed this process, so it must end.
     pub(super) disk_failed: bool,
@@ -200,6 +202,7 @@ impl<E: Engine> Node<E> {
 impl<E: Engine> Process<E> {
     fn new(driver: Driver<E>, writer: LogWriter, keeper: Keeper, at: SimTime) -> Self {
         Self {
+            recent: recent(driver.machine().applied()),
             driver,
             writer,
             writer_busy: false,

@@ -162,8 +162,9 @@ impl<E: Engine> World<E> {
         }
         self.publish(at, node, publications);
         for (conn, answer) in answers {
-            self.confirm(node, conn, &answer);
+            let (answer, past) = self.confirm(node, conn, answer);
             self.send_answer(at, node, conn, answer);
+            past.into_iter().for_each(|message| self.tell(at, node, conn, message));
         }
         let process = self.nodes[node].process.as_mut().expect("it has just stepped");
         process.keeper.queue.extend(snapshots);
