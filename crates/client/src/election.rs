@@ -284,7 +284,8 @@ impl<K: Kind> Leadership<K> {
     /// Hands over to one of the [candidates](Client::candidates), before all others: when this returns, that one leads.
     ///
     /// If this is given up, or fails without an answer, it may have been done, or may yet be: then this one believes to lead
-    /// until it is renewed or looked at next, a third of its time to live at most while servers answer.
+    /// until it is renewed or looked at next, a third of its time to live at most while servers answer. If somebody takes it away
+    /// at the same time, that it was [lost](LockGuard::lost) may be told as `Released`; what this returns says which it was.
     ///
     /// ```no_run
     /// # async fn run(client: quorate_client::Client) -> Result<(), quorate_client::Error> {

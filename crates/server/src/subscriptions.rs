@@ -95,10 +95,22 @@ pub struct Subscriptions {
 /// What the shard's thread hands over to the fan-out.
 #[derive(Debug)]
 pub enum Handed {
-    /// Messages, with the number by which subscriptions tell what is newer than they are.
-    Messages(u64, Vec<Publication>),
-    /// In the place of messages that nobody will get, up to this position in the log.
-    Missing(u64, u64, &'static str),
+    /// Messages.
+    Messages {
+        /// By which subscriptions tell what is newer than they are.
+        number: u64,
+        /// In the order of the log.
+        publications: Vec<Publication>,
+    },
+    /// In the place of messages that nobody will get.
+    Missing {
+        /// As of messages.
+        number: u64,
+        /// They were up to this position in the log.
+        until: u64,
+        /// Why.
+        reason: &'static str,
+    },
 }
 
 #[derive(Debug)]
@@ -247,7 +259,7 @@ impl Subscriptions {
         }
         let number = self.number();
         // The task lives as long as the process.
-        drop(self.fan_out.send(Handed::Messages(number, publications)));
+        drop(self.fan_out.send(Handed::Messages { number, publications }));
     }
 
     /// A number for messages: greater than that of whatever was handed over before, and than all subscriptions of before
@@ -261,7 +273,7 @@ impl Subscriptions {
     /// before all else. Never waits.
     pub fn miss(&self, until: u64, reason: &'static str) {
         let number = self.number();
-        drop(self.fan_out.send(Handed::Missing(number, until, reason)));
+        drop(self.fan_out.send(Handed::Missing { number, until, reason }));
     }
 
     /// Opens the mailbox of a connection, in which no more than `bytes_max` may wait.
@@ -541,8 +553,8 @@ fn detached(publication: &Publication) -> Publication {
 pub async fn fan_out(subscriptions: Arc<Subscriptions>, mut handed: UnboundedReceiver<Handed>) {
     while let Some(handed) = handed.recv().await {
         match handed {
-            Handed::Missing(number, until, reason) => subscriptions.cut_off(number, until, reason),
-            Handed::Messages(number, publications) => {
+            Handed::Missing { number, until, reason } => subscriptions.cut_off(number, until, reason),
+            Handed::Messages { number, publications } => {
                 for publication in publications {
                     subscriptions.backlog_bytes.fetch_sub(publication.bytes(), Ordering::Relaxed);
                     if subscriptions.deliver(number, publication) {

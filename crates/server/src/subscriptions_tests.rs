@@ -133,8 +133,8 @@ fn watch(channel: &'static str, from: Option<u64>) -> Watch {
 fn hand_out(subscriptions: &Subscriptions, handed: &mut UnboundedReceiver<Handed>) {
     while let Ok(handed) = handed.try_recv() {
         match handed {
-            Handed::Missing(number, until, reason) => subscriptions.cut_off(number, until, reason),
-            Handed::Messages(number, publications) => {
+            Handed::Missing { number, until, reason } => subscriptions.cut_off(number, until, reason),
+            Handed::Messages { number, publications } => {
                 for publication in publications {
                     subscriptions.deliver(number, publication);
                 }
