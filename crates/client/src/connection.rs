@@ -30,9 +30,9 @@ use crate::{endpoints::Endpoint, error::Error};
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How many messages are kept for whoever listens. A lock that changes hands a thousand times before that is looked at is better
-/// asked about.
-const MESSAGES_MAX: usize = 1_024;
+/// How many messages are kept for whoever listens. A lock that changes hands some thousand times before that is looked at is told
+/// of in parts, by one connection after another.
+const MESSAGES_MAX: usize = 8_192;
 
 /// How much memory they take. A single one is kept however long it is: who comes back for it would find no other.
 const MESSAGES_BYTES_MAX: usize = 8 << 20;

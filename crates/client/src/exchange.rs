@@ -168,6 +168,11 @@ impl Exchange {
         Error::unknown(vigil.death().await)
     }
 
+    /// How many servers there are.
+    pub(crate) fn servers(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// After a failure on a connection, has the next one be one to the next endpoint. A server that refuses a command is as good
     /// as any; and of all who leave one together, only the first does it, or they might come round to it again.
     pub(crate) fn turn_away(&self, connection: &Connection, error: &Error) {

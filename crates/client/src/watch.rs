@@ -3,11 +3,10 @@
 //! A watcher has a connection of its own, on which a server pushes each change with its position in the log. Whoever is connected
 //! has missed nothing; whoever was not goes on at any server from the position that he was told last. So:
 //!
-//! * **First listen, then ask.** What is told while the question is under way is newer than the answer, or as new, and so the answer
-//!   counts only if nothing is. What is told of the past comes before the question: it ends with `watching`, which also says from
-//!   where to go on.
-//! * **A gap is told.** A server keeps the latest messages alone. If those that were missed are not among them, the answer says how
-//!   it is now, and the token whether somebody else was in between.
+//! * **First listen, then ask, then ask to listen again.** That is answered by `watching`, which comes behind everything that the
+//!   answer may tell of, and says from where to go on. The answer counts only if nothing was told up to then: messages can be late.
+//! * **A gap is told.** Servers keep the latest messages alone. If those that were missed are not among them, at none of them, the
+//!   answer says how it is now, and the token whether somebody else was in between.
 //! * **What was known already is not told again**: tokens of a name grow, so that a message about an older one, or about the same
 //!   step, is recognised.
 //! * **It is asked again** when nothing was told for some time: a server that cannot answer is left for another one, and what is
@@ -15,7 +14,14 @@
 //! * **Whoever gives up waiting gives up nothing else.** What is asked of a server goes on in a task of its own: else one who looks
 //!   in for a moment again and again would never find out that there is no answer.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{Cmd, Value};
 use tokio::sync::mpsc;
@@ -70,8 +76,8 @@ pub struct Change {
     pub token: Option<FencingToken>,
     /// What the holder lets others know, of `Acquired` and `Value`.
     pub value: Option<Vec<u8>>,
-    /// Where in the log it stands; changes of one entry have the same. `None` if it was found by asking: at the beginning, and after
-    /// [`Event::Missed`].
+    /// Where in the log it stands; changes of one entry have the same. `None` if it was found by asking: at the beginning, after
+    /// [`Event::Missed`], and if nothing tells of it, as of `FLUSHALL`.
     pub position: Option<u64>,
 }
 
@@ -146,7 +152,7 @@ enum Subject {
 enum Place {
     Nowhere,
     Coming(Task<Result<Arrival, Error>>),
-    At(Line),
+    At(Box<Line>),
 }
 
 /// Whoever has come to a server, and listens.
@@ -154,7 +160,7 @@ struct Arrival {
     line: Line,
     /// Who has it, as was found.
     found: Option<Present>,
-    /// What was missed is not kept there.
+    /// What was missed is not kept, there or elsewhere.
     is_gap: bool,
 }
 
@@ -165,14 +171,17 @@ struct Line {
     begun: BootTime,
     /// Where it went on.
     from: Option<u64>,
-    /// What it told of the past is over.
-    is_through: bool,
-    /// Something was told behind that, which may be newer than what is being asked; or of the past.
+    /// How often the server was asked to listen, and has told that all of before was told.
+    asked: usize,
+    told_all: usize,
+    /// Something was told since the last question began.
     is_told: bool,
-    /// When to ask if nothing is told until then.
+    /// When to ask, or to wait no longer for what was told before the answer.
     look: BootTime,
     /// How it is, asked of a server that has not answered yet.
     question: Option<Task<Result<Option<Present>, Error>>>,
+    /// The answer, until everything was told that was there before.
+    found: Option<Option<Present>>,
 }
 
 impl Lock<Quorate, Exclusive> {
@@ -223,7 +232,8 @@ impl Watch {
 
     /// Returns the next change: first of all how it is, then whatever happens, in the order of the log. A connection that is lost is
     /// made anew, at another node if need be, and what has happened meanwhile is told; or, if that was too long ago,
-    /// [`Event::Missed`], and what is different by then. May be given up at any time, and asked again: what is under way goes on.
+    /// [`Event::Missed`], and what is different by then: but for what one holder, who still has it, has let others know in between.
+    /// May be given up at any time, and asked again: what is under way goes on.
     ///
     /// A lock that is shared has one holder, whoever they are: it is acquired with the first of them, and released with the last.
     ///
@@ -269,7 +279,7 @@ impl Watch {
                             None => self.leave(),
                         },
                         answer = answer => self.answered(answer),
-                        () = sleep_until(line.look), if !is_asked => line.ask(&self.core, self.subject, &self.name),
+                        () = sleep_until(line.look), if !is_asked => self.look(),
                     }
                 }
             }
@@ -288,7 +298,7 @@ impl Watch {
 
     /// Takes up where it has come to.
     fn arrive(&mut self, Arrival { line, found, is_gap }: Arrival) {
-        self.place = Place::At(line);
+        self.place = Place::At(Box::new(line));
         // Whoever has it still had it all the time.
         if (is_gap || self.has_missed) && !self.known.is_held_as(found.as_ref()) {
             self.changes.push_back(Change { event: Event::Missed, token: None, value: None, position: None });
@@ -300,39 +310,60 @@ impl Watch {
     /// Takes up what is told.
     fn hear(&mut self, message: &[u8]) {
         let Place::At(line) = &mut self.place else { return };
-        let is_through = message.starts_with(b"watching ");
-        line.is_through |= is_through;
-        line.is_told = !is_through;
+        if message.starts_with(b"watching ") {
+            line.told_all += 1;
+        } else {
+            line.is_told = true;
+        }
         self.changes.extend(self.known.hear(message));
+        self.conclude();
     }
 
-    /// Takes up whether all was told, and whether there is still somebody to tell it.
+    /// Takes up how it is, once everything is told, and whether there is still somebody to tell it.
     fn answered(&mut self, answer: Result<Option<Present>, Error>) {
-        // Before the answer came what was told before.
-        while let Place::At(line) = &mut self.place
-            && let Ok(message) = line.messages.try_recv()
-        {
-            self.hear(&message);
-        }
         let Place::At(line) = &mut self.place else { return };
         line.question = None;
         match answer {
-            Ok(found) if !line.is_told => self.changes.extend(self.known.find(found)),
-            // It was told meanwhile.
-            Ok(_) => {}
-            Err(error) => {
-                self.core.backend.exchange.turn_away(&line.connection, &error);
-                self.leave();
+            Ok(found) => {
+                line.found = Some(found);
+                line.look = BootTime::now() + self.core.backend.exchange.settings().answer_timeout;
+                self.conclude();
             }
+            Err(error) => self.turn_away(&error),
         }
+    }
+
+    /// Compares an answer with what is known, once that is everything from before it.
+    fn conclude(&mut self) {
+        let Place::At(line) = &mut self.place else { return };
+        if line.told_all < line.asked {
+            return;
+        }
+        let found = line.found.take().filter(|_| !line.is_told);
+        self.changes.extend(found.and_then(|found| self.known.find(found)));
+    }
+
+    /// Asks how it is; or leaves a server that has answered that, and does not tell what was before.
+    fn look(&mut self) {
+        let Place::At(line) = &mut self.place else { return };
+        match line.found {
+            None => line.ask(&self.core, self.subject, &self.name),
+            Some(_) => self.turn_away(&Error::unknown("the server does not tell what it has told others")),
+        }
+    }
+
+    fn turn_away(&mut self, error: &Error) {
+        let Place::At(line) = &self.place else { return };
+        self.core.backend.exchange.turn_away(&line.connection, error);
+        self.leave();
     }
 
     /// Goes elsewhere, and not at once if a server sends away whoever comes.
     fn leave(&mut self) {
         let Place::At(line) = &self.place else { return };
         // One entry alone tells more than we take: to begin there once more would lead nowhere.
-        self.has_missed |=
-            line.is_told && !line.is_through && line.from.is_some() && line.from == self.known.position;
+        let is_stuck = line.is_told && line.told_all == 0 && line.from.is_some();
+        self.has_missed |= is_stuck && line.from == self.known.position;
         self.begin(pause_since(line.begun));
     }
 }
@@ -346,36 +377,54 @@ async fn listen(
 ) -> Result<Arrival, Error> {
     let exchange = &core.backend.exchange;
     let limit = exchange.settings().answer_timeout;
+    let gaps = AtomicUsize::new(0);
     let attempt = || async {
         let (connection, messages) = exchange.listen().await?;
+        // Each has been asked, but for those that do not answer.
+        let is_gap = gaps.load(Ordering::Relaxed) >= exchange.servers();
+        let from = from.filter(|_| !is_gap);
         let inquiry = async {
-            match subject.inquire(&connection, name, from, limit).await {
-                Err(Error::Refused { code, .. }) if code == "GAP" => {
-                    Ok((subject.inquire(&connection, name, None, limit).await?, true))
-                }
-                found => Ok((found?, false)),
-            }
+            connection.ask(&subject.listen(name, from), limit).await?;
+            subject.inquire(&connection, name, limit).await
         };
-        let (found, is_gap) = inquiry.await.inspect_err(|error| exchange.turn_away(&connection, error))?;
+        let elsewhere = |error| match error {
+            Error::Refused { code, text } if code == "GAP" => {
+                gaps.fetch_add(1, Ordering::Relaxed);
+                Error::not_applied(text)
+            }
+            error => error,
+        };
+        let found = inquiry.await.map_err(elsewhere);
+        let found = found.inspect_err(|error| exchange.turn_away(&connection, error))?;
         let begun = BootTime::now();
-        let (is_through, is_told, look, question) = (false, false, begun + limit, None);
-        let line = Line { connection, messages, begun, from, is_through, is_told, look, question };
+        let line = Line {
+            connection,
+            messages,
+            begun,
+            from,
+            asked: 2,
+            told_all: 0,
+            is_told: false,
+            look: begun,
+            question: None,
+            found: None,
+        };
         Ok(Arrival { line, found, is_gap })
     };
     persist(exchange.settings().patience, Again::Always, attempt).await
 }
 
 impl Subject {
-    /// Has changes told on a connection, from a position on or from now on, and asks how it is then.
+    /// Asks how it is on a connection on which changes are told, and to be told from where to go on behind all before that.
     async fn inquire(
         self,
         connection: &Connection,
         name: &str,
-        from: Option<u64>,
         limit: Duration,
     ) -> Result<Option<Present>, Error> {
-        connection.ask(&self.listen(name, from), limit).await?;
-        found(connection.ask(&self.ask(name), limit).await?)
+        let found = found(connection.ask(&self.ask(name), limit).await?)?;
+        connection.ask(&self.listen(name, None), limit).await?;
+        Ok(found)
     }
 
     /// The command that has changes told.
@@ -400,12 +449,12 @@ impl Subject {
 }
 
 impl Line {
-    /// Asks how it is, and from where to go on by now.
+    /// Asks how it is.
     fn ask(&mut self, core: &Core<Quorate>, subject: Subject, name: &str) {
         let (connection, name) = (self.connection.clone(), name.to_owned());
         let limit = core.backend.exchange.settings().answer_timeout;
-        self.look = BootTime::now() + limit;
-        let question = async move { subject.inquire(&connection, &name, None, limit).await };
+        (self.asked, self.is_told) = (self.asked + 1, false);
+        let question = async move { subject.inquire(&connection, &name, limit).await };
         self.question = Some(Task::begin(question));
     }
 }

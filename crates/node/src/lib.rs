@@ -25,4 +25,4 @@ pub use error::Error;
 pub use input::{Action, ConnId, Input, Now, Request, SnapshotDone};
 pub use output::{Answer, Level, LogTask, Notice, Outputs, SnapshotTask, View};
 pub use peer::{Echo, Gossip, PeerMessage, Verdict};
-pub use recent::Recent;
+pub use recent::{Gap, Recent};

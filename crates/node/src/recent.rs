@@ -4,15 +4,19 @@
 //! fit. Positions are the log's, the same at all nodes, so that whoever was told something by one node goes on at any other that
 //! still has what came behind it, and learns of a gap from any that has not.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use quorate_bug::{self as bug, Bug};
 use quorate_machine::Publication;
 
 /// The latest messages that have a position, in the order of the log.
 #[derive(Debug)]
 pub struct Recent {
-    kept: VecDeque<Publication>,
+    /// By channel; none is empty. Whoever comes back is one of many: each looks at his own alone.
+    channels: BTreeMap<Bytes, VecDeque<Publication>>,
+    /// Of each message, the oldest first, its channel.
+    order: VecDeque<Bytes>,
     bytes: usize,
     bytes_max: usize,
     /// Everything of greater positions is kept. At this one, and before it, something may be missing.
@@ -31,7 +35,8 @@ impl Recent {
     /// that is everything is told by [`Recent::lose`]; before, it is nowhere.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { kept: VecDeque::new(), bytes: 0, bytes_max, complete_since: u64::MAX }
+        let (channels, order) = (BTreeMap::new(), VecDeque::new());
+        Self { channels, order, bytes: 0, bytes_max, complete_since: u64::MAX }
     }
 
     /// Takes a message behind those that are kept already, unless it has no position.
@@ -40,9 +45,10 @@ impl Recent {
             return;
         }
         self.bytes += publication.bytes();
-        self.kept.push_back(publication);
+        self.order.push_back(publication.channel.clone());
+        self.channels.entry(publication.channel.clone()).or_default().push_back(publication);
         while self.bytes > self.bytes_max
-            && let Some(oldest) = self.kept.pop_front()
+            && let Some(oldest) = self.push_out()
         {
             self.bytes -= oldest.bytes();
             if !bug::on(Bug::ForgottenNotices) {
@@ -51,33 +57,34 @@ impl Recent {
         }
     }
 
-    /// Messages up to this position were or may have been left out here, and what is kept is worth nothing.
-    pub fn lose(&mut self, until: u64) {
-        self.kept.clear();
-        (self.bytes, self.complete_since) = (0, until);
+    fn push_out(&mut self) -> Option<Publication> {
+        let channel = self.order.pop_front()?;
+        let kept = self.channels.get_mut(&channel)?;
+        let oldest = kept.pop_front();
+        if kept.is_empty() {
+            self.channels.remove(&channel);
+        }
+        oldest
     }
 
-    /// The first position of which something may come that is not kept yet.
-    #[must_use]
-    pub fn reach(&self) -> u64 {
-        let newest = self.kept.back().and_then(|newest| newest.position);
-        newest.unwrap_or_else(|| self.complete_since.saturating_add(1))
+    /// Messages up to this position were or may have been left out here, and what is kept is worth nothing.
+    pub fn lose(&mut self, until: u64) {
+        *self = Self { complete_since: until, ..Self::new(self.bytes_max) };
     }
 
     /// Everything that was sent to a channel from this position on.
     ///
     /// # Errors
     /// [`Gap`]: some of it is not kept.
-    pub fn from<'a>(
-        &'a self,
-        channel: &'a [u8],
-        position: u64,
-    ) -> Result<impl Iterator<Item = &'a Publication>, Gap> {
+    pub fn from(&self, channel: &[u8], position: u64) -> Result<impl Iterator<Item = &Publication>, Gap> {
         if position <= self.complete_since {
             return Err(Gap { first: self.complete_since.saturating_add(1) });
         }
-        let begin = self.kept.partition_point(|publication| publication.position < Some(position));
-        Ok(self.kept.range(begin..).filter(move |publication| publication.channel == channel))
+        let kept = self.channels.get(channel).into_iter().flat_map(move |kept| {
+            let begin = kept.partition_point(|publication| publication.position < Some(position));
+            kept.range(begin..)
+        });
+        Ok(kept)
     }
 }
 
@@ -95,8 +102,6 @@ impl Gap {
 #[cfg(test)]
 mod tests {
     use quorate_machine::ChannelKind;
-
-    use bytes::Bytes;
 
     use super::*;
 
@@ -128,7 +133,6 @@ mod tests {
         assert_eq!(positions(&recent, "a", 3), Ok(vec![3, 3, 5]));
         assert_eq!(positions(&recent, "a", 4), Ok(vec![5]));
         assert_eq!(positions(&recent, "b", 8), Ok(vec![]));
-        assert_eq!((recent.reach(), room(1).reach()), (7, 1));
     }
 
     /// Of an entry that has several messages, some may be gone.
@@ -146,7 +150,7 @@ mod tests {
             Some(9),
         ));
         assert_eq!(positions(&recent, "a", 9), Err(10));
-        assert_eq!((positions(&recent, "a", 10), recent.bytes), (Ok(vec![]), 0));
+        assert_eq!((positions(&recent, "a", 10), recent.bytes, recent.channels.len()), (Ok(vec![]), 0, 0));
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl<E: Engine<Message: Spoken>> Shard<E> {
         // What its data tell was told before, and not by this process.
         let (subscriptions, applied) = (self.inbox.handle.subscriptions(), self.driver.machine().applied());
         subscriptions.miss(applied, "the node has just begun");
+        subscriptions.publish(&[], applied);
         let mut inputs = Vec::new();
         loop {
             self.gather(&mut inputs);

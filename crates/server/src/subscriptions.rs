@@ -24,7 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use quorate_machine::{ChannelKind, NOTIFIED_BYTES_MAX, PUBLISHED_BYTES_MAX, Publication, Watch, glob};
-use quorate_node::{Recent, recent::Gap};
+use quorate_node::{Gap, Recent};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::{
@@ -102,6 +102,15 @@ pub enum Handed {
         /// In the order of the log.
         publications: Vec<Publication>,
     },
+    /// Behind the messages of before, where a connection can go on that has asked to watch.
+    Begin {
+        /// Whose connection.
+        conn: ConnId,
+        /// What it watches.
+        channel: Bytes,
+        /// Everything that stands before this position was handed over before.
+        position: u64,
+    },
     /// In the place of messages that nobody will get.
     Missing {
         /// As of messages.
@@ -119,7 +128,7 @@ struct Registry {
     topics: BTreeMap<Topic, BTreeMap<Bytes, Subscribers>>,
     mailboxes: BTreeMap<ConnId, Outlet>,
     recent: Recent,
-    /// The number of what was handed over last of all that has been handed out.
+    /// Everything up to this number has been handed out.
     handed_out: u64,
 }
 
@@ -297,29 +306,29 @@ impl Subscriptions {
         })
     }
 
-    /// Subscribes a connection with a mailbox to a channel of which it is told, too, what was sent from a position on, and then
-    /// from where it can go on. Answers what it listens to. May be asked again, also to be told that once more.
+    /// Subscribes a connection with a mailbox to a channel of which it is told, too, what was sent from a position on. Once it has
+    /// been told everything that was handed over before this, it is told from where it can go on. Answers what it listens to.
+    /// May be asked again, to be told that once more.
     ///
     /// # Errors
-    /// [`Gap`]: not all of that is kept, or it is more than the mailbox takes. Nothing has changed then.
+    /// [`Gap`]: not all of that is kept, or it is more than the mailbox takes; or it is of a time to come. Nothing has changed then.
     pub fn watch(&self, conn: ConnId, watch: &Watch) -> Result<Listening, Gap> {
         let Watch { channel, from } = watch;
         self.change(|registry| {
-            // In this order: whatever stands before `next` in the log is among what was handed over.
-            let next = self.applied.load(Ordering::Acquire) + 1;
-            let handed = self.handed.load(Ordering::Acquire);
+            // Before the rest: what stands before it in the log has been handed over.
+            let position = self.applied.load(Ordering::Acquire) + 1;
             let since = match *from {
-                None => handed,
+                None => self.handed.load(Ordering::Acquire),
+                Some(from) if from > position => return Err(Gap { first: position }),
                 Some(from) => {
                     registry.tell_from(conn, channel, from)?;
+                    // What waits for the fan-out comes behind that.
                     registry.handed_out
                 }
             };
             let listening = registry.subscribe(conn, Topic::Channel, channel, since);
-            // Of what waits for the fan-out and will be told to it, also by an earlier subscription, it must be told again.
-            let waits = registry.handed_out < handed && registry.since(conn, channel) < Some(handed);
-            let begin = if waits { registry.recent.reach().max(from.unwrap_or_default()) } else { next };
-            registry.tell_begin(conn, channel, begin);
+            let channel = channel.clone();
+            drop(self.fan_out.send(Handed::Begin { conn, channel, position }));
             Ok(listening)
         })
     }
@@ -386,6 +395,21 @@ impl Subscriptions {
         })
     }
 
+    /// Tells a connection from where it can go on: all before that has been handed out.
+    fn begin(&self, conn: ConnId, channel: Bytes, position: u64) {
+        let message = Watch::begins(position);
+        let begin = Publication { kind: ChannelKind::Ordinary, channel, message, position: None };
+        let message = Arc::new(Message::new(Topic::Channel, &begin.channel, &begin));
+        self.change(|registry| {
+            let outlet = registry.mailboxes.get(&conn);
+            // It may listen no more, and wait for a reply now.
+            let listening = outlet.filter(|outlet| outlet.names.contains(&(Topic::Channel, begin.channel)));
+            if listening.is_some_and(|outlet| !outlet.put(&message)) {
+                registry.remove(conn);
+            }
+        });
+    }
+
     /// All that was handed over under this number has been handed out.
     fn handed_out(&self, number: u64) {
         self.lock().handed_out = number;
@@ -444,28 +468,21 @@ impl Registry {
     /// Puts into a mailbox what was sent to a channel from this position on, and has been handed out.
     fn tell_from(&self, conn: ConnId, channel: &Bytes, position: u64) -> Result<(), Gap> {
         let Some(outlet) = self.mailboxes.get(&conn) else { return Ok(()) };
-        let message = |publication| Arc::new(Message::new(Topic::Channel, channel, publication));
-        let messages: Vec<_> = self.recent.from(channel, position)?.map(message).collect();
-        if messages.iter().map(|message| message.bytes).sum::<usize>() > outlet.room() {
-            return Err(Gap { first: self.recent.reach() + 1 });
+        let (mut messages, mut room) = (Vec::new(), outlet.room());
+        for publication in self.recent.from(channel, position)? {
+            let message = Message::new(Topic::Channel, channel, publication);
+            let Some(left) = room.checked_sub(message.bytes) else {
+                // Cut off, it would come back from where it was, and be cut off again.
+                let newest = self.recent.from(channel, position)?.last().and_then(|newest| newest.position);
+                return Err(Gap { first: newest.unwrap_or(position) + 1 });
+            };
+            room = left;
+            messages.push(Arc::new(message));
         }
         for message in &messages {
             outlet.put(message);
         }
         Ok(())
-    }
-
-    /// The number by which a connection that listens to a channel knows what is newer; `None` if it does not.
-    fn since(&self, conn: ConnId, channel: &Bytes) -> Option<u64> {
-        self.topics.get(&Topic::Channel)?.get(channel)?.get(&conn).copied()
-    }
-
-    /// Puts into a mailbox from where its connection can go on later.
-    fn tell_begin(&self, conn: ConnId, channel: &Bytes, position: u64) {
-        let Some(outlet) = self.mailboxes.get(&conn) else { return };
-        let (kind, message) = (ChannelKind::Ordinary, Watch::begins(position));
-        let publication = Publication { kind, channel: channel.clone(), message, position: None };
-        outlet.put(&Arc::new(Message::new(Topic::Channel, channel, &publication)));
     }
 
     fn subscribe(&mut self, conn: ConnId, topic: Topic, name: &Bytes, since: u64) -> Listening {
@@ -553,6 +570,7 @@ fn detached(publication: &Publication) -> Publication {
 pub async fn fan_out(subscriptions: Arc<Subscriptions>, mut handed: UnboundedReceiver<Handed>) {
     while let Some(handed) = handed.recv().await {
         match handed {
+            Handed::Begin { conn, channel, position } => subscriptions.begin(conn, channel, position),
             Handed::Missing { number, until, reason } => subscriptions.cut_off(number, until, reason),
             Handed::Messages { number, publications } => {
                 for publication in publications {

@@ -446,8 +446,7 @@ fn who_watches_a_lock_or_an_election_listens_to_its_channel() {
     bench.answer(Reply::status("PONG")).send("ELECTION OBSERVE e").answer(Reply::status("PONG"));
     assert_eq!(
         bench.got(),
-        "+OK *3 $9 subscribe $12 __lock@3__:l :1 *3 $7 message $12 __lock@3__:l $12 watching 0 1 \
-         *3 $9 subscribe $16 __election@3__:e :2 *3 $7 message $16 __election@3__:e $12 watching 0 1 "
+        "+OK *3 $9 subscribe $12 __lock@3__:l :1 *3 $9 subscribe $16 __election@3__:e :2 "
     );
 }
 

@@ -1,6 +1,13 @@
 //! Watching who holds a lock, or leads.
 
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use quorate_client::{Change, Error, Event, Watch};
 use rustix::process::Signal;
@@ -135,9 +142,16 @@ async fn a_watch_that_comes_back_too_late_is_told_that_it_has_missed_something_u
             ask(port, &["LOCK", "ACQUIRE", &name, "OWNER", "me", "TTL", "3600000", "VALUE", &value]);
         }
     };
-    // Its connection is idle, and nobody asks for the next change: so it comes back when that is done.
+    // Nobody asks for the next change, and so it comes back when that is done.
     push_out("some");
-    assert!(tokio::time::timeout(Duration::from_millis(300), watch.next()).await.is_err(), "it is as it was");
+    // It is as it was.
+    while ask(port, &["CLIENT", "LIST", "TYPE", "pubsub"]).is_none_or(|listening| listening.is_empty()) {
+        assert!(tokio::time::timeout(Duration::from_millis(20), watch.next()).await.is_err());
+    }
+    guard.release().await.unwrap();
+    assert_eq!(next(&mut watch).await.event, Event::Released);
+    let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+    assert_eq!(next(&mut watch).await.token, Some(guard.token()));
     push_out("others");
     guard.release().await.unwrap();
     let missed = next(&mut watch).await;
@@ -148,7 +162,7 @@ async fn a_watch_that_comes_back_too_late_is_told_that_it_has_missed_something_u
     assert_eq!((came.event, came.token), (Event::Acquired, Some(guard.token())));
 }
 
-/// A watcher takes a thousand messages at once; what a single entry tells may be more, and it began there again for ever.
+/// A watcher takes some thousand messages at once; what a single entry tells may be more, and it began there again for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_passes_an_entry_that_tells_more_than_it_takes() {
     let (_node, port, _folder, client) = node().await;
@@ -156,7 +170,7 @@ async fn a_watch_passes_an_entry_that_tells_more_than_it_takes() {
     assert_eq!(next(&mut watch).await.event, Event::Free);
     cut_off_listeners(port);
     let script = "local token
-        for _ = 1, 2000 do
+        for _ = 1, 5000 do
             token = redis.call('LOCK', 'ACQUIRE', 'a', 'OWNER', 'me', 'TTL', '3600000')
             redis.call('LOCK', 'RELEASE', 'a', token)
         end
@@ -174,6 +188,143 @@ async fn a_watch_passes_an_entry_that_tells_more_than_it_takes() {
         }
     }
     assert!(has_missed && tokens.is_sorted(), "{has_missed} {tokens:?}");
+}
+
+/// Its messages are in memory, and in its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_at_a_node_that_was_killed_and_has_its_log() {
+    let (mut process, port, folder, client) = node().await;
+    let mut watch = client.lock("a").watch();
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        let guard = client.lock("a").ttl(HOUR).acquire().await.unwrap();
+        tokens.push(Some(guard.token()));
+        guard.release().await.unwrap();
+    }
+    process.signal(Signal::KILL);
+    process.end();
+    let _process = support::serve(port, folder.path(), &[]);
+    for token in tokens {
+        let (came, went) = (next(&mut watch).await, next(&mut watch).await);
+        assert_eq!((came.event, came.token), (Event::Acquired, token));
+        assert_eq!((went.event, went.token), (Event::Released, token));
+    }
+}
+
+/// The first that is asked has other data; it was believed that nobody could tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_does_not_keep_is_asked_of_the_next() {
+    let (_node, port, _folder, client) = node().await;
+    let (_other, elsewhere, _elsewhere, _) = node().await;
+    for _ in 0..10 {
+        client.lock("a").acquire().await.unwrap().release().await.unwrap();
+    }
+    let proxy = Proxy::to(port);
+    let settings = quorate_client::Settings::new().answer_timeout(Duration::from_millis(300)).patience(LONG);
+    let url = format!("quorate://127.0.0.1:{},127.0.0.1:{elsewhere},127.0.0.1:{port}", proxy.port());
+    let watching = quorate_client::Client::connect_with(&url, settings).await.unwrap();
+    let mut watch = watching.lock("a").watch();
+    assert_eq!(next(&mut watch).await.event, Event::Free);
+    proxy.cut_answer_for_good_of("INFO");
+    while proxy.cuts() == 0 {
+        assert!(tokio::time::timeout(Duration::from_millis(20), watch.next()).await.is_err());
+    }
+    let guard = client.lock("a").acquire().await.unwrap();
+    let token = Some(guard.token());
+    guard.release().await.unwrap();
+    for event in [Event::Acquired, Event::Released] {
+        let change = next(&mut watch).await;
+        assert_eq!((change.event, change.token), (event, token));
+    }
+}
+
+/// What was told before an answer may come behind it, from a node that is busy: it was taken for old news.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_overtakes_messages_hides_none_of_them() {
+    let push = |words: &[&str]| {
+        let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+        format!(">{}\r\n{}", words.len(), words.collect::<String>())
+    };
+    let told = |message: &str| push(&["message", "__lock@0__:a", message]);
+    let confirmed = ">3\r\n$9\r\nsubscribe\r\n$12\r\n__lock@0__:a\r\n:1\r\n";
+    let held = "%2\r\n$5\r\nstate\r\n$4\r\nheld\r\n$5\r\ntoken\r\n:7\r\n";
+    let late = ["acquired 3 12", "released 3 13", "acquired 7 14", "watching 0 15", "watching 0 15"];
+    let connections = vec![
+        // At first nobody holds it; then the connection ends.
+        vec![
+            ("WATCH", format!("{confirmed}{}", told("watching 0 11"))),
+            ("INFO", "_\r\n".to_owned()),
+            ("WATCH", format!("{confirmed}{}", told("watching 0 12"))),
+        ],
+        vec![
+            ("FROM", confirmed.to_owned()),
+            ("INFO", held.to_owned()),
+            ("WATCH", format!("{confirmed}{}", late.map(told).concat())),
+            ("END", String::new()),
+        ],
+    ];
+    let port = scripted(connections);
+    let client = connect(&[port]).await;
+    let mut watch = client.lock("a").watch();
+    for expected in [
+        (Event::Free, None, None),
+        (Event::Acquired, Some(3), Some(12)),
+        (Event::Released, Some(3), Some(13)),
+        (Event::Acquired, Some(7), Some(14)),
+    ] {
+        let change = next(&mut watch).await;
+        assert_eq!((change.event, change.token.map(|token| token.get()), change.position), expected);
+    }
+}
+
+/// A server of which each connection that listens follows the next script: words that commands contain, and what they are
+/// answered. All other commands are answered OK, and HELLO with a map. Behind its script a connection ends.
+fn scripted(scripts: Vec<Vec<(&'static str, String)>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let scripts = Arc::new(Mutex::new(VecDeque::from(scripts)));
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let scripts = Arc::clone(&scripts);
+            thread::spawn(move || follow(stream, &scripts));
+        }
+    });
+    port
+}
+
+fn follow(mut stream: TcpStream, scripts: &Mutex<VecDeque<Vec<(&'static str, String)>>>) {
+    let mut input = BufReader::new(stream.try_clone().expect("a handle"));
+    let mut script = None;
+    while let Some(command) = command_of(&mut input) {
+        if command.contains(&"WATCH".to_owned()) && script.is_none() {
+            let next = scripts.lock().expect("no test panics here").pop_front();
+            script = next.map(VecDeque::from);
+        }
+        let step = script.as_mut().and_then(|script| {
+            let (word, _) = script.front()?;
+            command.contains(&(*word).to_owned()).then(|| script.pop_front())?
+        });
+        let answer = match step {
+            Some((_, answer)) => answer,
+            None if command[0] == "HELLO" => "%0\r\n".to_owned(),
+            None => "+OK\r\n".to_owned(),
+        };
+        if stream.write_all(answer.as_bytes()).is_err() || script.as_ref().is_some_and(VecDeque::is_empty) {
+            return;
+        }
+    }
+}
+
+/// The words of the next command; `None` if the client has gone.
+fn command_of(input: &mut impl BufRead) -> Option<Vec<String>> {
+    let mut line = || {
+        let mut line = String::new();
+        input.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        Some(line.trim_end().to_owned())
+    };
+    let words: usize = line()?.strip_prefix('*')?.parse().ok()?;
+    (0..words).map(|_| line().and_then(|_| line())).collect()
 }
 
 /// A message tells nothing of it: whoever watches asks from time to time.
