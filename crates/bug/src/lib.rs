@@ -131,6 +131,9 @@ bugs! {
     ForgottenListener => "forgotten-listener", World,
         "now and then a node forgets who listens, and does not end their connections",
         "whoever watches knows how it is in the end";
+    BeginsTooFar => "begins-too-far", World,
+        "whoever begins to watch is told that he can go on five entries further on than he can",
+        "whoever watches misses nothing";
     DeniedChange => "denied-change", World,
         "an operator is told that a change of the members was refused, and it was made",
         "members change only by a wish";

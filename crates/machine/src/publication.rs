@@ -48,8 +48,8 @@ impl Publication {
 /// answers an error.
 pub const PUBLISHED_BYTES_MAX: usize = 32 << 20;
 
-/// The most that one operation may send by itself to tell what became of keys, in bytes of [`Publication::bytes`]: of some
-/// 50,000 changes. A command does not fail because somebody wants to hear of it, so that all further ones are left out,
+/// The most that one operation may send by itself to tell what became of keys, in bytes of [`Publication::bytes`], and once more
+/// to tell who holds locks or leads: of some 50,000 changes. A command does not fail because somebody wants to hear of it, so that all further ones are left out,
 /// on every node alike, and PUBLISH has its own bound.
 pub const NOTIFIED_BYTES_MAX: usize = 16 << 20;
 
@@ -65,6 +65,8 @@ pub(crate) struct Publications {
     published_bytes: usize,
     /// Of notifications, and of the first one that was left out.
     notified_bytes: usize,
+    /// The same of who holds locks, or leads.
+    turnover_bytes: usize,
 }
 
 /// What to go back to.
@@ -73,6 +75,7 @@ pub(crate) struct Mark {
     len: usize,
     published_bytes: usize,
     notified_bytes: usize,
+    turnover_bytes: usize,
 }
 
 impl Publications {
@@ -104,27 +107,34 @@ impl Publications {
         self.tell(Publication { kind: ChannelKind::Ordinary, channel, message, position: None });
     }
 
-    /// Adds a message that nobody has asked to be sent, unless there are too many of them or its channel has too long a name.
+    /// Adds a message that nobody has asked to be sent, unless there are too many of its kind or its channel has too long a name.
     pub(crate) fn tell(&mut self, publication: Publication) {
-        if publication.channel.len() > CHANNEL_BYTES_MAX || self.notified_bytes > NOTIFIED_BYTES_MAX {
+        // However many keys are told of, locks are.
+        let told = match publication.position {
+            Some(_) => &mut self.turnover_bytes,
+            None => &mut self.notified_bytes,
+        };
+        if publication.channel.len() > CHANNEL_BYTES_MAX || *told > NOTIFIED_BYTES_MAX {
             return;
         }
-        self.notified_bytes += publication.bytes();
-        if self.notified_bytes <= NOTIFIED_BYTES_MAX {
+        *told += publication.bytes();
+        if *told <= NOTIFIED_BYTES_MAX {
             self.all.push(publication);
         }
     }
 
     /// Where [`Publications::take_back`] goes back to.
     pub(crate) fn mark(&self) -> Mark {
-        let Self { all, published_bytes, notified_bytes } = self;
-        Mark { len: all.len(), published_bytes: *published_bytes, notified_bytes: *notified_bytes }
+        let Self { all, published_bytes, notified_bytes, turnover_bytes } = self;
+        let (published_bytes, notified_bytes) = (*published_bytes, *notified_bytes);
+        Mark { len: all.len(), published_bytes, notified_bytes, turnover_bytes: *turnover_bytes }
     }
 
     /// Takes back all that came after a mark.
     pub(crate) fn take_back(&mut self, to: Mark) {
         self.all.truncate(to.len);
         (self.published_bytes, self.notified_bytes) = (to.published_bytes, to.notified_bytes);
+        self.turnover_bytes = to.turnover_bytes;
     }
 
     pub(crate) fn take(&mut self) -> Vec<Publication> {
@@ -176,7 +186,9 @@ mod tests {
             message: Bytes::from_static(b"message"),
             position: None,
         };
-        assert!(publications.add(message).is_ok(), "PUBLISH has a bound of its own");
+        assert!(publications.add(message.clone()).is_ok(), "PUBLISH has a bound of its own");
+        publications.tell(Publication { position: Some(1), ..message });
+        assert_eq!(publications.all.len(), 3, "so has who holds locks");
         publications.take_back(before);
         assert_eq!(notify(&mut publications, 1), 1);
     }

@@ -98,9 +98,12 @@ What differs from Redis:
   log, or loses its connection. So watch first and ask `LOCK INFO` or `ELECTION LEADER` then: from there on nothing is missed.
   Whoever comes back, at whatever node, goes on with `FROM` the position that he was told last: he is told what was sent from there
   on, that position included, and so some of it again. Behind what is told of the past, also when that is nothing, comes `watching 0
-  position`, from where to go on if nothing else is told. Each node keeps the latest 16 MiB of such messages. If not all that is asked
-  for is among them, the answer is the error `GAP`, which says from where on it is, and nothing is listened to: watch without
-  `FROM` and ask; another token than before says that somebody else was in between. That a time
+  position`, from where to go on if nothing else is told: it comes behind everything that was known when it was asked for. Each node
+  keeps the latest 16 MiB of such messages, with 72 bytes for each. If not all that is asked for is among them, or it is more than a
+  connection may leave unread (`max-output-bytes`), or the position is still to come, the answer is the error `GAP`, which says from
+  where on it is possible, and nothing is listened to: ask another node, or watch without `FROM` and ask who has it; another token
+  than before says that somebody else was in between. One command, script or transaction tells 16 MiB at most; what comes after
+  is left out. That a time
   is over is told when the next one has the lock, or the key is reclaimed, which is the entry in which it ends unless many do. Who
   joins or leaves a shared lock, who has permits of a semaphore, `FLUSHDB` and `FLUSHALL` are not told; nor is a name of more than
   some 1,000 bytes.

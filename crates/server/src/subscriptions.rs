@@ -37,7 +37,7 @@ use crate::{
 const BACKLOG_BYTES_MAX: usize = 128 << 20;
 
 // One operation alone must not cut everybody off.
-const _: () = assert!((PUBLISHED_BYTES_MAX + NOTIFIED_BYTES_MAX) * 2 <= BACKLOG_BYTES_MAX);
+const _: () = assert!((PUBLISHED_BYTES_MAX + 2 * NOTIFIED_BYTES_MAX) * 2 <= BACKLOG_BYTES_MAX);
 
 /// The latest messages about who holds a lock or leads that are kept for those who come back: of some 50,000 locks that are
 /// taken and released, and at least what one operation tells.

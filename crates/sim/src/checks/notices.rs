@@ -144,12 +144,19 @@ impl Notices {
         self.watches.iter().map(|watch| watch.told.len()).sum()
     }
 
+    /// All acquisitions of a name that anybody was told.
+    fn acquired<'a>(&'a self, name: &str) -> impl Iterator<Item = Notice> + use<'a> {
+        let of_name = self.told.range((name.to_owned(), 0, false)..=(name.to_owned(), u64::MAX, true));
+        of_name.map(|(_, notice)| *notice).filter(|notice| notice.event == Event::Acquired)
+    }
+
     /// Judges all that was told by what else is known of the tokens, when nobody holds anything any more.
     pub(crate) fn verify(&self, tokens: &BTreeMap<String, Sequence>) -> Result<(), Failure> {
         let mut orders = BTreeMap::new();
         for watch in &self.watches {
             let known = || tokens.get(&watch.name).into_iter().flat_map(Sequence::known);
             watch.verify(known)?;
+            watch.verify_whole(self.acquired(&watch.name))?;
             let order = orders.entry(&watch.name).or_insert_with(|| {
                 let mut order = Sequence::new(format!("twice the tokens of {}", watch.name));
                 known().for_each(|(token, span)| order.saw(2 * token, span));
@@ -190,6 +197,20 @@ impl Watch {
         };
         self.told.push((notice, at));
         Ok(())
+    }
+
+    /// Judges by what others were told whether it was told everything from where in the log it began up to where it ended.
+    fn verify_whole(&self, mut acquired: impl Iterator<Item = Notice>) -> Result<(), Failure> {
+        let Some(begun) = self.begun else { return Ok(()) };
+        let last = self.told.last().map_or(0, |(last, _)| last.position);
+        let end = if self.lasts { u64::MAX } else { last };
+        let missed = acquired.find(|notice| {
+            let is_covered = begun < notice.position && notice.position < end;
+            is_covered && !self.told.iter().any(|(told, _)| told == notice)
+        });
+        check(missed.is_none(), MISSED, || {
+            format!("{}: who watches from {begun} to {last} is not told {missed:?}", self.name)
+        })
     }
 
     /// Judges what it was told, by acquisitions and those who saw them.
@@ -341,6 +362,23 @@ mod tests {
             KNOWN,
             "nobody holds it, and it is not told so"
         );
+    }
+
+    /// It knew of nobody, and so of nobody's end.
+    #[test]
+    fn whoever_goes_on_before_he_was_told_anything_misses_nothing_either() {
+        let mut notices = Notices::default();
+        let (watch, other) = (notices.begin(NAME, at(10)), notices.begin(NAME, at(10)));
+        let events = [(Acquired, 5, 8), (Released, 5, 9), (Acquired, 6, 10), (Released, 6, 11)];
+        assert_eq!(tell(&mut notices, other, &events), Ok(()));
+        notices.begins(watch, 7);
+        notices.end(watch);
+        assert_eq!(notices.verify(&BTreeMap::new()), Ok(()), "it is not connected");
+        notices.goes_on(watch);
+        assert_eq!(property(notices.verify(&BTreeMap::new())), MISSED);
+        assert_eq!(tell(&mut notices, watch, &events[2..]), Ok(()));
+        notices.end(watch);
+        assert_eq!(property(notices.verify(&BTreeMap::new())), MISSED, "it was told of 6, and not of 5");
     }
 
     /// Who was answered already, and stands in the same entry, may be told of.

@@ -74,7 +74,8 @@ impl<E: Engine> World<E> {
             (_, Ok(mut past)) => {
                 subscriber.is_confirmed = true;
                 let (kind, channel) = (ChannelKind::Ordinary, channel.clone());
-                let message = Watch::begins(process.driver.machine().applied() + 1);
+                let too_far = if self.plan.bug == Some(Bug::BeginsTooFar) { 5 } else { 0 };
+                let message = Watch::begins(process.driver.machine().applied() + 1 + too_far);
                 past.push(Publication { kind, channel, message, position: None });
                 (answer, past)
             }
