@@ -220,11 +220,7 @@ impl<E: Engine> World<E> {
         world.add_observer(seed);
         world.add_pulse(seed);
         world.add_accounts(seed);
-        world.add_lockers(seed);
-        world.add_candidates(seed);
-        world.add_permits(seed);
-        world.add_sessions(seed);
-        world.add_watchers(seed);
+        world.add_groups(seed);
         world.begin();
         world
     }
