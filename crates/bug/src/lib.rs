@@ -256,6 +256,12 @@ bugs! {
     GivenToTheGone => "given-to-the-gone", Product,
         "who waits on behalf of a session is given the lock though the session has ended (hazard 28)",
         "a session that has ended has nothing";
+    PartialAll => "partial-all", Product,
+        "who wants several locks takes those that are free, and is told that he got none",
+        "who is not given all that he asks for has none of it";
+    UnservedAtLast => "unserved-at-last", Product,
+        "who waits for several locks is looked for at the first of them alone, be it not the last to be free",
+        "liveness: after healing everything goes on";
     SilentExpiry => "silent-expiry", Product,
         "that a lock is free by time is not told when its key is reclaimed",
         "whoever watches misses nothing" | "whoever watches knows how it is in the end";

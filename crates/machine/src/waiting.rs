@@ -438,8 +438,11 @@ impl Waiting {
     ) -> Option<Arc<Waiter>> {
         let first = |key: &[u8]| self.for_vacancy(db, key).next().map(|(ticket, _)| ticket);
         let ticket = first(key)?;
-        let mut keys = self.waiters[&ticket].wait.keys.iter();
-        let is_due = keys.all(|key| is_free(key) && first(key) == Some(ticket));
+        let keys = &self.waiters[&ticket].wait.keys;
+        if keys[0] != key && bug::on(Bug::UnservedAtLast) {
+            return None;
+        }
+        let is_due = keys.iter().all(|key| is_free(key) && first(key) == Some(ticket));
         if is_due { self.remove(ticket) } else { None }
     }
 

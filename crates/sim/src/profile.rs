@@ -111,6 +111,8 @@ pub(crate) struct Plan {
     pub(crate) permits: usize,
     /// How many clients open sessions, besides the others.
     pub(crate) sessions: usize,
+    /// How many clients take several locks at once, besides the others.
+    pub(crate) several: usize,
     /// How many clients watch who holds a lock or leads, besides the others.
     pub(crate) watchers: usize,
     /// How many clients move amounts among accounts, besides the others.
@@ -193,7 +195,7 @@ const ACCOUNTANTS: usize = 3;
 const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
-/// How many do, or stand for election, or take permits, or open sessions, at most; at least two.
+/// How many do, or stand for election, or take permits, or open sessions, or take several locks at once, at most; at least two.
 const GROUP_MAX: u64 = 6;
 /// Of a thousand clusters, in how many some clients stand for election.
 const CANDIDATES_PERMILLE: u64 = 300;
@@ -201,6 +203,8 @@ const CANDIDATES_PERMILLE: u64 = 300;
 const PERMITS_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients open sessions.
 const SESSIONS_PERMILLE: u64 = 350;
+/// Of a thousand clusters, in how many some clients take several locks at once.
+const SEVERAL_PERMILLE: u64 = 250;
 /// Of a thousand clusters where clients take native locks or stand for election, in how many others watch them.
 const WATCHERS_PERMILLE: u64 = 600;
 /// How many do, at most.
@@ -258,6 +262,7 @@ impl Plan {
         let sessions = some_clients(random, SESSIONS_PERMILLE, 2..=GROUP_MAX);
         let watchers_permille = if lockers + candidates > 0 { WATCHERS_PERMILLE } else { 0 };
         let watchers = some_clients(random, watchers_permille, 1..=WATCHERS_MAX);
+        let several = some_clients(random, SEVERAL_PERMILLE, 2..=GROUP_MAX);
         Self {
             nodes,
             spares,
@@ -271,6 +276,7 @@ impl Plan {
             candidates,
             permits,
             sessions,
+            several,
             watchers,
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::{
     Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, holders::Holders,
-    notices::Notices, permits::Permits, queues::Queues, sequence::Sequence, sessions::Sessions,
-    wishes::Wishes,
+    notices::Notices, permits::Permits, queues::Queues, refusals::Refusals, sequence::Sequence,
+    sessions::Sessions, wishes::Wishes,
 };
 use crate::{
     time::SimTime,
@@ -32,6 +32,7 @@ pub(crate) struct History {
     pub(crate) permits: Permits,
     pub(crate) sessions: Sessions,
     pub(crate) arrivals: Arrivals,
+    pub(crate) refusals: Refusals,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -167,7 +168,7 @@ impl History {
         self.sessions.verify()?;
         judged.operations += self.sessions.len();
         self.arrivals.verify()?;
-        judged.operations += self.arrivals.len();
+        judged.operations += self.arrivals.len() + self.refusals.len();
         self.queues.verify(content)?;
         let mortal = self.mortal.iter().map(String::as_str);
         for key in mortal.chain([SESSIONS]) {

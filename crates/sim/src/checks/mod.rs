@@ -3,8 +3,8 @@
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
 //! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
 //! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`arrivals`] (fairness),
-//! [`elections`], [`permits`], [`sessions`] and [`notices`] (what watchers are told); only what an operator was told ([`wishes`]) is
-//! compared with what was agreed on.
+//! [`refusals`] (all of several locks or none), [`elections`], [`permits`], [`sessions`] and [`notices`] (what watchers are told);
+//! only what an operator was told ([`wishes`]) is compared with what was agreed on.
 
 pub(crate) mod arrivals;
 pub(crate) mod calls;
@@ -17,6 +17,7 @@ pub(crate) mod mirror;
 pub(crate) mod notices;
 pub(crate) mod permits;
 pub(crate) mod queues;
+pub(crate) mod refusals;
 pub(crate) mod sequence;
 pub(crate) mod sessions;
 pub(crate) mod turns;

@@ -19,6 +19,7 @@ pub(crate) mod pulse;
 mod queues;
 mod registers;
 pub(crate) mod sessions;
+pub(crate) mod several_locks;
 mod shared_locks;
 pub(crate) mod watchers;
 

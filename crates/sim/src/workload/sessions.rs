@@ -203,7 +203,7 @@ impl Sessions {
         self.attempts += 1;
         let request = Repeated::new(format!("shared-{}-{}", self.client, self.attempts));
         let wait_ms = if random.chance(600) { random.between(50, 1000) } else { 0 };
-        let wanted = Wanted { key, holder, is_shared: random.chance(600), wait_ms, request };
+        let wanted = Wanted { keys: vec![key], holder, is_shared: random.chance(600), wait_ms, request };
         self.ask_for(now, wanted, history)
     }
 
@@ -276,7 +276,7 @@ impl Sessions {
         history: &mut History,
     ) -> Result<(), Failure> {
         match wanted.learn(exchange, history)? {
-            Acquired::Held(held) => self.held.push(held),
+            Acquired::Held(held) => self.held.extend(held),
             Acquired::Not => {}
             Acquired::SessionGone => {
                 let last = exchange.answers.last().map_or(exchange.sent, |(at, _)| *at);

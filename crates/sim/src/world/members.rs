@@ -10,7 +10,8 @@ use crate::{
     time::SimTime,
     workload::{
         Workload, accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, watchers::Watchers,
+        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, several_locks::SeveralLocks,
+        watchers::Watchers,
     },
 };
 
@@ -62,7 +63,7 @@ impl<E: Engine> World<E> {
     pub(super) fn add_groups(&mut self, seed: u64) {
         let plan = &self.plan;
         let (has_locks, has_elections) = (plan.lockers > 0, plan.candidates > 0);
-        let groups: [(u64, usize, NewWorkload); 5] = [
+        let groups: [(u64, usize, NewWorkload); 6] = [
             (
                 stream::LOCKERS,
                 plan.lockers,
@@ -71,6 +72,7 @@ impl<E: Engine> World<E> {
             (stream::CANDIDATES, plan.candidates, Box::new(|client, _| Box::new(Candidates::new(client)))),
             (stream::PERMITS, plan.permits, Box::new(|client, _| Box::new(Permits::new(client)))),
             (stream::SESSIONS, plan.sessions, Box::new(|client, _| Box::new(Sessions::new(client)))),
+            (stream::SEVERAL, plan.several, Box::new(|client, _| Box::new(SeveralLocks::new(client)))),
             (
                 stream::WATCHERS,
                 plan.watchers,

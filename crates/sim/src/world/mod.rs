@@ -158,6 +158,7 @@ mod stream {
     pub(super) const SESSIONS: u64 = 90;
     pub(super) const WATCHERS: u64 = 96;
     pub(super) const DISKS: u64 = 100;
+    pub(super) const SEVERAL: u64 = 120;
     pub(super) const CLIENTS: u64 = 200;
 }
 
