@@ -262,6 +262,15 @@ bugs! {
     UnservedAtLast => "unserved-at-last", Product,
         "who waits for several locks is looked for at the first of them alone, be it not the last to be free",
         "liveness: after healing everything goes on";
+    ForgottenDelay => "forgotten-delay", Product,
+        "a lock is given to somebody else as soon as the time of its holder is over, whatever its delay",
+        "nobody is given a lock within its delay";
+    FeignedForce => "feigned-force", Product,
+        "a lock that was taken from its holder by force is his all the same",
+        "who was forced out holds nothing";
+    UnrecordedForce => "unrecorded-force", Product,
+        "that a lock was taken away by force is remembered nowhere",
+        "a forced release leaves a record";
     SilentExpiry => "silent-expiry", Product,
         "that a lock is free by time is not told when its key is reclaimed",
         "whoever watches misses nothing" | "whoever watches knows how it is in the end";

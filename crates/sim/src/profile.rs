@@ -113,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) sessions: usize,
     /// How many clients take several locks at once, besides the others.
     pub(crate) several: usize,
+    /// How many clients take native locks from who has them, besides the others.
+    pub(crate) wardens: usize,
     /// How many clients watch who holds a lock or leads, besides the others.
     pub(crate) watchers: usize,
     /// How many clients move amounts among accounts, besides the others.
@@ -203,6 +205,10 @@ const CANDIDATES_PERMILLE: u64 = 300;
 const PERMITS_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients open sessions.
 const SESSIONS_PERMILLE: u64 = 350;
+/// Of a thousand clusters where clients take native locks, in how many others take them away by force.
+const WARDENS_PERMILLE: u64 = 400;
+/// How many do, at most: the others are to have their locks for a while.
+const WARDENS_MAX: u64 = 2;
 /// Of a thousand clusters, in how many some clients take several locks at once.
 const SEVERAL_PERMILLE: u64 = 250;
 /// Of a thousand clusters where clients take native locks or stand for election, in how many others watch them.
@@ -263,6 +269,8 @@ impl Plan {
         let watchers_permille = if lockers + candidates > 0 { WATCHERS_PERMILLE } else { 0 };
         let watchers = some_clients(random, watchers_permille, 1..=WATCHERS_MAX);
         let several = some_clients(random, SEVERAL_PERMILLE, 2..=GROUP_MAX);
+        let wardens_permille = if lockers > 0 { WARDENS_PERMILLE } else { 0 };
+        let wardens = some_clients(random, wardens_permille, 1..=WARDENS_MAX);
         Self {
             nodes,
             spares,
@@ -277,6 +285,7 @@ impl Plan {
             permits,
             sessions,
             several,
+            wardens,
             watchers,
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, holders::Holders,
+    Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, forced::Forced, holders::Holders,
     notices::Notices, permits::Permits, queues::Queues, refusals::Refusals, sequence::Sequence,
     sessions::Sessions, wishes::Wishes,
 };
@@ -27,6 +27,7 @@ pub(crate) struct History {
     /// Fencing tokens by lock: each acquisition is a write whose place is its token.
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
+    pub(crate) forced: Forced,
     pub(crate) elections: Elections,
     pub(crate) notices: Notices,
     pub(crate) permits: Permits,
@@ -157,8 +158,8 @@ impl History {
             tokens.verify_order()?;
             judged.operations += tokens.len();
         }
-        self.holders.verify()?;
-        judged.operations += self.holders.len();
+        self.holders.verify(&self.forced)?;
+        judged.operations += self.holders.len() + self.forced.len();
         self.elections.verify()?;
         judged.operations += self.elections.len();
         self.notices.verify(&self.tokens)?;

@@ -21,6 +21,7 @@ mod registers;
 pub(crate) mod sessions;
 pub(crate) mod several_locks;
 mod shared_locks;
+pub(crate) mod wardens;
 pub(crate) mod watchers;
 
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::{
     workload::{
         Workload, accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
         operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, several_locks::SeveralLocks,
-        watchers::Watchers,
+        wardens::Wardens, watchers::Watchers,
     },
 };
 
@@ -63,7 +63,7 @@ impl<E: Engine> World<E> {
     pub(super) fn add_groups(&mut self, seed: u64) {
         let plan = &self.plan;
         let (has_locks, has_elections) = (plan.lockers > 0, plan.candidates > 0);
-        let groups: [(u64, usize, NewWorkload); 6] = [
+        let groups: [(u64, usize, NewWorkload); 7] = [
             (
                 stream::LOCKERS,
                 plan.lockers,
@@ -73,6 +73,7 @@ impl<E: Engine> World<E> {
             (stream::PERMITS, plan.permits, Box::new(|client, _| Box::new(Permits::new(client)))),
             (stream::SESSIONS, plan.sessions, Box::new(|client, _| Box::new(Sessions::new(client)))),
             (stream::SEVERAL, plan.several, Box::new(|client, _| Box::new(SeveralLocks::new(client)))),
+            (stream::WARDENS, plan.wardens, Box::new(|client, _| Box::new(Wardens::new(client)))),
             (
                 stream::WATCHERS,
                 plan.watchers,

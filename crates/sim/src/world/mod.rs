@@ -159,6 +159,7 @@ mod stream {
     pub(super) const WATCHERS: u64 = 96;
     pub(super) const DISKS: u64 = 100;
     pub(super) const SEVERAL: u64 = 120;
+    pub(super) const WARDENS: u64 = 130;
     pub(super) const CLIENTS: u64 = 200;
 }
 
