@@ -271,6 +271,12 @@ bugs! {
     UnrecordedForce => "unrecorded-force", Product,
         "that a lock was taken away by force is remembered nowhere",
         "a forced release leaves a record";
+    CountedTwice => "counted-twice", Product,
+        "who arrives at a barrier a second time counts as somebody else",
+        "nobody passes a barrier before all have come";
+    LeftBehind => "left-behind", Product,
+        "the last who arrives at a barrier lets nobody go who waits there",
+        "who waits at a barrier goes on when all have come";
     SilentExpiry => "silent-expiry", Product,
         "that a lock is free by time is not told when its key is reclaimed",
         "whoever watches misses nothing" | "whoever watches knows how it is in the end";

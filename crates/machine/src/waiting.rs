@@ -426,7 +426,7 @@ impl Waiting {
         let Share::Members { count } = self.waiters[&ticket].wait.share else {
             unreachable!("who waits for a gathering waits for members")
         };
-        if count <= len { self.remove(ticket) } else { None }
+        if count <= len && !bug::on(Bug::LeftBehind) { self.remove(ticket) } else { None }
     }
 
     /// Takes who waits longest for a key to be free out of all queues, if he has not to wait for another one.

@@ -115,6 +115,8 @@ pub(crate) struct Plan {
     pub(crate) several: usize,
     /// How many clients take native locks from who has them, besides the others.
     pub(crate) wardens: usize,
+    /// How many clients meet at barriers, besides the others.
+    pub(crate) barriers: usize,
     /// How many clients watch who holds a lock or leads, besides the others.
     pub(crate) watchers: usize,
     /// How many clients move amounts among accounts, besides the others.
@@ -197,7 +199,7 @@ const ACCOUNTANTS: usize = 3;
 const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
-/// How many do, or stand for election, or take permits, or open sessions, or take several locks at once, at most; at least two.
+/// How many do, or are of another of those groups that meet each other, at most; at least two.
 const GROUP_MAX: u64 = 6;
 /// Of a thousand clusters, in how many some clients stand for election.
 const CANDIDATES_PERMILLE: u64 = 300;
@@ -211,6 +213,8 @@ const WARDENS_PERMILLE: u64 = 400;
 const WARDENS_MAX: u64 = 2;
 /// Of a thousand clusters, in how many some clients take several locks at once.
 const SEVERAL_PERMILLE: u64 = 250;
+/// Of a thousand clusters, in how many some clients meet at barriers.
+const BARRIERS_PERMILLE: u64 = 250;
 /// Of a thousand clusters where clients take native locks or stand for election, in how many others watch them.
 const WATCHERS_PERMILLE: u64 = 600;
 /// How many do, at most.
@@ -271,6 +275,7 @@ impl Plan {
         let several = some_clients(random, SEVERAL_PERMILLE, 2..=GROUP_MAX);
         let wardens_permille = if lockers > 0 { WARDENS_PERMILLE } else { 0 };
         let wardens = some_clients(random, wardens_permille, 1..=WARDENS_MAX);
+        let barriers = some_clients(random, BARRIERS_PERMILLE, 2..=GROUP_MAX);
         Self {
             nodes,
             spares,
@@ -286,6 +291,7 @@ impl Plan {
             sessions,
             several,
             wardens,
+            barriers,
             watchers,
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),

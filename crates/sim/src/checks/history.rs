@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, forced::Forced, holders::Holders,
-    notices::Notices, permits::Permits, queues::Queues, refusals::Refusals, sequence::Sequence,
-    sessions::Sessions, wishes::Wishes,
+    Failure, arrivals::Arrivals, barriers::Barriers, calls::Calls, check, elections::Elections,
+    forced::Forced, holders::Holders, notices::Notices, permits::Permits, queues::Queues, refusals::Refusals,
+    sequence::Sequence, sessions::Sessions, wishes::Wishes,
 };
 use crate::{
     time::SimTime,
@@ -34,6 +34,7 @@ pub(crate) struct History {
     pub(crate) sessions: Sessions,
     pub(crate) arrivals: Arrivals,
     pub(crate) refusals: Refusals,
+    pub(crate) barriers: Barriers,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -170,6 +171,8 @@ impl History {
         judged.operations += self.sessions.len();
         self.arrivals.verify()?;
         judged.operations += self.arrivals.len() + self.refusals.len();
+        self.barriers.verify()?;
+        judged.operations += self.barriers.len();
         self.queues.verify(content)?;
         let mortal = self.mortal.iter().map(String::as_str);
         for key in mortal.chain([SESSIONS]) {

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 mod appends;
 pub(crate) mod auditor;
+pub(crate) mod barriers;
 pub(crate) mod candidates;
 mod counters;
 mod leases;

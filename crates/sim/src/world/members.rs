@@ -9,9 +9,9 @@ use crate::{
     random::Random,
     time::SimTime,
     workload::{
-        Workload, accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, several_locks::SeveralLocks,
-        wardens::Wardens, watchers::Watchers,
+        Workload, accounts::Accounts, barriers::Barriers, candidates::Candidates, native_locks::NativeLocks,
+        observer::Observer, operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions,
+        several_locks::SeveralLocks, wardens::Wardens, watchers::Watchers,
     },
 };
 
@@ -62,8 +62,9 @@ impl<E: Engine> World<E> {
     /// Lets groups of clients do what each of them is there for, each client at its own node at first, if the seed wants it.
     pub(super) fn add_groups(&mut self, seed: u64) {
         let plan = &self.plan;
+        let parties = plan.barriers;
         let (has_locks, has_elections) = (plan.lockers > 0, plan.candidates > 0);
-        let groups: [(u64, usize, NewWorkload); 7] = [
+        let groups: [(u64, usize, NewWorkload); 8] = [
             (
                 stream::LOCKERS,
                 plan.lockers,
@@ -74,6 +75,7 @@ impl<E: Engine> World<E> {
             (stream::SESSIONS, plan.sessions, Box::new(|client, _| Box::new(Sessions::new(client)))),
             (stream::SEVERAL, plan.several, Box::new(|client, _| Box::new(SeveralLocks::new(client)))),
             (stream::WARDENS, plan.wardens, Box::new(|client, _| Box::new(Wardens::new(client)))),
+            (stream::BARRIERS, parties, Box::new(move |client, _| Box::new(Barriers::new(client, parties)))),
             (
                 stream::WATCHERS,
                 plan.watchers,

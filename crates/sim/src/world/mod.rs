@@ -160,6 +160,7 @@ mod stream {
     pub(super) const DISKS: u64 = 100;
     pub(super) const SEVERAL: u64 = 120;
     pub(super) const WARDENS: u64 = 130;
+    pub(super) const BARRIERS: u64 = 140;
     pub(super) const CLIENTS: u64 = 200;
 }
 
