@@ -113,7 +113,7 @@ pub(crate) struct Plan {
     pub(crate) sessions: usize,
     /// How many clients take several locks at once, besides the others.
     pub(crate) several: usize,
-    /// How many clients take native locks from who has them, besides the others.
+    /// How many clients take locks by force from who has them, besides the others.
     pub(crate) wardens: usize,
     /// How many clients meet at barriers, besides the others.
     pub(crate) barriers: usize,
@@ -207,8 +207,8 @@ const CANDIDATES_PERMILLE: u64 = 300;
 const PERMITS_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients open sessions.
 const SESSIONS_PERMILLE: u64 = 350;
-/// Of a thousand clusters where clients take native locks, in how many others take them away by force.
-const WARDENS_PERMILLE: u64 = 400;
+/// Of a thousand clusters where clients take locks of any kind, in how many others take them away by force.
+const WARDENS_PERMILLE: u64 = 350;
 /// How many do, at most: the others are to have their locks for a while.
 const WARDENS_MAX: u64 = 2;
 /// Of a thousand clusters, in how many some clients take several locks at once.
@@ -273,7 +273,7 @@ impl Plan {
         let watchers_permille = if lockers + candidates > 0 { WATCHERS_PERMILLE } else { 0 };
         let watchers = some_clients(random, watchers_permille, 1..=WATCHERS_MAX);
         let several = some_clients(random, SEVERAL_PERMILLE, 2..=GROUP_MAX);
-        let wardens_permille = if lockers > 0 { WARDENS_PERMILLE } else { 0 };
+        let wardens_permille = if lockers + sessions + several > 0 { WARDENS_PERMILLE } else { 0 };
         let wardens = some_clients(random, wardens_permille, 1..=WARDENS_MAX);
         let barriers = some_clients(random, BARRIERS_PERMILLE, 2..=GROUP_MAX);
         Self {

@@ -298,9 +298,13 @@ impl Held {
     }
 }
 
-/// One of the locks that all share.
+/// The locks that all share.
+pub(crate) fn locks() -> impl Iterator<Item = String> {
+    (0..LOCKS).map(|number| format!("native-lock:{number}"))
+}
+
 pub(super) fn some_lock(random: &mut Random) -> String {
-    format!("native-lock:{}", random.index(LOCKS))
+    locks().nth(random.index(LOCKS)).expect("one of them")
 }
 
 pub(super) fn is_stale(answer: &Answer) -> bool {

@@ -86,7 +86,7 @@ impl SeveralLocks {
 
     /// What it does with a lock that it has.
     fn hold(&mut self, now: SimTime, held: Held, random: &mut Random, history: &mut History) -> Step {
-        if now >= held.valid_until(history) {
+        if now >= held.believed_until(history) {
             held.disbelieve(now, history);
             return think(random);
         }
@@ -145,6 +145,11 @@ impl SeveralLocks {
     }
 }
 
+/// The locks that all share.
+pub(crate) fn locks() -> impl Iterator<Item = String> {
+    (0..LOCKS).map(lock)
+}
+
 fn lock(number: u64) -> String {
     format!("one-of-several:{number}")
 }
@@ -192,8 +197,9 @@ impl Workload for SeveralLocks {
                 }
             }
             Asked::Holders(key) => {
+                let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
                 let held = self.held.iter().find(|held| held.key == key);
-                shared_locks::learn_who_holds(&key, held, exchange, history)?;
+                shared_locks::learn_who_holds(&key, held, (answer, span), history)?;
             }
             Asked::Nothing => unreachable!("it has asked for nothing"),
         }

@@ -219,8 +219,14 @@ impl Wanted {
 }
 
 impl Held {
-    pub(super) fn valid_until(&self, history: &History) -> SimTime {
+    /// Until when its client believes in it.
+    pub(super) fn believed_until(&self, history: &History) -> SimTime {
         self.holder.valid_until(history)
+    }
+
+    /// Until when nobody else can have it: somebody may take it by force, of which its client knows nothing.
+    pub(super) fn valid_until(&self, history: &History) -> SimTime {
+        history.forced.relied_until(&self.key, self.token, self.believed_until(history))
     }
 
     pub(super) fn believe(&self, from: SimTime, history: &mut History) -> Result<(), Failure> {
@@ -292,6 +298,7 @@ impl Held {
                 if let Holder::Owner { ttl, valid_until: until, .. } = &mut self.holder {
                     *until = valid_until(exchange.sent, *ttl).max(*until);
                 }
+                history.forced.may_be_held(&self.key, self.token, span)?;
                 self.believe(span.completed, history).map(|()| true)
             }
             Outcome::Done(answer, _) => Err(unexpected("LOCK EXTEND", answer)),
@@ -308,15 +315,13 @@ impl Held {
     }
 
     /// Judges who holds it, by an answer.
-    fn judge_seen(&self, seen: Option<&Seen>, span: Span, history: &History) -> Result<(), Failure> {
-        let is_its_own = |seen: &Seen| {
-            let is_there = match &self.holder {
-                Holder::Owner { name, .. } => seen.owners.iter().any(|owner| owner == name.as_bytes()),
-                Holder::Session(id) => seen.sessions.contains(id),
-            };
-            is_there && seen.token == self.token
+    fn judge_seen(&self, seen: &Seen, span: Span, history: &History) -> Result<(), Failure> {
+        let is_there = match &self.holder {
+            Holder::Owner { name, .. } => seen.owners.iter().any(|owner| owner == name.as_bytes()),
+            Holder::Session(id) => seen.sessions.contains(id),
         };
-        if seen.is_some_and(is_its_own) { Ok(()) } else { self.may_be_lost(NEVER_EARLY, span, history) }
+        let is_its_own = is_there && seen.token == Some(self.token);
+        if is_its_own { Ok(()) } else { self.may_be_lost(NEVER_EARLY, span, history) }
     }
 }
 
@@ -325,51 +330,63 @@ pub(super) fn is_gone(answer: &Answer) -> bool {
     matches!(answer, Answer::Reply(Reply::Error(text)) if text.starts_with(b"NOSESSION "))
 }
 
-/// Who holds a lock, and how many wait for it.
+/// Who holds a lock, or has lost it while its delay lasts, and how many wait for it.
+#[derive(Default)]
 struct Seen {
     waiting: usize,
-    token: u64,
+    /// `None` if nobody does.
+    token: Option<u64>,
     owners: Vec<Bytes>,
     sessions: Vec<u64>,
+    /// The last that was taken from its holder by force.
+    forced: Option<u64>,
 }
 
 pub(super) fn look(key: &str) -> Request {
     read(&["LOCK", "INFO", key])
 }
 
-/// Takes in who holds a lock, of which the client may believe that it does.
+/// Takes in who holds a lock, of which the client may believe that it does: an answer, and when that came. The token of who does.
 pub(super) fn learn_who_holds(
     key: &str,
     held: Option<&Held>,
-    exchange: &Exchange,
+    (answer, span): (&Answer, Span),
     history: &mut History,
-) -> Result<(), Failure> {
-    let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
+) -> Result<Option<u64>, Failure> {
     let seen = seen(answer)?;
-    if let Some(seen) = &seen {
-        for session in &seen.sessions {
-            history.sessions.may_be_open(*session, span)?;
-        }
-        for owner in &seen.owners {
-            history.refusals.has(&String::from_utf8_lossy(owner), key)?;
-        }
-        history.tokens(key).saw(seen.token, span);
-        history.arrivals.wait(key, seen.waiting, span);
+    for session in &seen.sessions {
+        history.sessions.may_be_open(*session, span)?;
     }
-    held.map_or(Ok(()), |held| held.judge_seen(seen.as_ref(), span, history))
+    for owner in &seen.owners {
+        history.refusals.has(&String::from_utf8_lossy(owner), key)?;
+    }
+    history.forced.recorded(key, seen.forced, span)?;
+    if let Some(token) = seen.token {
+        history.forced.may_be_held(key, token, span)?;
+        history.tokens(key).saw(token, span);
+    }
+    history.arrivals.wait(key, seen.waiting, span);
+    held.map_or(Ok(()), |held| held.judge_seen(&seen, span, history))?;
+    Ok(seen.token)
 }
 
-/// Who holds a lock by the answer to LOCK INFO; `None` if nobody does.
-fn seen(answer: &Answer) -> Result<Option<Seen>, Failure> {
+/// Who holds a lock by the answer to LOCK INFO.
+fn seen(answer: &Answer) -> Result<Seen, Failure> {
     let Answer::Reply(info) = answer else { return Err(unexpected("LOCK INFO", answer)) };
     if *info == Reply::Null {
-        return Ok(None);
+        return Ok(Seen::default());
     }
-    let number = |name| match field(info, name) {
-        Some(reply) => place("LOCK INFO", &Answer::Reply(reply.clone())),
+    let number = |reply: &Reply| place("LOCK INFO", &Answer::Reply(reply.clone()));
+    let token_in = |info: &Reply| match field(info, "token") {
+        Some(Reply::Null) => Ok(None),
+        Some(token) => number(token).map(Some),
         None => Err(unexpected("LOCK INFO", answer)),
     };
-    let (token, waiting) = (number("token")?, usize::try_from(number("waiting")?).expect("a few"));
+    let (Some(waiting), Some(forced)) = (field(info, "waiting"), field(info, "force-released")) else {
+        return Err(unexpected("LOCK INFO", answer));
+    };
+    let waiting = usize::try_from(number(waiting)?).expect("a few");
+    let forced = if *forced == Reply::Null { None } else { token_in(forced)? };
     let all = |one, several| {
         let readers = match field(info, several) {
             Some(Reply::Array(readers)) => readers.as_slice(),
@@ -381,9 +398,9 @@ fn seen(answer: &Answer) -> Result<Option<Seen>, Failure> {
     for holder in all("owner", "readers").chain(all("session", "reader-sessions")) {
         match holder {
             Reply::Bulk(owner) => owners.push(owner.clone()),
-            Reply::Integer(_) => sessions.push(place("LOCK INFO", &Answer::Reply(holder.clone()))?),
+            Reply::Integer(_) => sessions.push(number(holder)?),
             _ => {}
         }
     }
-    Ok(Some(Seen { waiting, token, owners, sessions }))
+    Ok(Seen { waiting, token: token_in(info)?, owners, sessions, forced })
 }

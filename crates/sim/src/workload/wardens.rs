@@ -1,4 +1,5 @@
-//! Wardens: they take native locks from whoever has them, or has lost them while their delay lasts, by `LOCK FORCE-RELEASE`.
+//! Wardens: they take locks from whoever has them, be it several who share one, or has lost them while their delay lasts, by
+//! `LOCK FORCE-RELEASE`.
 //!
 //! A warden looks who has a lock, under WATCH, and means him alone: it is a transaction that takes the lock away, which does nothing
 //! once the lock has changed. So a request that is lost, and may take effect much later, concerns nobody else.
@@ -7,21 +8,25 @@ use quorate_machine::{Reply, Watched};
 use quorate_node::{Action, Answer, Request};
 
 use super::{
-    Exchange, Outcome, Step, Workload, arguments, candidates::field, counters::transaction,
-    native_locks::some_lock, place, read, unexpected,
+    Exchange, Outcome, Step, Workload, arguments,
+    counters::transaction,
+    shared_locks::{self, learn_who_holds},
+    unexpected,
 };
 use crate::{
-    checks::{Failure, Span, history::History},
+    checks::{Failure, history::History},
     random::Random,
     time::SimTime,
 };
 
 /// For how long a warden rests at most: others are to have their locks for a while.
-const REST_MS_MAX: u64 = 2000;
+const REST_MS_MAX: u64 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Wardens {
     client: usize,
+    /// Those that others take.
+    locks: Vec<String>,
     state: State,
 }
 
@@ -47,14 +52,14 @@ struct Target {
 }
 
 impl Wardens {
-    pub(crate) fn new(client: usize) -> Self {
-        Self { client, state: State::Idle }
+    pub(crate) fn new(client: usize, locks: Vec<String>) -> Self {
+        Self { client, locks, state: State::Idle }
     }
 
     fn look(&mut self, random: &mut Random) -> Step {
-        let lock = some_lock(random);
+        let lock = random.pick(&self.locks).clone();
         let watch = Request { db: 0, action: Action::Watch(arguments(&[&lock])) };
-        let info = read(&["LOCK", "INFO", &lock]);
+        let info = shared_locks::look(&lock);
         self.state = State::Looking(lock);
         Step::Ask(vec![watch, info])
     }
@@ -70,35 +75,13 @@ impl Wardens {
 
     fn looked(&mut self, lock: String, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
         let Outcome::Done(answer, span) = exchange.outcome(1) else { return Ok(()) };
-        if let Some(token) = learn_who_holds(&lock, answer, span, history)?
+        if let Some(token) = learn_who_holds(&lock, None, (answer, span), history)?
             && let Outcome::Done(Answer::Watched(watched), _) = exchange.outcome(0)
         {
             self.state = State::Seen(Target { lock, token }, watched.clone());
         }
         Ok(())
     }
-}
-
-/// Takes in who has a lock, or has lost it, and what is known of forced releases. His token.
-fn learn_who_holds(
-    lock: &str,
-    answer: &Answer,
-    span: Span,
-    history: &mut History,
-) -> Result<Option<u64>, Failure> {
-    let Answer::Reply(info) = answer else { return Err(unexpected("LOCK INFO", answer)) };
-    let token_in = |info: &Reply| match field(info, "token") {
-        None | Some(Reply::Null) => Ok(None),
-        Some(token) => place("LOCK INFO", &Answer::Reply(token.clone())).map(Some),
-    };
-    let record = field(info, "force-released").map_or(Ok(None), token_in)?;
-    history.forced.recorded(lock, record, span)?;
-    let token = token_in(info)?;
-    if let Some(token) = token {
-        history.forced.may_be_held(lock, token, span)?;
-        history.tokens(lock).saw(token, span);
-    }
-    Ok(token)
 }
 
 impl Target {

@@ -9,9 +9,19 @@ use crate::{
     random::Random,
     time::SimTime,
     workload::{
-        Workload, accounts::Accounts, barriers::Barriers, candidates::Candidates, native_locks::NativeLocks,
-        observer::Observer, operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions,
-        several_locks::SeveralLocks, wardens::Wardens, watchers::Watchers,
+        Workload,
+        accounts::Accounts,
+        barriers::Barriers,
+        candidates::Candidates,
+        native_locks::{self, NativeLocks},
+        observer::Observer,
+        operator::Operator,
+        permits::Permits,
+        pulse::Pulse,
+        sessions::{self, Sessions},
+        several_locks::{self, SeveralLocks},
+        wardens::Wardens,
+        watchers::Watchers,
     },
 };
 
@@ -63,6 +73,9 @@ impl<E: Engine> World<E> {
     pub(super) fn add_groups(&mut self, seed: u64) {
         let plan = &self.plan;
         let parties = plan.barriers;
+        let locks = native_locks::locks().filter(|_| plan.lockers > 0);
+        let locks = locks.chain(sessions::locks().filter(|_| plan.sessions > 0));
+        let locks: Vec<String> = locks.chain(several_locks::locks().filter(|_| plan.several > 0)).collect();
         let (has_locks, has_elections) = (plan.lockers > 0, plan.candidates > 0);
         let groups: [(u64, usize, NewWorkload); 8] = [
             (
@@ -74,7 +87,11 @@ impl<E: Engine> World<E> {
             (stream::PERMITS, plan.permits, Box::new(|client, _| Box::new(Permits::new(client)))),
             (stream::SESSIONS, plan.sessions, Box::new(|client, _| Box::new(Sessions::new(client)))),
             (stream::SEVERAL, plan.several, Box::new(|client, _| Box::new(SeveralLocks::new(client)))),
-            (stream::WARDENS, plan.wardens, Box::new(|client, _| Box::new(Wardens::new(client)))),
+            (
+                stream::WARDENS,
+                plan.wardens,
+                Box::new(move |client, _| Box::new(Wardens::new(client, locks.clone()))),
+            ),
             (stream::BARRIERS, parties, Box::new(move |client, _| Box::new(Barriers::new(client, parties)))),
             (
                 stream::WATCHERS,
