@@ -52,6 +52,16 @@ pub(crate) fn check(
     if holds { Ok(()) } else { Err(Failure::new(property, detail())) }
 }
 
+/// Takes what was given, by when it was asked for: of what was given to those who asked behind an instant, the least.
+fn least_behind<T: Ord + Copy>(given: impl Iterator<Item = (SimTime, T)>) -> impl Fn(SimTime) -> Option<T> {
+    let mut least: Vec<_> = given.collect();
+    least.sort_unstable();
+    for at in (1..least.len()).rev() {
+        least[at - 1].1 = least[at - 1].1.min(least[at].1);
+    }
+    move |at| least.get(least.partition_point(|(asked, _)| *asked <= at)).map(|(_, least)| *least)
+}
+
 /// When a client sent a request, and when it had the answer. The effect lies in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
