@@ -305,8 +305,16 @@ impl<E: Engine> World<E> {
             Event::Requests { client, node, life, conn, requests } => {
                 self.take_requests(at, client, (node, life), conn, requests);
             }
-            Event::Answer { client, conn, answer } => self.answered(at, client, conn, *answer)?,
-            Event::Message { client, conn, message } => self.heard(at, client, conn, &message)?,
+            Event::Answer { client, conn, answer } => {
+                if self.reaches(at, client, conn) {
+                    self.answered(at, client, *answer)?;
+                }
+            }
+            Event::Message { client, conn, message } => {
+                if self.reaches(at, client, conn) {
+                    self.heard(at, client, &message)?;
+                }
+            }
             Event::ConnectionLost { client, conn } => self.connection_lost(at, client, conn)?,
             Event::HangUp { client, conn } => self.hang_up(at, client, conn),
             Event::Fault => self.fault(at),
