@@ -25,8 +25,8 @@ pub(crate) struct Barriers {
 pub(crate) struct Rules {
     /// How many are awaited.
     pub(crate) parties: usize,
-    /// For how long they have arrived behind the last of them; `None`: for good.
-    pub(crate) ttl: Option<Duration>,
+    /// For how long they have arrived behind the last of them at least; `None`: for good.
+    pub(crate) lasts: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Barriers {
         })
     }
 
-    /// Somebody is told that some are missing, having waited for so long.
+    /// Somebody is told that some are missing, having waited for so long at least.
     pub(crate) fn not_passed(&mut self, round: u64, rules: Rules, waited: Duration, span: Span) {
         let asked_by = SimTime { micros: span.completed.micros.saturating_sub(micros(waited)) };
         let not_passed = NotPassed { asked_by, until: span.invoked + waited };
@@ -115,7 +115,7 @@ impl Round {
         // Those who have arrived for a while only need not have been there together.
         let mut arrived: Vec<SimTime> = self.arrived.values().copied().collect();
         arrived.sort_unstable();
-        let last = arrived.get(self.rules.parties - 1).filter(|_| self.rules.ttl.is_none());
+        let last = arrived.get(self.rules.parties - 1).filter(|_| self.rules.lasts.is_none());
         self.passed.into_iter().chain(last.copied()).min()
     }
 
@@ -125,12 +125,12 @@ impl Round {
         asked.sort_unstable();
         // They cannot all have been there before so many had asked.
         let first = asked.get(self.rules.parties - 1).copied().unwrap_or_default();
-        let lasts_until = self.rules.ttl.map_or(SimTime { micros: u64::MAX }, |ttl| first + ttl);
+        let lasts_until = self.rules.lasts.map_or(SimTime { micros: u64::MAX }, |lasts| first + lasts);
         for NotPassed { asked_by, until } in &self.not_passed {
             check(complete > *until || *asked_by > lasts_until, LEFT_BEHIND, || {
-                let ttl = self.rules.ttl;
+                let rules = self.rules;
                 format!(
-                    "round {number} ({ttl:?}): all have come by {complete}, and who asked by {asked_by} and waited until {until} is \
+                    "round {number} ({rules:?}): all have come by {complete}, and who asked by {asked_by} and waited until {until} is \
                      told that some are missing"
                 )
             })?;
@@ -148,8 +148,8 @@ mod tests {
     }
 
     /// A round of two who ask to arrive at 1 and 10, and go on at 12.
-    fn passed(ttl: Option<Duration>) -> (Barriers, Rules) {
-        let (mut barriers, rules) = (Barriers::default(), Rules { parties: 2, ttl });
+    fn passed(lasts: Option<Duration>) -> (Barriers, Rules) {
+        let (mut barriers, rules) = (Barriers::default(), Rules { parties: 2, lasts });
         barriers.arrives(0, rules, "a", at(1));
         barriers.arrived(0, rules, "a", at(2));
         assert_eq!(barriers.passed(0, rules, 2, at(5)).unwrap_err().property, TOO_EARLY);
@@ -162,8 +162,8 @@ mod tests {
         (barriers, rules)
     }
 
-    fn waits(ttl: Option<Duration>, invoked: u64, waited: u64, completed: u64) -> Result<(), Failure> {
-        let (mut barriers, rules) = passed(ttl);
+    fn waits(lasts: Option<Duration>, invoked: u64, waited: u64, completed: u64) -> Result<(), Failure> {
+        let (mut barriers, rules) = passed(lasts);
         let span = Span { invoked: at(invoked), completed: at(completed) };
         barriers.not_passed(0, rules, Duration::from_micros(waited), span);
         barriers.verify()
@@ -185,14 +185,14 @@ mod tests {
 
     #[test]
     fn those_who_come_when_the_set_has_ended_wait_for_others() {
-        let ttl = Some(Duration::from_micros(30));
-        assert_eq!(waits(ttl, 12, 9, 50), Ok(()), "it may have been over when his question arrived");
-        assert_eq!(waits(ttl, 12, 10, 50).unwrap_err().property, LEFT_BEHIND);
+        let lasts = Some(Duration::from_micros(30));
+        assert_eq!(waits(lasts, 12, 9, 50), Ok(()), "it may have been over when his question arrived");
+        assert_eq!(waits(lasts, 12, 10, 50).unwrap_err().property, LEFT_BEHIND);
     }
 
     #[test]
     fn those_who_have_arrived_for_good_are_known_to() {
-        let rules = Rules { parties: 2, ttl: None };
+        let rules = Rules { parties: 2, lasts: None };
         let mut barriers = Barriers::default();
         for (party, micros) in [("a", 1), ("b", 4)] {
             barriers.arrives(0, rules, party, at(micros));

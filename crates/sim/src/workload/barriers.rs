@@ -49,33 +49,39 @@ impl Barriers {
         Self { name: format!("party-{client}"), clients, asked: None, is_patient: false }
     }
 
-    /// How many meet in a round, and for how long they have arrived: any number of all, in turn.
-    fn rules(&self, round: u64) -> Rules {
-        let others = self.clients as u64 - 1;
-        let parties = 2 + usize::try_from(round % others).expect("a few clients");
-        let ttl = match (round / others) % 3 {
+    /// How many meet in a round: any number of all, in turn.
+    fn parties(&self, round: u64) -> usize {
+        2 + usize::try_from(round % self.others()).expect("a few clients")
+    }
+
+    /// The time-to-live that they arrive with; `None`: for good.
+    fn ttl(&self, round: u64) -> Option<Duration> {
+        match (round / self.others()) % 3 {
             0 => None,
-            1 if parties == 2 => Some(SHORT),
+            1 if self.parties(round) == 2 => Some(SHORT),
             _ => Some(LONG),
-        };
-        Rules { parties, ttl }
+        }
+    }
+
+    fn others(&self) -> u64 {
+        self.clients as u64 - 1
     }
 
     fn ask(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
         let present = history.barriers.current();
         let round = if random.chance(100) { present.saturating_sub(1) } else { present };
-        let (arrives, rules) = (random.chance(700), self.rules(round));
+        let (arrives, ttl) = (random.chance(700), self.ttl(round));
+        let rules = Rules { parties: self.parties(round), lasts: ttl.map(at_least) };
         let wait =
             Duration::from_millis(if random.chance(700) { random.between(50, WAIT_MS_MAX) } else { 0 });
         let (barrier, parties) = (format!("barrier:{round}"), rules.parties.to_string());
-        let [wait_ms, ttl_ms] =
-            [wait, rules.ttl.unwrap_or_default()].map(|time| time.as_millis().to_string());
+        let [wait_ms, ttl_ms] = [wait, ttl.unwrap_or_default()].map(|time| time.as_millis().to_string());
         let mut words = vec!["BARRIER", if arrives { "ARRIVE" } else { "AWAIT" }, &barrier, &parties];
         if arrives {
             history.barriers.arrives(round, rules, &self.name, now);
             words.push(&self.name);
         }
-        if arrives && rules.ttl.is_some() {
+        if arrives && ttl.is_some() {
             words.extend(["TTL", &ttl_ms]);
             history.mortal.insert(barrier.clone());
         }
@@ -89,6 +95,12 @@ impl Barriers {
     }
 }
 
+/// How long a time of the cluster takes at least: its clock may run fast.
+fn at_least(time: Duration) -> Duration {
+    let start = SimTime::default();
+    valid_until(start, time).since(start)
+}
+
 impl Workload for Barriers {
     fn plan(&mut self, now: SimTime, random: &mut Random, history: &mut History) -> Step {
         let rests = std::mem::take(&mut self.is_patient) || random.chance(300);
@@ -100,8 +112,7 @@ impl Workload for Barriers {
         self.is_patient = matches!(exchange.outcome(0), Outcome::Refused);
         let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
         if *answer == Answer::Reply(Reply::Null) {
-            let waited = valid_until(span.invoked, wait).since(span.invoked);
-            history.barriers.not_passed(round, rules, waited, span);
+            history.barriers.not_passed(round, rules, at_least(wait), span);
         } else {
             history.barriers.passed(round, rules, place("BARRIER", answer)?, span.completed)?;
         }
