@@ -259,6 +259,27 @@ bugs! {
     GivenToTheGone => "given-to-the-gone", Product,
         "who waits on behalf of a session is given the lock though the session has ended (hazard 28)",
         "a session that has ended has nothing";
+    PartialAll => "partial-all", Product,
+        "who wants several locks takes those that are free, and is told that he got none",
+        "who is not given all that he asks for has none of it";
+    UnservedAtLast => "unserved-at-last", Product,
+        "who waits for several locks is looked for at the first of them alone, be it not the last to be free",
+        "liveness: after healing everything goes on";
+    ForgottenDelay => "forgotten-delay", Product,
+        "a lock is given to somebody else as soon as the time of its holder is over, whatever its delay",
+        "nobody is given a lock within its delay";
+    FeignedForce => "feigned-force", Product,
+        "a lock that was taken from its holder by force is his all the same",
+        "who was forced out holds nothing";
+    UnrecordedForce => "unrecorded-force", Product,
+        "that a lock was taken away by force is remembered nowhere",
+        "a forced release leaves a record";
+    CountedTwice => "counted-twice", Product,
+        "who arrives at a barrier a second time counts as somebody else",
+        "nobody passes a barrier before all have come";
+    LeftBehind => "left-behind", Product,
+        "the last who arrives at a barrier lets nobody go who waits there",
+        "who waits at a barrier goes on when all have come";
     SilentExpiry => "silent-expiry", Product,
         "that a lock is free by time is not told when its key is reclaimed",
         "whoever watches misses nothing" | "whoever watches knows how it is in the end";

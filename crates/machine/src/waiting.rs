@@ -426,7 +426,7 @@ impl Waiting {
         let Share::Members { count } = self.waiters[&ticket].wait.share else {
             unreachable!("who waits for a gathering waits for members")
         };
-        if count <= len { self.remove(ticket) } else { None }
+        if count <= len && !bug::on(Bug::LeftBehind) { self.remove(ticket) } else { None }
     }
 
     /// Takes who waits longest for a key to be free out of all queues, if he has not to wait for another one.
@@ -438,8 +438,11 @@ impl Waiting {
     ) -> Option<Arc<Waiter>> {
         let first = |key: &[u8]| self.for_vacancy(db, key).next().map(|(ticket, _)| ticket);
         let ticket = first(key)?;
-        let mut keys = self.waiters[&ticket].wait.keys.iter();
-        let is_due = keys.all(|key| is_free(key) && first(key) == Some(ticket));
+        let keys = &self.waiters[&ticket].wait.keys;
+        if keys[0] != key && bug::on(Bug::UnservedAtLast) {
+            return None;
+        }
+        let is_due = keys.iter().all(|key| is_free(key) && first(key) == Some(ticket));
         if is_due { self.remove(ticket) } else { None }
     }
 

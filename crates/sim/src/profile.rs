@@ -111,6 +111,12 @@ pub(crate) struct Plan {
     pub(crate) permits: usize,
     /// How many clients open sessions, besides the others.
     pub(crate) sessions: usize,
+    /// How many clients take several locks at once, besides the others.
+    pub(crate) several: usize,
+    /// How many clients take locks by force from who has them, besides the others.
+    pub(crate) wardens: usize,
+    /// How many clients meet at barriers, besides the others.
+    pub(crate) barriers: usize,
     /// How many clients watch who holds a lock or leads, besides the others.
     pub(crate) watchers: usize,
     /// How many clients move amounts among accounts, besides the others.
@@ -193,7 +199,7 @@ const ACCOUNTANTS: usize = 3;
 const PHASE2_PERMILLE: u64 = 500;
 /// Of a thousand clusters, in how many some clients take native locks.
 const LOCKERS_PERMILLE: u64 = 400;
-/// How many do, or stand for election, or take permits, or open sessions, at most; at least two.
+/// How many do, or are of another of those groups that meet each other, at most; at least two.
 const GROUP_MAX: u64 = 6;
 /// Of a thousand clusters, in how many some clients stand for election.
 const CANDIDATES_PERMILLE: u64 = 300;
@@ -201,6 +207,14 @@ const CANDIDATES_PERMILLE: u64 = 300;
 const PERMITS_PERMILLE: u64 = 300;
 /// Of a thousand clusters, in how many some clients open sessions.
 const SESSIONS_PERMILLE: u64 = 350;
+/// Of a thousand clusters where clients take locks of any kind, in how many others take them away by force.
+const WARDENS_PERMILLE: u64 = 350;
+/// How many do, at most: the others are to have their locks for a while.
+const WARDENS_MAX: u64 = 2;
+/// Of a thousand clusters, in how many some clients take several locks at once.
+const SEVERAL_PERMILLE: u64 = 250;
+/// Of a thousand clusters, in how many some clients meet at barriers.
+const BARRIERS_PERMILLE: u64 = 250;
 /// Of a thousand clusters where clients take native locks or stand for election, in how many others watch them.
 const WATCHERS_PERMILLE: u64 = 600;
 /// How many do, at most.
@@ -258,6 +272,10 @@ impl Plan {
         let sessions = some_clients(random, SESSIONS_PERMILLE, 2..=GROUP_MAX);
         let watchers_permille = if lockers + candidates > 0 { WATCHERS_PERMILLE } else { 0 };
         let watchers = some_clients(random, watchers_permille, 1..=WATCHERS_MAX);
+        let several = some_clients(random, SEVERAL_PERMILLE, 2..=GROUP_MAX);
+        let wardens_permille = if lockers + sessions + several > 0 { WARDENS_PERMILLE } else { 0 };
+        let wardens = some_clients(random, wardens_permille, 1..=WARDENS_MAX);
+        let barriers = some_clients(random, BARRIERS_PERMILLE, 2..=GROUP_MAX);
         Self {
             nodes,
             spares,
@@ -271,6 +289,9 @@ impl Plan {
             candidates,
             permits,
             sessions,
+            several,
+            wardens,
+            barriers,
             watchers,
             accountants,
             duration: profile.duration.unwrap_or(pace.duration()),

@@ -313,7 +313,7 @@ impl<'a> Wish<'a> {
             for name in names {
                 held(context, self.purpose, name)?;
             }
-            if names.iter().any(|name| !context.is_vacant(name)) {
+            if names.iter().any(|name| !context.is_vacant(name)) && !bug::on(Bug::PartialAll) {
                 return Ok(None);
             }
         }
@@ -370,12 +370,13 @@ impl<'a> Wish<'a> {
     /// A new lock, and the deadline of its key.
     fn lock(&self, now: Stamp) -> (Lock, Option<Stamp>) {
         let value = self.value.map(|value| Bytes::copy_from_slice(value));
-        let deadline = self.until(now, self.delay_ms);
+        let delay_ms = if bug::on(Bug::ForgottenDelay) { 0 } else { self.delay_ms };
+        let deadline = self.until(now, delay_ms);
         let held = match self.is_shared {
             true => Held::shared_by(&self.holder, deadline),
             false => Held::Alone { holder: self.holder.clone(), depth: 1 },
         };
-        (Lock { purpose: self.purpose, held, delay_ms: self.delay_ms, value }, deadline)
+        (Lock { purpose: self.purpose, held, delay_ms, value }, deadline)
     }
 
     /// A lock that is held, and the deadline of its key, once this holder has it as well or once more.

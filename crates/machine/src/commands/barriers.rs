@@ -7,6 +7,7 @@
 //! * The entry in which the last one arrives lets all go who wait for no more than there are, however it was added.
 
 use bytes::Bytes;
+use quorate_bug::{self as bug, Bug};
 
 use super::acquisition::parse_wait;
 use super::help;
@@ -140,7 +141,10 @@ fn run(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
         return Err(Reply::error(Full::TEXT));
     }
     if let Some(id) = wish.arrives {
-        sets::add(context, wish.name, std::slice::from_ref(id))?;
+        let added = sets::add(context, wish.name, std::slice::from_ref(id))?;
+        if added == 0 && bug::on(Bug::CountedTwice) {
+            sets::add(context, wish.name, &[[id, &b" again"[..]].concat().into()])?;
+        }
         if let Some(ttl_ms) = wish.ttl_ms {
             context.set_deadline(wish.name, Some(until(context.now, ttl_ms, 0)));
             context.notify(Event::EXPIRE, wish.name);

@@ -270,8 +270,12 @@ fn force_release(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Rep
     let Some((_, slot)) = lock_at(context, Purpose::Exclusion, name)? else { return Ok(Reply::Null) };
     let release = ForceRelease { token: slot.token, by, at_ms: context.calendar_ms() };
     let token = slot.token;
-    context.state.force_releases.add(context.db, name, release);
-    context.delete(name);
+    if !bug::on(Bug::UnrecordedForce) {
+        context.state.force_releases.add(context.db, name, release);
+    }
+    if !bug::on(Bug::FeignedForce) {
+        context.delete(name);
+    }
     Ok(show_token(token))
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failure, Span, check};
+use super::{Failure, Span, check, least_behind};
 use crate::time::SimTime;
 
 const IN_ORDER: &str = "locks are given in the order of arrival";
@@ -74,23 +74,13 @@ impl Arrivals {
 
 impl Lock {
     fn verify(&self, lock: &str) -> Result<(), Failure> {
-        let given = self.asked.iter().filter_map(|(name, asked)| Some((asked.at, asked.token?, name)));
-        let mut given: Vec<_> = given.collect();
-        given.sort_unstable();
-        // Of all who have asked from an instant on, who has the least token.
-        for at in (1..given.len()).rev() {
-            let (_, token, name) = given[at];
-            if token < given[at - 1].1 {
-                (given[at - 1].1, given[at - 1].2) = (token, name);
-            }
-        }
+        let given = self.asked.iter().filter_map(|(name, asked)| Some((asked.at, (asked.token?, name))));
+        let least_behind = least_behind(given);
         for (at, waiting) in &self.waited {
-            let Some((_, least, later)) = given.get(given.partition_point(|(asked, ..)| asked <= at)) else {
-                continue;
-            };
+            let Some((least, later)) = least_behind(*at) else { continue };
             for name in waiting {
                 let Asked { is_repeated, token, .. } = self.asked[name];
-                let is_passed = token.is_some_and(|token| token > *least) && !is_repeated;
+                let is_passed = token.is_some_and(|token| token > least) && !is_repeated;
                 check(!is_passed, IN_ORDER, || {
                     format!(
                         "{lock}: {name} waited at {at} and is given {token:?}, and {later} asked later and is given {least}"

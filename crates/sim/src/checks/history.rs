@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Failure, arrivals::Arrivals, calls::Calls, check, elections::Elections, holders::Holders,
-    notices::Notices, permits::Permits, queues::Queues, sequence::Sequence, sessions::Sessions,
-    wishes::Wishes,
+    Failure, arrivals::Arrivals, barriers::Barriers, calls::Calls, check, elections::Elections,
+    forced::Forced, holders::Holders, notices::Notices, permits::Permits, queues::Queues, refusals::Refusals,
+    sequence::Sequence, sessions::Sessions, wishes::Wishes,
 };
 use crate::{
     time::SimTime,
@@ -27,11 +27,14 @@ pub(crate) struct History {
     /// Fencing tokens by lock: each acquisition is a write whose place is its token.
     pub(crate) tokens: BTreeMap<String, Sequence>,
     pub(crate) holders: Holders,
+    pub(crate) forced: Forced,
     pub(crate) elections: Elections,
     pub(crate) notices: Notices,
     pub(crate) permits: Permits,
     pub(crate) sessions: Sessions,
     pub(crate) arrivals: Arrivals,
+    pub(crate) refusals: Refusals,
+    pub(crate) barriers: Barriers,
     pub(crate) queues: Queues,
     pub(crate) wishes: Wishes,
     /// Until then clients that look closely do so.
@@ -156,8 +159,8 @@ impl History {
             tokens.verify_order()?;
             judged.operations += tokens.len();
         }
-        self.holders.verify()?;
-        judged.operations += self.holders.len();
+        self.holders.verify(&self.forced)?;
+        judged.operations += self.holders.len() + self.forced.len();
         self.elections.verify()?;
         judged.operations += self.elections.len();
         self.notices.verify(&self.tokens)?;
@@ -167,7 +170,9 @@ impl History {
         self.sessions.verify()?;
         judged.operations += self.sessions.len();
         self.arrivals.verify()?;
-        judged.operations += self.arrivals.len();
+        judged.operations += self.arrivals.len() + self.refusals.len();
+        self.barriers.verify()?;
+        judged.operations += self.barriers.len();
         self.queues.verify(content)?;
         let mortal = self.mortal.iter().map(String::as_str);
         for key in mortal.chain([SESSIONS]) {

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failure, Span, check};
+use super::{Failure, Span, check, forced::Forced};
 use crate::time::SimTime;
 
 const PROPERTY: &str = "one holder at a time";
+const DELAYED: &str = "nobody is given a lock within its delay";
 const ONE_TOKEN: &str = "readers of a lock share its token";
 
 /// Who believed to hold which lock, and when.
@@ -35,6 +36,10 @@ pub(crate) enum Way {
     Shared {
         token: u64,
     },
+    /// By nobody: the time of its holder, who had this token, is over, and its delay lasts. Nobody else is given it meanwhile.
+    Delayed {
+        token: u64,
+    },
 }
 
 impl Holding {
@@ -47,9 +52,10 @@ impl Holding {
         };
         let tokens = match (self.way, other.way) {
             (Way::Shared { token }, Way::Shared { token: others }) => Some((token, others)),
-            (Way::Alone, _) | (_, Way::Alone) => None,
+            (Way::Alone | Way::Delayed { .. }, _) | (_, Way::Alone | Way::Delayed { .. }) => None,
         };
-        check(tokens.is_some(), PROPERTY, text)?;
+        let property = if matches!(self.way, Way::Delayed { .. }) { DELAYED } else { PROPERTY };
+        check(tokens.is_some(), property, text)?;
         check(tokens.is_some_and(|(token, others)| token == others), ONE_TOKEN, text)
     }
 }
@@ -97,13 +103,29 @@ impl Holders {
         self.present.values_mut().for_each(|present| present.retain(|other| other.holder != holder));
     }
 
+    /// Whoever has `lock` may lose it from now on, and those who do not may be given it.
+    pub(crate) fn unsettle(&mut self, lock: &str) {
+        self.present.remove(lock);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_lock.values().map(Vec::len).sum()
     }
 
-    pub(crate) fn verify(&self) -> Result<(), Failure> {
+    /// Judges all that was held. A delay ends early when the lock is taken by force.
+    pub(crate) fn verify(&self, forced: &Forced) -> Result<(), Failure> {
         for (lock, holdings) in &self.by_lock {
-            let mut holdings: Vec<&Holding> = holdings.iter().collect();
+            let until = |holding: &Holding| match holding.way {
+                Way::Delayed { token } => forced.relied_until(lock, token, holding.span.completed),
+                Way::Alone | Way::Shared { .. } => holding.span.completed,
+            };
+            let as_it_was = |holding: &Holding| {
+                let span = Span { completed: until(holding), ..holding.span };
+                Holding { span, ..holding.clone() }
+            };
+            let holdings: Vec<Holding> = holdings.iter().map(as_it_was).collect();
+            let lasting = |holding: &&Holding| holding.span.invoked < holding.span.completed;
+            let mut holdings: Vec<&Holding> = holdings.iter().filter(lasting).collect();
             holdings.sort_by_key(|holding| holding.span.invoked);
             let mut present: Vec<&Holding> = Vec::new();
             for next in holdings {
@@ -164,9 +186,25 @@ mod tests {
         let mut holders = Holders::default();
         holders.add("lock", alone("a"), at(1), at(5));
         holders.add("lock", alone("b"), at(5), at(6));
-        assert_eq!(holders.verify(), Ok(()));
+        assert_eq!(holders.verify(&Forced::default()), Ok(()));
         holders.add("lock", alone("c"), at(4), at(5));
-        assert!(holders.verify().is_err());
+        assert!(holders.verify(&Forced::default()).is_err());
+    }
+
+    #[test]
+    fn who_is_given_a_lock_within_its_delay_is_noticed() {
+        let mut holders = Holders::default();
+        holders.add("lock", alone("a"), at(1), at(5));
+        holders.add("lock", ("delay of a", Way::Delayed { token: 7 }), at(5), at(9));
+        holders.add("lock", alone("b"), at(9), at(12));
+        let mut forced = Forced::default();
+        assert_eq!(holders.verify(&forced), Ok(()));
+        holders.add("lock", alone("c"), at(7), at(8));
+        assert_eq!(holders.verify(&forced).unwrap_err().property, DELAYED);
+        forced.asks("lock", 6, at(4));
+        assert_eq!(holders.verify(&forced).unwrap_err().property, DELAYED, "another was meant");
+        forced.asks("lock", 7, at(4));
+        assert_eq!(holders.verify(&forced), Ok(()));
     }
 
     /// The one with whom a writer overlaps need not be the last that has begun before him.
@@ -175,8 +213,8 @@ mod tests {
         let mut holders = Holders::default();
         holders.add("lock", reader("a", 7), at(1), at(9));
         holders.add("lock", reader("b", 7), at(2), at(4));
-        assert_eq!(holders.verify(), Ok(()));
+        assert_eq!(holders.verify(&Forced::default()), Ok(()));
         holders.add("lock", alone("c"), at(5), at(6));
-        assert_eq!(holders.verify().unwrap_err().property, PROPERTY);
+        assert_eq!(holders.verify(&Forced::default()).unwrap_err().property, PROPERTY);
     }
 }

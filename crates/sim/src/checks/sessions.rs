@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failure, Span, check};
+use super::{Failure, Span, check, least_behind};
 use crate::time::SimTime;
 
 const NEVER_EARLY: &str = "nothing expires early";
@@ -106,19 +106,11 @@ impl Sessions {
     }
 
     pub(crate) fn verify(&self) -> Result<(), Failure> {
-        // Of all that was asked for from an instant on, the least number.
-        let mut numbers = self.numbers.clone();
-        numbers.sort_unstable();
-        let mut least = u64::MAX;
-        for (_, number) in numbers.iter_mut().rev() {
-            least = least.min(*number);
-            *number = least;
-        }
+        let least_behind = least_behind(self.numbers.iter().copied());
         for (id, token) in &self.given {
             let Some(ended) = self.by_id[id].ended else { continue };
-            let later = numbers.get(numbers.partition_point(|(asked, _)| *asked <= ended));
-            let Some((_, later)) = later else { continue };
-            check(token < later, GONE, || {
+            let Some(later) = least_behind(ended) else { continue };
+            check(*token < later, GONE, || {
                 format!("session {id} has ended by {ended}, and is given {token} behind {later}")
             })?;
         }

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 mod appends;
 pub(crate) mod auditor;
+pub(crate) mod barriers;
 pub(crate) mod candidates;
 mod counters;
 mod leases;
@@ -19,7 +20,9 @@ pub(crate) mod pulse;
 mod queues;
 mod registers;
 pub(crate) mod sessions;
+pub(crate) mod several_locks;
 mod shared_locks;
+pub(crate) mod wardens;
 pub(crate) mod watchers;
 
 use std::time::Duration;

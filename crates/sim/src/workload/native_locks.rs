@@ -4,7 +4,9 @@
 //! Half of the clients name what they ask (`REQUEST`). When they lose sight of it they ask again, under the same name, over
 //! another connection: it must take effect once. The others forget a lock that they may have got, and it lasts for its time.
 //!
-//! A holder believes in its lock from the answer on until its time-to-live has passed since it *first* asked.
+//! A holder believes in its lock from the answer on until its time-to-live has passed since it *first* asked. Half of the locks
+//! have a delay (`DELAY`): where the holder has not released it, nobody else is to have it for so long behind that. A lock that
+//! somebody would take away by force ([`super::wardens`]) can be relied on no more.
 
 use std::time::Duration;
 
@@ -54,6 +56,7 @@ struct Wanted {
     /// The name of the attempt: as owner and, if requests are named, as request.
     id: String,
     ttl: Duration,
+    delay: Duration,
     wait_ms: u64,
     first_sent: Option<SimTime>,
 }
@@ -64,6 +67,8 @@ struct Held {
     key: String,
     id: String,
     ttl: Duration,
+    /// For how long nobody else has it behind its time.
+    delay: Duration,
     token: u64,
     acquired: Span,
     valid_until: SimTime,
@@ -87,11 +92,13 @@ impl NativeLocks {
     fn want(&mut self, random: &mut Random) -> Wanted {
         self.attempts += 1;
         let ttl = Duration::from_millis(random.between(100, 3000));
+        let delay = if random.chance(500) { random.between(100, 2000) } else { 0 };
         let wait_ms = if random.chance(600) { random.between(50, 3000) } else { 0 };
         Wanted {
             key: some_lock(random),
             id: format!("native-{}-{}", self.client, self.attempts),
             ttl,
+            delay: Duration::from_millis(delay),
             wait_ms,
             first_sent: None,
         }
@@ -100,10 +107,14 @@ impl NativeLocks {
     /// Asks for a lock, for the first time or again.
     fn acquire(&mut self, now: SimTime, mut wanted: Wanted, history: &mut History) -> Step {
         wanted.first_sent.get_or_insert(now);
-        let (ttl, wait) = (wanted.ttl.as_millis().to_string(), wanted.wait_ms.to_string());
+        let [ttl, delay] = [wanted.ttl, wanted.delay].map(|time| time.as_millis().to_string());
+        let wait = wanted.wait_ms.to_string();
         let mut words = vec!["LOCK", "ACQUIRE", &wanted.key, "OWNER", &wanted.id, "TTL", &ttl, "REENTRANT"];
         if wanted.wait_ms > 0 {
             words.extend(["WAIT", &wait]);
+        }
+        if !wanted.delay.is_zero() {
+            words.extend(["DELAY", &delay]);
         }
         if self.names_requests {
             words.extend(["REQUEST", &wanted.id]);
@@ -173,9 +184,9 @@ impl NativeLocks {
                 let invoked = wanted.first_sent.unwrap_or(span.invoked);
                 let acquired = Span { invoked, ..span };
                 history.tokens(&wanted.key).took(token, acquired)?;
-                let Wanted { key, id, ttl, .. } = wanted;
+                let Wanted { key, id, ttl, delay, .. } = wanted;
                 let valid_until = valid_until(invoked, ttl);
-                let held = Held { key, id, ttl, token, acquired, valid_until, is_asked: false };
+                let held = Held { key, id, ttl, delay, token, acquired, valid_until, is_asked: false };
                 self.believe(&held, acquired.completed, history)?;
                 self.state = State::Held(held, Use::Nothing);
             }
@@ -193,7 +204,7 @@ impl NativeLocks {
         match (exchange.outcome(0), what) {
             (Outcome::Refused | Outcome::Unknown, _) => {}
             (Outcome::Done(answer, span), _) if is_stale(answer) => {
-                held.may_be_lost(span, "is stale")?;
+                held.may_be_lost(NEVER_EARLY, span, history)?;
                 self.disbelieve(&held, held.valid_until, history);
                 return Ok(());
             }
@@ -201,17 +212,18 @@ impl NativeLocks {
                 if *answer != Answer::Reply(Reply::ok()) {
                     return Err(unexpected("LOCK EXTEND", answer));
                 }
+                held.may_be_there(span, history)?;
                 held.valid_until = held.valid_until.max(valid_until(exchange.sent, held.ttl));
                 self.believe(&held, span.completed, history)?;
             }
-            (Outcome::Done(answer, _), Use::Write) => held.wrote_over(answer)?,
+            (Outcome::Done(answer, span), Use::Write) => held.wrote_over(answer, span, history)?,
             (Outcome::Done(answer, _), Use::Nothing) => return Err(unexpected("nothing", answer)),
         }
         self.state = State::Held(held, Use::Nothing);
         Ok(())
     }
 
-    fn released(&mut self, mut held: Held, exchange: &Exchange) -> Result<(), Failure> {
+    fn released(&mut self, mut held: Held, exchange: &Exchange, history: &History) -> Result<(), Failure> {
         match exchange.outcome(0) {
             Outcome::Refused | Outcome::Unknown if self.names_requests => {
                 held.is_asked |= matches!(exchange.outcome(0), Outcome::Unknown);
@@ -221,11 +233,7 @@ impl NativeLocks {
             Outcome::Refused | Outcome::Unknown => Ok(()),
             // What it asked before may have been done; then this is another thing to it, and must have been answered the same.
             Outcome::Done(answer, span) if is_stale(answer) => {
-                let property = if held.is_asked { ONCE } else { NEVER_EARLY };
-                check(span.completed >= held.valid_until, property, || {
-                    let (key, token, until) = (&held.key, held.token, held.valid_until);
-                    format!("{key} is not released by {token} at {}, valid until {until}", span.completed)
-                })
+                held.may_be_lost(if held.is_asked { ONCE } else { NEVER_EARLY }, span, history)
             }
             Outcome::Done(answer, _) => check(*answer == Answer::Reply(Reply::Integer(0)), ONCE, || {
                 format!("{} was taken once by {}, and released with {answer:?} left", held.key, held.id)
@@ -238,12 +246,20 @@ impl NativeLocks {
     }
 
     fn believe(&self, held: &Held, from: SimTime, history: &mut History) -> Result<(), Failure> {
-        history.holders.believes(&held.key, (&self.holder(held), Way::Alone), from, held.valid_until)
+        let until = held.relied_until(history);
+        history.holders.believes(&held.key, (&self.holder(held), Way::Alone), from, until)
     }
 
     fn disbelieve(&self, held: &Held, at: SimTime, history: &mut History) {
-        let until = at.min(held.valid_until);
-        history.holders.add(&held.key, (&self.holder(held), Way::Alone), held.acquired.completed, until);
+        let (holder, since) = (self.holder(held), held.acquired.completed);
+        let until = at.min(held.relied_until(history));
+        history.holders.add(&held.key, (&holder, Way::Alone), since, until);
+        if at >= held.valid_until {
+            // Nobody has asked to release it. It may have been acquired behind its time as its holder counts that.
+            let (from, until) = (since.max(held.valid_until), valid_until(held.valid_until, held.delay));
+            let way = Way::Delayed { token: held.token };
+            history.holders.add(&held.key, (&format!("the delay of {holder}"), way), from, until);
+        }
     }
 }
 
@@ -254,25 +270,41 @@ impl Held {
         write(&["FENCED", &self.key, &token, "GETSET", &guarded, &token])
     }
 
-    fn wrote_over(&self, answer: &Answer) -> Result<(), Failure> {
+    fn wrote_over(&self, answer: &Answer, span: Span, history: &History) -> Result<(), Failure> {
+        self.may_be_there(span, history)?;
         let before = number("FENCED GETSET", answer)?;
         check(before <= self.token, FENCED, || {
             format!("{} of {} overwrites what {before} has written", self.token, self.key)
         })
     }
 
+    /// Until when nobody else can have it.
+    fn relied_until(&self, history: &History) -> SimTime {
+        history.forced.relied_until(&self.key, self.token, self.valid_until)
+    }
+
     /// Judges that the service does not know the lock any more.
-    fn may_be_lost(&self, span: Span, how: &str) -> Result<(), Failure> {
-        check(span.completed >= self.valid_until, NEVER_EARLY, || {
-            let (key, token, until) = (&self.key, self.token, self.valid_until);
-            format!("{token} of {key} {how} at {}, valid until {until}", span.completed)
+    fn may_be_lost(&self, property: &'static str, span: Span, history: &History) -> Result<(), Failure> {
+        let until = self.relied_until(history);
+        check(span.completed >= until, property, || {
+            let (key, token) = (&self.key, self.token);
+            format!("{token} of {key} is stale at {}, valid until {until}", span.completed)
         })
+    }
+
+    /// Judges that the service has taken its token for the current one.
+    fn may_be_there(&self, span: Span, history: &History) -> Result<(), Failure> {
+        history.forced.may_be_held(&self.key, self.token, span)
     }
 }
 
-/// One of the locks that all share.
+/// The locks that all share.
+pub(crate) fn locks() -> impl Iterator<Item = String> {
+    (0..LOCKS).map(|number| format!("native-lock:{number}"))
+}
+
 pub(super) fn some_lock(random: &mut Random) -> String {
-    format!("native-lock:{}", random.index(LOCKS))
+    locks().nth(random.index(LOCKS)).expect("one of them")
 }
 
 pub(super) fn is_stale(answer: &Answer) -> bool {
@@ -298,9 +330,9 @@ impl Workload for NativeLocks {
         match std::mem::replace(&mut self.state, State::Free) {
             State::Wanted(wanted) => self.acquired(wanted, exchange, history),
             State::Held(held, what) => self.used(held, what, exchange, history),
-            State::Leaving(held) => self.released(held, exchange),
+            State::Leaving(held) => self.released(held, exchange, history),
             State::Late(held) => match exchange.outcome(0) {
-                Outcome::Done(answer, _) if !is_stale(answer) => held.wrote_over(answer),
+                Outcome::Done(answer, span) if !is_stale(answer) => held.wrote_over(answer, span, history),
                 Outcome::Done(..) | Outcome::Refused | Outcome::Unknown => Ok(()),
             },
             State::Free => unreachable!("it has asked for nothing"),

@@ -113,7 +113,7 @@ impl Sessions {
 
     /// What it does with a lock that is its own.
     fn hold(&mut self, now: SimTime, held: Held, random: &mut Random, history: &mut History) -> Step {
-        if now >= held.valid_until(history) {
+        if now >= held.believed_until(history) {
             held.disbelieve(now, history);
             return think(random);
         }
@@ -203,7 +203,7 @@ impl Sessions {
         self.attempts += 1;
         let request = Repeated::new(format!("shared-{}-{}", self.client, self.attempts));
         let wait_ms = if random.chance(600) { random.between(50, 1000) } else { 0 };
-        let wanted = Wanted { key, holder, is_shared: random.chance(600), wait_ms, request };
+        let wanted = Wanted { keys: vec![key], holder, is_shared: random.chance(600), wait_ms, request };
         self.ask_for(now, wanted, history)
     }
 
@@ -276,7 +276,7 @@ impl Sessions {
         history: &mut History,
     ) -> Result<(), Failure> {
         match wanted.learn(exchange, history)? {
-            Acquired::Held(held) => self.held.push(held),
+            Acquired::Held(held) => self.held.extend(held),
             Acquired::Not => {}
             Acquired::SessionGone => {
                 let last = exchange.answers.last().map_or(exchange.sent, |(at, _)| *at);
@@ -316,15 +316,21 @@ impl Sessions {
         };
         history.sessions.may_be_open(session.id, span)?;
         let is_over = span.completed >= history.sessions.valid_until(session.id);
-        let believed = self.held.len();
+        let is_relied_on = |held: &&Held| held.valid_until(history) > span.completed;
+        let believed = self.held.iter().filter(is_relied_on).count();
         check(is_over || usize::try_from(*locks).is_ok_and(|locks| locks >= believed), NEVER_EARLY, || {
             format!("session {} holds {locks} locks, of {believed} that it was given", session.id)
         })
     }
 }
 
+/// The locks that all share.
+pub(crate) fn locks() -> impl Iterator<Item = String> {
+    (0..LOCKS).map(|number| format!("shared-lock:{number}"))
+}
+
 fn some_lock(random: &mut Random) -> String {
-    format!("shared-lock:{}", random.index(LOCKS))
+    locks().nth(random.index(LOCKS)).expect("one of them")
 }
 
 fn millis(duration: Duration) -> String {
@@ -370,8 +376,9 @@ impl Workload for Sessions {
                 Ok(())
             }
             Asked::Holders(key) => {
+                let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
                 let held = self.held.iter().find(|held| held.key == key);
-                shared_locks::learn_who_holds(&key, held, exchange, history)
+                shared_locks::learn_who_holds(&key, held, (answer, span), history).map(drop)
             }
             Asked::Info(session) => self.learn_of_session(session, exchange, history),
             Asked::Close(id) => self.closed(id, exchange, history),

@@ -1,5 +1,5 @@
-//! What a client asks of a lock that others may share with it, and what it believes of it: on its own behalf, as an owner, or
-//! on that of a session.
+//! What a client asks of a lock that others may share with it, or of several locks at once, and what it believes of each: on its
+//! own behalf, as an owner, or on that of a session.
 //!
 //! What is taken and released has a name (`REQUEST`), and is asked again until it is answered, mostly over another connection. So it
 //! is known how often a lock is held; and what comes late, or twice, releases nobody else's (hazard 31).
@@ -31,11 +31,12 @@ pub(super) enum Holder {
     Session(u64),
 }
 
-/// A lock that a client wants.
+/// A lock that a client wants, or several, of which it is given all or none.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    pub(super) key: String,
+    pub(super) keys: Vec<String>,
     pub(super) holder: Holder,
+    /// Not of several.
     pub(super) is_shared: bool,
     /// 0: it does not wait.
     pub(super) wait_ms: u64,
@@ -64,9 +65,9 @@ pub(super) struct Repeated {
     may_be_done: bool,
 }
 
-/// What became of a request for a lock.
+/// What became of a request for a lock, or for several.
 pub(super) enum Acquired {
-    Held(Held),
+    Held(Vec<Held>),
     /// Somebody else has it.
     Not,
     /// The session has ended for which it was asked for.
@@ -112,9 +113,18 @@ impl Wanted {
     /// Asks for it, for the first time or again.
     pub(super) fn ask(&mut self, now: SimTime, history: &mut History) -> Request {
         self.request.first_sent.get_or_insert(now);
-        history.arrivals.asks(&self.key, &self.request.name, now, self.wait_ms > 0);
+        for key in &self.keys {
+            history.arrivals.asks(key, &self.request.name, now, self.wait_ms > 0);
+            history.mortal.insert(key.clone());
+        }
         let ([kind, holder], wait) = (self.holder.words(), self.wait_ms.to_string());
-        let mut words = vec!["LOCK", "ACQUIRE", &self.key, &kind, &holder];
+        let count = self.keys.len().to_string();
+        let mut words = match &self.keys[..] {
+            [_] => vec!["LOCK", "ACQUIRE"],
+            _ => vec!["LOCK", "ACQUIREALL", &count],
+        };
+        words.extend(self.keys.iter().map(String::as_str));
+        words.extend([&kind[..], &holder]);
         let ttl_ms;
         if let Holder::Owner { ttl, .. } = &self.holder {
             ttl_ms = ttl.as_millis().to_string();
@@ -128,19 +138,21 @@ impl Wanted {
             words.extend(["WAIT", &wait]);
         }
         let args = arguments(&words);
-        history.mortal.insert(self.key.clone());
         Request { db: 0, action: if self.wait_ms > 0 { Action::Wait(args) } else { Action::Write(args) } }
     }
 
     pub(super) fn learn(self, exchange: &Exchange, history: &mut History) -> Result<Acquired, Failure> {
-        let (key, name) = (self.key.clone(), self.request.name.clone());
+        let (keys, name) = (self.keys.clone(), self.request.name.clone());
         let acquired = self.became(exchange, history)?;
-        let token = match &acquired {
+        let held = match &acquired {
             Acquired::Again(..) => return Ok(acquired),
-            Acquired::Held(held) => Some(held.token),
-            Acquired::Not | Acquired::SessionGone => None,
+            Acquired::Held(held) => &held[..],
+            Acquired::Not | Acquired::SessionGone => &[],
         };
-        history.arrivals.answered(&key, &name, exchange.answers[0].0, token);
+        for (at, key) in keys.iter().enumerate() {
+            let token = held.get(at).map(|held| held.token);
+            history.arrivals.answered(key, &name, exchange.answers[0].0, token);
+        }
         Ok(acquired)
     }
 
@@ -148,9 +160,9 @@ impl Wanted {
         Ok(match exchange.outcome(0) {
             outcome @ (Outcome::Unknown | Outcome::Refused) => match self.request.stays_open(&outcome) {
                 true => Acquired::Again(self, matches!(outcome, Outcome::Refused)),
-                false => Acquired::Not,
+                false => self.not_given(history)?,
             },
-            Outcome::Done(Answer::Reply(Reply::Null), _) => Acquired::Not,
+            Outcome::Done(Answer::Reply(Reply::Null), _) => self.not_given(history)?,
             Outcome::Done(answer, span) if is_gone(answer) => {
                 let Holder::Session(id) = self.holder else { return Err(unexpected("LOCK ACQUIRE", answer)) };
                 history.sessions.ended(id, span)?;
@@ -160,32 +172,61 @@ impl Wanted {
         })
     }
 
-    fn granted(self, answer: &Answer, span: Span, history: &mut History) -> Result<Held, Failure> {
-        let token = place("LOCK ACQUIRE", answer)?;
-        let Self { key, mut holder, is_shared, request, .. } = self;
-        let (from, invoked) = (span.completed, request.first_sent.unwrap_or(span.invoked));
+    /// It has got nothing, as an owner that nobody else is called by. Of an answer to who asks again it is not known for how long
+    /// it has been true.
+    fn not_given(self, history: &mut History) -> Result<Acquired, Failure> {
+        if let Holder::Owner { name, .. } = &self.holder
+            && !self.request.may_be_done
+        {
+            history.refusals.refused(name)?;
+        }
+        Ok(Acquired::Not)
+    }
+
+    fn granted(self, answer: &Answer, span: Span, history: &mut History) -> Result<Vec<Held>, Failure> {
+        let tokens = match (&self.keys[..], answer) {
+            ([_], answer) => vec![place("LOCK ACQUIRE", answer)?],
+            (keys, Answer::Reply(Reply::Array(tokens))) if tokens.len() == keys.len() => {
+                let token = |token: &Reply| place("LOCK ACQUIREALL", &Answer::Reply(token.clone()));
+                tokens.iter().map(token).collect::<Result<_, _>>()?
+            }
+            (_, answer) => return Err(unexpected("LOCK ACQUIREALL", answer)),
+        };
+        let invoked = self.request.first_sent.unwrap_or(span.invoked);
         let acquired = Span { invoked, ..span };
+        self.keys.iter().zip(tokens).map(|(key, token)| self.hold(key, token, acquired, history)).collect()
+    }
+
+    /// It is given one of the locks.
+    fn hold(&self, key: &str, token: u64, acquired: Span, history: &mut History) -> Result<Held, Failure> {
+        let mut holder = self.holder.clone();
         match &mut holder {
-            Holder::Owner { ttl, valid_until: until, .. } => *until = valid_until(invoked, *ttl),
+            Holder::Owner { ttl, valid_until: until, .. } => *until = valid_until(acquired.invoked, *ttl),
             Holder::Session(id) => history.sessions.given(*id, token, acquired)?,
         }
-        let way = if is_shared { Way::Shared { token } } else { Way::Alone };
-        let release = Repeated::new(format!("{}-release", request.name));
-        let held = Held { key, holder, way, token, from, release };
-        held.believe(from, history)?;
-        if is_shared {
-            history.tokens(&held.key).shared(token, acquired);
+        let way = if self.is_shared { Way::Shared { token } } else { Way::Alone };
+        let release = Repeated::new(format!("{}-release-{key}", self.request.name));
+        let held = Held { key: key.to_owned(), holder, way, token, from: acquired.completed, release };
+        held.believe(held.from, history)?;
+        if self.is_shared {
+            history.tokens(key).shared(token, acquired);
         } else {
             history.sessions.numbered(token, acquired);
-            history.tokens(&held.key).took(token, acquired)?;
+            history.tokens(key).took(token, acquired)?;
         }
         Ok(held)
     }
 }
 
 impl Held {
-    pub(super) fn valid_until(&self, history: &History) -> SimTime {
+    /// Until when its client believes in it.
+    pub(super) fn believed_until(&self, history: &History) -> SimTime {
         self.holder.valid_until(history)
+    }
+
+    /// Until when nobody else can have it: somebody may take it by force, of which its client knows nothing.
+    pub(super) fn valid_until(&self, history: &History) -> SimTime {
+        history.forced.relied_until(&self.key, self.token, self.believed_until(history))
     }
 
     pub(super) fn believe(&self, from: SimTime, history: &mut History) -> Result<(), Failure> {
@@ -257,6 +298,7 @@ impl Held {
                 if let Holder::Owner { ttl, valid_until: until, .. } = &mut self.holder {
                     *until = valid_until(exchange.sent, *ttl).max(*until);
                 }
+                history.forced.may_be_held(&self.key, self.token, span)?;
                 self.believe(span.completed, history).map(|()| true)
             }
             Outcome::Done(answer, _) => Err(unexpected("LOCK EXTEND", answer)),
@@ -273,15 +315,13 @@ impl Held {
     }
 
     /// Judges who holds it, by an answer.
-    fn judge_seen(&self, seen: Option<&Seen>, span: Span, history: &History) -> Result<(), Failure> {
-        let is_its_own = |seen: &Seen| {
-            let is_there = match &self.holder {
-                Holder::Owner { name, .. } => seen.owners.iter().any(|owner| owner == name.as_bytes()),
-                Holder::Session(id) => seen.sessions.contains(id),
-            };
-            is_there && seen.token == self.token
+    fn judge_seen(&self, seen: &Seen, span: Span, history: &History) -> Result<(), Failure> {
+        let is_there = match &self.holder {
+            Holder::Owner { name, .. } => seen.owners.iter().any(|owner| owner == name.as_bytes()),
+            Holder::Session(id) => seen.sessions.contains(id),
         };
-        if seen.is_some_and(is_its_own) { Ok(()) } else { self.may_be_lost(NEVER_EARLY, span, history) }
+        let is_its_own = is_there && seen.token == Some(self.token);
+        if is_its_own { Ok(()) } else { self.may_be_lost(NEVER_EARLY, span, history) }
     }
 }
 
@@ -290,48 +330,63 @@ pub(super) fn is_gone(answer: &Answer) -> bool {
     matches!(answer, Answer::Reply(Reply::Error(text)) if text.starts_with(b"NOSESSION "))
 }
 
-/// Who holds a lock, and how many wait for it.
+/// Who holds a lock, or has lost it while its delay lasts, and how many wait for it.
+#[derive(Default)]
 struct Seen {
     waiting: usize,
-    token: u64,
+    /// `None` if nobody does.
+    token: Option<u64>,
     owners: Vec<Bytes>,
     sessions: Vec<u64>,
+    /// The last that was taken from its holder by force.
+    forced: Option<u64>,
 }
 
 pub(super) fn look(key: &str) -> Request {
     read(&["LOCK", "INFO", key])
 }
 
-/// Takes in who holds a lock, of which the client may believe that it does.
+/// Takes in who holds a lock, of which the client may believe that it does: an answer, and when that came. The token of who does.
 pub(super) fn learn_who_holds(
     key: &str,
     held: Option<&Held>,
-    exchange: &Exchange,
+    (answer, span): (&Answer, Span),
     history: &mut History,
-) -> Result<(), Failure> {
-    let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
+) -> Result<Option<u64>, Failure> {
     let seen = seen(answer)?;
-    if let Some(seen) = &seen {
-        for session in &seen.sessions {
-            history.sessions.may_be_open(*session, span)?;
-        }
-        history.tokens(key).saw(seen.token, span);
-        history.arrivals.wait(key, seen.waiting, span);
+    for session in &seen.sessions {
+        history.sessions.may_be_open(*session, span)?;
     }
-    held.map_or(Ok(()), |held| held.judge_seen(seen.as_ref(), span, history))
+    for owner in &seen.owners {
+        history.refusals.has(&String::from_utf8_lossy(owner), key)?;
+    }
+    history.forced.recorded(key, seen.forced, span)?;
+    if let Some(token) = seen.token {
+        history.forced.may_be_held(key, token, span)?;
+        history.tokens(key).saw(token, span);
+    }
+    history.arrivals.wait(key, seen.waiting, span);
+    held.map_or(Ok(()), |held| held.judge_seen(&seen, span, history))?;
+    Ok(seen.token)
 }
 
-/// Who holds a lock by the answer to LOCK INFO; `None` if nobody does.
-fn seen(answer: &Answer) -> Result<Option<Seen>, Failure> {
+/// Who holds a lock by the answer to LOCK INFO.
+fn seen(answer: &Answer) -> Result<Seen, Failure> {
     let Answer::Reply(info) = answer else { return Err(unexpected("LOCK INFO", answer)) };
     if *info == Reply::Null {
-        return Ok(None);
+        return Ok(Seen::default());
     }
-    let number = |name| match field(info, name) {
-        Some(reply) => place("LOCK INFO", &Answer::Reply(reply.clone())),
+    let number = |reply: &Reply| place("LOCK INFO", &Answer::Reply(reply.clone()));
+    let token_in = |info: &Reply| match field(info, "token") {
+        Some(Reply::Null) => Ok(None),
+        Some(token) => number(token).map(Some),
         None => Err(unexpected("LOCK INFO", answer)),
     };
-    let (token, waiting) = (number("token")?, usize::try_from(number("waiting")?).expect("a few"));
+    let (Some(waiting), Some(forced)) = (field(info, "waiting"), field(info, "force-released")) else {
+        return Err(unexpected("LOCK INFO", answer));
+    };
+    let waiting = usize::try_from(number(waiting)?).expect("a few");
+    let forced = if *forced == Reply::Null { None } else { token_in(forced)? };
     let all = |one, several| {
         let readers = match field(info, several) {
             Some(Reply::Array(readers)) => readers.as_slice(),
@@ -343,9 +398,9 @@ fn seen(answer: &Answer) -> Result<Option<Seen>, Failure> {
     for holder in all("owner", "readers").chain(all("session", "reader-sessions")) {
         match holder {
             Reply::Bulk(owner) => owners.push(owner.clone()),
-            Reply::Integer(_) => sessions.push(place("LOCK INFO", &Answer::Reply(holder.clone()))?),
+            Reply::Integer(_) => sessions.push(number(holder)?),
             _ => {}
         }
     }
-    Ok(Some(Seen { waiting, token, owners, sessions }))
+    Ok(Seen { waiting, token: token_in(info)?, owners, sessions, forced })
 }

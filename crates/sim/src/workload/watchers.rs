@@ -98,11 +98,12 @@ impl Watched {
         Step::Ask(vec![read(&[container, subcommand, &self.name])])
     }
 
-    /// Takes in who holds it, or that nobody does.
+    /// Takes in who holds it, or that nobody does: of a lock that was once taken by force it is told then when that was.
     fn found(&self, exchange: &Exchange, history: &mut History) -> Result<(), Failure> {
         let Outcome::Done(answer, span) = exchange.outcome(0) else { return Ok(()) };
         let token = match answer {
             Answer::Reply(Reply::Null) => return Ok(()),
+            Answer::Reply(reply) if field(reply, "token") == Some(&Reply::Null) => return Ok(()),
             Answer::Reply(reply) if let Some(token @ Reply::Integer(_)) = field(reply, "token") => token,
             answer => return Err(unexpected("LOCK INFO or ELECTION LEADER", answer)),
         };

@@ -248,21 +248,18 @@ impl<E: Engine> World<E> {
         self.put(at, node, Input::Requests { conn: NOBODY, requests });
     }
 
-    pub(super) fn answered(
-        &mut self,
-        at: SimTime,
-        number: usize,
-        conn: ConnId,
-        mut answer: Answer,
-    ) -> Result<(), Failure> {
-        let client = &mut self.clients[number];
-        if !client.is_connected_by(conn) {
-            return Ok(());
-        }
-        if client.unread.is_some() {
+    /// Whether a client takes in what arrives over a connection: it may have another one by now, or have stopped reading.
+    pub(super) fn reaches(&mut self, at: SimTime, number: usize, conn: ConnId) -> bool {
+        let client = &self.clients[number];
+        let (is_there, reads) = (client.is_connected_by(conn), client.unread.is_none());
+        if is_there && !reads {
             self.leave_unread(at, number);
-            return Ok(());
         }
+        is_there && reads
+    }
+
+    pub(super) fn answered(&mut self, at: SimTime, number: usize, mut answer: Answer) -> Result<(), Failure> {
+        let client = &mut self.clients[number];
         if self.plan.bug == Some(Bug::ShiftedAnswers)
             && let Some(previous) = client.previous.replace(answer.clone())
         {
@@ -288,22 +285,8 @@ impl<E: Engine> World<E> {
     }
 
     /// A message arrives at a client.
-    pub(super) fn heard(
-        &mut self,
-        at: SimTime,
-        number: usize,
-        conn: ConnId,
-        message: &Publication,
-    ) -> Result<(), Failure> {
-        let client = &mut self.clients[number];
-        if !client.is_connected_by(conn) {
-            return Ok(());
-        }
-        if client.unread.is_some() {
-            self.leave_unread(at, number);
-            return Ok(());
-        }
-        client.workload.hear(at, &message.message, &mut self.history)
+    pub(super) fn heard(&mut self, at: SimTime, number: usize, message: &Publication) -> Result<(), Failure> {
+        self.clients[number].workload.hear(at, &message.message, &mut self.history)
     }
 
     pub(super) fn connection_lost(

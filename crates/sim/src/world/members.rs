@@ -9,10 +9,24 @@ use crate::{
     random::Random,
     time::SimTime,
     workload::{
-        accounts::Accounts, candidates::Candidates, native_locks::NativeLocks, observer::Observer,
-        operator::Operator, permits::Permits, pulse::Pulse, sessions::Sessions, watchers::Watchers,
+        Workload,
+        accounts::Accounts,
+        barriers::Barriers,
+        candidates::Candidates,
+        native_locks::{self, NativeLocks},
+        observer::Observer,
+        operator::Operator,
+        permits::Permits,
+        pulse::Pulse,
+        sessions::{self, Sessions},
+        several_locks::{self, SeveralLocks},
+        wardens::Wardens,
+        watchers::Watchers,
     },
 };
+
+/// What a client of a group does, by its number.
+type NewWorkload = Box<dyn Fn(usize, &mut Random) -> Box<dyn Workload>>;
 
 impl<E: Engine> World<E> {
     /// Lets somebody change the members, if the seed wants it.
@@ -55,49 +69,42 @@ impl<E: Engine> World<E> {
         }
     }
 
-    /// Lets some clients take native locks, each at its own node, if the seed wants it.
-    pub(super) fn add_lockers(&mut self, seed: u64) {
-        for number in 0..self.plan.lockers {
-            let mut random = Random::new(seed, stream::LOCKERS + number as u64);
-            let workload = Box::new(NativeLocks::new(self.clients.len(), &mut random));
-            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
-        }
-    }
-
-    /// Lets some clients stand for election, each at its own node, if the seed wants it.
-    pub(super) fn add_candidates(&mut self, seed: u64) {
-        for number in 0..self.plan.candidates {
-            let random = Random::new(seed, stream::CANDIDATES + number as u64);
-            let workload = Box::new(Candidates::new(self.clients.len()));
-            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
-        }
-    }
-
-    /// Lets some clients take permits of semaphores, each at its own node, if the seed wants it.
-    pub(super) fn add_permits(&mut self, seed: u64) {
-        for number in 0..self.plan.permits {
-            let random = Random::new(seed, stream::PERMITS + number as u64);
-            let workload = Box::new(Permits::new(self.clients.len()));
-            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
-        }
-    }
-
-    /// Lets some clients open sessions, each at its own node at first, if the seed wants it.
-    pub(super) fn add_sessions(&mut self, seed: u64) {
-        for number in 0..self.plan.sessions {
-            let random = Random::new(seed, stream::SESSIONS + number as u64);
-            let workload = Box::new(Sessions::new(self.clients.len()));
-            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
-        }
-    }
-
-    /// Lets some clients watch who holds the locks that others take, or leads, each at its own node, if the seed wants it.
-    pub(super) fn add_watchers(&mut self, seed: u64) {
-        let (has_locks, has_elections) = (self.plan.lockers > 0, self.plan.candidates > 0);
-        for number in 0..self.plan.watchers {
-            let random = Random::new(seed, stream::WATCHERS + number as u64);
-            let workload = Box::new(Watchers::new(has_locks, has_elections));
-            self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+    /// Lets groups of clients do what each of them is there for, each client at its own node at first, if the seed wants it.
+    pub(super) fn add_groups(&mut self, seed: u64) {
+        let plan = &self.plan;
+        let parties = plan.barriers;
+        let locks = native_locks::locks().filter(|_| plan.lockers > 0);
+        let locks = locks.chain(sessions::locks().filter(|_| plan.sessions > 0));
+        let locks: Vec<String> = locks.chain(several_locks::locks().filter(|_| plan.several > 0)).collect();
+        let (has_locks, has_elections) = (plan.lockers > 0, plan.candidates > 0);
+        let groups: [(u64, usize, NewWorkload); 8] = [
+            (
+                stream::LOCKERS,
+                plan.lockers,
+                Box::new(|client, random| Box::new(NativeLocks::new(client, random))),
+            ),
+            (stream::CANDIDATES, plan.candidates, Box::new(|client, _| Box::new(Candidates::new(client)))),
+            (stream::PERMITS, plan.permits, Box::new(|client, _| Box::new(Permits::new(client)))),
+            (stream::SESSIONS, plan.sessions, Box::new(|client, _| Box::new(Sessions::new(client)))),
+            (stream::SEVERAL, plan.several, Box::new(|client, _| Box::new(SeveralLocks::new(client)))),
+            (
+                stream::WARDENS,
+                plan.wardens,
+                Box::new(move |client, _| Box::new(Wardens::new(client, locks.clone()))),
+            ),
+            (stream::BARRIERS, parties, Box::new(move |client, _| Box::new(Barriers::new(client, parties)))),
+            (
+                stream::WATCHERS,
+                plan.watchers,
+                Box::new(move |_, _| Box::new(Watchers::new(has_locks, has_elections))),
+            ),
+        ];
+        for (stream, count, workload) in groups {
+            for number in 0..count {
+                let mut random = Random::new(seed, stream + number as u64);
+                let workload = workload(self.clients.len(), &mut random);
+                self.clients.push(Client::with(workload, number % self.plan.servers(), random));
+            }
         }
     }
 

@@ -158,6 +158,9 @@ mod stream {
     pub(super) const SESSIONS: u64 = 90;
     pub(super) const WATCHERS: u64 = 96;
     pub(super) const DISKS: u64 = 100;
+    pub(super) const SEVERAL: u64 = 120;
+    pub(super) const WARDENS: u64 = 130;
+    pub(super) const BARRIERS: u64 = 140;
     pub(super) const CLIENTS: u64 = 200;
 }
 
@@ -220,11 +223,7 @@ impl<E: Engine> World<E> {
         world.add_observer(seed);
         world.add_pulse(seed);
         world.add_accounts(seed);
-        world.add_lockers(seed);
-        world.add_candidates(seed);
-        world.add_permits(seed);
-        world.add_sessions(seed);
-        world.add_watchers(seed);
+        world.add_groups(seed);
         world.begin();
         world
     }
@@ -306,8 +305,16 @@ impl<E: Engine> World<E> {
             Event::Requests { client, node, life, conn, requests } => {
                 self.take_requests(at, client, (node, life), conn, requests);
             }
-            Event::Answer { client, conn, answer } => self.answered(at, client, conn, *answer)?,
-            Event::Message { client, conn, message } => self.heard(at, client, conn, &message)?,
+            Event::Answer { client, conn, answer } => {
+                if self.reaches(at, client, conn) {
+                    self.answered(at, client, *answer)?;
+                }
+            }
+            Event::Message { client, conn, message } => {
+                if self.reaches(at, client, conn) {
+                    self.heard(at, client, &message)?;
+                }
+            }
             Event::ConnectionLost { client, conn } => self.connection_lost(at, client, conn)?,
             Event::HangUp { client, conn } => self.hang_up(at, client, conn),
             Event::Fault => self.fault(at),
