@@ -7,7 +7,10 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,6 +55,8 @@ pub(crate) struct Connection {
     shared: MultiplexedConnection,
     driver: Arc<Driver>,
     endpoint: Endpoint,
+    /// Whether more was told than is kept.
+    is_full: Arc<AtomicBool>,
 }
 
 /// The task that reads and writes; it ends with its last handle.
@@ -68,16 +73,23 @@ struct Desk {
     sender: mpsc::Sender<Vec<u8>>,
     /// Of those that are not fetched yet, and of some that are.
     lengths: VecDeque<usize>,
+    /// Their sum.
+    bytes: usize,
 }
 
 impl Desk {
+    fn new(sender: mpsc::Sender<Vec<u8>>) -> Self {
+        Self { sender, lengths: VecDeque::new(), bytes: 0 }
+    }
+
     /// Keeps a message, unless that is one too many.
     fn take(&mut self, message: Vec<u8>) -> bool {
         let waiting = self.sender.max_capacity() - self.sender.capacity();
-        self.lengths.drain(..self.lengths.len().saturating_sub(waiting));
+        let fetched = self.lengths.drain(..self.lengths.len().saturating_sub(waiting));
+        self.bytes -= fetched.sum::<usize>();
+        self.bytes += message.len();
         self.lengths.push_back(message.len());
-        let bytes: usize = self.lengths.iter().sum();
-        (waiting == 0 || bytes <= MESSAGES_BYTES_MAX) && self.sender.try_send(message).is_ok()
+        (waiting == 0 || self.bytes <= MESSAGES_BYTES_MAX) && self.sender.try_send(message).is_ok()
     }
 }
 
@@ -95,12 +107,16 @@ impl Connection {
         limit: Duration,
     ) -> Result<(Self, mpsc::Receiver<Vec<u8>>), Error> {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let desk = Mutex::new(Some(Desk { sender, lengths: VecDeque::new() }));
+        let desk = Mutex::new(Some(Desk::new(sender)));
+        let is_full = Arc::new(AtomicBool::new(false));
+        let fills_up = Arc::clone(&is_full);
         let take = move |push: PushInfo| {
             let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
             let is_taken = match (push.kind, push.data.into_iter().last()) {
                 (PushKind::Message, Some(Value::BulkString(message))) => {
-                    desk.as_mut().is_some_and(|desk| desk.take(message))
+                    let is_taken = desk.as_mut().is_some_and(|desk| desk.take(message));
+                    fills_up.fetch_or(!is_taken, Ordering::Relaxed);
+                    is_taken
                 }
                 (PushKind::Disconnection, _) => false,
                 (_, _) => true,
@@ -112,7 +128,8 @@ impl Connection {
         };
         let config = AsyncConnectionConfig::new().set_push_sender(take);
         let greet = Self::greet(endpoint, Reads::Linearizable, ProtocolVersion::RESP3, config);
-        Ok((Self::within(limit, endpoint, greet).await?, messages))
+        let connection = Self::within(limit, endpoint, greet).await?;
+        Ok((Self { is_full, ..connection }, messages))
     }
 
     /// Whether anybody answers at `endpoint` within `limit`, be it that he takes no more connections.
@@ -157,7 +174,7 @@ impl Connection {
         if reads == Reads::Stale {
             redis::cmd("READONLY").exec_async(&mut shared).await?;
         }
-        Ok(Self { shared, driver, endpoint: endpoint.clone() })
+        Ok(Self { shared, driver, endpoint: endpoint.clone(), is_full: Arc::default() })
     }
 
     /// The server at its other end.
@@ -173,6 +190,11 @@ impl Connection {
             Ok(Err(error)) => Err(self.meaning(&error)),
             Err(_) => Err(Error::unknown(format_args!("{}: no answer within {limit:?}", self.endpoint))),
         }
+    }
+
+    /// Whether more was told than is kept, so that nothing more is handed out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -199,7 +221,7 @@ mod tests {
     #[test]
     fn messages_are_kept_up_to_their_number_and_length_and_one_of_any_length() {
         let (sender, mut messages) = mpsc::channel(4);
-        let mut desk = Desk { sender, lengths: VecDeque::new() };
+        let mut desk = Desk::new(sender);
         let long = || vec![0; MESSAGES_BYTES_MAX / 2];
         assert!(desk.take(long()) && desk.take(long()) && !desk.take(vec![0]), "as long as that, together");
         for _ in 0..2 {

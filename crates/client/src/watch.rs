@@ -15,11 +15,8 @@
 //!   in for a moment again and again would never find out that there is no answer.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -174,7 +171,7 @@ struct Line {
     /// How often the server was asked to listen, and has told that all of before was told.
     asked: usize,
     told_all: usize,
-    /// Something was told since the last question began.
+    /// Something new was told since the last question began.
     is_told: bool,
     /// When to ask, or to wait no longer for what was told before the answer.
     look: BootTime,
@@ -273,6 +270,8 @@ impl Watch {
                         }
                     };
                     tokio::select! {
+                        // Whoever comes late finds many messages, and nobody is to blame for the time.
+                        biased;
                         message = line.messages.recv() => match message {
                             Some(message) => self.hear(&message),
                             // The server has ended, or told more than we took.
@@ -310,12 +309,10 @@ impl Watch {
     /// Takes up what is told.
     fn hear(&mut self, message: &[u8]) {
         let Place::At(line) = &mut self.place else { return };
-        if message.starts_with(b"watching ") {
-            line.told_all += 1;
-        } else {
-            line.is_told = true;
-        }
-        self.changes.extend(self.known.hear(message));
+        line.told_all += usize::from(message.starts_with(b"watching "));
+        let change = self.known.hear(message);
+        line.is_told |= change.is_some();
+        self.changes.extend(change);
         self.conclude();
     }
 
@@ -362,8 +359,8 @@ impl Watch {
     fn leave(&mut self) {
         let Place::At(line) = &self.place else { return };
         // One entry alone tells more than we take: to begin there once more would lead nowhere.
-        let is_stuck = line.is_told && line.told_all == 0 && line.from.is_some();
-        self.has_missed |= is_stuck && line.from == self.known.position;
+        let is_behind = line.from.is_some() && line.from == self.known.position;
+        self.has_missed |= line.connection.is_full() && line.told_all == 0 && is_behind;
         self.begin(pause_since(line.begun));
     }
 }
@@ -377,11 +374,14 @@ async fn listen(
 ) -> Result<Arrival, Error> {
     let exchange = &core.backend.exchange;
     let limit = exchange.settings().answer_timeout;
-    let gaps = AtomicUsize::new(0);
+    let patience = exchange.settings().patience;
+    let (gaps, wait_until) = (Mutex::new(BTreeSet::new()), BootTime::now() + patience / 2);
     let attempt = || async {
         let (connection, messages) = exchange.listen().await?;
-        // Each has been asked, but for those that do not answer.
-        let is_gap = gaps.load(Ordering::Relaxed) >= exchange.servers();
+        let gaps = || gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each has said so, or those that have not were waited for.
+        let is_over = !gaps().is_empty() && wait_until <= BootTime::now();
+        let is_gap = is_over || gaps().len() >= exchange.servers();
         let from = from.filter(|_| !is_gap);
         let inquiry = async {
             connection.ask(&subject.listen(name, from), limit).await?;
@@ -389,7 +389,7 @@ async fn listen(
         };
         let elsewhere = |error| match error {
             Error::Refused { code, text } if code == "GAP" => {
-                gaps.fetch_add(1, Ordering::Relaxed);
+                gaps().insert(connection.endpoint().clone());
                 Error::not_applied(text)
             }
             error => error,
@@ -402,6 +402,7 @@ async fn listen(
             messages,
             begun,
             from,
+            // Here, and by the inquiry.
             asked: 2,
             told_all: 0,
             is_told: false,
@@ -411,7 +412,7 @@ async fn listen(
         };
         Ok(Arrival { line, found, is_gap })
     };
-    persist(exchange.settings().patience, Again::Always, attempt).await
+    persist(patience, Again::Always, attempt).await
 }
 
 impl Subject {

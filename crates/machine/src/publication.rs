@@ -48,9 +48,9 @@ impl Publication {
 /// answers an error.
 pub const PUBLISHED_BYTES_MAX: usize = 32 << 20;
 
-/// The most that one operation may send by itself to tell what became of keys, in bytes of [`Publication::bytes`], and once more
-/// to tell who holds locks or leads: of some 50,000 changes. A command does not fail because somebody wants to hear of it, so that all further ones are left out,
-/// on every node alike, and PUBLISH has its own bound.
+/// The most that one operation may send by itself to tell what became of keys, in bytes of [`Publication::bytes`], and
+/// once more to tell who holds locks or leads: of some 50,000 changes. A command does not fail because somebody wants to
+/// hear of it, so that all further ones are left out, on every node alike, and PUBLISH has its own bound.
 pub const NOTIFIED_BYTES_MAX: usize = 16 << 20;
 
 /// The longest name of a channel, and the longest pattern: to match them takes time in proportion to the product of

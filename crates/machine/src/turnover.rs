@@ -4,6 +4,7 @@
 //! noticed where keys are put and removed, so that no way to take a lock, or to lose it, goes without; but for FLUSHDB and
 //! FLUSHALL, which tell of no key.
 //!
+//! * Nobody else tells anything there: PUBLISH to such a channel is refused.
 //! * A message is `event token position`, and behind `acquired` and `value` one more word, what the holder lets others know, if he
 //!   does. The position is the log's: changes of one entry have the same, in their order.
 //! * It is told once to each who has subscribed, in the order of the log; who would miss one loses its connection. Whoever comes
@@ -47,6 +48,11 @@ pub(crate) struct Turnover {
 /// The channel on which is told who holds a lock, or leads.
 fn channel(purpose: &str, db: usize, name: &[u8]) -> Bytes {
     [format!("__{purpose}@{db}__:").as_bytes(), name].concat().into()
+}
+
+/// Whether a channel is one of these, on which nobody else may tell anything.
+pub(crate) fn is_reserved(channel: &[u8]) -> bool {
+    channel.starts_with(b"__lock@") || channel.starts_with(b"__election@")
 }
 
 /// What LOCK WATCH or ELECTION OBSERVE asks for.

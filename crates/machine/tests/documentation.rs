@@ -91,7 +91,7 @@ What differs from Redis:
   for an answer that he has lost would begin another round. Give each round a name of its own. A latch is a barrier at which some arrive
   and others only `AWAIT`. Parties that are there and gone again within a transaction or a script let nobody go.
 * `LOCK WATCH` and `ELECTION OBSERVE` subscribe to a channel, `__lock@0__:name` or `__election@0__:name` with the number of the
-  database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it. In RESP3 messages
+  database, which `SUBSCRIBE` and `PSUBSCRIBE` know as well; `UNSUBSCRIBE` ends it, and `PUBLISH` to one is refused. In RESP3 messages
   are pushed beside replies. A message is `event token position`: `acquired`, with what the holder lets others know behind it if he
   does, `released` (also by force, by `DEL`, or by a write that puts something else there), `expired`, and `value` when that changes.
   The position is the log's, and changes of one entry have the same. Each who has subscribed is told once, in the order of the

@@ -93,7 +93,7 @@ impl Gap {
     #[must_use]
     pub fn reason(self) -> String {
         format!(
-            "GAP not everything from there on can be told here, only from {} on: watch without FROM, and ask who has it then",
+            "GAP not everything from there on can be told here, only from {} on: ask another node, or watch without FROM and ask who has it",
             self.first
         )
     }

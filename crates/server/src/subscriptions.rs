@@ -102,7 +102,8 @@ pub enum Handed {
         /// In the order of the log.
         publications: Vec<Publication>,
     },
-    /// Behind the messages of before, where a connection can go on that has asked to watch.
+    /// Behind the messages of before, where a connection can go on that has asked to watch. That is one for each read that the
+    /// shard has answered, and so few.
     Begin {
         /// Whose connection.
         conn: ConnId,
@@ -468,7 +469,9 @@ impl Registry {
     /// Puts into a mailbox what was sent to a channel from this position on, and has been handed out.
     fn tell_from(&self, conn: ConnId, channel: &Bytes, position: u64) -> Result<(), Gap> {
         let Some(outlet) = self.mailboxes.get(&conn) else { return Ok(()) };
-        let (mut messages, mut room) = (Vec::new(), outlet.room());
+        // What comes behind it is to fit, too.
+        let begin = MESSAGE_BYTES + encoded_bytes(&Reply::Bulk(channel.clone()), Protocol::Resp3) + 64;
+        let (mut messages, mut room) = (Vec::new(), outlet.room().saturating_sub(begin));
         for publication in self.recent.from(channel, position)? {
             let message = Message::new(Topic::Channel, channel, publication);
             let Some(left) = room.checked_sub(message.bytes) else {

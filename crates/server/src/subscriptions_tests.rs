@@ -310,7 +310,7 @@ fn what_does_not_fit_into_a_mailbox_is_a_gap() {
         subscriptions.publish(&[notice("l", "acquired 1 11", position)], position);
     }
     hand_out(&subscriptions, &mut handed);
-    let mut mailbox = subscriptions.open(A, 9 * MESSAGE_BYTES);
+    let mut mailbox = subscriptions.open(A, 10 * MESSAGE_BYTES);
     assert_eq!(subscriptions.watch(A, &watch("l", Some(11))).map_err(|gap| gap.first), Err(20));
     assert_eq!(taken(&mut mailbox), [""; 0]);
     subscriptions.watch(A, &watch("l", Some(15))).expect("that is less");

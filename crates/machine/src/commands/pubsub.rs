@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::flags::Flags;
 use crate::publication::{CHANNEL_BYTES_MAX, ChannelKind, Publication};
 use crate::reply::Reply;
+use crate::turnover;
 
 /// Of what makes a connection listen.
 const LISTENS: Flags = Flags::PUBSUB.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -112,6 +113,9 @@ fn send(context: &mut Context<'_>, kind: ChannelKind, args: &[Bytes]) -> Result<
     context.writable();
     if args[1].len() > CHANNEL_BYTES_MAX {
         return Err(Reply::error("ERR the name of a channel is longer than 1024 bytes"));
+    }
+    if kind == ChannelKind::Ordinary && turnover::is_reserved(&args[1]) {
+        return Err(Reply::error("ERR who holds a lock or leads is told on this channel, and nothing else"));
     }
     let (channel, message) = (args[1].clone(), args[2].clone());
     context.state.publications.add(Publication { kind, channel, message, position: None })?;

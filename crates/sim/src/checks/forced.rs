@@ -29,7 +29,8 @@ impl Forced {
     /// What was asked then has not taken effect, and never will.
     pub(crate) fn spared(&mut self, lock: &str, token: u64, asked: SimTime) {
         let all = self.asked.get_mut(&(lock.to_owned(), token)).expect("it was asked");
-        all.retain(|at| *at != asked);
+        let one = all.iter().position(|at| *at == asked).expect("it was asked then");
+        all.swap_remove(one);
     }
 
     /// It has taken effect.

@@ -1,8 +1,8 @@
 //! What must hold, whatever happens.
 //!
 //! [`cluster`] looks into the nodes after each of their steps, by a [`mirror`] of each one's log, and [`members`] keeps
-//! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what clients have seen, without looking into anything:
-//! [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`forced`] (who has lost a
+//! what it has seen of configurations, [`versions`] what it has seen of the cluster's version. The others judge what
+//! clients have seen, without looking into anything: [`sequence`] (appends, counters, tokens), [`calls`] (linearizability), [`holders`] (mutual exclusion), [`forced`] (who has lost a
 //! lock by force), [`arrivals`] (fairness), [`refusals`] (all of several locks or none), [`elections`], [`permits`], [`sessions`],
 //! [`barriers`] and [`notices`] (what watchers are told); only what an operator was told ([`wishes`]) is compared with what was agreed on.
 

@@ -235,9 +235,12 @@ impl NativeLocks {
             Outcome::Done(answer, span) if is_stale(answer) => {
                 held.may_be_lost(if held.is_asked { ONCE } else { NEVER_EARLY }, span, history)
             }
-            Outcome::Done(answer, _) => check(*answer == Answer::Reply(Reply::Integer(0)), ONCE, || {
-                format!("{} was taken once by {}, and released with {answer:?} left", held.key, held.id)
-            }),
+            Outcome::Done(answer, span) => {
+                check(*answer == Answer::Reply(Reply::Integer(0)), ONCE, || {
+                    format!("{} was taken once by {}, and released with {answer:?} left", held.key, held.id)
+                })?;
+                if held.is_asked { Ok(()) } else { history.forced.may_be_held(&held.key, held.token, span) }
+            }
         }
     }
 

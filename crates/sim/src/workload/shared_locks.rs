@@ -269,10 +269,19 @@ impl Held {
                 let property = if self.release.may_be_done { ONCE } else { NEVER_EARLY };
                 self.may_be_lost(property, span, history).map(|()| true)
             }
-            Outcome::Done(answer, _) => check(*answer == Answer::Reply(Reply::Integer(0)), ONCE, || {
-                format!("{} was taken once by {}, and released with {answer:?} left", self.key, self.name())
-            })
-            .map(|()| true),
+            Outcome::Done(answer, span) => {
+                check(*answer == Answer::Reply(Reply::Integer(0)), ONCE, || {
+                    format!(
+                        "{} was taken once by {}, and released with {answer:?} left",
+                        self.key,
+                        self.name()
+                    )
+                })?;
+                if !self.release.may_be_done {
+                    history.forced.may_be_held(&self.key, self.token, span)?;
+                }
+                Ok(true)
+            }
         }
     }
 
