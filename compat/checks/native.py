@@ -174,9 +174,11 @@ def fenced_writes(one, other, name):
     """Only the holder writes, from whichever node."""
     token = one.ask(f"LOCK ACQUIRE {name} OWNER a {TTL}")
     other.must_answer(f"FENCE {name}", token)
+    other.must_answer(f"FENCE CHECK {name} {token}", "OK")
     other.must_answer(f"FENCED {name} {token} SET {name}:written by-{token}", "OK")
     one.must_answer(f"LOCK RELEASE {name} {token}", 0)
     other.must_refuse(f"FENCED {name} {token} SET {name}:written late", "STALE")
+    other.must_refuse(f"FENCE CHECK {name} {token}", "STALE")
     one.must_answer(f"GETDEL {name}:written", f"by-{token}")
 
 

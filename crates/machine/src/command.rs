@@ -68,6 +68,11 @@ pub enum KeySpec {
         /// The place of that command's name.
         command_at: usize,
     },
+    /// The first argument; the second of a call that has so many words in all, where the first is a subcommand.
+    FirstUnless {
+        /// How many words.
+        words: usize,
+    },
     /// The first argument, and so many as the one at `count_at` says, which follow it.
     DestinationAndCounted {
         /// The place of the count.
@@ -93,7 +98,7 @@ impl KeySpec {
         match self {
             Self::None | Self::Counted { .. } => (0, 0, 0),
             Self::Range { first, last, step } => (first, last, step),
-            Self::Guarded { .. } | Self::DestinationAndCounted { .. } => (1, 1, 1),
+            Self::Guarded { .. } | Self::FirstUnless { .. } | Self::DestinationAndCounted { .. } => (1, 1, 1),
         }
     }
 
@@ -122,6 +127,10 @@ impl KeySpec {
                     keys => keys.keys(guarded)?,
                 };
                 Some(args.get(1).cloned().into_iter().chain(keys).collect())
+            }
+            Self::FirstUnless { words } => {
+                let place = if args.len() == words { 2 } else { 1 };
+                args.get(place).map(|key| vec![key.clone()])
             }
             Self::DestinationAndCounted { count_at } => {
                 let counted = Self::Counted { count_at }.keys(args)?;

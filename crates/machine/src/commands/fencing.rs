@@ -12,11 +12,14 @@ use crate::reply::Reply;
 use crate::work;
 
 pub(crate) const COMMANDS: &[Spec] = &[
-    Spec::read(Group::Fencing, "fence", -2, fence).keys(KeySpec::ONE).with(Flags::FAST).doc(
-        "quorate",
-        "FENCE key [value]",
-        "Answers the fencing token of a key, an integer greater than that of every earlier acquisition; nil if there is no such key, or it does not hold the value.",
-    ),
+    Spec::read(Group::Fencing, "fence", -2, fence)
+        .keys(KeySpec::FirstUnless { words: CHECK_WORDS })
+        .with(Flags::FAST.and(Flags::MOVABLEKEYS))
+        .doc(
+            "quorate",
+            "FENCE <key [value] | CHECK key token>",
+            "Answers the fencing token of a key, an integer greater than that of every earlier acquisition; nil if there is no such key, or it does not hold the value. CHECK answers OK if a key, such as a lock, has that token still; an error if not.",
+        ),
     Spec::write(Group::Fencing, "fenced", -4, fenced)
         .keys(KeySpec::Guarded { command_at: 3 })
         .with(Flags::MOVABLEKEYS.and(Flags::NOSCRIPT))
@@ -28,12 +31,14 @@ pub(crate) const COMMANDS: &[Spec] = &[
         ),
 ];
 
+/// How many words FENCE CHECK has.
+const CHECK_WORDS: usize = 4;
+
 /// Runs a command on behalf of whoever got a token: it takes effect while he holds the lock, or not at all.
 fn fenced(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let token = parse_token(&args[2])?;
-    let slot = context.get(&args[1]);
-    if !slot.is_some_and(|slot| slot.has_token(token, context.living())) && !bug::on(Bug::UnfencedWrite) {
-        return Err(stale(token, slot.and_then(|slot| slot.current_token(context.living()))));
+    if !bug::on(Bug::UnfencedWrite) {
+        check_token(context, &args[1], token)?;
     }
     let guarded = guarded(args)?;
     // It answers at once: who waits may have lost the lock when there is something.
@@ -69,6 +74,10 @@ fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     let (key, expected) = match args {
         [_, key] => (key, None),
         [_, key, value] => (key, Some(value)),
+        [_, word, key, token] if word.eq_ignore_ascii_case(b"CHECK") => {
+            let token = parse_token(token)?;
+            return check_token(context, key, token).map(|()| Reply::ok());
+        }
         _ => return Err(Reply::error("ERR wrong number of arguments for 'fence' command")),
     };
     if let Some(expected) = expected
@@ -78,6 +87,15 @@ fn fence(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Reply> {
     }
     let token = context.get(key).and_then(|slot| slot.current_token(context.living()));
     Ok(token.map_or(Reply::Null, show_token))
+}
+
+/// Refuses a token that is good for nothing.
+fn check_token(context: &Context<'_>, key: &[u8], token: FencingToken) -> Result<(), Reply> {
+    let slot = context.get(key);
+    if slot.is_some_and(|slot| slot.has_token(token, context.living())) {
+        return Ok(());
+    }
+    Err(stale(token, slot.and_then(|slot| slot.current_token(context.living()))))
 }
 
 /// The refusal of a token that is not, or no longer, the current one.

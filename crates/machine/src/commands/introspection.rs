@@ -130,8 +130,10 @@ fn key_specs(spec: &Spec) -> Vec<Reply> {
         KeySpec::None => Vec::new(),
         KeySpec::Range { first, last, step } => vec![range_of_keys(first, last, step, flags)],
         KeySpec::Counted { count_at } => vec![counted_keys(count_at, flags)],
-        // Those of the command behind it are found by its name alone.
-        KeySpec::Guarded { .. } => vec![range_of_keys(1, 1, 1, ["RO", "access"])],
+        // Others are found by what stands there alone.
+        KeySpec::Guarded { .. } | KeySpec::FirstUnless { .. } => {
+            vec![range_of_keys(1, 1, 1, ["RO", "access"])]
+        }
         KeySpec::DestinationAndCounted { count_at } => {
             vec![range_of_keys(1, 1, 1, ["OW", "update"]), counted_keys(count_at, ["RO", "access"])]
         }
