@@ -2,7 +2,7 @@
 //! in the queues or without. Those that they have they release one after another, or keep until their time is over.
 //!
 //! Who is patient waits for longer than the world is allowed to take for an answer when everything works again. All who hold a
-//! lock do so for a short time, so that he gets it; unless he waits for somebody who waits for him, or nobody looks for him.
+//! lock do so for a short time, so that he gets it; unless he waits for somebody who waits for him, or nobody looks for him (hazard 32).
 
 use std::time::Duration;
 
